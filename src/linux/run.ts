@@ -1,0 +1,68 @@
+/** Programs of the system, run to their end. */
+
+import { messageOf, WaltError } from "../errors.ts";
+
+export interface RunResult {
+  status: number;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  /** Text for its standard input; none unless given. */
+  input?: string;
+  /** Killed after this many ms; 30 000 unless told. */
+  timeout?: number;
+  env?: Record<string, string | undefined>;
+}
+
+/**
+ * Run a program and wait for it, whatever its exit status.
+ * @throws WaltError when it cannot be started or takes too long.
+ */
+export async function runAny(command: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+  const name = command[0] ?? "";
+  const timeout = options.timeout ?? 30_000;
+  let child: Bun.Subprocess<"ignore" | Uint8Array<ArrayBuffer>, "pipe", "pipe">;
+  try {
+    child = Bun.spawn([...command], {
+      stdin: options.input === undefined ? "ignore" : new TextEncoder().encode(options.input),
+      stdout: "pipe",
+      stderr: "pipe",
+      ...(options.env === undefined ? {} : { env: options.env }),
+    });
+  } catch (error) {
+    throw new WaltError(`cannot run ${name}: ${messageOf(error)}`, {
+      hint: `Is ${name} installed?`,
+      cause: error,
+    });
+  }
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    child.kill("SIGKILL");
+  }, timeout);
+  try {
+    const [stdout, stderr, status] = await Promise.all([
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+      child.exited,
+    ]);
+    if (late) throw new WaltError(`${command.join(" ")} took longer than ${timeout} ms and was ended`);
+    return { status, stdout, stderr };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Run a program that must succeed; its standard output.
+ * @throws WaltError with what it printed to standard error.
+ */
+export async function run(command: readonly string[], options: RunOptions = {}): Promise<string> {
+  const { status, stdout, stderr } = await runAny(command, options);
+  if (status !== 0) {
+    throw new WaltError(`${command.join(" ")} failed (exit ${status}): ${stderr.trim() || stdout.trim()}`);
+  }
+  return stdout;
+}

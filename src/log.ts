@@ -1,0 +1,65 @@
+/** The log of the daemons: one line per event on stderr, `time level subject: message key=value …`. */
+
+import { createConsola, type LogObject } from "consola";
+
+/** Fields of a log line. A value that is not plain is quoted; `undefined` is left out. */
+export type LogFields = Record<string, string | number | boolean | undefined>;
+
+export interface Log {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  /** A log whose lines begin with one more subject, such as `endpoint`. */
+  with(subject: string): Log;
+}
+
+/** consola's numeric levels, as syslog priorities (sd-daemon(3)). */
+const PRIORITY = [3, 4, 5, 6, 7, 7];
+const NAMES = ["error", "warn", "note", "info", "debug", "trace"];
+
+function field(value: string | number | boolean): string {
+  const text = String(value);
+  return /^[\w.:/@+,=-]+$/.test(text) ? text : JSON.stringify(text);
+}
+
+/** One line of the log, without its time. Control characters cannot get through: messages are escaped like JSON. */
+export function formatLine(subject: string, message: string, fields: LogFields = {}): string {
+  const words = Object.entries(fields).flatMap(([key, value]) =>
+    value === undefined ? [] : [`${key}=${field(value)}`],
+  );
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is taken out here
+  const clean = message.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
+  return [subject === "" ? clean : `${subject}: ${clean}`, ...words].join(" ");
+}
+
+/**
+ * A log to stderr. Under systemd's journal (JOURNAL_STREAM) lines carry a priority instead of a time.
+ * `level` is consola's: 3 shows info and above, 4 also debug.
+ */
+export function createLog(level = process.env["WALT_DEBUG"] ? 4 : 3): Log {
+  const journal = process.env["JOURNAL_STREAM"] !== undefined;
+  const instance = createConsola({
+    level,
+    throttle: 0,
+    reporters: [
+      {
+        log(entry: LogObject): void {
+          const text = String(entry.args[0]);
+          const head = journal
+            ? `<${PRIORITY[entry.level] ?? 6}>`
+            : `${entry.date.toISOString()} ${(NAMES[entry.level] ?? "info").padEnd(5)} `;
+          process.stderr.write(`${head}${text}\n`);
+        },
+      },
+    ],
+  });
+  const make = (subject: string): Log => ({
+    debug: (message, fields) => instance.debug(formatLine(subject, message, fields)),
+    info: (message, fields) => instance.info(formatLine(subject, message, fields)),
+    warn: (message, fields) => instance.warn(formatLine(subject, message, fields)),
+    error: (message, fields) => instance.error(formatLine(subject, message, fields)),
+    with: (next) => make(subject === "" ? next : `${subject}/${next}`),
+  });
+  return make("");
+}
