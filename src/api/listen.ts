@@ -1,0 +1,79 @@
+/** A daemon's API: HTTP on a UNIX socket that only root, or a group, may use. */
+
+import { chownSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { dirname } from "node:path";
+import { messageOf, WaltError } from "../errors.ts";
+import { readTextIfAny } from "../linux/files.ts";
+
+export interface ApiServer {
+  stop(): Promise<void>;
+}
+
+/**
+ * Listen on `socket`, mode 0660 (0600 without `group`). A socket left over by a daemon that died is replaced; one that
+ * answers belongs to another daemon.
+ * @throws WaltError when another daemon listens there, or the socket cannot be made.
+ */
+export async function listenApi(
+  socket: string,
+  group: string | undefined,
+  handle: (request: Request) => Response | Promise<Response>,
+): Promise<ApiServer> {
+  if (socket.length > 107)
+    throw new WaltError(`${socket}: a UNIX socket's path has at most 107 bytes (unix(7))`);
+  try {
+    mkdirSync(dirname(socket), { recursive: true, mode: 0o755 });
+    if (statSync(socket, { throwIfNoEntry: false })?.isSocket()) {
+      if (await answers(socket)) {
+        throw new WaltError(`${socket}: another daemon listens there already`, {
+          hint: "Stop it first, or configure another socket.",
+        });
+      }
+      rmSync(socket);
+    }
+    const gid = group === undefined ? undefined : groupId(group);
+    // The umask decides the socket's mode at the moment it appears: never a moment with more rights.
+    const umask = process.umask(gid === undefined ? 0o177 : 0o117);
+    try {
+      const server = Bun.serve({
+        unix: socket,
+        maxRequestBodySize: 16_384,
+        fetch: (request, self) => {
+          self.timeout(request, 0); // a monitor's stream may be idle for long
+          return handle(request);
+        },
+        error: (error) => Response.json({ error: `internal error: ${messageOf(error)}` }, { status: 500 }),
+      });
+      if (gid !== undefined) chownSync(socket, process.getuid?.() ?? 0, gid);
+      return {
+        stop: async () => {
+          await server.stop(true);
+          rmSync(socket, { force: true });
+        },
+      };
+    } finally {
+      process.umask(umask);
+    }
+  } catch (error) {
+    if (error instanceof WaltError) throw error;
+    throw new WaltError(`cannot listen on ${socket}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+async function answers(socket: string): Promise<boolean> {
+  try {
+    await fetch("http://walt/", { unix: socket, signal: AbortSignal.timeout(2000) });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The id of a group in /etc/group, if it exists. */
+export function groupId(name: string): number | undefined {
+  for (const line of (readTextIfAny("/etc/group") ?? "").split("\n")) {
+    const [group, , id] = line.split(":");
+    if (group === name && id !== undefined && /^\d+$/.test(id)) return Number(id);
+  }
+  return undefined;
+}

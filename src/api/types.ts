@@ -1,0 +1,96 @@
+/** What travels between the daemons and the commands: JSON over HTTP on a UNIX socket. */
+
+import type { DenialReason } from "../enrolment/messages.ts";
+
+/** A device that waits for an answer. Strings are safe for a terminal. */
+export interface PendingRequest {
+  id: string;
+  mac: string;
+  model: string;
+  serialNumber: string;
+  /** Address that the connection came from, as the server sees it: the last proxy's. */
+  address: string;
+  fingerprint: string;
+  code: string;
+  /** ISO 8601 times. */
+  receivedAt: string;
+  expiresAt: string;
+  /** A warning for the operator, such as another registered device with the same MAC address. */
+  warning?: string;
+}
+
+export type Outcome = "accepted" | "denied" | "expired" | "withdrawn";
+
+/** What a monitor is told, one JSON object per line. */
+export type MonitorEvent =
+  | { type: "watching" }
+  | { type: "request"; request: PendingRequest }
+  | { type: "answered"; id: string; outcome: Outcome; by: string; node?: string; reason?: DenialReason }
+  | { type: "node"; node: string; state: NodeState; via: string }
+  | { type: "alive" };
+
+export type NodeState = "up" | "down";
+
+/** A node as experimenters see it. */
+export interface NodeInfo {
+  name: string;
+  type: "vpn";
+  state: NodeState;
+  mac: string;
+  /** Its address on walt-net, once known. */
+  address: string | null;
+  /** Since when it is in this state; null if it never was up since the server's start. */
+  since: string | null;
+  /** The entrypoint that its tunnel comes through. */
+  via: string | null;
+  /** Round trip through the tunnel, ms. */
+  rtt: number | null;
+}
+
+/** A registered device. */
+export interface DeviceInfo {
+  node: string;
+  state: NodeState | "revoked";
+  boardMac: string;
+  model: string;
+  serialNumber: string;
+  fingerprint: string;
+  code: string;
+  acceptedAt: string;
+  acceptedBy: string;
+  certificateSerial: string;
+  certificateExpires: string;
+  revokedAt: string | null;
+}
+
+/** What set-up commands need of the server: public keys, and the enrolment key, which every SD image carries. */
+export interface TrustInfo {
+  ca: string;
+  hostKey: string;
+  enrolmentPublicKey: string;
+  /** OpenSSH private key, PEM. */
+  enrolmentPrivateKey: string;
+  /** Where this server keeps its CA's public key: how a set-up script recognises the server's own machine. */
+  caFile: string;
+  /** `host:port` by which proxies reach the server, from `server.address`. */
+  address: string;
+  version: string;
+}
+
+/** State of a device's supervisor. */
+export interface DeviceStatus {
+  stage: string;
+  /** What the stage is about right now, in words. */
+  detail: string;
+  lastError: string | null;
+  since: string;
+  node: string | null;
+  mac: string | null;
+  code: string | null;
+  fingerprint: string | null;
+  tunnel: "down" | "connecting" | "up";
+  via: string | null;
+  rtt: number | null;
+  vm: "off" | "starting" | "running" | "waiting";
+  certificateRenewal: string | null;
+}

@@ -1,0 +1,171 @@
+/** The kinds of value that a key of walt.toml can have. */
+
+import { describe } from "../parse.ts";
+import {
+  formatEntrypoint,
+  formatHostPort,
+  type HostPort,
+  parseEntrypoint,
+  parseHostPort,
+} from "../ssh/address.ts";
+import { parsePublicKey, publicKeyLine } from "../ssh/keys.ts";
+
+/** One key: how its value is read, what it is when nobody says, and what it is for. */
+export interface Key<T> {
+  /** The value when the file does not give the key. */
+  readonly default: T;
+  /** One or two sentences for the reference. */
+  readonly doc: string;
+  /** What is allowed, in words that end "… must be". */
+  readonly allowed: string;
+  /** The value, or undefined when it is not allowed. */
+  read(value: unknown): T | undefined;
+  /** The value as it would be written in the file. */
+  show(value: T): string;
+}
+
+const quote = (value: unknown): string => JSON.stringify(value);
+
+export function text(
+  fallback: string,
+  doc: string,
+  allowed = "a string",
+  pattern = /^[^\p{C}]*$/u,
+): Key<string> {
+  return {
+    default: fallback,
+    doc,
+    allowed,
+    read: (v) => (typeof v === "string" && v.length <= 4096 && pattern.test(v) ? v : undefined),
+    show: quote,
+  };
+}
+
+/** An absolute path. */
+export function path(fallback: string, doc: string): Key<string> {
+  return text(fallback, doc, "an absolute path", /^\/[^\p{C}]*$/u);
+}
+
+export function choice<const T extends string>(
+  fallback: NoInfer<T>,
+  values: readonly T[],
+  doc: string,
+): Key<T> {
+  return {
+    default: fallback,
+    doc,
+    allowed: values.map(quote).join(" or "),
+    read: (v) => values.find((value) => value === v),
+    show: quote,
+  };
+}
+
+export function flag(fallback: boolean, doc: string): Key<boolean> {
+  return {
+    default: fallback,
+    doc,
+    allowed: "true or false",
+    read: (v) => (typeof v === "boolean" ? v : undefined),
+    show: String,
+  };
+}
+
+export function integer(fallback: number, min: number, max: number, doc: string): Key<number> {
+  return {
+    default: fallback,
+    doc,
+    allowed: `a whole number from ${min} to ${max}`,
+    read: (v) => (typeof v === "number" && Number.isInteger(v) && v >= min && v <= max ? v : undefined),
+    show: String,
+  };
+}
+
+const UNITS: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+function milliseconds(value: unknown): number | undefined {
+  const match = typeof value === "string" ? /^(\d{1,6})(s|m|h|d)$/.exec(value) : null;
+  const unit = UNITS[match?.[2] ?? ""];
+  return match === null || unit === undefined ? undefined : Number(match[1]) * unit;
+}
+
+/** A duration, kept in ms. */
+export function span(fallback: string, min: string, max: string, doc: string): Key<number> {
+  const bound = (t: string): number => milliseconds(t) ?? 0;
+  return {
+    default: bound(fallback),
+    doc,
+    allowed: `a duration from "${min}" to "${max}", such as "30s", "5m", "12h" or "7d"`,
+    read: (v) => {
+      const ms = milliseconds(v);
+      return ms !== undefined && ms >= bound(min) && ms <= bound(max) ? ms : undefined;
+    },
+    show: (ms) => {
+      const unit = ["d", "h", "m", "s"].find((u) => ms % (UNITS[u] ?? 1) === 0 && ms > 0) ?? "s";
+      return quote(`${ms / (UNITS[unit] ?? 1)}${unit}`);
+    },
+  };
+}
+
+function parsed<T>(value: unknown, parse: (text: string) => T): T | undefined {
+  if (typeof value !== "string") return undefined;
+  try {
+    return parse(value);
+  } catch {
+    return undefined;
+  }
+}
+
+/** `host[:port]`; the empty string, where the key has no default, is undefined. */
+export function hostPort(fallback: string, port: number, doc: string): Key<HostPort | undefined> {
+  return {
+    default: fallback === "" ? undefined : parseHostPort(fallback, port),
+    doc,
+    allowed: `"host" or "host:port" (port ${port} unless told; an IPv6 address in brackets)`,
+    read: (v) => parsed(v, (t) => parseHostPort(t, port)),
+    show: (v) => (v === undefined ? '""' : quote(formatHostPort(v))),
+  };
+}
+
+/** An entrypoint as `walt vpn setup-node --entrypoint` takes it. */
+export function entrypoint(doc: string): Key<string> {
+  return {
+    default: "",
+    doc,
+    allowed: '"proxy[:port]", a chain "proxy1,proxy2", or "ssh://server:port"',
+    read: (v) => parsed(v, (t) => formatEntrypoint(parseEntrypoint(t))),
+    show: quote,
+  };
+}
+
+/** An ed25519 public key on one line. */
+export function publicKey(doc: string): Key<string> {
+  return {
+    default: "",
+    doc,
+    allowed: 'a public key, "ssh-ed25519 AAAA…"',
+    read: (v) => parsed(v, (t) => publicKeyLine(parsePublicKey(t, "key"))),
+    show: quote,
+  };
+}
+
+/** An IPv4 address with the length of its network's prefix. */
+export function network(fallback: string, doc: string): Key<string> {
+  return {
+    default: fallback,
+    doc,
+    allowed: 'an IPv4 address with prefix length from 8 to 29, such as "192.168.192.1/22"',
+    read: (v) => {
+      const match =
+        typeof v === "string" ? /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/.exec(v) : null;
+      if (match === null || typeof v !== "string") return undefined;
+      const [a = 256, b = 256, c = 256, d = 256, length = 0] = match.slice(1).map(Number);
+      return Math.max(a, b, c, d) <= 255 && length >= 8 && length <= 29 ? v : undefined;
+    },
+    show: quote,
+  };
+}
+
+/** Why a value was refused, for the error message. */
+export function refusal(key: Key<unknown>, value: unknown): string {
+  return `must be ${key.allowed}, found ${describe(value)}`;
+}

@@ -1,0 +1,122 @@
+/** Every key of walt.toml: the one place where keys, defaults and their documentation are. */
+
+import { PROXY_PORT, SERVER_PORT } from "../ssh/address.ts";
+import {
+  choice,
+  entrypoint,
+  flag,
+  hostPort,
+  integer,
+  type Key,
+  network,
+  path,
+  publicKey,
+  span,
+  text,
+} from "./keys.ts";
+
+export const ROLES = ["server", "proxy", "device"] as const;
+export type Role = (typeof ROLES)[number];
+
+const INTERFACE = /^[A-Za-z0-9_.-]{1,15}$/;
+
+/** Tables of walt.toml and their keys. */
+export const TABLES = {
+  server: {
+    listen: hostPort(`[::]:${SERVER_PORT}`, SERVER_PORT, "Where the SSH endpoint listens for proxies."),
+    address: hostPort(
+      "",
+      SERVER_PORT,
+      "How proxies reach this server. Unless told: the machine's host name and the port of `listen`.",
+    ),
+    state: path("/var/lib/walt", "Folder of the keys and the registry; only root may read the keys."),
+    socket: path("/run/walt/server.sock", "UNIX socket through which commands talk to the daemon."),
+    group: text(
+      "walt",
+      "Group whose members may use the socket. Where it does not exist, only root may.",
+      "the name of a group",
+      /^[a-z_][a-z0-9_-]{0,31}$/,
+    ),
+    answer_timeout: span("5m", "1s", "1h", "A request that no monitor answers is denied after this long."),
+    retry_after: span("5s", "1s", "1h", "How long a denied device waits before it asks again."),
+    certificate_validity: span(
+      "7d",
+      "10s",
+      "90d",
+      "Validity of device certificates. Devices renew theirs at half of it.",
+    ),
+    silence: span("10s", "3s", "5m", "A tunnel whose device is silent for this long is taken down."),
+  },
+  "server.network": {
+    bridge: text("walt-net", "The bridge that nodes join.", "the name of a network interface", INTERFACE),
+    managed: flag(
+      true,
+      "true: the daemon makes the bridge, and serves DHCP and boot files on it. false: the bridge exists already, and something else (a WalT server) serves it.",
+    ),
+    address: network(
+      "192.168.192.1/22",
+      "The server's own address on a managed bridge; the rest of the network is given out by DHCP.",
+    ),
+    boot_files: path(
+      "/var/lib/walt/boot",
+      "Folder of the boot files of a managed network: `<arch>/vmlinuz`, `<arch>/initrd.img` and `<arch>/cmdline`, arch being x86_64 or arm64.",
+    ),
+    boot_port: integer(8080, 1, 65535, "TCP port of the boot files' HTTP service, on `address`."),
+  },
+  proxy: {
+    next: hostPort("", PROXY_PORT, "The next hop: the server's endpoint, or the next proxy."),
+    listen: hostPort(`[::]:${PROXY_PORT}`, PROXY_PORT, "Where `walt proxy run` listens."),
+    ca: publicKey("Public key of the server's VPN CA."),
+    enrolment: publicKey("Public half of the server's enrolment key."),
+    state: path("/var/lib/walt", "Folder of the relay's own host key."),
+  },
+  device: {
+    entrypoint: entrypoint(
+      "How the device gets to the server: a proxy, a chain of proxies with commas (the first is the exposed one), or `ssh://host:port` for the server itself.",
+    ),
+    server: hostPort(
+      "",
+      SERVER_PORT,
+      "The server as the last proxy names it: what was given to `walt vpn setup-proxy --next` there. Not used with an `ssh://` entrypoint.",
+    ),
+    board: choice("generic", ["rpi-3-b-plus", "generic"], "What kind of machine this device is."),
+    interface: text(
+      "",
+      "The wired network card. Unless told: the one with the default route.",
+      "the name of a network interface",
+      INTERFACE,
+    ),
+    state: path(
+      "/var/lib/walt",
+      "Folder of the device's key, certificate and credentials; it must survive reboots.",
+    ),
+    run: path("/run/walt", "Folder of sockets, gone after a reboot."),
+    silence: span("10s", "3s", "5m", "A tunnel whose server is silent for this long is built anew."),
+  },
+  "device.vm": {
+    start: flag(
+      true,
+      "false: no virtual machine; the node is then whatever is plugged into the bridge `walt-br` with the node's MAC address.",
+    ),
+    memory: integer(512, 64, 1_048_576, "Memory of the virtual machine, MiB."),
+    cpus: integer(1, 1, 64, "Virtual CPUs."),
+  },
+} as const satisfies Record<string, Record<string, Key<unknown>>>;
+
+export type TableName = keyof typeof TABLES;
+
+type ValueOf<K> = K extends Key<infer T> ? T : never;
+
+/** Values of all tables, defaults filled in. */
+export type Values = {
+  [T in TableName]: { [K in keyof (typeof TABLES)[T]]: ValueOf<(typeof TABLES)[T][K]> };
+};
+
+/** A configuration as the program uses it. */
+export interface Config extends Values {
+  role: Role | undefined;
+  /** The file it came from; undefined when there was none. */
+  file: string | undefined;
+  /** Where each key's value came from: `server.listen` → the file's path, or `default`. */
+  sources: ReadonlyMap<string, string>;
+}

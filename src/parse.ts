@@ -1,0 +1,108 @@
+/** Values from outside, parsed at the edge: `unknown` in, a type out, a WaltError that names the place otherwise. */
+
+import { WaltError } from "./errors.ts";
+
+/** What was found, in a few words for an error message. */
+export function describe(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (value === null) return "null";
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (typeof value === "object") return "a table";
+  const text = JSON.stringify(value) ?? String(value);
+  return `${typeof value} ${text.length > 60 ? `${text.slice(0, 57)}…` : text}`;
+}
+
+/** A JSON object with string keys, read field by field. `where` begins every error. */
+export class Fields {
+  readonly #value: Record<string, unknown>;
+
+  constructor(
+    value: unknown,
+    readonly where: string,
+  ) {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      throw new WaltError(`${where}: expected an object, found ${describe(value)}`);
+    }
+    this.#value = { ...value };
+  }
+
+  /** Parse JSON text of at most `max` bytes. */
+  static parse(text: string, where: string, max = 8192): Fields {
+    if (text.length > max) throw new WaltError(`${where}: longer than ${max} bytes`);
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      throw new WaltError(`${where}: not JSON: ${describe(text)}`);
+    }
+    return new Fields(value, where);
+  }
+
+  has(key: string): boolean {
+    return this.#value[key] !== undefined && this.#value[key] !== null;
+  }
+
+  /** A string of at most `max` characters that matches `pattern`. */
+  text(key: string, max = 200, pattern?: RegExp): string {
+    const value = this.#value[key];
+    if (typeof value !== "string") throw this.#wrong(key, "a string");
+    if (value.length > max) throw new WaltError(`${this.where}: ${key} is longer than ${max} characters`);
+    if (pattern !== undefined && !pattern.test(value))
+      throw this.#wrong(key, `a string like ${pattern.source}`);
+    return value;
+  }
+
+  optionalText(key: string, max = 200, pattern?: RegExp): string | undefined {
+    return this.has(key) ? this.text(key, max, pattern) : undefined;
+  }
+
+  /** One of the given strings. */
+  choice<T extends string>(key: string, values: readonly T[]): T {
+    const value = this.#value[key];
+    const found = values.find((v) => v === value);
+    if (found === undefined) throw this.#wrong(key, values.map((v) => JSON.stringify(v)).join(" or "));
+    return found;
+  }
+
+  /** A whole number in a range. */
+  integer(key: string, min: number, max: number): number {
+    const value = this.#value[key];
+    if (typeof value !== "number" || !Number.isInteger(value) || value < min || value > max) {
+      throw this.#wrong(key, `a whole number from ${min} to ${max}`);
+    }
+    return value;
+  }
+
+  boolean(key: string): boolean {
+    const value = this.#value[key];
+    if (typeof value !== "boolean") throw this.#wrong(key, "true or false");
+    return value;
+  }
+
+  /** Bytes in base64, exactly `length` of them. */
+  base64(key: string, length: number): Buffer {
+    const text = this.text(key, Math.ceil(length / 3) * 4, /^[A-Za-z0-9+/]*={0,2}$/);
+    const bytes = Buffer.from(text, "base64");
+    if (bytes.length !== length) throw this.#wrong(key, `${length} bytes in base64`);
+    return bytes;
+  }
+
+  object(key: string): Fields {
+    return new Fields(this.#value[key], `${this.where}: ${key}`);
+  }
+
+  array(key: string, max = 10_000): unknown[] {
+    const value = this.#value[key];
+    if (!Array.isArray(value) || value.length > max) throw this.#wrong(key, `an array of at most ${max}`);
+    return value;
+  }
+
+  #wrong(key: string, expected: string): WaltError {
+    return new WaltError(`${this.where}: ${key} must be ${expected}, found ${describe(this.#value[key])}`);
+  }
+}
+
+/** A MAC address as we write it: six lower-case hex pairs with colons. */
+export const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/;
+/** A node's name: a DNS label. */
+export const NODE_NAME = /^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$/;

@@ -1,0 +1,99 @@
+/** The server's API: what `walt vpn …` and `walt node …` ask, over HTTP on a UNIX socket. */
+
+import type { DeviceInfo, MonitorEvent, NodeInfo, TrustInfo } from "../api/types.ts";
+import type { Desk } from "../enrolment/desk.ts";
+import { WaltError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { Fields } from "../parse.ts";
+import { safeText } from "../text.ts";
+
+export interface ServerApi {
+  desk: Desk;
+  nodes(): Promise<NodeInfo[]>;
+  devices(): DeviceInfo[];
+  trust(): TrustInfo;
+  /** @throws WaltError when there is no such node. */
+  revoke(node: string, by: string): void;
+  log: Log;
+}
+
+/** A monitor's connection says something at least this often (ms), so that a lost one is noticed by both ends. */
+const ALIVE = 10_000;
+
+/** The handler of all requests. */
+export function apiHandler(api: ServerApi): (request: Request) => Promise<Response> {
+  const route = async (request: Request): Promise<Response> => {
+    const url = new URL(request.url);
+    const [, version, what, id, verb] = url.pathname.split("/");
+    const key =
+      version === "v1"
+        ? `${request.method} ${[what, id === undefined ? "" : "ID", verb].filter((t) => t).join("/")}`
+        : "";
+    const body = async (): Promise<Fields> => Fields.parse(await request.text(), "request");
+    switch (key) {
+      case "GET nodes":
+        return Response.json(await api.nodes());
+      case "GET devices":
+        return Response.json(api.devices());
+      case "GET trust":
+        return Response.json(api.trust());
+      case "GET monitor":
+        return monitor(api, safeText(url.searchParams.get("name") ?? "unknown", 60), request.signal);
+      case "POST requests/ID": {
+        const fields = await body();
+        const by = safeText(fields.text("by", 100), 60);
+        const node = api.desk.answer(id ?? "", fields.boolean("accept"), by);
+        return Response.json({ node: node ?? null });
+      }
+      case "POST devices/ID/revoke": {
+        api.revoke(decodeURIComponent(id ?? ""), safeText((await body()).text("by", 100), 60));
+        return Response.json({});
+      }
+      default:
+        return Response.json(
+          { error: `no such request: ${request.method} ${url.pathname}` },
+          { status: 404 },
+        );
+    }
+  };
+  return async (request) => {
+    try {
+      return await route(request);
+    } catch (error) {
+      if (!(error instanceof WaltError)) throw error;
+      return Response.json({ error: error.message, hint: error.hint }, { status: 400 });
+    }
+  };
+}
+
+/** A stream of MonitorEvents, one JSON object a line, for as long as the monitor's connection lives. */
+function monitor(api: ServerApi, name: string, signal: AbortSignal): Response {
+  const encoder = new TextEncoder();
+  let end = (): void => {};
+  const stream = new ReadableStream<Uint8Array>({
+    start(controller) {
+      const tell = (event: MonitorEvent): void => {
+        try {
+          controller.enqueue(encoder.encode(`${JSON.stringify(event)}\n`));
+        } catch {
+          end(); // the connection is gone, and its end is on its way
+        }
+      };
+      tell({ type: "watching" });
+      const unwatch = api.desk.watch(tell);
+      const timer = setInterval(() => tell({ type: "alive" }), ALIVE);
+      api.log.info("a monitor watches", { monitor: name, monitors: api.desk.monitors });
+      end = () => {
+        end = () => {};
+        clearInterval(timer);
+        unwatch();
+        api.log.info("a monitor left", { monitor: name, monitors: api.desk.monitors });
+      };
+      signal.addEventListener("abort", () => end());
+    },
+    cancel() {
+      end();
+    },
+  });
+  return new Response(stream, { headers: { "content-type": "application/x-ndjson" } });
+}

@@ -1,0 +1,199 @@
+/** `walt server run`: the parts of the server, put together, and taken apart in order. */
+
+import { chmodSync, mkdirSync } from "node:fs";
+import { hostname } from "node:os";
+import { dirname, join } from "node:path";
+import { groupId, listenApi } from "../api/listen.ts";
+import type { DeviceInfo, NodeInfo } from "../api/types.ts";
+import type { Config } from "../config/schema.ts";
+import { Desk } from "../enrolment/desk.ts";
+import { encodeReply, type Grant } from "../enrolment/messages.ts";
+import { messageOf, WaltError } from "../errors.ts";
+import { notifySystemd } from "../linux/notify.ts";
+import type { Log } from "../log.ts";
+import { formatHostPort } from "../ssh/address.ts";
+import { encodePrivateKey } from "../ssh/key-files.ts";
+import { fingerprint, parsePublicKey, publicKeyLine, sameKey, shortCode } from "../ssh/keys.ts";
+import { Pumps } from "../tunnel/pumps.ts";
+import { VERSION } from "../version.ts";
+import { apiHandler } from "./api.ts";
+import { grant } from "./credentials.ts";
+import { Endpoint } from "./endpoint.ts";
+import { serveEnrolment } from "./enrol.ts";
+import { loadServerKeys } from "./keys.ts";
+import { type Device, Registry } from "./registry.ts";
+import { Tunnels } from "./tunnels.ts";
+import { openWaltNet } from "./walt-net.ts";
+
+/**
+ * Run the server until `signal` is aborted and everything it started is gone.
+ * @throws WaltError when a part cannot be started; what was started before it is stopped.
+ */
+export async function runServer(config: Config, log: Log, signal: AbortSignal): Promise<void> {
+  const { server } = config;
+  // Taken apart in the reverse order of how they were put together.
+  await using parts = new AsyncDisposableStack();
+  try {
+    mkdirSync(server.state, { recursive: true, mode: 0o755 });
+    mkdirSync(dirname(server.socket), { recursive: true, mode: 0o755 });
+  } catch (error) {
+    throw new WaltError(`cannot make the server's folders: ${messageOf(error)}`, {
+      hint: "The server runs as root.",
+    });
+  }
+  const keys = loadServerKeys(server.state);
+  const registry = new Registry(join(server.state, "registry.sqlite"));
+  parts.defer(() => registry.close());
+  chmodSync(registry.path, 0o600);
+
+  const active = (): Device[] => registry.list().filter((d) => d.revokedAt === null);
+  const names = (): Map<string, string> => new Map(active().map((d) => [d.mac, d.node]));
+  const net = await openWaltNet(config, names(), log);
+  parts.defer(() => net.close());
+  const pumps = await Pumps.start();
+  parts.defer(() => pumps.stop());
+
+  const give = (device: Device): Grant =>
+    grant(registry, keys.ca, device, server.certificate_validity, new Date());
+  const desk = new Desk({
+    answerTimeout: server.answer_timeout,
+    now: Date.now,
+    after: (ms, what) => {
+      const timer = setTimeout(what, ms);
+      return () => clearTimeout(timer);
+    },
+    accept: (request, by) => {
+      const device = registry.accept(request, by, new Date());
+      net.setNames(names());
+      log.info("device accepted", {
+        node: device.node,
+        board: device.boardMac,
+        fingerprint: fingerprint(request.publicKey),
+        by,
+      });
+      return give(device);
+    },
+  });
+  const tunnels = new Tunnels(pumps, net, server.silence, log.with("tunnel"), (device, state, via) =>
+    desk.tell({ type: "node", node: device.node, state, via }),
+  );
+  parts.defer(() => tunnels.closeAll("the server stops"));
+
+  const endpoint = await Endpoint.start({
+    listen: server.listen,
+    hostKey: keys.host,
+    log: log.with("endpoint"),
+    identify: (key) => {
+      if (sameKey(key, keys.enrolment.publicKey)) return { kind: "enrolment" };
+      const device = registry.byKey(key);
+      return device === undefined || device.revokedAt !== null ? undefined : { kind: "device", device };
+    },
+    enrol: (channel, from) =>
+      serveEnrolment(channel, from, {
+        desk,
+        registry,
+        grant: give,
+        retryAfter: Math.ceil(server.retry_after / 1000),
+        log: log.with("enrolment"),
+      }),
+    renew: (device, channel) => {
+      const next = give(device);
+      channel.write(encodeReply({ type: "granted", ...next }));
+      channel.end(0);
+      log.info("certificate renewed", { node: device.node, next: next.renewAfter });
+    },
+    tunnel: (device, channel, via, from) => tunnels.open(device, channel, via, from),
+  });
+  parts.defer(() => endpoint.close());
+
+  const nodes = async (): Promise<NodeInfo[]> => {
+    const devices = active();
+    const addresses = await net.addresses(devices.map((d) => d.mac));
+    return devices.map((device) => {
+      const tunnel = tunnels.info(device);
+      const up = tunnel?.state === "up";
+      return {
+        name: device.node,
+        type: "vpn",
+        state: tunnel?.state ?? "down",
+        mac: device.mac,
+        address: addresses.get(device.mac) ?? null,
+        since: tunnel?.since.toISOString() ?? null,
+        via: up ? tunnel.via : null,
+        rtt: up ? tunnel.stats?.rtt || null : null,
+      };
+    });
+  };
+  const devices = (): DeviceInfo[] =>
+    registry.list().map((device) => {
+      const key = parsePublicKey(device.publicKey, "registry");
+      return {
+        node: device.node,
+        state: device.revokedAt === null ? (tunnels.info(device)?.state ?? "down") : "revoked",
+        boardMac: device.boardMac,
+        model: device.model,
+        serialNumber: device.serialNumber,
+        fingerprint: fingerprint(key),
+        code: shortCode(key),
+        acceptedAt: device.acceptedAt,
+        acceptedBy: device.acceptedBy,
+        certificateSerial: String(device.certificateSerial),
+        certificateExpires: device.certificateExpires,
+        revokedAt: device.revokedAt,
+      };
+    });
+  const revoke = (node: string, by: string): void => {
+    const device = registry.byNode(node);
+    if (device === undefined) {
+      throw new WaltError(`there is no node ${JSON.stringify(node)}`, {
+        hint: "`walt vpn list` shows the nodes.",
+      });
+    }
+    registry.revoke(device, new Date());
+    tunnels.close(device, "this node was revoked");
+    endpoint.cutOff(device.id);
+    net.setNames(names());
+    log.info("device revoked", { node, by });
+  };
+  const port = server.listen?.port ?? endpoint.address.port;
+  const address = server.address ?? { host: hostname(), port };
+  const api = await listenApi(
+    server.socket,
+    groupId(server.group) === undefined ? undefined : server.group,
+    apiHandler({
+      desk,
+      nodes,
+      devices,
+      revoke,
+      log: log.with("api"),
+      trust: () => ({
+        ca: publicKeyLine(keys.ca.publicKey),
+        hostKey: publicKeyLine(keys.host.publicKey),
+        enrolmentPublicKey: publicKeyLine(keys.enrolment.publicKey),
+        enrolmentPrivateKey: encodePrivateKey(keys.enrolment),
+        caFile: keys.caFile,
+        address: formatHostPort(address),
+        version: VERSION,
+      }),
+    }),
+  );
+  parts.defer(() => api.stop());
+
+  log.info("server is ready", {
+    endpoint: formatHostPort(endpoint.address),
+    socket: server.socket,
+    hostKey: fingerprint(keys.host.publicKey),
+    version: VERSION,
+  });
+  notifySystemd("READY=1");
+  const reason = await Promise.race([
+    pumps.failed.then((error) => new WaltError(`the pump thread died: ${messageOf(error)}`)),
+    new Promise<undefined>((resolve) => {
+      if (signal.aborted) resolve(undefined);
+      signal.addEventListener("abort", () => resolve(undefined), { once: true });
+    }),
+  ]);
+  notifySystemd("STOPPING=1");
+  log.info("server stops", { reason: reason?.message });
+  if (reason !== undefined) throw reason;
+}

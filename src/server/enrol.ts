@@ -1,0 +1,118 @@
+/** The server's end of an enrolment: challenge, request, decision, grant (docs/protocol.md, "Enrolment"). */
+
+import { randomBytes } from "node:crypto";
+import type { Desk } from "../enrolment/desk.ts";
+import { LineCutter } from "../enrolment/lines.ts";
+import {
+  CHALLENGE_LENGTH,
+  type DenialReason,
+  type EnrolmentRequest,
+  encodeChallenge,
+  encodeReply,
+  type Grant,
+  MAX_LINE,
+  parseRequest,
+} from "../enrolment/messages.ts";
+import { messageOf, WaltError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { fingerprint } from "../ssh/keys.ts";
+import type { Channel } from "./endpoint.ts";
+import type { Device, Registry } from "./registry.ts";
+
+/** ms that a device has to send its request. */
+const REQUEST_TIME = 10_000;
+
+const WORDS: Record<DenialReason, string> = {
+  "nobody-watching": "nobody runs `walt vpn monitor` on the server",
+  operator: "the operator denied this device",
+  timeout: "no operator answered in time",
+  revoked: "this device was revoked; `walt device forget` on it lets it ask with a new key",
+  busy: "the server has another request of this device, or too many at once",
+  invalid: "the server did not understand the request",
+};
+
+export interface EnrolmentService {
+  desk: Desk;
+  registry: Registry;
+  grant(device: Device): Grant;
+  /** Seconds a denied device should wait. */
+  retryAfter: number;
+  log: Log;
+}
+
+/** The first line that comes, within REQUEST_TIME. */
+function firstLine(channel: Channel): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const cutter = new LineCutter(MAX_LINE);
+  const timer = setTimeout(() => reject(new WaltError("no request came within 10 s")), REQUEST_TIME);
+  channel.stream.on("data", (bytes: Buffer) => {
+    try {
+      const line = cutter.push(bytes)[0];
+      if (line !== undefined) resolve(line);
+    } catch (error) {
+      reject(error);
+    }
+  });
+  void channel.closed.then(() => reject(new WaltError("the device went away before it sent its request")));
+  return promise.finally(() => clearTimeout(timer));
+}
+
+/** Serve one exec of `enrol`. Never throws: what is wrong is told to the device and logged. */
+export async function serveEnrolment(
+  channel: Channel,
+  from: string,
+  service: EnrolmentService,
+): Promise<void> {
+  const { desk, registry, log } = service;
+  const deny = (reason: DenialReason, detail?: string): void => {
+    const message = detail ?? WORDS[reason];
+    channel.write(encodeReply({ type: "denied", reason, message, retryAfter: service.retryAfter }));
+    channel.end(0);
+  };
+  const challenge = randomBytes(CHALLENGE_LENGTH);
+  channel.write(encodeChallenge(challenge));
+  let request: EnrolmentRequest;
+  try {
+    request = parseRequest(await firstLine(channel), challenge);
+  } catch (error) {
+    log.warn("not a valid enrolment request", { from, reason: messageOf(error) });
+    deny("invalid", messageOf(error).slice(0, 300));
+    return;
+  }
+  const print = fingerprint(request.publicKey);
+  const about = { mac: request.mac, fingerprint: print, from };
+
+  const known = registry.byKey(request.publicKey);
+  if (known?.revokedAt != null) {
+    log.warn("a revoked device asks for access", { node: known.node, ...about });
+    deny("revoked");
+    return;
+  }
+  if (known !== undefined) {
+    // It was accepted, but the answer did not reach its disk: a power cut in between, most likely.
+    log.info("an accepted device asks again and gets its credentials", { node: known.node, ...about });
+    channel.write(encodeReply({ type: "granted", ...service.grant(known) }));
+    channel.end(0);
+    return;
+  }
+
+  const same = registry.byBoardMac(request.mac).map((d) => d.node);
+  const warning =
+    same.length === 0
+      ? undefined
+      : `a registered device with this MAC address exists already: ${same.join(", ")}`;
+  const ticket = desk.ask(request, from, warning);
+  if (desk.monitors > 0) {
+    log.info("a device asks for access", { request: ticket.id, ...about });
+    channel.write(encodeReply({ type: "pending" }));
+  }
+  void channel.closed.then(() => ticket.withdraw());
+  const decision = await ticket.decision;
+  if ("denied" in decision) {
+    log.info("access denied", { request: ticket.id, reason: decision.denied, ...about });
+    deny(decision.denied);
+    return;
+  }
+  channel.write(encodeReply({ type: "granted", ...decision.granted }));
+  channel.end(0);
+}

@@ -1,0 +1,28 @@
+/** The registry's schema, version by version. A version that was released is never edited: add the next one. */
+
+/** SQL that leads from version n (PRAGMA user_version) to n + 1. */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE devices (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    node          TEXT NOT NULL,
+    mac           TEXT NOT NULL,
+    board_mac     TEXT NOT NULL,
+    model         TEXT NOT NULL,
+    serial_number TEXT NOT NULL,
+    public_key    TEXT NOT NULL UNIQUE,   -- "ssh-ed25519 AAAA…", no comment
+    accepted_at   TEXT NOT NULL,          -- ISO 8601, UTC, as all times
+    accepted_by   TEXT NOT NULL,
+    revoked_at    TEXT
+  ) STRICT;
+  CREATE UNIQUE INDEX devices_node ON devices (node) WHERE revoked_at IS NULL;
+  CREATE UNIQUE INDEX devices_mac  ON devices (mac)  WHERE revoked_at IS NULL;
+  CREATE TABLE certificates (
+    serial     INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice
+    device_id  INTEGER NOT NULL REFERENCES devices (id),
+    issued_at  TEXT NOT NULL,
+    expires_at TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX certificates_device ON certificates (device_id, serial);
+  `,
+];

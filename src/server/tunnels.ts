@@ -1,0 +1,122 @@
+/** Live tunnels: for each node a TAP in walt-net, joined to the channel that its device opened. */
+
+import type { NodeState } from "../api/types.ts";
+import { messageOf } from "../errors.ts";
+import { socketPair } from "../linux/socketpair.ts";
+import { openTap } from "../linux/tap.ts";
+import type { Log } from "../log.ts";
+import { joinChannel } from "../tunnel/channel.ts";
+import type { Link, LinkStats, Pumps } from "../tunnel/pumps.ts";
+import type { Channel } from "./endpoint.ts";
+import type { Device } from "./registry.ts";
+import type { WaltNet } from "./walt-net.ts";
+
+/** What is known of a node's tunnel. */
+export interface TunnelInfo {
+  state: NodeState;
+  /** When it came to this state. */
+  since: Date;
+  /** The entrypoint that the device says it came through. */
+  via: string;
+  stats: LinkStats | undefined;
+}
+
+interface Tunnel {
+  info: TunnelInfo;
+  link: Link | undefined;
+  /** Resolves when its TAP and descriptors are gone. */
+  gone: Promise<void>;
+  close(reason: string): void;
+}
+
+const MTU = 1500;
+
+export class Tunnels {
+  readonly #tunnels = new Map<number, Tunnel>();
+
+  constructor(
+    readonly pumps: Pumps,
+    readonly net: WaltNet,
+    /** ms of silence after which a device is taken for dead. */
+    readonly silence: number,
+    readonly log: Log,
+    readonly changed: (device: Device, state: NodeState, via: string) => void,
+  ) {}
+
+  info(device: Device): TunnelInfo | undefined {
+    const tunnel = this.#tunnels.get(device.id);
+    if (tunnel === undefined) return undefined;
+    return { ...tunnel.info, stats: tunnel.link?.stats() };
+  }
+
+  /** Join a device's channel to walt-net. A tunnel that it had before ends first. */
+  async open(device: Device, channel: Channel, via: string, from: string): Promise<void> {
+    const before = this.#tunnels.get(device.id);
+    let closed: string | undefined;
+    const { promise: gone, resolve: isGone } = Promise.withResolvers<void>();
+    const tunnel: Tunnel = {
+      info: { state: "down", since: before?.info.since ?? new Date(), via, stats: undefined },
+      link: undefined,
+      gone,
+      close: (reason) => {
+        closed ??= reason;
+        tunnel.link?.close(reason);
+      },
+    };
+    // From here on a close of this tunnel counts, even before it has a link.
+    this.#tunnels.set(device.id, tunnel);
+    try {
+      before?.close("a newer connection of this device took its place");
+      await before?.gone;
+      if (closed === undefined) await this.#carry(device, channel, tunnel, from);
+      else channel.fail(closed);
+    } catch (error) {
+      this.log.error("cannot join a device to walt-net", { node: device.node, reason: messageOf(error) });
+      channel.fail("the server could not make this node's network interface; its log tells why");
+    } finally {
+      isGone();
+    }
+  }
+
+  async #carry(device: Device, channel: Channel, tunnel: Tunnel, from: string): Promise<void> {
+    const name = `tap-${device.node}`.slice(0, 15);
+    const tap = openTap(name);
+    const [ours, theirs] = socketPair();
+    const { silence } = this;
+    const link = this.pumps.add({ tap: tap.fd, stream: ours, mtu: MTU, silence, guard: device.mac });
+    tunnel.link = link;
+    const join = joinChannel(theirs, channel.stream, channel.socket);
+    let reason = "";
+    try {
+      await this.net.addPort(name);
+      void link.up.then(() => {
+        tunnel.info = { ...tunnel.info, state: "up", since: new Date() };
+        this.log.info("tunnel up", { node: device.node, from, via: tunnel.info.via });
+        this.changed(device, "up", tunnel.info.via);
+      });
+    } catch (error) {
+      link.close(messageOf(error));
+      throw error;
+    } finally {
+      reason = await link.ended;
+      await Promise.race([join.done, Bun.sleep(1000)]);
+      join.destroy();
+      channel.end(0);
+    }
+    const wasUp = tunnel.info.state === "up";
+    tunnel.info = { ...tunnel.info, state: "down", since: new Date() };
+    this.log.info("tunnel down", { node: device.node, from, reason });
+    if (wasUp && this.#tunnels.get(device.id) === tunnel) this.changed(device, "down", tunnel.info.via);
+  }
+
+  /** End a device's tunnel, if it has one. */
+  close(device: Device, reason: string): void {
+    this.#tunnels.get(device.id)?.close(reason);
+  }
+
+  /** End all tunnels and wait until their TAPs are gone. */
+  async closeAll(reason: string): Promise<void> {
+    for (const tunnel of this.#tunnels.values()) tunnel.close(reason);
+    await Promise.all([...this.#tunnels.values()].map((t) => t.gone));
+  }
+}

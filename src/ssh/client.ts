@@ -1,0 +1,125 @@
+/** Argument lists for OpenSSH's ssh, with everything pinned; its complaints in words are in failure.ts. */
+
+import { WaltError } from "../errors.ts";
+import { formatHostPort, type HostPort } from "./address.ts";
+import { VPN_USER } from "./certificate.ts";
+
+export { explainSshFailure } from "./failure.ts";
+
+/** The name under which the server's host key is pinned, wherever the server is reached. */
+export const SERVER_ALIAS = "walt-server";
+
+/** A connection to a proxy, which forwards one local port to the next hop. */
+export interface OuterHop {
+  /** Where to connect: the proxy itself, or the local port that the hop before forwards to it. */
+  connect: HostPort;
+  /** The name under which its host key stands in `knownHosts`. */
+  alias: string;
+  keyFile: string;
+  certificateFile?: string;
+  knownHosts: string;
+  forward: { localPort: number; to: HostPort };
+  /** Seconds. */
+  connectTimeout: number;
+  /** The cipher that is asked for first; chacha20-poly1305, right for a CPU without AES instructions, unless told. */
+  cipher?: string;
+}
+
+/** The connection to the server's endpoint, end to end. */
+export interface InnerHop {
+  connect: HostPort;
+  keyFile: string;
+  knownHosts: string;
+  /** `enrol`, `renew` or `tunnel via=…`. */
+  command: string;
+  /** Seconds. */
+  connectTimeout: number;
+}
+
+const CIPHERS = [
+  "chacha20-poly1305@openssh.com",
+  "aes128-gcm@openssh.com",
+  "aes256-gcm@openssh.com",
+  "aes128-ctr",
+  "aes256-ctr",
+];
+
+/**
+ * The command line of an outer hop. It opens a session, in which the proxy runs its forced `cat`: its standard input must be
+ * kept open, since ssh ends with the session.
+ * @throws WaltError when a file's path cannot be said in ssh's configuration language.
+ */
+export function outerArguments(h: OuterHop): string[] {
+  const preferred = h.cipher ?? "chacha20-poly1305@openssh.com";
+  const ciphers = [preferred, ...CIPHERS.filter((cipher) => cipher !== preferred)];
+  return [
+    ...common(h, h.alias),
+    ...option("Ciphers", ciphers.join(",")),
+    ...(h.certificateFile === undefined ? [] : option("CertificateFile", path(h.certificateFile))),
+    ...option("ExitOnForwardFailure", "yes"),
+    "-L",
+    `127.0.0.1:${h.forward.localPort}:${formatHostPort(h.forward.to)}`,
+    ...["--", h.connect.host],
+  ];
+}
+
+/**
+ * The command line of the inner hop: standard input and output are the channel of `command`.
+ * @throws WaltError when a file's path cannot be said in ssh's configuration language.
+ */
+export function innerArguments(h: InnerHop): string[] {
+  return [
+    ...common(h, SERVER_ALIAS),
+    ...option("Ciphers", "aes128-gcm@openssh.com"),
+    ...option("KexAlgorithms", "curve25519-sha256,curve25519-sha256@libssh.org"),
+    ...option("HostKeyAlgorithms", "ssh-ed25519"),
+    ...option("ClearAllForwardings", "yes"),
+    ...["--", h.connect.host, h.command],
+  ];
+}
+
+function common(
+  h: Pick<OuterHop, "connect" | "keyFile" | "knownHosts" | "connectTimeout">,
+  alias: string,
+): string[] {
+  return [
+    // No file of the machine or of a user has a say; neither agent, X11, terminal nor a shared connection.
+    ...["ssh", "-F", "/dev/null", "-T", "-a", "-x", "-l", VPN_USER, "-p", String(h.connect.port)],
+    ...option("BatchMode", "yes"),
+    ...option("StrictHostKeyChecking", "yes"),
+    ...option("UserKnownHostsFile", path(h.knownHosts)),
+    ...option("GlobalKnownHostsFile", "/dev/null"),
+    ...option("HostKeyAlias", alias),
+    ...option("CheckHostIP", "no"),
+    ...option("UpdateHostKeys", "no"),
+    ...option("VerifyHostKeyDNS", "no"),
+    ...option("PreferredAuthentications", "publickey"),
+    ...option("IdentitiesOnly", "yes"),
+    ...option("IdentityAgent", "none"),
+    ...option("IdentityFile", path(h.keyFile)),
+    ...option("ControlPath", "none"),
+    ...option("EscapeChar", "none"),
+    ...option("Compression", "no"),
+    // What ssh has to say about a forward that was refused is at this level.
+    ...option("LogLevel", "INFO"),
+    // Its default marks such a connection as background traffic (CS1), which some networks starve.
+    ...option("IPQoS", "none"),
+    ...option("ConnectTimeout", String(h.connectTimeout)),
+    ...option("ServerAliveInterval", "5"),
+    ...option("ServerAliveCountMax", "2"),
+  ];
+}
+
+function option(name: string, value: string): string[] {
+  return ["-o", `${name}=${value}`];
+}
+
+/** A path in ssh_config(5)'s language: quoted, `%` doubled. `~`, `${…}` and quotes have a meaning there. */
+function path(file: string): string {
+  if (!/^[^"\\$~\p{C}]+$/u.test(file)) {
+    throw new WaltError(`the path ${JSON.stringify(file)} cannot be handed to ssh`, {
+      hint: "Use a path without quotes, backslashes, $, ~ and control characters.",
+    });
+  }
+  return `"${file.replaceAll("%", "%%")}"`;
+}

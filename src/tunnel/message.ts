@@ -1,0 +1,119 @@
+/** The tunnel's messages to the byte (docs/protocol.md): a header of 4 bytes, then the payload. */
+
+/** Version of the tunnel's protocol, said in HELLO. */
+export const VERSION = 1;
+
+/** Header: u8 type, u24 big-endian length of the payload in bytes. */
+export const HEADER = 4;
+export const PAYLOAD_MAX = 131_072;
+
+export const TYPE = {
+  /** First message each way: u8 version, u8 reserved, u16 MTU, u32 features (a bit set; unknown bits are ignored). */
+  hello: 0,
+  /** One Ethernet frame without its checksum. */
+  frame: 1,
+  /** u64 timestamp of the sender's own choice; answered at once. */
+  ping: 2,
+  /** The payload of a PING, echoed. */
+  pong: 3,
+  /** The last message: why the sender ends the tunnel, UTF-8. */
+  close: 4,
+} as const;
+
+export const HELLO_LENGTH = 8;
+export const PING_LENGTH = 8;
+/** An Ethernet header; a frame of 64 KB with two VLAN tags. */
+export const FRAME_MIN = 14;
+export const FRAME_MAX = 65_550;
+/** Bytes. */
+export const REASON_MAX = 200;
+/** Least and largest MTU that HELLO may say: IPv4's least (RFC 791), the most that u16 holds. */
+export const MTU_MIN = 68;
+export const MTU_MAX = 65_535;
+
+export function writeHeader(bytes: Uint8Array, offset: number, type: number, length: number): void {
+  bytes[offset] = type;
+  bytes[offset + 1] = length >>> 16;
+  bytes[offset + 2] = length >>> 8;
+  bytes[offset + 3] = length;
+}
+
+/** The payload's length in bytes that the header at `offset` says. */
+export function lengthAt(bytes: Uint8Array, offset: number): number {
+  return ((bytes[offset + 1] ?? 0) << 16) | ((bytes[offset + 2] ?? 0) << 8) | (bytes[offset + 3] ?? 0);
+}
+
+/** What is wrong with a header, in words; undefined = nothing. */
+export function headerProblem(type: number, length: number): string | undefined {
+  if (length > PAYLOAD_MAX) return `a message of ${length} bytes, more than ${PAYLOAD_MAX}`;
+  switch (type) {
+    case TYPE.hello:
+      return length === HELLO_LENGTH ? undefined : `a hello of ${length} bytes instead of ${HELLO_LENGTH}`;
+    case TYPE.frame:
+      if (length >= FRAME_MIN && length <= FRAME_MAX) return undefined;
+      return `a frame of ${length} bytes, not ${FRAME_MIN} to ${FRAME_MAX}`;
+    case TYPE.ping:
+    case TYPE.pong:
+      return length === PING_LENGTH ? undefined : `a ping of ${length} bytes instead of ${PING_LENGTH}`;
+    case TYPE.close:
+      return length <= REASON_MAX ? undefined : `a reason of ${length} bytes, more than ${REASON_MAX}`;
+    default:
+      return `a message of unknown type ${type}`;
+  }
+}
+
+/** Write a HELLO message. Returns its length in bytes, header and all, as every `write…` below. */
+export function writeHello(bytes: Uint8Array, offset: number, mtu: number): number {
+  writeHeader(bytes, offset, TYPE.hello, HELLO_LENGTH);
+  bytes.fill(0, offset + HEADER, offset + HEADER + HELLO_LENGTH);
+  bytes[offset + HEADER] = VERSION;
+  bytes[offset + HEADER + 2] = mtu >>> 8;
+  bytes[offset + HEADER + 3] = mtu;
+  return HEADER + HELLO_LENGTH;
+}
+
+/** What is wrong with the payload of a HELLO at `offset`, in words; undefined = nothing. */
+export function helloProblem(bytes: Uint8Array, offset: number): string | undefined {
+  const version = bytes[offset];
+  if (version !== VERSION) return `version ${version} of the tunnel, and we speak version ${VERSION}`;
+  const mtu = ((bytes[offset + 2] ?? 0) << 8) | (bytes[offset + 3] ?? 0);
+  return mtu >= MTU_MIN ? undefined : `an MTU of ${mtu} bytes`;
+}
+
+/** Write a PING or PONG with a u64 given as two halves. */
+export function writePing(
+  bytes: Uint8Array,
+  offset: number,
+  type: typeof TYPE.ping | typeof TYPE.pong,
+  high: number,
+  low: number,
+): number {
+  writeHeader(bytes, offset, type, PING_LENGTH);
+  writeU32(bytes, offset + HEADER, high);
+  writeU32(bytes, offset + HEADER + 4, low);
+  return HEADER + PING_LENGTH;
+}
+
+/** Write a CLOSE; the reason is cut after a whole character, at most 200 bytes. */
+export function writeClose(bytes: Uint8Array, offset: number, reason: string): number {
+  const start = offset + HEADER;
+  const { written } = new TextEncoder().encodeInto(reason, bytes.subarray(start, start + REASON_MAX));
+  writeHeader(bytes, offset, TYPE.close, written);
+  return HEADER + written;
+}
+
+export function readU32(bytes: Uint8Array, offset: number): number {
+  return (readU16(bytes, offset) * 0x10000 + readU16(bytes, offset + 2)) >>> 0;
+}
+
+/** Big-endian; 0 for bytes that are not there. */
+export function readU16(bytes: Uint8Array, offset: number): number {
+  return ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0);
+}
+
+function writeU32(bytes: Uint8Array, offset: number, value: number): void {
+  bytes[offset] = value >>> 24;
+  bytes[offset + 1] = value >>> 16;
+  bytes[offset + 2] = value >>> 8;
+  bytes[offset + 3] = value;
+}
