@@ -88,7 +88,7 @@ export function parseEntrypoint(text: string): Entrypoint {
       "Write proxy[,proxy…], or ssh://host:port for a server that is reachable directly.",
     );
   }
-  return { proxies: parts.map((part) => parseHostPort(part.trim(), PROXY_PORT)) };
+  return { proxies: parts.map((part) => parseHostPort(part.replace(/^ +| +$/g, ""), PROXY_PORT)) };
 }
 
 /** The text of an entrypoint, every port said: "a:22,b:2022" or "ssh://host:2222". `parseEntrypoint` reads it back. */

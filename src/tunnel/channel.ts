@@ -1,12 +1,109 @@
-/** The main thread's end of a link's stream, joined to an SSH channel. */
+/** The main thread's end of a link's stream, joined to an SSH channel: bytes both ways, neither side faster than the other. */
 
 import type { Duplex } from "node:stream";
+import { libc, setNonBlocking } from "../linux/libc.ts";
+
+// Bun connects to a file descriptor, and has a type for what that takes, but no overload for it.
+const connect = Bun.connect as unknown as (options: Bun.FdSocketOptions) => Promise<Bun.Socket>;
 
 export interface Join {
+  /** Nothing flows any more: the socket is closed, and the channel has taken what it was given or is closed. */
   readonly done: Promise<void>;
+  /** Close both now, and lose what is under way. Call it when the link has ended: a peer that reads nothing hides that. */
   destroy(): void;
 }
 
-export function joinChannel(_fd: number, _channel: Duplex, _cork?: { cork(): void; uncork(): void }): Join {
-  throw new Error("being written");
+/**
+ * Join the main loop's end of a socketpair, which is owned and closed here, to a channel. At most one chunk each way is held
+ * besides the channel's own buffer: the socket is not read while the channel is full, nor the channel while the socket is.
+ * The end of either side ends the other once what came before is delivered.
+ * @param cork the connection below the channel: ssh2 makes three writes of every packet, which corking makes one.
+ */
+export function joinChannel(fd: number, channel: Duplex, cork?: { cork(): void; uncork(): void }): Join {
+  const done = Promise.withResolvers<void>();
+  let socket: Bun.Socket | undefined;
+  /** What the socket did not take of the channel's last chunk. */
+  let rest: Uint8Array | undefined;
+  let socketOver = false;
+  let channelOver = false;
+  let channelEnded = false;
+
+  const settle = (): void => {
+    if (socketOver && channelOver) done.resolve();
+  };
+  const closeSocket = (): void => {
+    // Paused, it would not notice its own end.
+    socket?.resume();
+    socket?.end();
+  };
+  const push = (chunk: Uint8Array): void => {
+    if (socketOver || socket === undefined) return;
+    const taken = Math.max(0, socket.write(chunk));
+    rest = taken < chunk.length ? chunk.subarray(taken) : undefined;
+    if (rest !== undefined) channel.pause();
+    else if (channelEnded) closeSocket();
+    else if (channel.isPaused()) channel.resume();
+  };
+
+  channel.pause();
+  channel.on("data", push);
+  channel.on("drain", () => socket?.resume());
+  channel.on("end", () => {
+    channelEnded = true;
+    if (rest === undefined) closeSocket();
+  });
+  channel.on("error", () => channel.destroy());
+  channel.on("finish", () => {
+    channelOver = true;
+    settle();
+  });
+  channel.on("close", () => {
+    channelOver = true;
+    closeSocket();
+    settle();
+  });
+
+  const socketEnded = (): void => {
+    if (socketOver) return;
+    socketOver = true;
+    rest = undefined;
+    channel.end();
+    channel.resume(); // its end, and so its close, comes only to who reads
+    settle();
+  };
+
+  setNonBlocking(fd);
+  connect({
+    fd,
+    socket: {
+      open(opened) {
+        socket = opened;
+        if (channelOver || channel.destroyed) closeSocket();
+        else channel.resume();
+      },
+      data(from, chunk) {
+        if (channelOver || channel.writableEnded) return;
+        cork?.cork();
+        const room = channel.write(chunk);
+        cork?.uncork();
+        if (!room) from.pause();
+      },
+      drain() {
+        if (rest !== undefined) push(rest);
+      },
+      close: socketEnded,
+      error: socketEnded,
+    },
+  }).catch(() => {
+    libc.close(fd);
+    socketEnded();
+  });
+
+  return {
+    done: done.promise,
+    destroy(): void {
+      closeSocket();
+      channel.destroy();
+    },
+  };
 }

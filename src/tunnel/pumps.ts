@@ -1,13 +1,30 @@
 /** The main thread's side of the pump thread: links between a TAP and a stream are added to it and told of here. */
 
+import { Worker } from "node:worker_threads";
+import { messageOf, WaltError } from "../errors.ts";
+import { allocate, at, EAGAIN, EINTR, errno, failure, libc } from "../linux/libc.ts";
+import { recordPair } from "../linux/socketpair.ts";
+import {
+  COUNTER,
+  COUNTERS,
+  encodeOrder,
+  LINKS_MAX,
+  type Order,
+  RECORD,
+  type ThreadData,
+  type ThreadEvent,
+} from "./control.ts";
+import { parseMac } from "./guard.ts";
+import { MTU_MAX, MTU_MIN } from "./message.ts";
+
 export interface LinkOptions {
-  /** File descriptor of the TAP; the link owns it and closes it. */
+  /** File descriptor of the TAP, non-blocking; the link owns it and closes it. */
   tap: number;
-  /** File descriptor of the byte stream to the peer, a socket; the link owns it and closes it. */
+  /** File descriptor of the byte stream to the peer, a non-blocking socket; the link owns it and closes it. */
   stream: number;
   /** The TAP's MTU in bytes, told to the peer. */
   mtu: number;
-  /** A peer that sends nothing for so many ms is taken for dead. */
+  /** A peer that sends nothing, or takes nothing, for so many ms is taken for dead. */
   silence: number;
   /**
    * Only on the server: the one source MAC that frames from the stream may have; DHCP-server packets and router
@@ -31,24 +48,209 @@ export interface LinkStats {
 }
 
 export interface Link {
-  /** The reason in words. Both file descriptors are closed by then. */
+  /** The reason in words, safe for a terminal. Both file descriptors are closed by then. Never rejects. */
   readonly ended: Promise<string>;
   /** The peer's hello came. Never rejects: stays pending when the link ends first. */
   readonly up: Promise<void>;
+  /** End the link: frames stop at once, the peer is told the reason (200 bytes) if it listens. Again: does nothing. */
   close(reason: string): void;
   stats(): LinkStats;
 }
 
+/** ms until a full record socket is tried again. */
+const RETRY = 2;
+
+interface LinkState {
+  slot: number;
+  tap: number;
+  stream: number;
+  up: () => void;
+  end: (reason: string) => void;
+}
+
+/** The pump thread and its links. It does not keep a process alive unless it has a link. */
 export class Pumps {
-  /** Resolves when the thread died; every link has ended then. */
-  readonly failed: Promise<Error> = new Promise(() => {});
-  static start(): Promise<Pumps> {
-    throw new Error("being written");
+  /** Resolves when the thread dies of itself; every link ends with the reason then. Pending for ever when it is stopped. */
+  readonly failed: Promise<Error>;
+  #fail: (error: Error) => void;
+  #exited = Promise.withResolvers<void>();
+  #ready = Promise.withResolvers<void>();
+  #worker: Worker;
+  #control: [ours: number, theirs: number];
+  #stats: Float64Array;
+  #links = new Map<number, LinkState>();
+  #free: number[] = [];
+  #slots = 0;
+  #ids = 0;
+  /** Orders that the socket had no room for. */
+  #backlog: Order[] = [];
+  #record = allocate(RECORD);
+  #error: Error | undefined;
+  #state: "running" | "stopping" | "over" = "running";
+
+  /** Start the thread. @throws WaltError when it cannot be started. */
+  static async start(): Promise<Pumps> {
+    const pumps = new Pumps();
+    await pumps.#ready.promise;
+    return pumps;
   }
-  add(_options: LinkOptions): Link {
-    throw new Error("being written");
+
+  private constructor() {
+    const failed = Promise.withResolvers<Error>();
+    this.failed = failed.promise;
+    this.#fail = failed.resolve;
+    const shared = new SharedArrayBuffer(LINKS_MAX * COUNTERS * Float64Array.BYTES_PER_ELEMENT);
+    this.#stats = new Float64Array(shared);
+    this.#control = recordPair();
+    const workerData: ThreadData = { kind: "pump", control: this.#control[1], stats: shared };
+    this.#worker = new Worker(threadUrl(), { workerData });
+    this.#worker.on("message", (event: ThreadEvent) => this.#hear(event));
+    this.#worker.on("error", (error: unknown) => {
+      this.#error = error instanceof Error ? error : new Error(String(error));
+    });
+    this.#worker.on("exit", () => this.#exit());
   }
-  stop(): Promise<void> {
-    throw new Error("being written");
+
+  /**
+   * Join a TAP to a stream. The link owns both file descriptors from now on, also when this throws.
+   * @throws WaltError when the guard is no MAC address, the MTU cannot be, or the thread is over.
+   */
+  add(options: LinkOptions): Link {
+    try {
+      return this.#add(options);
+    } catch (error) {
+      libc.close(options.tap);
+      libc.close(options.stream);
+      throw error;
+    }
   }
+
+  /** End all links and the thread. */
+  async stop(): Promise<void> {
+    if (this.#state === "running") {
+      this.#state = "stopping";
+      this.#send({ kind: "stop" });
+      this.#worker.ref();
+    }
+    await this.#exited.promise;
+  }
+
+  #add(options: LinkOptions): Link {
+    const { tap, stream, mtu, silence } = options;
+    if (this.#state !== "running") throw new WaltError("the tunnel's thread is not running");
+    if (!(mtu >= MTU_MIN && mtu <= MTU_MAX)) {
+      throw new WaltError(`an MTU of ${mtu} bytes cannot be`, { hint: `${MTU_MIN} to ${MTU_MAX}.` });
+    }
+    if (!(silence >= 1 && silence <= 3_600_000)) throw new WaltError(`a silence of ${silence} ms cannot be`);
+    const guard = options.guard === undefined ? undefined : parseMac(options.guard);
+    if (this.#links.size >= LINKS_MAX) throw new WaltError(`there are ${LINKS_MAX} tunnels already`);
+    const slot = this.#free.pop() ?? this.#slots++;
+    const id = ++this.#ids;
+    const ended = Promise.withResolvers<string>();
+    const up = Promise.withResolvers<void>();
+    let last: LinkStats | undefined;
+    this.#stats.fill(0, slot * COUNTERS, (slot + 1) * COUNTERS);
+    const end = (reason: string): void => {
+      last = this.#read(slot);
+      ended.resolve(reason);
+    };
+    if (this.#links.size === 0) this.#worker.ref();
+    this.#links.set(id, { slot, tap, stream, up: up.resolve, end });
+    this.#send({ kind: "add", id, slot, tap, stream, mtu, silence: Math.round(silence), guard });
+    return {
+      ended: ended.promise,
+      up: up.promise,
+      close: (reason) => {
+        if (this.#links.has(id)) this.#send({ kind: "close", id, reason });
+      },
+      stats: () => ({ ...(last ?? this.#read(slot)) }),
+    };
+  }
+
+  #read(slot: number): LinkStats {
+    const value = (counter: number): number => this.#stats[slot * COUNTERS + counter] ?? 0;
+    return {
+      framesIn: value(COUNTER.framesIn),
+      framesOut: value(COUNTER.framesOut),
+      bytesIn: value(COUNTER.bytesIn),
+      bytesOut: value(COUNTER.bytesOut),
+      dropped: value(COUNTER.dropped),
+      refused: value(COUNTER.refused),
+      rtt: value(COUNTER.rtt),
+    };
+  }
+
+  #hear(event: ThreadEvent): void {
+    if (event.kind === "ready") {
+      this.#worker.unref();
+      this.#ready.resolve();
+    } else if (event.kind === "up") {
+      this.#links.get(event.id)?.up();
+    } else {
+      this.#forget(event.id, event.reason);
+    }
+  }
+
+  #forget(id: number, reason: string): void {
+    const link = this.#links.get(id);
+    if (link === undefined) return;
+    this.#links.delete(id);
+    link.end(reason);
+    this.#free.push(link.slot);
+    if (this.#links.size === 0 && this.#state === "running") this.#worker.unref();
+  }
+
+  #send(order: Order): void {
+    this.#backlog.push(order);
+    if (this.#backlog.length === 1) this.#flush();
+  }
+
+  /** The thread empties its end in every round, so a full socket is a matter of moments. */
+  #flush(): void {
+    while (this.#state !== "over") {
+      const order = this.#backlog[0];
+      if (order === undefined) return;
+      encodeOrder(order, this.#record.bytes);
+      const n = libc.write(this.#control[0], at(this.#record.address), RECORD);
+      if (n < 0) {
+        const code = errno();
+        if (code === EINTR) continue;
+        if (code === EAGAIN) setTimeout(() => this.#flush(), RETRY);
+        else this.#error ??= failure("speak to the tunnel's thread", code);
+        return;
+      }
+      this.#backlog.shift();
+    }
+  }
+
+  /** The thread is over: of itself after a stop, or because it crashed. */
+  #exit(): void {
+    const crashed = this.#state === "running";
+    this.#state = "over";
+    const error = this.#error ?? new Error("the tunnel's thread ended");
+    const reason = crashed
+      ? `the tunnel's thread failed: ${messageOf(error)}`
+      : "the tunnel's thread is stopping";
+    for (const [id, { tap, stream }] of this.#links) {
+      libc.close(tap); // the thread can do it no more
+      libc.close(stream);
+      this.#forget(id, reason);
+    }
+    for (const fd of this.#control) libc.close(fd);
+    if (crashed) {
+      const failed = new WaltError(reason, { cause: error });
+      this.#ready.reject(failed);
+      this.#ready.promise.catch(() => {});
+      this.#fail(failed);
+    }
+    this.#exited.resolve();
+  }
+}
+
+/**
+ * What the thread runs. In a compiled binary only the binary itself can be found, whose main.ts imports thread.ts first
+ * thing when it is not the main thread; otherwise it is the file next to this one.
+ */
+function threadUrl(): string | URL {
+  return import.meta.url.includes("/$bunfs/") ? Bun.main : new URL("./thread.ts", import.meta.url);
 }

@@ -26,7 +26,20 @@ export const READY = /walt-node: ready (\S+) (\S+)/;
 /** The modules it loads; those they depend on are found. What the kernel has built in, or has not, is passed over. */
 const MODULES = ["virtio_pci", "virtio_mmio", "virtio_net", "virtio-rng"];
 
-const APPLETS = ["cat", "head", "httpd", "insmod", "ip", "mount", "reboot", "sha256sum", "sleep", "udhcpc", "yes", "hostname"];
+const APPLETS = [
+  "cat",
+  "head",
+  "httpd",
+  "insmod",
+  "ip",
+  "mount",
+  "reboot",
+  "sha256sum",
+  "sleep",
+  "udhcpc",
+  "yes",
+  "hostname",
+];
 
 const INIT = `#!/bin/sh
 PATH=/bin
@@ -59,7 +72,7 @@ esac
 
 /** `http://<node>/cgi-bin/reboot`: what a person at the node would type. */
 const REBOOT = `#!/bin/sh
-printf 'Content-Type: text/plain\r\n\r\nrebooting\n'
+printf 'Content-Type: text/plain\\r\\n\\r\\nrebooting\\n'
 (sleep 1; reboot -f) </dev/null >/dev/null 2>&1 &
 `;
 
@@ -81,7 +94,10 @@ export async function buildNodeOs(boot: string, work: string): Promise<NodeOs> {
   const arm = arch() === "arm64";
   const root = join(work, "node-os");
   mkdirSync(root, { recursive: true });
-  await download(work, [await kernelPackage(arm ? "linux-image-cloud-arm64" : "linux-image-cloud-amd64"), "busybox-static"]);
+  await download(work, [
+    await kernelPackage(arm ? "linux-image-cloud-arm64" : "linux-image-cloud-amd64"),
+    "busybox-static",
+  ]);
   for (const name of readdirSync(work)) {
     if (name.endsWith(".deb")) await run(["dpkg-deb", "-x", join(work, name), root], { timeout: 120_000 });
   }
@@ -128,16 +144,27 @@ async function download(folder: string, packages: readonly string[]): Promise<vo
 /** The initial file system. */
 async function entries(root: string): Promise<Entry[]> {
   const modules = await moduleFiles(root);
-  const busybox = ["bin/busybox", "usr/bin/busybox"].map((path) => join(root, path)).find((path) => Bun.file(path).size > 0);
+  const busybox = ["bin/busybox", "usr/bin/busybox"]
+    .map((path) => join(root, path))
+    .find((path) => Bun.file(path).size > 0);
   if (busybox === undefined) throw new WaltError("the package busybox-static holds no busybox");
   const script = (path: string, data: string): Entry => ({ path, type: "file", data, mode: 0o755 });
   return [
-    ...["bin", "dev", "proc", "sys", "modules", "www", "www/cgi-bin"].map((path): Entry => ({ path, type: "folder" })),
+    ...["bin", "dev", "proc", "sys", "modules", "www", "www/cgi-bin"].map(
+      (path): Entry => ({ path, type: "folder" }),
+    ),
     { path: "dev/console", type: "device", major: 5, minor: 1 },
     { path: "bin/busybox", type: "file", data: readFileSync(busybox), mode: 0o755 },
     ...["sh", ...APPLETS].map((name): Entry => ({ path: `bin/${name}`, type: "link", target: "busybox" })),
-    ...modules.map(({ name, data }): Entry => ({ path: `modules/${name}.ko`, type: "file", data, mode: 0o644 })),
-    { path: "modules/order", type: "file", data: modules.map(({ name }) => `${name}.ko\n`).join(""), mode: 0o644 },
+    ...modules.map(
+      ({ name, data }): Entry => ({ path: `modules/${name}.ko`, type: "file", data, mode: 0o644 }),
+    ),
+    {
+      path: "modules/order",
+      type: "file",
+      data: modules.map(({ name }) => `${name}.ko\n`).join(""),
+      mode: 0o644,
+    },
     script("init", INIT),
     script("dhcp", DHCP),
     script("www/cgi-bin/reboot", REBOOT),
@@ -146,7 +173,9 @@ async function entries(root: string): Promise<Entry[]> {
 
 /** The modules wanted and those they need, in the order they have to be loaded. */
 async function moduleFiles(root: string): Promise<{ name: string; data: Buffer }[]> {
-  const base = ["lib/modules", "usr/lib/modules"].map((path) => join(root, path)).find((path) => isFolder(path));
+  const base = ["lib/modules", "usr/lib/modules"]
+    .map((path) => join(root, path))
+    .find((path) => isFolder(path));
   if (base === undefined) throw new WaltError("the kernel package holds no modules");
   const normal = (name: string): string => name.replaceAll("-", "_");
   const paths = new Map<string, string>();

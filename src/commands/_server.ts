@@ -1,0 +1,75 @@
+/** How commands reach the server's daemon: its socket here, or through ssh the one on another machine. */
+
+import { existsSync, mkdtempSync, rmSync, watch } from "node:fs";
+import { hostname, tmpdir, userInfo } from "node:os";
+import { join } from "node:path";
+import type { ArgsDef } from "citty";
+import { ApiClient } from "../api/client.ts";
+import { loadConfig } from "../config/load.ts";
+import { usageError, WaltError } from "../errors.ts";
+import { configOption } from "./_command.ts";
+
+export const serverOptions = {
+  ...configOption,
+  server: {
+    type: "string",
+    valueHint: "ssh://user@host",
+    description: "Work with the server on another machine, through ssh",
+  },
+} as const satisfies ArgsDef;
+
+/** Who gives an answer, for the others' screens and the log. */
+export function operator(): string {
+  return `${userInfo().username}@${hostname()}`;
+}
+
+/**
+ * Use the server's API.
+ * @throws WaltError when it cannot be reached.
+ */
+export async function withServer<T>(
+  args: { config?: string | undefined; server?: string | undefined },
+  use: (api: ApiClient) => Promise<T>,
+): Promise<T> {
+  const config = loadConfig(args.config);
+  const socket = config.server.socket;
+  if (args.server === undefined) return await use(new ApiClient(socket, "walt server run"));
+
+  const match =
+    /^ssh:\/\/(?:([A-Za-z0-9_][\w.-]*)@)?([A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:]+\])(?::(\d{1,5}))?$/.exec(
+      args.server,
+    );
+  if (match === null)
+    throw usageError(`--server ${JSON.stringify(args.server)} is not of the form ssh://[user@]host[:port]`);
+  const [, user, host = "", port] = match;
+  const folder = mkdtempSync(join(tmpdir(), "walt-"));
+  const local = join(folder, "server.sock");
+  // The operator's own ssh, with his configuration, agent and passphrase: it is his login that gives the right.
+  const child = Bun.spawn(
+    [
+      ...["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", `${local}:${socket}`],
+      ...(user === undefined ? [] : ["-l", user]),
+      ...(port === undefined ? [] : ["-p", port]),
+      ...["--", host.replace(/^\[|\]$/g, "")],
+    ],
+    { stdin: "inherit", stdout: "ignore", stderr: "inherit" },
+  );
+  const watcher = watch(folder);
+  try {
+    const appeared = new Promise<void>((resolve) => {
+      watcher.on("change", () => existsSync(local) && resolve());
+      if (existsSync(local)) resolve();
+    });
+    const status = await Promise.race([appeared.then(() => undefined), child.exited]);
+    if (status !== undefined)
+      throw new WaltError(`ssh to ${host} ended with status ${status}`, {
+        hint: "Its message stands above.",
+      });
+    return await use(new ApiClient(local, `walt server run (on ${host})`));
+  } finally {
+    watcher.close();
+    child.kill();
+    await child.exited;
+    rmSync(folder, { recursive: true, force: true });
+  }
+}

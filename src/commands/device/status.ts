@@ -1,0 +1,33 @@
+/** `walt device status` */
+
+import { join } from "node:path";
+import { ApiClient } from "../../api/client.ts";
+import type { DeviceStatus } from "../../api/types.ts";
+import { loadConfig, requireRole } from "../../config/load.ts";
+import { table } from "../../text.ts";
+import { command, configOption, jsonOption, print } from "../_command.ts";
+
+export default command({
+  name: "walt device status",
+  description: "Show how far this device's boot is, and its last error",
+  examples: ["walt device status", "walt device status --json"],
+  args: { ...configOption, ...jsonOption },
+  async run(args) {
+    const config = requireRole(loadConfig(args.config), "device");
+    const api = new ApiClient(join(config.device.run, "device.sock"), "walt device run");
+    const status = (await api.call("GET", "/v1/status")) as DeviceStatus;
+    if (args.json) print(JSON.stringify(status, null, 2));
+    else
+      print(
+        table(
+          ["WHAT", "VALUE"],
+          Object.entries(status).map(([key, value]) => [words(key), value === null ? "-" : String(value)]),
+        ),
+      );
+  },
+});
+
+/** `lastError` → `last error` */
+function words(key: string): string {
+  return key.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+}

@@ -1,0 +1,44 @@
+/** `walt node show` */
+
+import type { NodeInfo } from "../../api/types.ts";
+import { WaltError } from "../../errors.ts";
+import { duration, table } from "../../text.ts";
+import { command, jsonOption, print } from "../_command.ts";
+import { serverOptions, withServer } from "../_server.ts";
+
+export default command({
+  name: "walt node show",
+  description: "Show the nodes: state, MAC and IP address, since when, through which entrypoint",
+  examples: ["walt node show", "walt node show vpn-010203 --json"],
+  args: {
+    node: { type: "positional", required: false, description: "Only this node" },
+    ...serverOptions,
+    ...jsonOption,
+  },
+  async run(args) {
+    const all = (await withServer(args, (api) => api.call("GET", "/v1/nodes"))) as NodeInfo[];
+    const nodes = args.node === undefined ? all : all.filter((n) => n.name === args.node);
+    if (args.node !== undefined && nodes.length === 0) {
+      throw new WaltError(`there is no node ${JSON.stringify(args.node)}`, {
+        hint: "`walt node show` lists all.",
+      });
+    }
+    if (args.json) return print(JSON.stringify(nodes, null, 2));
+    if (nodes.length === 0) return print("There are no nodes yet. `walt vpn monitor` lets the first one in.");
+    print(
+      table(
+        ["NAME", "TYPE", "STATE", "MAC", "ADDRESS", "SINCE", "ENTRYPOINT", "RTT"],
+        nodes.map((n) => [
+          n.name,
+          n.type,
+          n.state,
+          n.mac,
+          n.address ?? "-",
+          n.since === null ? "-" : `${duration(Date.now() - Date.parse(n.since))} ago`,
+          n.via ?? "-",
+          n.rtt === null ? "-" : `${n.rtt.toFixed(1)} ms`,
+        ]),
+      ),
+    );
+  },
+});

@@ -1,0 +1,41 @@
+/** `walt proxy run` */
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { loadConfig, requireRole } from "../../config/load.ts";
+import { notifySystemd } from "../../linux/notify.ts";
+import { createLog } from "../../log.ts";
+import { formatHostPort } from "../../ssh/address.ts";
+import { fingerprint, loadOrCreateKey } from "../../ssh/keys.ts";
+import { command, configOption, untilStopped } from "../_command.ts";
+import { proxySettings } from "./_settings.ts";
+
+export default command({
+  name: "walt proxy run",
+  description:
+    "Be a proxy without sshd, in a container for example: a relay that forwards to the next hop only",
+  examples: ["walt proxy run --config ./walt.toml"],
+  args: { ...configOption },
+  async run(args) {
+    const config = requireRole(loadConfig(args.config), "proxy");
+    const { next, ca, enrolment } = proxySettings(config);
+    const log = createLog();
+    const signal = untilStopped();
+    mkdirSync(config.proxy.state, { recursive: true });
+    const hostKey = loadOrCreateKey(join(config.proxy.state, "proxy_host_key"), "walt-proxy");
+    const { Relay } = await import("../../proxy/relay.ts");
+    const listen = config.proxy.listen ?? { host: "::", port: 22 };
+    const relay = await Relay.start({ listen, next, ca, enrolment, hostKey, log });
+    log.info("proxy is ready", {
+      listen: formatHostPort(relay.address),
+      next: formatHostPort(next),
+      hostKey: fingerprint(hostKey.publicKey),
+    });
+    notifySystemd("READY=1");
+    if (!signal.aborted)
+      await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    notifySystemd("STOPPING=1");
+    await relay.close();
+    log.info("proxy stops");
+  },
+});

@@ -1,0 +1,25 @@
+/** `walt proxy setup` */
+
+import { loadConfig, requireRole } from "../../config/load.ts";
+import { setupProxy } from "../../proxy/setup.ts";
+import { command, configOption } from "../_command.ts";
+import { proxySettings } from "./_settings.ts";
+
+export default command({
+  name: "walt proxy setup",
+  description:
+    "Make this machine a proxy of the VPN, with its own sshd: what the script of `walt vpn setup-proxy` does",
+  examples: ["walt proxy setup", "walt proxy setup --remove"],
+  args: {
+    remove: { type: "boolean", description: "Undo it" },
+    "allow-server": { type: "boolean", description: "Also on the server's own machine" },
+    ...configOption,
+  },
+  async run(args) {
+    const settings = proxySettings(requireRole(loadConfig(args.config), "proxy"));
+    process.exitCode = await setupProxy(settings, [
+      ...(args.remove ? ["--remove"] : []),
+      ...(args["allow-server"] ? ["--allow-server"] : []),
+    ]);
+  },
+});

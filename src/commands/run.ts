@@ -1,0 +1,27 @@
+/** `walt run` */
+
+import { loadConfig } from "../config/load.ts";
+import { WaltError } from "../errors.ts";
+import { command, configOption } from "./_command.ts";
+
+export default command({
+  name: "walt run",
+  description: "Run what the configuration's role says: server, proxy or device",
+  examples: ["walt run", "WALT_CONFIG=./walt.toml walt run"],
+  args: { ...configOption },
+  async run(args) {
+    const { role, file } = loadConfig(args.config);
+    if (role === undefined) {
+      throw new WaltError(`${file ?? "the configuration"} does not say a role`, {
+        hint: 'Write role = "server", "proxy" or "device" at the top of walt.toml, or use `walt server run`, `walt proxy run`, `walt device run`.',
+      });
+    }
+    const { default: chosen } = await {
+      server: () => import("./server/run.ts"),
+      proxy: () => import("./proxy/run.ts"),
+      device: () => import("./device/run.ts"),
+    }[role]();
+    const { runCommand } = await import("citty");
+    await runCommand(chosen, { rawArgs: args.config === undefined ? [] : ["--config", args.config] });
+  },
+});

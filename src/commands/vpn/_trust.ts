@@ -1,0 +1,22 @@
+/** The server's keys as set-up commands use them. */
+
+import type { ApiClient } from "../../api/client.ts";
+import type { TrustInfo } from "../../api/types.ts";
+import { type PublicKey, parsePublicKey } from "../../ssh/keys.ts";
+
+export interface Trust extends TrustInfo {
+  caKey: PublicKey;
+  enrolmentKey: PublicKey;
+  serverKey: PublicKey;
+}
+
+/** @throws WaltError when the server cannot be reached. */
+export async function fetchTrust(api: ApiClient): Promise<Trust> {
+  const trust = (await api.call("GET", "/v1/trust")) as TrustInfo;
+  return {
+    ...trust,
+    caKey: parsePublicKey(trust.ca, "the server's CA key"),
+    enrolmentKey: parsePublicKey(trust.enrolmentPublicKey, "the server's enrolment key"),
+    serverKey: parsePublicKey(trust.hostKey, "the server's host key"),
+  };
+}

@@ -1,0 +1,46 @@
+/** `walt vpn list` */
+
+import type { DeviceInfo } from "../../api/types.ts";
+import { table } from "../../text.ts";
+import { command, jsonOption, print } from "../_command.ts";
+import { serverOptions, withServer } from "../_server.ts";
+
+export default command({
+  name: "walt vpn list",
+  description: "List the registered devices",
+  examples: ["walt vpn list", "walt vpn list --all --json"],
+  args: {
+    all: { type: "boolean", description: "Revoked ones too" },
+    ...serverOptions,
+    ...jsonOption,
+  },
+  async run(args) {
+    const devices = (
+      (await withServer(args, (api) => api.call("GET", "/v1/devices"))) as DeviceInfo[]
+    ).filter((d) => args.all || d.state !== "revoked");
+    if (args.json) return print(JSON.stringify(devices, null, 2));
+    if (devices.length === 0)
+      return print("There are no registered devices. `walt vpn monitor` lets the first one in.");
+    print(
+      table(
+        ["NODE", "STATE", "BOARD", "MODEL", "SERIAL NUMBER", "CODE", "ACCEPTED", "BY", "CERTIFICATE UNTIL"],
+        devices.map((d) => [
+          d.node,
+          d.state,
+          d.boardMac,
+          d.model,
+          d.serialNumber,
+          d.code,
+          minute(d.acceptedAt),
+          d.acceptedBy,
+          d.state === "revoked" ? "-" : minute(d.certificateExpires),
+        ]),
+      ),
+    );
+  },
+});
+
+/** `2026-03-01 14:05`, UTC. */
+function minute(time: string): string {
+  return time.slice(0, 16).replace("T", " ");
+}

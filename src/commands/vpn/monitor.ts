@@ -1,0 +1,149 @@
+/** `walt vpn monitor` */
+
+import { createInterface } from "node:readline";
+import type { ApiClient } from "../../api/client.ts";
+import type { MonitorEvent } from "../../api/types.ts";
+import { messageOf, usageError, WaltError } from "../../errors.ts";
+import { command, print, untilStopped } from "../_command.ts";
+import { operator, serverOptions, withServer } from "../_server.ts";
+import { type Action, DeskScreen } from "./_desk-screen.ts";
+
+/** ms between attempts to reach a server that went away. */
+const RECONNECT = 2000;
+
+export default command({
+  name: "walt vpn monitor",
+  description: "Wait for devices that ask for access, and accept or deny each",
+  examples: [
+    "walt vpn monitor",
+    "walt vpn monitor --server ssh://admin@walt.lab.example",
+    "walt vpn monitor --json   # events as JSON lines; answer with `accept ID` or `deny ID`",
+  ],
+  args: {
+    ...serverOptions,
+    json: {
+      type: "boolean",
+      description: "Print events as JSON lines; read answers `accept ID` and `deny ID`",
+    },
+  },
+  async run(args) {
+    await withServer(args, async (api) => {
+      const stop = new AbortController();
+      const signal = AbortSignal.any([untilStopped(), stop.signal]);
+      const view = args.json ? jsonView(api) : personView(api);
+      const input = createInterface({ input: process.stdin });
+      let eof = false;
+      input.on("line", view.line);
+      input.on("close", () => {
+        eof = true;
+        stop.abort();
+      });
+      try {
+        await follow(api, signal, view);
+      } finally {
+        input.close();
+      }
+      if (eof && !process.stdin.isTTY) {
+        throw new WaltError("standard input has ended, so no answer can be given any more", {
+          hint: "Run `walt vpn monitor` on a terminal, or keep its standard input open.",
+        });
+      }
+    });
+  },
+});
+
+interface View {
+  event(event: MonitorEvent): void;
+  line(text: string): void;
+  /** The server went away; we go on trying. */
+  lost(reason: string): void;
+}
+
+/** Show the server's events until `signal`, also over restarts of the server. */
+async function follow(api: ApiClient, signal: AbortSignal, view: View): Promise<void> {
+  let connected = false;
+  while (!signal.aborted) {
+    let reason = "the server ended the connection";
+    try {
+      for await (const event of api.stream(`/v1/monitor?name=${encodeURIComponent(operator())}`, signal)) {
+        connected = true;
+        view.event(event as MonitorEvent);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!connected) throw error;
+      reason = messageOf(error);
+    }
+    if (signal.aborted) return;
+    view.lost(reason);
+    await waitOr(RECONNECT, signal);
+  }
+}
+
+function waitOr(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
+  });
+}
+
+function personView(api: ApiClient): View {
+  const screen = new DeskScreen();
+  let prompted = "";
+  let lost = false;
+  const act = (actions: readonly Action[]): void => {
+    for (const action of actions) {
+      if ("print" in action) print(action.print);
+      else if ("prompt" in action) process.stdout.write(action.prompt);
+      else {
+        const { id, accept } = action.answer;
+        api
+          .call("POST", `/v1/requests/${id}`, { accept, by: operator() })
+          .catch((error: unknown) => act(screen.failed(id, messageOf(error))));
+      }
+    }
+    prompted = screen.current?.id ?? "";
+  };
+  return {
+    event: (event) => {
+      if (event.type === "watching" && lost) print("Connected again.");
+      lost = false;
+      const before = prompted;
+      const actions = screen.event(event);
+      act(actions);
+      // Something was printed in the middle of the question: ask it again.
+      if (actions.length > 0 && before !== "" && screen.current?.id === before) act(screen.line(""));
+    },
+    line: (text) => act(screen.line(text)),
+    lost: (reason) => {
+      if (!lost) print(`\nThe connection to the server is lost (${reason}); trying again.`);
+      lost = true;
+      screen.lost();
+      prompted = "";
+    },
+  };
+}
+
+function jsonView(api: ApiClient): View {
+  const problem = (error: unknown): void => print(JSON.stringify({ type: "error", error: messageOf(error) }));
+  return {
+    event: (event) => {
+      if (event.type !== "alive") print(JSON.stringify(event));
+    },
+    line: (text) => {
+      const match = /^\s*(accept|deny)\s+(\d+)\s*$/.exec(text);
+      if (match === null) return problem(usageError(`not "accept ID" or "deny ID": ${JSON.stringify(text)}`));
+      api
+        .call("POST", `/v1/requests/${match[2]}`, { accept: match[1] === "accept", by: operator() })
+        .catch(problem);
+    },
+    lost: (reason) => problem(new WaltError(`the connection to the server is lost: ${reason}`)),
+  };
+}

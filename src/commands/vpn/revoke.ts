@@ -1,0 +1,22 @@
+/** `walt vpn revoke` */
+
+import { command, print } from "../_command.ts";
+import { operator, serverOptions, withServer } from "../_server.ts";
+
+export default command({
+  name: "walt vpn revoke",
+  description: "Cut a node off, and refuse its device's key from now on",
+  examples: ["walt vpn revoke vpn-010203"],
+  args: {
+    node: { type: "positional", required: true, description: "The node's name" },
+    ...serverOptions,
+  },
+  async run(args) {
+    await withServer(args, (api) =>
+      api.call("POST", `/v1/devices/${encodeURIComponent(args.node)}/revoke`, { by: operator() }),
+    );
+    print(
+      `${args.node} is revoked: its tunnel is down and its key is refused. \`walt device forget\` on the device lets it ask afresh.`,
+    );
+  },
+});

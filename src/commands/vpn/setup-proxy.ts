@@ -1,0 +1,118 @@
+/** `walt vpn setup-proxy` */
+
+import { lookup } from "node:dns/promises";
+import { networkInterfaces } from "node:os";
+import { resolve } from "node:path";
+import { writeFileAtomic } from "../../linux/files.ts";
+import { proxySetupScript } from "../../proxy/script.ts";
+import { formatHostPort, type HostPort, PROXY_PORT, parseHostPort } from "../../ssh/address.ts";
+import { publicKeyLine } from "../../ssh/keys.ts";
+import { VERSION } from "../../version.ts";
+import { ask } from "../_ask.ts";
+import { command, print } from "../_command.ts";
+import { serverOptions, withServer } from "../_server.ts";
+import { fetchTrust, type Trust } from "./_trust.ts";
+
+export default command({
+  name: "walt vpn setup-proxy",
+  description: "Write a script that makes any UNIX-like machine with OpenSSH a proxy of the VPN",
+  examples: [
+    "walt vpn setup-proxy --next walt.lab.example",
+    "walt vpn setup-proxy --next inner-proxy.lab.example:22 -o outer-setup.sh   # first of two proxies",
+    "walt vpn setup-proxy --toml -o walt.toml   # for `walt proxy setup` and `walt proxy run`",
+  ],
+  args: {
+    next: {
+      type: "string",
+      valueHint: "host[:port]",
+      description: "Hostname or IP of the walt server, or of the next proxy in case of several hops",
+    },
+    output: {
+      type: "string",
+      alias: "o",
+      valueHint: "file",
+      description: "Where to write (default: proxy-setup.sh, or walt.toml with --toml)",
+    },
+    toml: {
+      type: "boolean",
+      description: "Write a walt.toml for `walt proxy setup` and `walt proxy run` instead of a script",
+    },
+    ...serverOptions,
+  },
+  async run(args) {
+    // What was typed is checked before anything is asked or fetched.
+    if (args.next !== undefined) parseHostPort(args.next, PROXY_PORT);
+    await withServer(args, async (api) => {
+      const trust = await fetchTrust(api);
+      const answer =
+        args.next ??
+        (await ask(
+          "hostname or IP of the walt server, or next proxy in case of several hops",
+          "--next",
+          trust.address,
+        ));
+      const { next, notes } = await nextHop(answer, trust, args.server === undefined);
+      const file = resolve(args.output ?? (args.toml ? "walt.toml" : "proxy-setup.sh"));
+      const content = args.toml
+        ? proxyToml(next, trust)
+        : proxySetupScript({
+            ca: trust.caKey,
+            enrolment: trust.enrolmentKey,
+            next,
+            serverCaFile: trust.caFile,
+            version: VERSION,
+          });
+      writeFileAtomic(file, content, { mode: args.toml ? 0o644 : 0o755, exclusive: true });
+      print(`${file} is written. The proxy will let devices reach ${formatHostPort(next)} and nothing else.`);
+      for (const note of notes) print(`Note: ${note}`);
+      print(
+        args.toml
+          ? "On the proxy, put it at /etc/walt/walt.toml, then: walt proxy setup (or: walt proxy run)"
+          : "Copy it to the proxy and run it there, as root or with sudo:  sh proxy-setup.sh",
+      );
+    });
+  },
+});
+
+/** The next hop with its port: the endpoint's for the server, 22 for a proxy; and what the operator should know. */
+async function nextHop(
+  text: string,
+  trust: Trust,
+  isLocal: boolean,
+): Promise<{ next: HostPort; notes: string[] }> {
+  const server = parseHostPort(trust.address, PROXY_PORT);
+  const given = parseHostPort(text, PROXY_PORT);
+  const notes: string[] = [];
+  const addresses = await lookup(given.host, { all: true }).catch(() => []);
+  const own = Object.values(networkInterfaces()).flatMap((i) => i?.map((a) => a.address) ?? []);
+  const isServer = given.host === server.host || (isLocal && addresses.some((a) => own.includes(a.address)));
+  const next = isServer ? parseHostPort(text, server.port) : given;
+  if (addresses.length === 0)
+    notes.push(`${given.host} does not resolve on this machine; it must on the proxy.`);
+  if (isServer && formatHostPort(next) !== trust.address) {
+    notes.push(
+      `devices must name the server the same way: walt vpn setup-node --next ${formatHostPort(next)} (or set server.address).`,
+    );
+  }
+  if (!isServer)
+    notes.push(
+      `${formatHostPort(next)} is taken for a proxy. For the walt server itself, give its endpoint's port: ${given.host}:${server.port}`,
+    );
+  return {
+    next,
+    notes:
+      given.port !== PROXY_PORT && !isServer
+        ? notes.filter((n) => !n.includes("is taken for a proxy"))
+        : notes,
+  };
+}
+
+function proxyToml(next: HostPort, trust: Trust): string {
+  return `role = "proxy"
+
+[proxy]
+next = "${formatHostPort(next)}"
+ca = "${publicKeyLine(trust.caKey)}"
+enrolment = "${publicKeyLine(trust.enrolmentKey)}"
+`;
+}

@@ -1,0 +1,216 @@
+/**
+ * The boot of a device as a pure state machine: network → credentials → ssh → tunnel → vm → watch.
+ * `step` takes a state and what happened, and gives the next state, in which `action` is the one thing to do now. The
+ * supervisor does it and tells its outcome as the next event. No I/O, no clock, no randomness here.
+ */
+
+import type { DeviceStatus } from "../api/types.ts";
+import type { Denial } from "../enrolment/messages.ts";
+
+/** Where the boot stands: `ssh` is the hops through the proxies, `tunnel` the inner ssh with TAP and bridge. */
+export type Stage = "network" | "credentials" | "ssh" | "tunnel" | "vm" | "watch";
+
+/** What the supervisor does now; each ends with an event. */
+export type Action =
+  | { readonly do: "find-network" }
+  /** Open the outer connections with one of the two keys that proxies let through. */
+  | { readonly do: "open-hops"; readonly key: HopKey }
+  | { readonly do: "ask" }
+  /** Fetch a new certificate because a proxy refuses the one that we have. */
+  | { readonly do: "renew" }
+  | { readonly do: "tunnel" }
+  /** `ms` is without jitter. Hops that are not kept are closed first. */
+  | { readonly do: "wait"; readonly ms: number; readonly keepHops: boolean };
+
+/** The enrolment key of the SD card, or the device's own key with its certificate. */
+export type HopKey = "enrolment" | "device";
+
+export type Event =
+  /** Outcomes of actions. `hops`: the outer connections are still open. `refused`: the peer does not accept our key. */
+  | { readonly type: "network"; readonly interface: string }
+  | { readonly type: "hops-open" }
+  | { readonly type: "granted"; readonly node: string }
+  | { readonly type: "denied"; readonly denial: Denial; readonly hops: boolean }
+  | { readonly type: "renewed" }
+  | { readonly type: "failed"; readonly error: string; readonly refused: boolean; readonly hops: boolean }
+  /** `up`: how long it was up, ms. */
+  | {
+      readonly type: "tunnel-ended";
+      readonly error: string;
+      readonly refused: boolean;
+      readonly up: number;
+      readonly hops: boolean;
+    }
+  | { readonly type: "waited"; readonly hops: boolean }
+  /** What happens meanwhile; the action stays. */
+  | { readonly type: "no-network"; readonly why: string }
+  | { readonly type: "pending"; readonly code: string }
+  | { readonly type: "tunnel-up" }
+  | { readonly type: "vm"; readonly vm: DeviceStatus["vm"]; readonly error?: string }
+  | { readonly type: "trouble"; readonly error: string };
+
+export interface State {
+  readonly stage: Stage;
+  /** What the stage is about right now, in words. */
+  readonly detail: string;
+  readonly lastError: string | null;
+  readonly action: Action;
+  /** Credentials are on the disk. */
+  readonly credentials: boolean;
+  /** The key for the next opening of the hops. */
+  readonly key: HopKey;
+  /** The certificate was renewed because it was refused, and did not work since: asking for one more would not help. */
+  readonly fresh: boolean;
+  /** Failures in a row; decides how long to wait. */
+  readonly failures: number;
+  readonly tunnel: DeviceStatus["tunnel"];
+  readonly vm: DeviceStatus["vm"];
+  readonly vmWanted: boolean;
+}
+
+/** Waits after failures, ms: doubled from the first to the last, forgotten after a tunnel of STABLE ms. */
+export const FIRST_WAIT = 500;
+export const LONGEST_WAIT = 30_000;
+export const STABLE = 30_000;
+/** Wait of a device whose key the server refuses, ms: only a person can change that. */
+export const REFUSED_WAIT = 60_000;
+/** After so many failures over the same hops these are opened anew too: one of them may be half dead. */
+const FAILURES_PER_HOPS = 3;
+
+export const REFUSED_BY_SERVER =
+  "the server refuses this device's key: revoked, or the server lost its registry; `walt device forget` lets it ask afresh";
+
+/** Wait before the n-th attempt in a row, n from 1; ms. */
+export function backoff(failures: number): number {
+  return Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(Math.max(0, failures - 1), 16));
+}
+
+/** The state of a device that was just switched on. */
+export function initial(o: { credentials: boolean; vm: boolean }): State {
+  return {
+    stage: "network",
+    detail: "looking for a network",
+    lastError: null,
+    action: { do: "find-network" },
+    credentials: o.credentials,
+    key: o.credentials ? "device" : "enrolment",
+    fresh: false,
+    failures: 0,
+    tunnel: "down",
+    vm: "off",
+    vmWanted: o.vm,
+  };
+}
+
+/** What becomes of a state when something happens. */
+export function step(state: State, event: Event): State {
+  switch (event.type) {
+    case "network":
+      return begin(state, { do: "open-hops", key: state.key });
+    case "hops-open":
+      return begin(state, overHops(state));
+    case "granted":
+      // The hops were opened with the enrolment key; from now on it is the device's own.
+      return begin(
+        { ...state, credentials: true, key: "device", failures: 0, lastError: null },
+        { do: "open-hops", key: "device" },
+      );
+    case "denied":
+      return {
+        ...state,
+        detail: `${event.denial.message}; asking again`,
+        lastError: `denied: ${event.denial.message}`,
+        failures: 0,
+        action: { do: "wait", ms: event.denial.retryAfter * 1000, keepHops: event.hops },
+      };
+    case "renewed":
+      return begin({ ...state, key: "device", fresh: true }, { do: "open-hops", key: "device" });
+    case "failed":
+      return failed(state, event);
+    case "tunnel-ended":
+      return tunnelEnded(state, event);
+    case "waited":
+      return begin(state, event.hops ? overHops(state) : { do: "find-network" });
+    case "no-network":
+      return { ...state, detail: event.why };
+    case "pending":
+      return { ...state, detail: `waiting for an operator to answer, code ${event.code}` };
+    case "tunnel-up":
+      return settled({ ...state, tunnel: "up", fresh: false });
+    case "vm":
+      return settled({ ...state, vm: event.vm, lastError: event.error ?? state.lastError });
+    case "trouble":
+      return { ...state, lastError: event.error };
+  }
+}
+
+function overHops(state: State): Action {
+  if (!state.credentials) return { do: "ask" };
+  return { do: state.key === "enrolment" ? "renew" : "tunnel" };
+}
+
+/** Stage and words for an action that begins. */
+function begin(state: State, action: Action): State {
+  const at = (stage: Stage, detail: string, tunnel: DeviceStatus["tunnel"] = "down"): State => ({
+    ...state,
+    action,
+    stage,
+    detail,
+    tunnel,
+  });
+  switch (action.do) {
+    case "find-network":
+      return at("network", "looking for a network");
+    case "open-hops":
+      return state.credentials
+        ? at("ssh", "connecting to the entrypoint", "connecting")
+        : at("credentials", "connecting to the entrypoint to ask for access");
+    case "ask":
+      return at("credentials", "asking the server for access");
+    case "renew":
+      return at("credentials", "asking the server for a new certificate", "connecting");
+    case "tunnel":
+      return at("tunnel", "connecting to the server", "connecting");
+    case "wait":
+      return { ...state, action, tunnel: "down" };
+  }
+}
+
+/** Where a device stands whose tunnel is up; nothing changes while it is not. */
+function settled(state: State): State {
+  if (state.tunnel !== "up") return state;
+  if (!state.vmWanted) return { ...state, stage: "watch", detail: "the tunnel is up" };
+  if (state.vm === "running") return { ...state, stage: "watch", detail: "tunnel and virtual machine are up" };
+  const detail = state.vm === "waiting" ? "the virtual machine ended; starting it again" : "starting the virtual machine";
+  return { ...state, stage: "vm", detail };
+}
+
+function failed(state: State, event: Extract<Event, { type: "failed" }>): State {
+  const { action } = state;
+  if (action.do === "open-hops" && action.key === "device" && event.refused && !state.fresh) {
+    // Most often it expired while the device was off. Proxies let the enrolment key through as far as the server.
+    return begin({ ...state, key: "enrolment", lastError: event.error }, { do: "open-hops", key: "enrolment" });
+  }
+  const next: State = { ...state, key: state.credentials ? "device" : "enrolment", fresh: false };
+  if (action.do === "renew" && event.refused) return refusedByServer(next);
+  // A renewal is only ever needed over hops with the enrolment key, which the next attempt does not begin with.
+  const hops = event.hops && action.do !== "renew";
+  return waiting({ ...next, failures: state.failures + 1 }, event.error, hops);
+}
+
+function tunnelEnded(state: State, event: Extract<Event, { type: "tunnel-ended" }>): State {
+  if (event.refused) return refusedByServer(state);
+  const failures = event.up >= STABLE ? 1 : state.failures + 1;
+  return waiting({ ...state, failures }, event.error, event.hops);
+}
+
+function waiting(state: State, error: string, hops: boolean): State {
+  const keepHops = hops && state.failures % FAILURES_PER_HOPS !== 0;
+  const next = begin(state, { do: "wait", ms: backoff(state.failures), keepHops });
+  return { ...next, lastError: error, detail: `${error}; trying again` };
+}
+
+function refusedByServer(state: State): State {
+  const next = begin(state, { do: "wait", ms: REFUSED_WAIT, keepHops: false });
+  return { ...next, lastError: REFUSED_BY_SERVER, detail: REFUSED_BY_SERVER };
+}

@@ -1,0 +1,63 @@
+/** The front door: the root command, and the only place that turns an error into a message and an exit status. */
+
+import { EXIT, messageOf, WaltError } from "./errors.ts";
+
+/** Everything a user types after `walt`. */
+async function main(rawArgs: string[]): Promise<number> {
+  // citty looks at these once, when it is loaded; its own rule knows nothing of pipes.
+  if (!process.stdout.isTTY || (process.env["NO_COLOR"] ?? "") !== "") process.env["NO_COLOR"] = "1";
+  const { runCommand } = await import("citty");
+  const { root } = await import("./commands/root.ts");
+  try {
+    if (rawArgs.length === 1 && (rawArgs[0] === "--version" || rawArgs[0] === "-v")) {
+      const { VERSION } = await import("./version.ts");
+      process.stdout.write(`${VERSION}\n`);
+      return EXIT.done;
+    }
+    const end = rawArgs.indexOf("--");
+    const flags = end < 0 ? rawArgs : rawArgs.slice(0, end);
+    if (flags.includes("--help") || flags.includes("-h")) {
+      process.stdout.write(await (await import("./commands/_help.ts")).help(root, rawArgs));
+      return EXIT.done;
+    }
+    if (rawArgs.length === 0) {
+      process.stderr.write(await (await import("./commands/_help.ts")).help(root, []));
+      return EXIT.usage;
+    }
+    await runCommand(root, { rawArgs });
+    return typeof process.exitCode === "number" ? process.exitCode : EXIT.done;
+  } catch (error) {
+    return await explain(error, rawArgs);
+  }
+}
+
+async function explain(error: unknown, rawArgs: string[]): Promise<number> {
+  const say = (text: string): boolean => process.stderr.write(`${text}\n`);
+  if (error instanceof WaltError) {
+    say(`walt: ${error.message}`);
+    if (error.hint !== undefined) say(error.hint);
+    return error.exitCode;
+  }
+  if (error instanceof Error && error.name === "CLIError") {
+    const { root } = await import("./commands/root.ts");
+    say(`walt: ${await (await import("./commands/_help.ts")).explainUsage(root, rawArgs, error)}`);
+    return EXIT.usage;
+  }
+  say(`walt: this is a bug in walt: ${messageOf(error)}`);
+  say(error instanceof Error && error.stack !== undefined ? error.stack : "");
+  return EXIT.failed;
+}
+
+if (Bun.isMainThread) {
+  // A reader that has gone (`walt vpn list | head -1`) is no error.
+  process.stdout.on("error", (error: Error & { code?: string }) => {
+    if (error.code === "EPIPE") process.exit(EXIT.done);
+    throw error;
+  });
+  const status = await main(process.argv.slice(2));
+  await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
+  process.exit(status);
+} else {
+  // In the compiled binary the pump's thread begins here too (src/tunnel/pumps.ts).
+  await import("./tunnel/thread.ts");
+}

@@ -1,0 +1,11 @@
+/** Files that are imported as text, and so are inside the compiled binary. */
+
+declare module "*.sh" {
+  const text: string;
+  export default text;
+}
+
+declare module "*.service" {
+  const text: string;
+  export default text;
+}

@@ -1,0 +1,98 @@
+/** What the main thread and the pump thread say to each other: records down a socket, events up, counters in shared memory. */
+
+import { HEADER, REASON_MAX, writeClose } from "./message.ts";
+
+/** Handed to the thread when it is started. */
+export interface ThreadData {
+  kind: "pump";
+  /** The thread's end of the record socket. */
+  control: number;
+  /** COUNTERS doubles for each of LINKS_MAX links. */
+  stats: SharedArrayBuffer;
+}
+
+/** What the thread tells, by postMessage. */
+export type ThreadEvent =
+  | { kind: "ready" }
+  | { kind: "up"; id: number }
+  | { kind: "ended"; id: number; reason: string };
+
+/** Links at a time in one thread. */
+export const LINKS_MAX = 4096;
+
+/** Doubles of a link's place in the shared memory. */
+export const COUNTERS = 8;
+export const COUNTER = {
+  framesIn: 0,
+  framesOut: 1,
+  bytesIn: 2,
+  bytesOut: 3,
+  dropped: 4,
+  refused: 5,
+  rtt: 6,
+} as const;
+
+export interface AddOrder {
+  kind: "add";
+  id: number;
+  /** The link's place in the shared memory. */
+  slot: number;
+  tap: number;
+  stream: number;
+  mtu: number;
+  silence: number;
+  guard: Uint8Array | undefined;
+}
+
+/** What the main thread wants. */
+export type Order = AddOrder | { kind: "close"; id: number; reason: string } | { kind: "stop" };
+
+const KINDS = ["add", "close", "stop"] as const;
+const REASON = 40;
+/** Bytes of every record: ten numbers of 32 bits, then a reason as the CLOSE message that carries it. */
+export const RECORD = REASON + HEADER + REASON_MAX;
+
+/** @returns RECORD bytes: kind, id, slot, tap, stream, mtu, silence, guarded, MAC (6 bytes, 2 unused), reason. */
+export function encodeOrder(order: Order, record: Uint8Array): void {
+  const view = new DataView(record.buffer, record.byteOffset, RECORD);
+  record.fill(0);
+  view.setInt32(0, KINDS.indexOf(order.kind), true);
+  if (order.kind === "stop") return;
+  view.setInt32(4, order.id, true);
+  if (order.kind === "close") {
+    writeClose(record, REASON, order.reason);
+    return;
+  }
+  const numbers = [order.slot, order.tap, order.stream, order.mtu, order.silence, order.guard ? 1 : 0];
+  for (const [i, n] of numbers.entries()) view.setInt32(8 + 4 * i, n, true);
+  if (order.guard !== undefined) record.set(order.guard, 32);
+}
+
+/** The order in a record of `encodeOrder`. */
+export function decodeOrder(record: Uint8Array): Order {
+  const view = new DataView(record.buffer, record.byteOffset, RECORD);
+  const int = (index: number) => view.getInt32(4 * index, true);
+  const id = int(1);
+  switch (KINDS[int(0)]) {
+    case "add":
+      return {
+        kind: "add",
+        id,
+        slot: int(2),
+        tap: int(3),
+        stream: int(4),
+        mtu: int(5),
+        silence: int(6),
+        guard: int(7) === 0 ? undefined : record.slice(32, 38),
+      };
+    case "close": {
+      const length = view.getUint8(REASON + 3);
+      const reason = record.subarray(REASON + HEADER, REASON + HEADER + length);
+      return { kind: "close", id, reason: new TextDecoder().decode(reason) };
+    }
+    case "stop":
+      return { kind: "stop" };
+    default:
+      throw new RangeError(`no such order: ${int(0)}`);
+  }
+}

@@ -1,0 +1,267 @@
+/** One link of the pump: a TAP, a stream, and what is known of the peer. Nothing here waits. */
+
+import {
+  at,
+  EAGAIN,
+  EBADFD,
+  EINTR,
+  errno,
+  errnoName,
+  libc,
+  POLLERR,
+  POLLHUP,
+  POLLIN,
+  POLLNVAL,
+  POLLOUT,
+} from "../linux/libc.ts";
+import { duration, safeText } from "../text.ts";
+import { type AddOrder, COUNTER, COUNTERS } from "./control.ts";
+import { refusal } from "./guard.ts";
+import { helloProblem, REASON_MAX, readU32, TYPE } from "./message.ts";
+import { Outbox } from "./outbox.ts";
+import { MessageReader } from "./reader.ts";
+
+/** Frames of one TAP in one round, so that one fast link leaves time to the others. */
+const FRAMES_A_ROUND = 64;
+/** ms between pings; a third of `silence` where that is shorter. */
+const PING = 2000;
+/** ms that the last word may take to leave. */
+const LINGER = 250;
+
+export class PumpLink {
+  readonly id: number;
+  /** Why the link ended or is ending. */
+  reason: string | undefined;
+  /** Both file descriptors are closed. */
+  over = false;
+  up = false;
+  #tap: number;
+  #stream: number;
+  #order: AddOrder;
+  #stats: Float64Array;
+  #base: number;
+  #out = new Outbox();
+  #in = new MessageReader();
+  #refused = 0;
+  #lost = 0;
+  /** Times in ms, of performance.now(). */
+  #heard: number;
+  #pinged = 0;
+  #progress: number;
+  /** Nothing waited for the stream when it was last written to. */
+  #idle = true;
+  #lingerUntil = 0;
+  /** The last ping's timestamp in µs as two halves; `#awaited` until it is answered. */
+  #high = 0;
+  #low = 0;
+  #awaited = false;
+
+  constructor(order: AddOrder, stats: Float64Array, now: number) {
+    this.id = order.id;
+    this.#order = order;
+    this.#tap = order.tap;
+    this.#stream = order.stream;
+    this.#stats = stats;
+    this.#base = order.slot * COUNTERS;
+    stats.fill(0, this.#base, this.#base + COUNTERS);
+    this.#heard = now;
+    this.#progress = now;
+    this.#out.hello(order.mtu);
+  }
+
+  /** For poll(2): file descriptors (-1 = none) and the events that are waited for. */
+  get tap(): number {
+    return this.#tap;
+  }
+  get stream(): number {
+    return this.#stream;
+  }
+  /** Before the peer's hello nobody knows how it wants its frames, so none is read. */
+  get tapEvents(): number {
+    return this.up ? POLLIN : 0;
+  }
+  get streamEvents(): number {
+    return (this.reason === undefined ? POLLIN : 0) | (this.#out.waiting ? POLLOUT : 0);
+  }
+
+  /** End the link: no frame moves any more, the peer is told if the stream takes it within a moment. */
+  close(reason: string, now: number): void {
+    if (this.reason !== undefined) return;
+    this.reason = reason;
+    this.#closeTap();
+    this.#out.close(reason);
+    this.#lingerUntil = now + LINGER;
+    this.#flush(now);
+  }
+
+  /** What time brings. Returns the ms until it wants to be called again. */
+  tick(now: number): number {
+    if (this.over) return 0;
+    if (this.reason !== undefined) {
+      if (now >= this.#lingerUntil) this.#finish();
+      return Math.max(0, this.#lingerUntil - now);
+    }
+    const { silence } = this.#order;
+    const quiet = now - this.#heard;
+    if (quiet >= silence) {
+      this.close(`the peer was silent for ${duration(silence)}`, now);
+      return 0;
+    }
+    const stuck = this.#out.waiting ? now - this.#progress : 0;
+    if (stuck >= silence) {
+      this.close(`the stream took nothing for ${duration(silence)}`, now);
+      return 0;
+    }
+    const pause = Math.min(PING, silence / 3);
+    if (now - this.#pinged >= pause) this.#ping(now);
+    return Math.min(this.#pinged + pause - now, silence - Math.max(quiet, stuck));
+  }
+
+  /** What poll(2) found on the two file descriptors. */
+  service(tapEvents: number, streamEvents: number, now: number): void {
+    if (streamEvents & POLLNVAL) this.#broken("the stream is not open");
+    if (streamEvents & (POLLIN | POLLHUP | POLLERR) && this.reason === undefined) this.#readStream(now);
+    if (this.reason === undefined && tapEvents & (POLLERR | POLLNVAL)) this.close("the TAP is gone", now);
+    if (this.reason === undefined && tapEvents & POLLIN) this.#readTap(now);
+    if (this.over) return;
+    if (this.#out.waiting) this.#flush(now);
+    else if (this.reason !== undefined) this.#finish();
+    this.#publish();
+  }
+
+  /** Close both at once: what must not be in the middle of anything, such as a link that broke us. */
+  abort(reason: string): void {
+    this.reason ??= reason;
+    this.#finish();
+  }
+
+  #readTap(now: number): void {
+    for (let i = 0; i < FRAMES_A_ROUND; i++) {
+      const n = this.#out.pull(this.#tap);
+      if (n >= 0 || n === -EINTR) continue;
+      if (n === -EBADFD) this.close("the TAP is gone", now);
+      else if (n !== -EAGAIN) this.close(`the TAP cannot be read (${errnoName(-n)})`, now);
+      return;
+    }
+  }
+
+  #readStream(now: number): void {
+    const reader = this.#in;
+    const n = libc.read(this.#stream, at(reader.memory.address + reader.end), reader.room);
+    if (n < 0) {
+      const code = errno();
+      if (code !== EAGAIN && code !== EINTR) this.#broken(`the stream broke (${errnoName(code)})`);
+      return;
+    }
+    if (n === 0) {
+      this.#broken(
+        reader.empty ? "the peer's end of the stream is closed" : "the stream ended inside a message",
+      );
+      return;
+    }
+    this.#heard = now;
+    reader.filled(n);
+    while (this.reason === undefined && reader.next()) this.#message(now);
+    if (this.reason === undefined && reader.problem !== undefined) this.#malformed(reader.problem, now);
+  }
+
+  #message(now: number): void {
+    const { type, offset, length, memory } = this.#in;
+    if (type === TYPE.close) {
+      const text = new TextDecoder().decode(memory.bytes.subarray(offset, offset + length));
+      const words = safeText(text, REASON_MAX);
+      this.#broken(words === "" ? "the peer ended the tunnel" : `the peer ended the tunnel: ${words}`);
+    } else if (type === TYPE.hello) {
+      const problem = this.up ? "a second hello" : helloProblem(memory.bytes, offset);
+      if (problem === undefined) this.up = true;
+      else this.#malformed(problem, now);
+    } else if (!this.up) {
+      this.#malformed("a message before its hello", now);
+    } else if (type === TYPE.frame) {
+      this.#frame(offset, length, now);
+    } else if (type === TYPE.ping) {
+      this.#out.ping(TYPE.pong, readU32(memory.bytes, offset), readU32(memory.bytes, offset + 4));
+    } else {
+      this.#pong(offset, now);
+    }
+  }
+
+  #frame(offset: number, length: number, now: number): void {
+    const { memory } = this.#in;
+    const { guard } = this.#order;
+    if (guard !== undefined && refusal(memory.bytes, offset, length, guard) !== undefined) {
+      this.#refused++;
+      return;
+    }
+    if (libc.write(this.#tap, at(memory.address + offset), length) >= 0) {
+      const stats = this.#stats;
+      const frames = this.#base + COUNTER.framesIn;
+      const bytes = this.#base + COUNTER.bytesIn;
+      stats[frames] = (stats[frames] ?? 0) + 1;
+      stats[bytes] = (stats[bytes] ?? 0) + length;
+      return;
+    }
+    // A TAP that is down says EIO; one whose host is short of memory ENOMEM or ENOBUFS: frames get lost on networks.
+    if (errno() === EBADFD) this.close("the TAP is gone", now);
+    else this.#lost++;
+  }
+
+  #ping(now: number): void {
+    this.#pinged = now;
+    const stamp = Math.floor(now * 1000);
+    this.#high = Math.floor(stamp / 0x1_0000_0000);
+    this.#low = stamp >>> 0;
+    this.#awaited = true;
+    this.#out.ping(TYPE.ping, this.#high, this.#low);
+    this.#flush(now);
+  }
+
+  /** Only the answer to the last ping counts: the peer could send any number. */
+  #pong(offset: number, now: number): void {
+    const { bytes } = this.#in.memory;
+    if (!this.#awaited || readU32(bytes, offset) !== this.#high || readU32(bytes, offset + 4) !== this.#low)
+      return;
+    this.#awaited = false;
+    this.#stats[this.#base + COUNTER.rtt] = now - this.#pinged;
+  }
+
+  #flush(now: number): void {
+    const n = this.#out.flush(this.#stream);
+    if (n > 0 || this.#idle) this.#progress = now;
+    this.#idle = !this.#out.waiting;
+    if (n < 0) this.#broken(`the stream broke (${errnoName(-n)})`);
+    else if (this.reason !== undefined && this.#idle) this.#finish();
+  }
+
+  #malformed(problem: string, now: number): void {
+    this.close(`the peer sent ${problem}`, now);
+  }
+
+  /** The stream is of no more use: there is nobody to tell. */
+  #broken(reason: string): void {
+    this.reason ??= reason;
+    this.#finish();
+  }
+
+  #finish(): void {
+    if (this.over) return;
+    this.#publish();
+    this.#closeTap();
+    libc.close(this.#stream);
+    this.#stream = -1;
+    this.over = true;
+  }
+
+  #closeTap(): void {
+    if (this.#tap >= 0) libc.close(this.#tap);
+    this.#tap = -1;
+  }
+
+  #publish(): void {
+    const stats = this.#stats;
+    stats[this.#base + COUNTER.framesOut] = this.#out.framesOut;
+    stats[this.#base + COUNTER.bytesOut] = this.#out.bytesOut;
+    stats[this.#base + COUNTER.dropped] = this.#out.dropped + this.#lost;
+    stats[this.#base + COUNTER.refused] = this.#refused;
+  }
+}

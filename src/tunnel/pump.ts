@@ -1,0 +1,134 @@
+/** The pump: one synchronous poll(2) loop that moves the frames of all links of a process. It never waits elsewhere. */
+
+import { messageOf } from "../errors.ts";
+import { allocate, at, EAGAIN, EINTR, errno, failure, libc, POLLFD_SIZE, POLLIN } from "../linux/libc.ts";
+import { type AddOrder, decodeOrder, LINKS_MAX, RECORD, type ThreadEvent } from "./control.ts";
+import { PumpLink } from "./link.ts";
+
+/** Orders taken in one round. */
+const ORDERS_A_ROUND = 32;
+/** Longest wait in ms; with nothing to do nothing else wakes us, and nothing needs to. */
+const WAIT_MAX = 60_000;
+
+export class Pump {
+  #control: number;
+  #stats: Float64Array;
+  #tell: (event: ThreadEvent) => void;
+  #links: PumpLink[] = [];
+  #stopping = false;
+  #record = allocate(RECORD);
+  /** struct pollfd as two 32-bit numbers: the file descriptor, then events | revents << 16 (little-endian). */
+  #polls = allocate(POLLFD_SIZE * (1 + 2 * LINKS_MAX));
+  #pollWords = new Int32Array(this.#polls.bytes.buffer);
+
+  /** @param control the record socket's end, non-blocking; the loop ends when the other end is closed. */
+  constructor(control: number, stats: SharedArrayBuffer, tell: (event: ThreadEvent) => void) {
+    this.#control = control;
+    this.#stats = new Float64Array(stats);
+    this.#tell = tell;
+  }
+
+  /** Returns after the order to stop, once every link has ended. @throws WaltError when poll(2) itself fails. */
+  run(): void {
+    while (!(this.#stopping && this.#links.length === 0)) {
+      const wait = this.#prepare(performance.now());
+      const n = libc.poll(at(this.#polls.address), 1 + 2 * this.#links.length, wait);
+      if (n < 0) {
+        if (errno() === EINTR) continue;
+        throw failure("poll the links");
+      }
+      if (n > 0) this.#serve(performance.now());
+    }
+  }
+
+  /** Let time pass for every link, and say what to wait for. Returns the ms to wait at most. */
+  #prepare(now: number): number {
+    let wait = WAIT_MAX;
+    for (const link of this.#links) {
+      try {
+        wait = Math.min(wait, link.tick(now));
+      } catch (error) {
+        fault(link, error);
+      }
+    }
+    this.#sweep();
+    const words = this.#pollWords;
+    words[0] = this.#stopping ? -1 : this.#control;
+    words[1] = POLLIN;
+    let at = 2;
+    for (const link of this.#links) {
+      words[at++] = link.tap;
+      words[at++] = link.tapEvents;
+      words[at++] = link.stream;
+      words[at++] = link.streamEvents;
+    }
+    return Math.ceil(wait);
+  }
+
+  #serve(now: number): void {
+    const words = this.#pollWords;
+    let at = 2;
+    for (const link of this.#links) {
+      const tap = (words[at + 1] ?? 0) >>> 16;
+      const stream = (words[at + 3] ?? 0) >>> 16;
+      at += 4;
+      if ((tap | stream) === 0) continue;
+      const wasUp = link.up;
+      try {
+        link.service(tap, stream, now);
+      } catch (error) {
+        fault(link, error);
+      }
+      if (link.up && !wasUp) this.#tell({ kind: "up", id: link.id });
+    }
+    this.#sweep();
+    if ((words[1] ?? 0) >>> 16 !== 0) this.#takeOrders(now);
+  }
+
+  /** Forget the links that are over, and tell of them. */
+  #sweep(): void {
+    let kept = 0;
+    for (const link of this.#links) {
+      if (link.over) this.#tell({ kind: "ended", id: link.id, reason: link.reason ?? "ended" });
+      else this.#links[kept++] = link;
+    }
+    this.#links.length = kept;
+  }
+
+  #takeOrders(now: number): void {
+    for (let i = 0; i < ORDERS_A_ROUND; i++) {
+      const n = libc.read(this.#control, at(this.#record.address), RECORD);
+      if (n === RECORD) {
+        this.#obey(now);
+      } else if (n < 0 && (errno() === EAGAIN || errno() === EINTR)) {
+        return;
+      } else {
+        this.#stop(now); // the main thread is gone
+        return;
+      }
+    }
+  }
+
+  #obey(now: number): void {
+    const order = decodeOrder(this.#record.bytes);
+    if (order.kind === "add") this.#add(order, now);
+    else if (order.kind === "stop") this.#stop(now);
+    else this.#links.find((link) => link.id === order.id)?.close(order.reason, now);
+  }
+
+  #add(order: AddOrder, now: number): void {
+    const link = new PumpLink(order, this.#stats, now);
+    this.#links.push(link);
+    if (this.#stopping) link.close("the tunnel's thread is stopping", now);
+  }
+
+  #stop(now: number): void {
+    this.#stopping = true;
+    for (const link of this.#links) link.close("the tunnel's thread is stopping", now);
+  }
+}
+
+/** A fault of ours in one link ends that link, not the thread. */
+function fault(link: PumpLink, error: unknown): void {
+  link.abort(`fault in the pump: ${messageOf(error)}`);
+}
