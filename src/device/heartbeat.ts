@@ -9,7 +9,7 @@ export class Heartbeat {
   readonly #sent = new Map<string, number>();
   #heard: number | undefined;
   #began: number | undefined;
-  /** Round trip of the last word that came back, ms; 0 = none did yet. */
+  /** Round trip of the last word that came back, ms; 0 = not known yet. */
   rtt = 0;
 
   constructor(
@@ -21,11 +21,6 @@ export class Heartbeat {
   /** ms between two words: several are lost before `silence` is over. */
   get interval(): number {
     return Math.min(INTERVAL, Math.ceil(this.silence / 3));
-  }
-
-  /** The far end answered at least once. */
-  get up(): boolean {
-    return this.#heard !== undefined;
   }
 
   /** The next word to send. */
@@ -45,8 +40,9 @@ export class Heartbeat {
     const sent = this.#sent.get(line);
     if (sent === undefined) return false;
     this.#sent.delete(line);
+    // The first echo took the time of the connection's opening as well.
+    if (this.#heard !== undefined) this.rtt = now - sent;
     this.#heard = now;
-    this.rtt = now - sent;
     return true;
   }
 

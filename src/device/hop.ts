@@ -33,6 +33,7 @@ export class Hop {
   readonly #up = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<SshFailure>();
   #timer: Timer;
+  #isUp = false;
 
   private constructor(readonly options: HopOptions) {
     this.#heartbeat = new Heartbeat(options.silence, () => randomBytes(12).toString("hex"));
@@ -54,7 +55,7 @@ export class Hop {
    */
   static async open(options: HopOptions): Promise<Hop> {
     const hop = new Hop(options);
-    const failure = await Promise.race([hop.#up.promise, hop.ended]);
+    const failure = await Promise.race([hop.#up.promise, hop.#ended.promise]);
     if (failure === undefined) return hop;
     await hop.stop();
     throw failure;
@@ -110,14 +111,12 @@ export class Hop {
 
   /** The first echo: from now on there is one word each interval. */
   #alive(): void {
-    if (this.#timer.hasRef() && this.#upSince) return;
-    this.#upSince = true;
+    if (this.#isUp) return;
+    this.#isUp = true;
     clearTimeout(this.#timer);
     this.#timer = setInterval(() => this.#check(), this.#heartbeat.interval);
     this.#up.resolve();
   }
-
-  #upSince = false;
 
   #check(): void {
     const silent = this.#heartbeat.overdue(performance.now());

@@ -29,6 +29,8 @@ export interface HopsOptions {
 
 export class Hops {
   readonly #hops: Hop[] = [];
+  readonly #watchers = new Set<(failure: SshFailure) => void>();
+  #target: HostPort = { host: "127.0.0.1", port: 0 };
   #failure: SshFailure | undefined;
 
   private constructor(readonly options: HopsOptions) {}
@@ -57,21 +59,26 @@ export class Hops {
     }
   }
 
-  #target: HostPort = { host: "127.0.0.1", port: 0 };
-
   /** Where the inner ssh connects. */
   get target(): HostPort {
     return this.#target;
   }
 
-  /** The first proxy that failed since all were open, in words. */
-  get failure(): SshFailure | undefined {
-    return this.#failure;
+  /** All of them are still open. */
+  get alive(): boolean {
+    return this.#failure === undefined;
   }
 
-  /** Resolves when one of them ended; never without proxies. */
-  get ended(): Promise<SshFailure> {
-    return Promise.race(this.#hops.map((hop) => hop.ended));
+  /**
+   * The result of some work over the hops.
+   * @throws SshFailure when one of them ends before the work does.
+   */
+  during<T>(work: Promise<T>): Promise<T> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    this.#watchers.add(reject);
+    work.then(resolve, reject).finally(() => this.#watchers.delete(reject));
+    return promise;
   }
 
   /** Where the last hop's messages end now, for `explain`. */
@@ -83,7 +90,8 @@ export class Hops {
   async explain(stderr: string, mark: number): Promise<SshFailure> {
     const { entrypoint, server } = this.options;
     const to = "direct" in entrypoint ? entrypoint.direct : server;
-    return await whyThrough(this.#hops.at(-1), mark, stderr, `the server ${to === undefined ? "" : formatHostPort(to)}`);
+    const peer = to === undefined ? "the server" : `the server ${formatHostPort(to)}`;
+    return await whyThrough(this.#hops.at(-1), mark, SshFailure.of(stderr, peer));
   }
 
   /** Close them, the last one first. */
@@ -111,39 +119,31 @@ export class Hops {
       try {
         const opened = Hop.open({ command, name: `proxy ${alias}`, silence, openTimeout: OPEN_TIMEOUT, children });
         // An earlier hop that dies meanwhile is the better reason.
-        const hop = await (before === undefined ? opened : Promise.race([opened, rejecting(before.ended)]));
+        const hop = await this.during(opened);
         this.#hops.push(hop);
-        void hop.ended.then((failure) => {
-          this.#failure ??= failure;
-        });
+        void hop.ended.then((failure) => this.#lost(failure));
         this.#target = { host: "127.0.0.1", port: localPort };
         return;
       } catch (error) {
         if (!(error instanceof SshFailure)) throw error;
         if (/local port/.test(error.message) && attempt < PORT_ATTEMPTS) continue;
-        throw await whyThrough(before, mark, undefined, error);
+        throw await whyThrough(before, mark, error);
       }
     }
+  }
+
+  #lost(failure: SshFailure): void {
+    this.#failure ??= failure;
+    for (const watcher of this.#watchers) watcher(failure);
   }
 }
 
 /** The reason of a failure behind a hop: that hop's own complaint where it could not reach what is behind it. */
-async function whyThrough(
-  hop: Hop | undefined,
-  mark: number,
-  stderr: string | undefined,
-  otherwise: SshFailure | string,
-): Promise<SshFailure> {
-  if (hop !== undefined) {
-    await Bun.sleep(20); // what the outer ssh wrote before the inner one gave up is read by then
-    const complaints = forwardFailures(hop.stderrSince(mark));
-    if (complaints !== "") return SshFailure.of(complaints, hop.name);
-  }
-  return typeof otherwise === "string" ? SshFailure.of(stderr ?? "", otherwise) : otherwise;
-}
-
-async function rejecting(ended: Promise<SshFailure>): Promise<never> {
-  throw await ended;
+async function whyThrough(hop: Hop | undefined, mark: number, failure: SshFailure): Promise<SshFailure> {
+  if (hop === undefined) return failure;
+  await Bun.sleep(20); // what the outer ssh wrote before the inner one gave up is read by then
+  const complaints = forwardFailures(hop.stderrSince(mark));
+  return complaints === "" ? failure : SshFailure.of(complaints, hop.name);
 }
 
 /** A port of 127.0.0.1 that nobody uses now. */

@@ -62,8 +62,8 @@ function processor(o: MachineOptions): string[] {
   if (o.arch === "x64") {
     // Nehalem is x86-64-v2, the least that distributions ask for; emulated it boots a fifth quicker than `max`.
     return o.accel === "kvm"
-      ? ["-machine", "q35,accel=kvm", "-cpu", "host"]
-      : ["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "Nehalem"];
+      ? ["-machine", "q35,accel=kvm", "-cpu", "max"]
+      : ["-machine", "q35,graphics=off", "-accel", "tcg,thread=multi", "-cpu", "max"];
   }
   if (o.accel === "tcg") {
     const cpu = o.board === "rpi-3-b-plus" ? "cortex-a53" : "cortex-a72";
@@ -71,7 +71,7 @@ function processor(o: MachineOptions): string[] {
   }
   // The BCM2837 has no GIC that KVM could lend to the guest, so QEMU emulates one.
   const irqchip = o.board === "rpi-3-b-plus" ? ",kernel_irqchip=off" : ",gic-version=max";
-  return ["-machine", `virt,accel=kvm${irqchip}`, "-cpu", "host"];
+  return ["-machine", `virt,accel=kvm${irqchip}`, "-cpu", "max"];
 }
 
 /**
@@ -81,7 +81,7 @@ function processor(o: MachineOptions): string[] {
  */
 function boot(o: MachineOptions): string[] {
   const card = `virtio-net-pci,netdev=net0,mac=${o.mac}`;
-  if (o.arch === "x64") return ["-device", `${card},bootindex=1`];
+  if (o.arch === "x64") return ["-kernel","/usr/lib/ipxe/ipxe.lkrn","-append",process.env["APP"]??"autoboot","-device", `${card},romfile=`];
   const [firmware, ipxe] = FILES.arm64;
   return ["-bios", firmware.path, "-kernel", ipxe.path, "-device", `${card},romfile=`];
 }

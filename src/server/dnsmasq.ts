@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { messageOf, WaltError } from "../errors.ts";
 import { readTextIfAny, writeFileAtomic } from "../linux/files.ts";
+import { owned } from "../linux/owned.ts";
 import type { Log } from "../log.ts";
 
 export interface DnsmasqOptions {
@@ -74,7 +75,11 @@ export class Dnsmasq {
     writeFileAtomic(join(options.run, "dhcp-hosts"), hosts);
     const first = dnsmasq.#spawn();
     const failed = await Promise.race([first.listening.then(() => undefined), first.ended]);
-    if (failed !== undefined) throw new WaltError(`dnsmasq ended at its start: ${failed}`);
+    if (failed !== undefined) {
+      throw new WaltError(`dnsmasq ended at its start: ${failed}`, {
+        hint: "Is it installed (apt-get install dnsmasq-base), and is no other DHCP server on this bridge?",
+      });
+    }
     dnsmasq.#loop = dnsmasq.#watch(first.ended);
     return dnsmasq;
   }
@@ -84,14 +89,14 @@ export class Dnsmasq {
     try {
       child = Bun.spawn(
         // User root: it is confined with the daemon, and must read files that only root may.
-        [
+        owned([
           "dnsmasq",
           "--keep-in-foreground",
           `--conf-file=${join(this.options.run, "dnsmasq.conf")}`,
           "--pid-file=",
           "--user=root",
           "--group=",
-        ],
+        ]),
         { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
       );
     } catch (error) {
@@ -109,7 +114,7 @@ export class Dnsmasq {
         const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n");
         rest = (lines.pop() ?? "").slice(-4096);
         for (const line of lines) {
-          last = line.replace(/^dnsmasq(-dhcp)?: /, "");
+          last = line.replace(/^dnsmasq(-dhcp)?(\[\d+\])?: /, "");
           if (/^started/.test(last)) isListening();
           // The outcome of an exchange is an event; how it went is detail.
           if (/ DHCPACK\(| DHCPNAK\(|no address available/.test(` ${last}`)) this.log.info(last);

@@ -53,7 +53,9 @@ function firstLine(channel: Channel): Promise<string> {
       reject(error);
     }
   });
-  void channel.closed.then(() => reject(new WaltError("the device went away before it sent its request")));
+  const gone = (): void => reject(new WaltError("the device went away before it sent its request"));
+  channel.stream.once("end", gone);
+  void channel.closed.then(gone);
   return promise.finally(() => clearTimeout(timer));
 }
 

@@ -43,6 +43,7 @@ export class Registry {
    * @throws WaltError when it cannot be opened or was written by a newer walt.
    */
   constructor(readonly path: string) {
+    const umask = process.umask(0o077); // SQLite's files beside it, too
     try {
       this.#db = new Database(path, { create: true, strict: true });
       this.#db.run("PRAGMA journal_mode = WAL");
@@ -51,6 +52,8 @@ export class Registry {
       this.#db.run("PRAGMA busy_timeout = 5000");
     } catch (error) {
       throw new WaltError(`cannot open the registry ${path}: ${messageOf(error)}`, { cause: error });
+    } finally {
+      process.umask(umask);
     }
     this.#migrate();
   }

@@ -39,6 +39,7 @@ export async function startBootServer(host: Host, folder: string, cmdline: strin
     "--pid-file=",
     `--interface=${device}`,
     "--bind-interfaces",
+    ...(process.env["NOPXE"]?["--dhcp-option=encap:175,176,1b"]:[]),
     `--dhcp-range=${network}.100,${network}.200,255.255.255.0,1h`,
     `--dhcp-leasefile=${host.dir}/leases`,
     "--no-ping", // it would wait 3 s for an answer from the address it is about to give

@@ -1,0 +1,47 @@
+/**
+ * Builds the self-contained binaries: `bun run build` makes all, `bun build.ts x64` or `arm64` only one.
+ * Bun takes the other architecture's runtime, of its own version, from the package registry.
+ */
+
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+export const TARGETS = ["x64", "arm64"] as const;
+export type Target = (typeof TARGETS)[number];
+
+/** Path of a target's binary. */
+export function binaryPath(target: Target): string {
+  return join(import.meta.dir, "dist", `walt-linux-${target}`);
+}
+
+/** @throws Error when Bun is not the pinned version, or the build fails. */
+export async function build(target: Target): Promise<void> {
+  const manifest: unknown = JSON.parse(readFileSync(join(import.meta.dir, "package.json"), "utf8"));
+  const pinned = (manifest as { packageManager: string }).packageManager;
+  if (pinned !== `bun@${Bun.version}`) {
+    throw new Error(`this is bun@${Bun.version}, but package.json pins ${pinned}: npx --yes ${pinned} run build`);
+  }
+  mkdirSync(join(import.meta.dir, "dist"), { recursive: true });
+  const result = await Bun.build({
+    entrypoints: [join(import.meta.dir, "src/main.ts")],
+    compile: { target: `bun-linux-${target}`, outfile: binaryPath(target) },
+    // Native addons that ssh2 uses when they are there; it goes without them.
+    external: ["cpu-features", "*.node"],
+  });
+  if (!result.success) throw new AggregateError(result.logs, `building for ${target} failed`);
+}
+
+if (import.meta.main) {
+  const wanted = process.argv.slice(2);
+  const unknown = wanted.find((word) => !TARGETS.some((t) => t === word));
+  if (unknown !== undefined) {
+    console.error(`build: no target ${JSON.stringify(unknown)}; allowed: ${TARGETS.join(", ")}`);
+    process.exit(2);
+  }
+  for (const target of TARGETS) {
+    if (wanted.length > 0 && !wanted.includes(target)) continue;
+    const start = performance.now();
+    await build(target);
+    console.log(`${binaryPath(target)}  ${Math.round(performance.now() - start)} ms`);
+  }
+}

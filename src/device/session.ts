@@ -1,0 +1,88 @@
+/** A command on the server's endpoint, by the inner ssh, and the lines that it says. */
+
+import { LineCutter } from "../enrolment/lines.ts";
+import { MAX_LINE } from "../enrolment/messages.ts";
+import { WaltError } from "../errors.ts";
+import { innerArguments } from "../ssh/client.ts";
+import type { Child, Children } from "./child.ts";
+import { CONNECT_TIMEOUT, type Hops } from "./hops.ts";
+
+/** A conversation in lines. */
+export interface Lines {
+  /**
+   * The next line, without its newline; undefined when there are no more.
+   * @throws WaltError when it is too long, or does not come within `timeout` ms.
+   */
+  next(timeout: number): Promise<string | undefined>;
+  write(text: string): void;
+}
+
+/** The lines of a child's standard output. */
+export class ChildLines implements Lines {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #cutter = new LineCutter(MAX_LINE);
+  readonly #lines: string[] = [];
+
+  constructor(readonly child: Child) {
+    this.#reader = child.output.getReader();
+  }
+
+  async next(timeout: number): Promise<string | undefined> {
+    const deadline = performance.now() + timeout;
+    while (this.#lines.length === 0) {
+      const { done, value } = await this.#read(deadline - performance.now(), timeout);
+      if (done) return undefined;
+      this.#lines.push(...this.#cutter.push(value));
+    }
+    return this.#lines.shift();
+  }
+
+  async #read(left: number, timeout: number) {
+    const late = Promise.withResolvers<never>();
+    const error = new WaltError(`the server says nothing for ${Math.round(timeout / 1000)} s`);
+    const timer = setTimeout(() => late.reject(error), Math.max(0, left));
+    try {
+      return await Promise.race([this.#reader.read(), late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  write(text: string): void {
+    this.child.write(text);
+  }
+}
+
+export interface SessionOptions {
+  readonly hops: Hops;
+  /** The key that the server knows us by, or the enrolment key. */
+  readonly keyFile: string;
+  readonly knownHosts: string;
+  readonly command: string;
+  readonly children: Children;
+}
+
+/** How to start the inner ssh for a command. */
+export function innerCommand(o: SessionOptions): string[] {
+  const { keyFile, knownHosts, command } = o;
+  return innerArguments({ connect: o.hops.target, keyFile, knownHosts, command, connectTimeout: CONNECT_TIMEOUT });
+}
+
+/**
+ * Run a command on the server and talk with it; it is ended when `talk` is.
+ * @throws SshFailure when ssh fails or a hop dies; whatever `talk` throws.
+ */
+export async function overSession<T>(o: SessionOptions, talk: (lines: Lines) => Promise<T>): Promise<T> {
+  const mark = o.hops.mark;
+  const child = o.children.spawn(innerCommand(o), "pipe");
+  try {
+    return await o.hops.during(talk(new ChildLines(child)));
+  } catch (error) {
+    // An ssh that failed says why; the conversation then only broke off. 255 is ssh's own failure (ssh(1)).
+    const status = await Promise.race([child.exited, Bun.sleep(100)]);
+    if (status === 255 && o.hops.alive) throw await o.hops.explain(child.stderr, mark);
+    throw error;
+  } finally {
+    await child.stop();
+  }
+}

@@ -1,0 +1,184 @@
+#!/bin/sh
+# proxy-setup.sh: lets the devices of one WalT server pass through this machine's sshd, to one address, and do nothing else.
+# Written by `walt vpn setup-proxy` (walt @VERSION@). Read it, then run it as root or with sudo at hand.
+#
+# It makes the user walt-vpn, without password, and /home/walt-vpn/.ssh/authorized_keys with two lines, for certificates of
+# the WalT server and for the key with which new devices ask for access. Both may open one address (permitopen) and run
+# one command, whatever they ask for: cat. All files are root's. Nothing else is changed. Run again, it changes what differs.
+set -eu
+umask 022
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH LC_ALL=C
+
+user=walt-vpn
+home=/home/walt-vpn
+next='@NEXT@'
+ca='@CA@'
+server_ca_file='@SERVER_CA_FILE@' # there on the server itself only
+lines='@AUTHORIZED_KEYS@'
+
+say() { printf '%s\n' "$*"; }
+fail() { say "proxy-setup.sh: $*" >&2; exit 1; }
+usage() {
+  cat <<END
+usage: proxy-setup.sh [--allow-server] | --remove | --help
+Let WalT VPN devices pass through this machine to $next.
+  --allow-server  go on although this is the WalT server itself
+  --remove        remove the user $user and $home
+Example: sudo sh proxy-setup.sh
+END
+}
+
+action=setup allow_server=no
+for option; do
+  case $option in
+    --allow-server) allow_server=yes ;;
+    --remove) action=remove ;;
+    -h | --help) usage; exit 0 ;;
+    *) printf 'proxy-setup.sh: unknown option %s\n' "$option" >&2; usage >&2; exit 2 ;;
+  esac
+done
+
+if [ "$(id -u)" -ne 0 ]; then
+  [ -f "$0" ] || fail "it must run as root: save it as a file, then run that with sudo"
+  command -v sudo >/dev/null || fail "it must run as root, and there is no sudo here"
+  exec sudo sh "$0" "$@"
+fi
+
+exists() { id -u "$user" >/dev/null 2>&1; }
+
+if [ "$action" = remove ]; then
+  removed=no
+  if exists; then
+    rm -f "$home/.ssh/authorized_keys" # first of all: nobody comes in any more
+    # Sessions that are open end now; their processes belong to this user alone.
+    if command -v pkill >/dev/null; then pkill -KILL -u "$user" || :; fi
+    userdel -f "$user" || fail "userdel could not remove the user $user"
+    say "removed the user $user" && removed=yes
+  fi
+  if [ -e "$home" ]; then rm -rf "$home" && say "removed $home" && removed=yes; fi
+  [ "$removed" = yes ] || say "nothing to remove"
+  exit 0
+fi
+
+if [ "$allow_server" = no ] && [ -r "$server_ca_file" ]; then
+  read -r type key rest <"$server_ca_file" || :
+  if [ "$type $key" = "$ca" ]; then
+    fail "this is the WalT server itself (${rest:-its key} is in $server_ca_file); run this on the proxy.
+If devices are to enter here all the same: proxy-setup.sh --allow-server"
+  fi
+fi
+command -v useradd >/dev/null || fail "there is no useradd here"
+command -v sshd >/dev/null || fail "there is no sshd here: install OpenSSH's server, or use 'walt proxy run' instead of this script"
+
+# --- The account. Its password is '*', which matches nothing; '!' would make some sshd refuse its keys, too.
+changed=no
+changed() { say "$*"; changed=yes; }
+if ! exists; then
+  useradd -r -U -M -d "$home" -s /bin/sh -p '*' -c "WalT VPN" "$user" || fail "useradd could not make the user $user"
+  changed "made the user $user"
+fi
+[ "$(id -u "$user")" -ne 0 ] || fail "the user $user is root"
+[ "$(eval "echo ~$user")" = "$home" ] || fail "the user $user exists, with another home than $home"
+if [ "$(sed -n "s/^$user:.*://p" /etc/passwd)" != /bin/sh ]; then
+  usermod -s /bin/sh "$user" && changed "changed the shell of $user to /bin/sh, which runs the forced command"
+fi
+if [ "$(sed -n "s/^$user:\([^:]*\):.*/\1/p" /etc/shadow)" != '*' ]; then
+  usermod -p '*' "$user" && changed "took the password of $user away"
+fi
+
+# --- Its files: root's, so that the account can grant itself nothing.
+own() { # path, mode
+  [ ! -L "$1" ] || fail "$1 is a symbolic link"
+  if [ -z "$(find "$1" -prune -user 0 -group 0 -perm "$2")" ]; then
+    chown 0:0 "$1" && chmod "$2" "$1" && changed "changed owner or mode of $1"
+  fi
+}
+[ -e "$home" ] || mkdir -p "$home"
+own "$home" 755
+[ -e "$home/.ssh" ] || mkdir "$home/.ssh"
+own "$home/.ssh" 755
+keys=$home/.ssh/authorized_keys
+if [ ! -f "$keys" ] || [ -L "$keys" ] || [ "$(cat "$keys")" != "$lines" ]; then
+  was=updated
+  [ -e "$keys" ] || was=wrote
+  rm -f "$keys.new"
+  printf '%s\n' "$lines" >"$keys.new"
+  chmod 644 "$keys.new"
+  mv -f "$keys.new" "$keys"
+  changed "$was $keys"
+fi
+own "$keys" 644
+if command -v restorecon >/dev/null; then restorecon -R "$home" || :; fi # SELinux
+[ "$changed" = yes ] || say "unchanged: $user may pass to $next already"
+
+# --- Would this sshd accept it? Asked for a connection from an address that is nobody's.
+settings=$(sshd -T -C "user=$user,host=device.example,addr=192.0.2.1" 2>&1) ||
+  fail "sshd does not accept its own configuration:
+$settings"
+setting() { printf '%s\n' "$settings" | sed -n "s/^$1 //p" | tr '\n' ' ' | sed 's/ $//'; }
+wrong=no
+wrong() { [ "$wrong" = yes ] || say "The account is ready, but this sshd would not let devices pass:" >&2; wrong=yes; say "  - $*" >&2; }
+want() { # keyword as sshd prints it, as one writes it, the value it should have, others that will do
+  now=$(setting "$1") name=$2 best=$3
+  [ -n "$now" ] || return 0 # a keyword that this version does not know
+  shift 2
+  for value; do [ "$now" != "$value" ] || return 0; done
+  wrong "$name is '$now': it should be '$best'"
+}
+has() { # word, list separated by blanks and commas
+  case " $(printf %s "$2" | tr , ' ') " in *" $1 "*) return 0 ;; esac
+  return 1
+}
+matches() { # patterns, names: whether one of the names is matched
+  set -f
+  for pattern in $1; do
+    for one in $2; do
+      # shellcheck disable=SC2254 # it is a pattern
+      case $one in $pattern) set +f; return 0 ;; esac
+    done
+  done
+  set +f
+  return 1
+}
+want pubkeyauthentication PubkeyAuthentication yes
+want allowtcpforwarding AllowTcpForwarding local yes all
+want disableforwarding DisableForwarding no
+want forcecommand ForceCommand none
+want chrootdirectory ChrootDirectory none
+now=$(setting permitopen)
+[ "${now:-any}" = any ] || has "$next" "$now" || wrong "PermitOpen is '$now': it should be 'any' or hold '$next'"
+now=$(setting authenticationmethods)
+[ "${now:-any}" = any ] || case " $now " in
+  *" publickey "*) ;;
+  *) wrong "AuthenticationMethods is '$now': 'publickey' alone should do" ;;
+esac
+now=$(setting authorizedkeysfile | sed "s|%h|$home|g; s|%u|$user|g; s|%%|%|g")
+has .ssh/authorized_keys "$now" || has "$keys" "$now" || wrong "AuthorizedKeysFile is '$now': it should hold '.ssh/authorized_keys'"
+for keyword in pubkeyacceptedalgorithms pubkeyacceptedkeytypes; do
+  now=$(setting $keyword)
+  for type in ssh-ed25519 ssh-ed25519-cert-v01@openssh.com; do
+    [ -z "$now" ] || has "$type" "$now" || wrong "PubkeyAcceptedAlgorithms lacks '$type'"
+  done
+done
+# "user@host" patterns: here the host counts as matching where it allows, and not where it denies.
+now=$(setting allowusers)
+[ -z "$now" ] || matches "$(printf '%s\n' "$now" | sed 's/@[^ ]*//g')" "$user" || wrong "AllowUsers is '$now': it should hold '$user'"
+now=$(setting denyusers)
+! matches "$(printf '%s\n' "$now" | sed 's/[^ ]*@[^ ]*//g')" "$user" || wrong "DenyUsers is '$now': it keeps out '$user'"
+groups=$(id -Gn "$user")
+now=$(setting allowgroups)
+[ -z "$now" ] || matches "$now" "$groups" || wrong "AllowGroups is '$now': it should hold '$groups'"
+now=$(setting denygroups)
+! matches "$now" "$groups" || wrong "DenyGroups is '$now': it keeps out '$groups'"
+if [ "$wrong" = yes ]; then
+  say "Change that in sshd's configuration (for this user alone: below a line 'Match User $user', at its end), reload sshd,
+and run this again." >&2
+  exit 1
+fi
+say "sshd accepts $user: devices may pass to $next"
+case $(setting allowstreamlocalforwarding) in
+  yes | all | remote)
+    say "note: authorized_keys cannot forbid the account to make UNIX sockets in folders that anybody may write to, such as
+/tmp. To forbid that, add to the end of sshd's configuration: Match User $user, and below it AllowStreamLocalForwarding no" ;;
+esac

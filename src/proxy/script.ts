@@ -1,0 +1,43 @@
+/** `proxy-setup.sh`, filled in: the one description of what is done to a proxy. */
+
+import { formatHostPort, type HostPort } from "../ssh/address.ts";
+import { authorizedKeys } from "../ssh/authorized-keys.ts";
+import { KEY_TYPE, type PublicKey } from "../ssh/keys.ts";
+import { safeText } from "../text.ts";
+import template from "./proxy-setup.sh" with { type: "text" };
+
+/** What the script is made from. */
+export interface ProxyScriptOptions {
+  /** Signs the certificates of the devices. */
+  ca: PublicKey;
+  /** What a device without certificate comes with. */
+  enrolment: PublicKey;
+  /** The only address that devices may open from the proxy: the server's endpoint, or the next proxy's sshd. */
+  next: HostPort;
+  /** Path of the CA's public key on the server's own machine, by which the script recognises that machine. */
+  serverCaFile: string;
+  /** Of walt, for the first lines. */
+  version: string;
+}
+
+/** The text of the script: POSIX sh. */
+export function proxySetupScript(o: ProxyScriptOptions): string {
+  const values: Record<string, string> = {
+    VERSION: safeText(o.version, 40),
+    NEXT: shellQuote(formatHostPort(o.next)),
+    CA: shellQuote(`${KEY_TYPE} ${o.ca.blob.toString("base64")}`),
+    SERVER_CA_FILE: shellQuote(o.serverCaFile),
+    AUTHORIZED_KEYS: shellQuote(authorizedKeys(o).trimEnd()),
+  };
+  // In the template a value is either a word in quotes of its own, which are replaced with it, or part of a comment.
+  return template.replace(/'@([A-Z_]+)@'|@VERSION@/g, (_, name: string | undefined) => {
+    const value = values[name ?? "VERSION"];
+    if (value === undefined) throw new Error(`proxy-setup.sh has a placeholder ${name} too many`);
+    return value;
+  });
+}
+
+/** Any text as one word of a POSIX shell. */
+export function shellQuote(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}

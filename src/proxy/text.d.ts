@@ -1,0 +1,5 @@
+/** Shell scripts that are imported `with { type: "text" }`. */
+declare module "*.sh" {
+  const text: string;
+  export default text;
+}
