@@ -20,7 +20,9 @@ export const serverOptions = {
 
 /** Who gives an answer, for the others' screens and the log. */
 export function operator(): string {
-  return `${userInfo().username}@${hostname()}`;
+  const { SUDO_USER, USER, LOGNAME } = process.env;
+  const name = [SUDO_USER, USER, LOGNAME].find((one) => one !== undefined && one !== "");
+  return `${name ?? (process.getuid?.() === 0 ? "root" : userInfo().username)}@${hostname()}`;
 }
 
 /**

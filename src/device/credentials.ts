@@ -85,7 +85,8 @@ export function removeCredentials(files: Files & Pick<DeviceFiles, "deviceKey">)
       rmSync(file);
       removed.push(file);
     } catch (error) {
-      if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR")) continue;
+      if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR"))
+        continue;
       throw new WaltError(`cannot delete ${file}: ${messageOf(error)}`, { cause: error });
     }
   }

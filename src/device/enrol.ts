@@ -46,10 +46,15 @@ export async function ask(lines: Lines, board: Board, key: KeyPair, pending: () 
  * Take a new certificate from the server: it says one line.
  * @throws WaltError when it is none for this key or for another node, or does not come.
  */
-export async function renew(lines: Lines, key: PublicKey, node: { node: string; mac: string }): Promise<Grant> {
+export async function renew(
+  lines: Lines,
+  key: PublicKey,
+  node: { node: string; mac: string },
+): Promise<Grant> {
   const reply: Reply = parseReply(await must(lines, REPLY_TIMEOUT, "it gave a new certificate"));
   if (reply.type === "denied") throw new WaltError(`the server gives no new certificate: ${reply.message}`);
-  if (reply.type === "pending") throw new WaltError("the server answers a renewal as if it were a request for access");
+  if (reply.type === "pending")
+    throw new WaltError("the server answers a renewal as if it were a request for access");
   const grant = checked(reply, key);
   if (grant.node !== node.node || grant.mac !== node.mac) {
     throw new WaltError(

@@ -39,7 +39,10 @@ export class Hop {
     this.#heartbeat = new Heartbeat(options.silence, () => randomBytes(12).toString("hex"));
     this.#child = options.children.spawn(options.command, "pipe");
     this.#timer = setTimeout(
-      () => this.#fail(new SshFailure(`${options.name} does not answer: no session within ${options.openTimeout} ms`)),
+      () =>
+        this.#fail(
+          new SshFailure(`${options.name} does not answer: no session within ${options.openTimeout} ms`),
+        ),
       options.openTimeout,
     );
     this.#beat();

@@ -46,7 +46,8 @@ export class Hops {
       if ("proxies" in entrypoint) {
         for (const [index, proxy] of entrypoint.proxies.entries()) {
           const to = entrypoint.proxies[index + 1] ?? options.server;
-          if (to === undefined) throw new WaltError("device.server is not set, and the entrypoint is a proxy");
+          if (to === undefined)
+            throw new WaltError("device.server is not set, and the entrypoint is a proxy");
           await hops.#add(proxy, to);
         }
       } else {
@@ -117,7 +118,13 @@ export class Hops {
       });
       const { silence, children } = options;
       try {
-        const opened = Hop.open({ command, name: `proxy ${alias}`, silence, openTimeout: OPEN_TIMEOUT, children });
+        const opened = Hop.open({
+          command,
+          name: `proxy ${alias}`,
+          silence,
+          openTimeout: OPEN_TIMEOUT,
+          children,
+        });
         // An earlier hop that dies meanwhile is the better reason.
         const hop = await this.during(opened);
         this.#hops.push(hop);

@@ -22,14 +22,23 @@ export interface MachineOptions {
   qmpSocket: string;
 }
 
-/** The Debian package of each thing that QEMU needs here. */
-const FILES = {
-  x64: [{ path: "/usr/lib/ipxe/qemu/pxe-virtio.rom", package: "ipxe-qemu" }],
-  arm64: [
-    { path: "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", package: "qemu-efi-aarch64" },
-    { path: "/usr/lib/ipxe/ipxe-arm64.efi", package: "ipxe" },
-  ],
+/** Files that the VM boots with, and the Debian package of each. */
+const IPXE = {
+  x64: { path: "/usr/lib/ipxe/ipxe.lkrn", package: "ipxe" },
+  arm64: { path: "/usr/lib/ipxe/ipxe-arm64.efi", package: "ipxe" },
 } as const;
+const EFI = { path: "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", package: "qemu-efi-aarch64" } as const;
+
+/**
+ * What iPXE does, for ever: an address by DHCP, then what DHCP names, by HTTP or TFTP. Better than its own `autoboot`, which waits
+ * 13 s for IPv6 routers that are not there, and gives up when the tunnel is not up yet.
+ */
+const NETBOOT = `:retry
+ifconf -c dhcp || goto again
+chain --autofree \${filename} ||
+:again
+sleep 2
+goto retry`;
 
 /** QEMU's program for an architecture, and the Debian package that has it. */
 export const QEMU = {
@@ -48,7 +57,7 @@ export function checkMachine(arch: Architecture): void {
       hint: `apt-get install --no-install-recommends ${name}`,
     });
   }
-  for (const file of FILES[arch]) {
+  for (const file of arch === "arm64" ? [EFI, IPXE.arm64] : [IPXE.x64]) {
     if (!existsSync(file.path)) {
       throw new WaltError(`cannot boot the VM from the network: ${file.path} is missing`, {
         hint: `apt-get install --no-install-recommends ${file.package}`,
@@ -58,32 +67,31 @@ export function checkMachine(arch: Architecture): void {
 }
 
 /** Machine type and processor. */
-function processor(o: MachineOptions): string[] {
+export function processor(o: Pick<MachineOptions, "board" | "arch" | "accel">): string[] {
   if (o.arch === "x64") {
-    // Nehalem is x86-64-v2, the least that distributions ask for; emulated it boots a fifth quicker than `max`.
+    // "graphics=off" lets SeaBIOS, and with it iPXE, speak on the serial console.
+    const machine = "q35,graphics=off";
     return o.accel === "kvm"
-      ? ["-machine", "q35,accel=kvm", "-cpu", "max"]
-      : ["-machine", "q35,graphics=off", "-accel", "tcg,thread=multi", "-cpu", "max"];
+      ? ["-machine", `${machine},accel=kvm`, "-cpu", "host"]
+      : ["-machine", machine, "-accel", "tcg,thread=multi", "-cpu", "max"];
   }
   if (o.accel === "tcg") {
     const cpu = o.board === "rpi-3-b-plus" ? "cortex-a53" : "cortex-a72";
     return ["-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", cpu];
   }
   // The BCM2837 has no GIC that KVM could lend to the guest, so QEMU emulates one.
-  const irqchip = o.board === "rpi-3-b-plus" ? ",kernel_irqchip=off" : ",gic-version=max";
-  return ["-machine", `virt,accel=kvm${irqchip}`, "-cpu", "max"];
+  const irqchip = o.board === "rpi-3-b-plus" ? "kernel_irqchip=off" : "gic-version=max";
+  return ["-machine", `virt,accel=kvm,${irqchip}`, "-cpu", "host"];
 }
 
 /**
- * Firmware and network card. iPXE takes an address by DHCP and loads by HTTP what DHCP names.
- * x86-64: iPXE is the card's option ROM, run by SeaBIOS. arm64: EDK2 starts iPXE as its "kernel", which needs no TFTP;
- * the card gets no ROM there, because QEMU's has no arm64 part.
+ * Firmware, iPXE and network card. iPXE is loaded as if it were a kernel, with its script as the kernel's command line: that needs
+ * no option ROM on the card (there is none for arm64) and no TFTP. On arm64 EDK2 starts it.
  */
 function boot(o: MachineOptions): string[] {
-  const card = `virtio-net-pci,netdev=net0,mac=${o.mac}`;
-  if (o.arch === "x64") return ["-kernel","/usr/lib/ipxe/ipxe.lkrn","-append",process.env["APP"]??"autoboot","-device", `${card},romfile=`];
-  const [firmware, ipxe] = FILES.arm64;
-  return ["-bios", firmware.path, "-kernel", ipxe.path, "-device", `${card},romfile=`];
+  const firmware = o.arch === "arm64" ? ["-bios", EFI.path] : [];
+  const card = `virtio-net-pci,netdev=net0,mac=${o.mac},romfile=`;
+  return [...firmware, "-kernel", IPXE[o.arch].path, "-append", NETBOOT, "-device", card];
 }
 
 /**

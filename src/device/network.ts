@@ -74,7 +74,9 @@ export function chooseInterface(
   const [only, ...others] = usable;
   if (only === undefined) {
     if (wired.length === 0) return "there is no wired network card; name another one with device.interface";
-    return wired.some((link) => link.up) ? "no wired network card has an address yet" : "no network cable is plugged in";
+    return wired.some((link) => link.up)
+      ? "no wired network card has an address yet"
+      : "no network cable is plugged in";
   }
   if (others.length === 0) return only;
   const routed = usable.find((link) => routes.includes(link.name));
@@ -116,19 +118,40 @@ export class NetworkWatch {
     }
   }
 
-  /** Wait for a change of links, addresses or routes, `ms` at most, or until `signal` is aborted. */
-  async changedOr(ms: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
+  /**
+   * Wait `ms`, or less: until the network that was used is another one, or was lost and is back.
+   * Changes that have nothing to do with it, such as those of our own bridge, do not count.
+   */
+  async quiet(ms: number, used: Interface | undefined, wanted: string, signal: AbortSignal): Promise<void> {
+    const until = performance.now() + ms;
+    for (let lost = false; ; ) {
+      const left = until - performance.now();
+      if (left <= 0 || signal.aborted) return;
+      const changed = await this.changedOr(left, signal);
+      if (!changed) return;
+      const found = await findInterface(wanted);
+      if (typeof found === "string") lost = true;
+      else if (lost || found.name !== used?.name || found.address !== used.address) return;
+    }
+  }
+
+  /** Wait for a change of links, addresses or routes, `ms` at most, or until `signal` is aborted; whether there was one. */
+  async changedOr(ms: number, signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) return false;
     this.#monitor ??= this.#start();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const wake = (): void => resolve();
-    const timer = setTimeout(wake, ms);
-    signal.addEventListener("abort", wake);
-    this.#waiting.add(wake);
-    await promise;
-    this.#waiting.delete(wake);
-    signal.removeEventListener("abort", wake);
-    clearTimeout(timer);
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const changed = (): void => resolve(true);
+    const over = (): void => resolve(false);
+    const timer = setTimeout(over, ms);
+    signal.addEventListener("abort", over);
+    this.#waiting.add(changed);
+    try {
+      return await promise;
+    } finally {
+      this.#waiting.delete(changed);
+      signal.removeEventListener("abort", over);
+      clearTimeout(timer);
+    }
   }
 
   #start(): Child {

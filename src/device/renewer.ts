@@ -37,7 +37,11 @@ export class Renewer {
   }
 
   /** Renew whenever it is due, until `signal` is aborted. `renew` gives the ms after which to do it again. */
-  async run(renew: () => Promise<number>, trouble: (why: string) => void, signal: AbortSignal): Promise<void> {
+  async run(
+    renew: () => Promise<number>,
+    trouble: (why: string) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
     for (let retry = RETRY_FIRST; ; ) {
       await pause(Math.max(0, this.#dueAt - performance.now()), signal);
       if (signal.aborted) return;
@@ -47,7 +51,9 @@ export class Renewer {
       } catch (error) {
         if (signal.aborted) return;
         const wait = withJitter(retry);
-        this.log.warn(`the certificate was not renewed: ${messageOf(error)}`, { retryIn: Math.round(wait / 1000) });
+        this.log.warn(`the certificate was not renewed: ${messageOf(error)}`, {
+          retryIn: Math.round(wait / 1000),
+        });
         trouble(`renewal of the certificate: ${messageOf(error)}`);
         this.given(wait);
         retry = Math.min(retry * 2, RETRY_LAST);

@@ -6,6 +6,7 @@ import { WaltError } from "../errors.ts";
 import { innerArguments } from "../ssh/client.ts";
 import type { Child, Children } from "./child.ts";
 import { CONNECT_TIMEOUT, type Hops } from "./hops.ts";
+import { SshFailure, serverWords } from "./ssh-failure.ts";
 
 /** A conversation in lines. */
 export interface Lines {
@@ -19,12 +20,12 @@ export interface Lines {
 
 /** The lines of a child's standard output. */
 export class ChildLines implements Lines {
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #chunks: AsyncIterator<Uint8Array>;
   readonly #cutter = new LineCutter(MAX_LINE);
   readonly #lines: string[] = [];
 
   constructor(readonly child: Child) {
-    this.#reader = child.output.getReader();
+    this.#chunks = child.output[Symbol.asyncIterator]();
   }
 
   async next(timeout: number): Promise<string | undefined> {
@@ -42,7 +43,7 @@ export class ChildLines implements Lines {
     const error = new WaltError(`the server says nothing for ${Math.round(timeout / 1000)} s`);
     const timer = setTimeout(() => late.reject(error), Math.max(0, left));
     try {
-      return await Promise.race([this.#reader.read(), late.promise]);
+      return await Promise.race([this.#chunks.next(), late.promise]);
     } finally {
       clearTimeout(timer);
     }
@@ -65,7 +66,13 @@ export interface SessionOptions {
 /** How to start the inner ssh for a command. */
 export function innerCommand(o: SessionOptions): string[] {
   const { keyFile, knownHosts, command } = o;
-  return innerArguments({ connect: o.hops.target, keyFile, knownHosts, command, connectTimeout: CONNECT_TIMEOUT });
+  return innerArguments({
+    connect: o.hops.target,
+    keyFile,
+    knownHosts,
+    command,
+    connectTimeout: CONNECT_TIMEOUT,
+  });
 }
 
 /**
@@ -81,6 +88,8 @@ export async function overSession<T>(o: SessionOptions, talk: (lines: Lines) => 
     // An ssh that failed says why; the conversation then only broke off. 255 is ssh's own failure (ssh(1)).
     const status = await Promise.race([child.exited, Bun.sleep(100)]);
     if (status === 255 && o.hops.alive) throw await o.hops.explain(child.stderr, mark);
+    const words = serverWords(child.stderr);
+    if (words !== undefined) throw new SshFailure(words);
     throw error;
   } finally {
     await child.stop();

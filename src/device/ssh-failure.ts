@@ -2,6 +2,7 @@
 
 import { WaltError } from "../errors.ts";
 import { explainSshFailure } from "../ssh/client.ts";
+import { safeText } from "../text.ts";
 
 export class SshFailure extends WaltError {
   constructor(
@@ -27,4 +28,10 @@ export function forwardFailures(stderr: string): string {
     .split("\n")
     .filter((line) => /\bopen failed: /.test(line))
     .join("\n");
+}
+
+/** What the server said on a command's standard error before it closed it ("walt: …" at the endpoint), if anything. */
+export function serverWords(stderr: string): string | undefined {
+  const words = /^walt: (.+?)\r?$/m.exec(stderr)?.[1];
+  return words === undefined ? undefined : `the server refuses: ${safeText(words, 300)}`;
 }

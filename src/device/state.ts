@@ -180,8 +180,10 @@ function begin(state: State, action: Action): State {
 function settled(state: State): State {
   if (state.tunnel !== "up") return state;
   if (!state.vmWanted) return { ...state, stage: "watch", detail: "the tunnel is up" };
-  if (state.vm === "running") return { ...state, stage: "watch", detail: "tunnel and virtual machine are up" };
-  const detail = state.vm === "waiting" ? "the virtual machine ended; starting it again" : "starting the virtual machine";
+  if (state.vm === "running")
+    return { ...state, stage: "watch", detail: "tunnel and virtual machine are up" };
+  const detail =
+    state.vm === "waiting" ? "the virtual machine ended; starting it again" : "starting the virtual machine";
   return { ...state, stage: "vm", detail };
 }
 
@@ -189,10 +191,13 @@ function failed(state: State, event: Extract<Event, { type: "failed" }>): State 
   const { action } = state;
   if (action.do === "open-hops" && action.key === "device" && event.refused && !state.fresh) {
     // Most often it expired while the device was off. Proxies let the enrolment key through as far as the server.
-    return begin({ ...state, key: "enrolment", lastError: event.error }, { do: "open-hops", key: "enrolment" });
+    return begin(
+      { ...state, key: "enrolment", lastError: event.error },
+      { do: "open-hops", key: "enrolment" },
+    );
   }
   const next: State = { ...state, key: state.credentials ? "device" : "enrolment", fresh: false };
-  if (action.do === "renew" && event.refused) return refusedByServer(next);
+  if ((action.do === "renew" || action.do === "tunnel") && event.refused) return refusedByServer(next);
   // A renewal is only ever needed over hops with the enrolment key, which the next attempt does not begin with.
   const hops = event.hops && action.do !== "renew";
   return waiting({ ...next, failures: state.failures + 1 }, event.error, hops);

@@ -72,7 +72,8 @@ export class Supervisor {
   #show(before: State): void {
     const { stage, detail, lastError, action } = this.#state;
     const wait = action.do === "wait" && before.action !== action ? { wait: action.ms } : {};
-    if (lastError !== null && (lastError !== before.lastError || "wait" in wait)) this.log.warn(lastError, wait);
+    if (lastError !== null && (lastError !== before.lastError || "wait" in wait))
+      this.log.warn(lastError, wait);
     if (stage !== before.stage) this.#since = new Date();
     if ((stage !== before.stage || detail !== before.detail) && action.do !== "wait") {
       this.log.info(`${stage}: ${detail}`);

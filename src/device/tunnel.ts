@@ -8,7 +8,7 @@ import type { Link, Pumps } from "../tunnel/pumps.ts";
 import { joinBridge, VPN_TAP } from "./bridge.ts";
 import type { Child } from "./child.ts";
 import { innerCommand, type SessionOptions } from "./session.ts";
-import { SshFailure } from "./ssh-failure.ts";
+import { SshFailure, serverWords } from "./ssh-failure.ts";
 
 /** MTU of walt-net, bytes. */
 const MTU = 1500;
@@ -43,7 +43,12 @@ export class Tunnel {
       closeSync(theirs);
     }
     try {
-      this.#link = options.pumps.add({ tap: this.#tap(ours), stream: ours, mtu: MTU, silence: options.silence });
+      this.#link = options.pumps.add({
+        tap: this.#tap(ours),
+        stream: ours,
+        mtu: MTU,
+        silence: options.silence,
+      });
     } catch (error) {
       void this.#child.stop();
       throw error;
@@ -91,8 +96,8 @@ export class Tunnel {
     const status = await Promise.race([this.#child.exited, Bun.sleep(300)]);
     await this.#child.stop();
     if (this.#stopped !== undefined) return new SshFailure(this.#stopped);
-    if (status !== 255) return new SshFailure(reason);
-    const failure = await this.options.hops.explain(this.#child.stderr, mark);
-    return this.#child.stderr.trim() === "" ? new SshFailure(reason) : failure;
+    const { stderr } = this.#child;
+    if (status !== 255 || stderr.trim() === "") return new SshFailure(serverWords(stderr) ?? reason);
+    return await this.options.hops.explain(stderr, mark);
   }
 }

@@ -37,7 +37,7 @@ export interface Grant {
   node: string;
   /** MAC address of the node's network card. */
   mac: string;
-  /** One line, `ssh-ed25519-cert-v01@openssh.com …`. */
+  /** `ssh-ed25519-cert-v01@openssh.com AAAA…`, without a comment. */
   certificate: string;
   /** Seconds after which to ask for the next certificate; the device's clock need not be right. */
   renewAfter: number;
@@ -134,11 +134,7 @@ export function parseReply(line: string): Reply {
     type,
     node: fields.text("node", 32, NODE_NAME),
     mac: fields.text("mac", 17, MAC),
-    certificate: fields.text(
-      "certificate",
-      4096,
-      /^ssh-ed25519-cert-v01@openssh\.com [A-Za-z0-9+/=]+( [\w.:@-]+)?$/,
-    ),
+    certificate: fields.text("certificate", 4096, /^ssh-ed25519-cert-v01@openssh\.com [A-Za-z0-9+/=]+$/),
     renewAfter: fields.integer("renewAfter", 1, 10 * 365 * 86_400),
   };
 }

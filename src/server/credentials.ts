@@ -26,7 +26,7 @@ export function grant(registry: Registry, ca: KeyPair, device: Device, validity:
   return {
     node: device.node,
     mac: device.mac,
-    certificate,
+    certificate: certificate.split(" ", 2).join(" "),
     renewAfter: Math.max(1, Math.floor(validity / 2000)),
   };
 }

@@ -96,7 +96,7 @@ export class Endpoint {
       port: typeof bound === "object" && bound !== null ? bound.port : port,
     });
     server.on("error", (error: Error) => options.log.error("endpoint", { reason: messageOf(error) }));
-    server.on("connection", (connection, info) => endpoint.#connected(connection, safeText(info.ip)));
+    server.on("connection", (connection, info) => endpoint.#connected(connection, addressOf(info.ip)));
     return endpoint;
   }
 
@@ -307,6 +307,11 @@ function entrypointOf(argument: string | undefined): string {
   if (text === undefined) throw new WaltError("the command is `tunnel via=<entrypoint>`");
   parseEntrypoint(text);
   return text;
+}
+
+/** A peer's address; of an IPv4 peer on an IPv6 socket the IPv4 address. */
+function addressOf(ip: string): string {
+  return safeText(ip.replace(/^::ffff:(?=\d+\.)/, ""));
 }
 
 /** End a connection now, whatever the peer does. */

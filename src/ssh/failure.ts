@@ -52,8 +52,9 @@ const CAUSES: readonly (readonly [RegExp, (match: RegExpExecArray) => string])[]
     () => "it does not let us through to the next hop: it was set up for another one",
   ],
   [
-    /open failed: connect failed: ([^\n]+)/,
-    (m) => `it cannot reach the next hop (${m[1] === "open failed" ? "not allowed" : m[1]})`,
+    // sshd tells its reason; a relay cannot, and has nothing after the colon whether it may not or could not.
+    /open failed: connect failed:[ ]*([^\n]*)/,
+    (m) => `it cannot reach the next hop (${m[1] || "not there, or it was set up for another one"})`,
   ],
   [/open failed: ([^\n]+)/, (m) => `it refused the channel (${m[1]})`],
   [/(exec|shell|subsystem) request failed/, () => "it refused what was asked of it"],

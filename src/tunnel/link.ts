@@ -46,7 +46,7 @@ export class PumpLink {
   #lost = 0;
   /** Times in ms, of performance.now(). */
   #heard: number;
-  #pinged = 0;
+  #pinged: number;
   #progress: number;
   /** Nothing waited for the stream when it was last written to. */
   #idle = true;
@@ -66,6 +66,7 @@ export class PumpLink {
     stats.fill(0, this.#base, this.#base + COUNTERS);
     this.#heard = now;
     this.#progress = now;
+    this.#pinged = now;
     this.#out.hello(order.mtu);
   }
 
@@ -173,8 +174,12 @@ export class PumpLink {
       this.#broken(words === "" ? "the peer ended the tunnel" : `the peer ended the tunnel: ${words}`);
     } else if (type === TYPE.hello) {
       const problem = this.up ? "a second hello" : helloProblem(memory.bytes, offset);
-      if (problem === undefined) this.up = true;
-      else this.#malformed(problem, now);
+      if (problem !== undefined) {
+        this.#malformed(problem, now);
+        return;
+      }
+      this.up = true;
+      this.#pinged = Number.NEGATIVE_INFINITY; // so that the round trip time is known soon
     } else if (!this.up) {
       this.#malformed("a message before its hello", now);
     } else if (type === TYPE.frame) {
@@ -191,6 +196,7 @@ export class PumpLink {
     const { guard } = this.#order;
     if (guard !== undefined && refusal(memory.bytes, offset, length, guard) !== undefined) {
       this.#refused++;
+      this.#publish();
       return;
     }
     if (libc.write(this.#tap, at(memory.address + offset), length) >= 0) {
@@ -202,8 +208,12 @@ export class PumpLink {
       return;
     }
     // A TAP that is down says EIO; one whose host is short of memory ENOMEM or ENOBUFS: frames get lost on networks.
-    if (errno() === EBADFD) this.close("the TAP is gone", now);
-    else this.#lost++;
+    if (errno() === EBADFD) {
+      this.close("the TAP is gone", now);
+    } else {
+      this.#lost++;
+      this.#publish();
+    }
   }
 
   #ping(now: number): void {

@@ -45,6 +45,7 @@ export function lengthAt(bytes: Uint8Array, offset: number): number {
 
 /** What is wrong with a header, in words; undefined = nothing. */
 export function headerProblem(type: number, length: number): string | undefined {
+  if (type > TYPE.close) return `a message of unknown type ${type}`;
   if (length > PAYLOAD_MAX) return `a message of ${length} bytes, more than ${PAYLOAD_MAX}`;
   switch (type) {
     case TYPE.hello:
@@ -55,10 +56,8 @@ export function headerProblem(type: number, length: number): string | undefined 
     case TYPE.ping:
     case TYPE.pong:
       return length === PING_LENGTH ? undefined : `a ping of ${length} bytes instead of ${PING_LENGTH}`;
-    case TYPE.close:
-      return length <= REASON_MAX ? undefined : `a reason of ${length} bytes, more than ${REASON_MAX}`;
     default:
-      return `a message of unknown type ${type}`;
+      return length <= REASON_MAX ? undefined : `a reason of ${length} bytes, more than ${REASON_MAX}`;
   }
 }
 

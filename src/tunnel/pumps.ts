@@ -88,14 +88,18 @@ export class Pumps {
   #error: Error | undefined;
   #state: "running" | "stopping" | "over" = "running";
 
-  /** Start the thread. @throws WaltError when it cannot be started. */
-  static async start(): Promise<Pumps> {
-    const pumps = new Pumps();
+  /**
+   * Start the thread.
+   * @param thread what it runs, for tests.
+   * @throws WaltError when it cannot be started.
+   */
+  static async start(thread: string | URL = threadUrl()): Promise<Pumps> {
+    const pumps = new Pumps(thread);
     await pumps.#ready.promise;
     return pumps;
   }
 
-  private constructor() {
+  private constructor(thread: string | URL) {
     const failed = Promise.withResolvers<Error>();
     this.failed = failed.promise;
     this.#fail = failed.resolve;
@@ -103,7 +107,7 @@ export class Pumps {
     this.#stats = new Float64Array(shared);
     this.#control = recordPair();
     const workerData: ThreadData = { kind: "pump", control: this.#control[1], stats: shared };
-    this.#worker = new Worker(threadUrl(), { workerData });
+    this.#worker = new Worker(thread, { workerData });
     this.#worker.on("message", (event: ThreadEvent) => this.#hear(event));
     this.#worker.on("error", (error: unknown) => {
       this.#error = error instanceof Error ? error : new Error(String(error));

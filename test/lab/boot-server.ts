@@ -3,32 +3,26 @@
  * Run as a program (`boot-server.ts <folder> <address>`) it is the HTTP half, on port 80.
  */
 
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join, normalize } from "node:path";
 import type { Host } from "./host.ts";
+import type { LabProcess } from "./process.ts";
 
-/** What iPXE runs: the kernel, initramfs and command line for its architecture. */
-export function bootScript(server: string): string {
+/** What iPXE runs: kernel, command line and initramfs for its architecture. */
+function bootScript(server: string, cmdline: string): string {
   return `#!ipxe
 set base http://${server}/boot/\${buildarch}
-imgfetch --name cmdline \${base}/cmdline ||
-kernel \${base}/vmlinuz CMDLINE
+kernel \${base}/vmlinuz ${cmdline}
 initrd \${base}/initrd.img
 boot
 `;
 }
 
-/** Serve `<folder>/boot/…` and `/boot.ipxe` to whoever asks DHCP on the host's first interface. */
-export async function startBootServer(host: Host, folder: string, cmdline: string): Promise<void> {
+/** Serve `<folder>/boot/…` and `/boot.ipxe` to whoever asks DHCP on the host's first interface; the HTTP server, which prints what is asked of it. */
+export async function startBootServer(host: Host, folder: string, cmdline: string): Promise<LabProcess> {
   const { device, ipv4 } = host.ports[0] ?? host.port();
   const network = ipv4.split(".").slice(0, 3).join(".");
-  mkdirSync(join(host.dir, "tmp"), { recursive: true });
-  writeFileSync(
-    join(folder, "boot.ipxe"),
-    bootScript(ipv4)
-      .replace("CMDLINE", cmdline)
-      .replace(/^imgfetch.*\n/m, ""),
-  );
+  writeFileSync(join(folder, "boot.ipxe"), bootScript(ipv4, cmdline));
   const dhcp = host.spawn([
     "dnsmasq",
     "--keep-in-foreground",
@@ -39,15 +33,15 @@ export async function startBootServer(host: Host, folder: string, cmdline: strin
     "--pid-file=",
     `--interface=${device}`,
     "--bind-interfaces",
-    ...(process.env["NOPXE"]?["--dhcp-option=encap:175,176,1b"]:[]),
+    "--dhcp-option=encap:175,176,1b", // iPXE's no-pxedhcp: it need not wait 3 s for a second DHCP server
     `--dhcp-range=${network}.100,${network}.200,255.255.255.0,1h`,
     `--dhcp-leasefile=${host.dir}/leases`,
     "--no-ping", // it would wait 3 s for an answer from the address it is about to give
     `--dhcp-boot=http://${ipv4}/boot.ipxe`,
   ]);
   const http = host.spawn([process.execPath, import.meta.path, folder, ipv4]);
-  Object.assign(globalThis,{D:dhcp,H:http});
   await Promise.all([dhcp.waitFor(/dnsmasq-dhcp.*sockets bound|DHCP, IP range/), http.waitFor(/listening/)]);
+  return http;
 }
 
 if (import.meta.main) {

@@ -101,6 +101,12 @@ export async function buildNodeOs(boot: string, work: string): Promise<NodeOs> {
   for (const name of readdirSync(work)) {
     if (name.endsWith(".deb")) await run(["dpkg-deb", "-x", join(work, name), root], { timeout: 120_000 });
   }
+  return await assembleNodeOs(boot, root, arm ? "arm64" : "x64");
+}
+
+/** The second half of `buildNodeOs`: from the packages' content in `root`. */
+export async function assembleNodeOs(boot: string, root: string, machine: "x64" | "arm64"): Promise<NodeOs> {
+  const arm = machine === "arm64";
   // iPXE's ${buildarch} is that of its own code: "i386" for the PC BIOS, whatever the processor.
   const [first, ...aliases] = arm ? ["arm64"] : ["x86_64", "i386"];
   const folder = join(boot, first ?? "");

@@ -4,6 +4,8 @@ import {
   allocate,
   at,
   EAGAIN,
+  ECONNRESET,
+  EPIPE,
   errno,
   errnoName,
   libc,
@@ -59,6 +61,7 @@ export function readNow(fd: number, max = scratch.bytes.length): Uint8Array | un
   if (n < 0) {
     const code = errno();
     if (code === EAGAIN) return new Uint8Array();
+    if (code === ECONNRESET) return undefined; // closed with bytes of ours unread
     throw new Error(`read: ${errnoName(code)}`);
   }
   return scratch.bytes.slice(0, n);
@@ -70,6 +73,7 @@ export function writeNow(fd: number, bytes: Uint8Array): number {
   const part = bytes.subarray(0, scratch.bytes.length);
   scratch.bytes.set(part);
   const n = libc.write(fd, at(scratch.address), part.length);
+  if (n < 0 && errno() === EPIPE) return bytes.length; // nobody wants it any more
   if (n < 0 && errno() !== EAGAIN) throw new Error(`write: ${errnoName(errno())}`);
   return Math.max(0, n);
 }

@@ -35,7 +35,7 @@ export default command({
       let eof = false;
       input.on("line", view.line);
       input.on("close", () => {
-        eof = true;
+        eof = !signal.aborted;
         stop.abort();
       });
       try {
@@ -56,14 +56,13 @@ interface View {
   event(event: MonitorEvent): void;
   line(text: string): void;
   /** The server went away; we go on trying. */
-  lost(reason: string): void;
+  lost(): void;
 }
 
 /** Show the server's events until `signal`, also over restarts of the server. */
 async function follow(api: ApiClient, signal: AbortSignal, view: View): Promise<void> {
   let connected = false;
   while (!signal.aborted) {
-    let reason = "the server ended the connection";
     try {
       for await (const event of api.stream(`/v1/monitor?name=${encodeURIComponent(operator())}`, signal)) {
         connected = true;
@@ -72,10 +71,9 @@ async function follow(api: ApiClient, signal: AbortSignal, view: View): Promise<
     } catch (error) {
       if (signal.aborted) return;
       if (!connected) throw error;
-      reason = messageOf(error);
     }
     if (signal.aborted) return;
-    view.lost(reason);
+    view.lost();
     await waitOr(RECONNECT, signal);
   }
 }
@@ -122,8 +120,8 @@ function personView(api: ApiClient): View {
       if (actions.length > 0 && before !== "" && screen.current?.id === before) act(screen.line(""));
     },
     line: (text) => act(screen.line(text)),
-    lost: (reason) => {
-      if (!lost) print(`\nThe connection to the server is lost (${reason}); trying again.`);
+    lost: () => {
+      if (!lost) print("\nThe connection to the server is lost; trying again.");
       lost = true;
       screen.lost();
       prompted = "";
@@ -144,6 +142,6 @@ function jsonView(api: ApiClient): View {
         .call("POST", `/v1/requests/${match[2]}`, { accept: match[1] === "accept", by: operator() })
         .catch(problem);
     },
-    lost: (reason) => problem(new WaltError(`the connection to the server is lost: ${reason}`)),
+    lost: () => problem(new WaltError("the connection to the server is lost; trying again")),
   };
 }

@@ -1,0 +1,270 @@
+/** What a device does at each step of its boot: the I/O around the state machine, and all that it owns. */
+
+import type { Config } from "../config/schema.ts";
+import { ENROL_COMMAND, RENEW_COMMAND } from "../enrolment/messages.ts";
+import { messageOf, WaltError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { type Entrypoint, formatEntrypoint } from "../ssh/address.ts";
+import { fingerprint, type KeyPair, shortCode } from "../ssh/keys.ts";
+import { Pumps } from "../tunnel/pumps.ts";
+import { type BoardIdentity, bridgeMac } from "./board.ts";
+import { makeBridge, removeBridge } from "./bridge.ts";
+import { Children } from "./child.ts";
+import { type Credentials, writeCredentials } from "./credentials.ts";
+import { ask, renew } from "./enrol.ts";
+import type { DeviceFiles } from "./files.ts";
+import { Hops } from "./hops.ts";
+import { type Interface, NetworkWatch } from "./network.ts";
+import { withJitter } from "./pause.ts";
+import { Renewer } from "./renewer.ts";
+import { overSession, type SessionOptions } from "./session.ts";
+import { SshFailure } from "./ssh-failure.ts";
+import type { Event, HopKey, State } from "./state.ts";
+import type { Actions } from "./supervisor.ts";
+import { Tunnel } from "./tunnel.ts";
+
+export interface DeviceParts {
+  readonly config: Config;
+  readonly files: DeviceFiles;
+  readonly entrypoint: Entrypoint;
+  readonly key: KeyPair;
+  readonly identity: BoardIdentity;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  /** Called once, when the tunnel is up for the first time. */
+  firstUp(mac: string): void;
+}
+
+type Tell = (event: Event) => void;
+
+export class DeviceActions implements Actions {
+  readonly #children = new Children();
+  readonly #network = new NetworkWatch(this.#children);
+  #interface: Interface | undefined;
+  #hops: Hops | undefined;
+  #tunnel: Tunnel | undefined;
+  #pumps: Promise<Pumps> | undefined;
+  #bridge: Promise<void> | undefined;
+  #renewer: Renewer;
+  #wasUp = false;
+  #renewing = Promise.resolve();
+
+  constructor(
+    readonly parts: DeviceParts,
+    /** What the device was given, once it was. */
+    public credentials: Credentials | undefined,
+  ) {
+    this.#renewer = new Renewer(undefined, parts.log.with("certificate"));
+  }
+
+  /** Round trip through the tunnel, ms. */
+  get rtt(): number | undefined {
+    const rtt = this.#tunnel?.rtt ?? 0;
+    return rtt === 0 ? undefined : rtt;
+  }
+
+  /** When the certificate is to be renewed next. ISO 8601. */
+  get renewal(): string | undefined {
+    return this.credentials === undefined ? undefined : this.#renewer.due;
+  }
+
+  /** Begin with what does not depend on the network, so that it is done by the time it is needed. */
+  prepare(): void {
+    void this.#readyBridge();
+    void this.#readyPumps();
+  }
+
+  hopsAlive(): boolean {
+    return this.#hops?.alive ?? false;
+  }
+
+  isRefusal(error: unknown): boolean {
+    return error instanceof SshFailure && error.refused;
+  }
+
+  async perform(state: State, tell: Tell): Promise<Event> {
+    const { action } = state;
+    switch (action.do) {
+      case "find-network":
+        return await this.#findNetwork(tell);
+      case "open-hops":
+        return await this.#openHops(action.key);
+      case "ask":
+        return await this.#ask(tell);
+      case "renew":
+        await this.#renew();
+        return { type: "renewed" };
+      case "tunnel":
+        return await this.#connect(tell);
+      case "wait":
+        return await this.#wait(action.ms, action.keepHops);
+    }
+  }
+
+  /** End everything that was started, in order. The caller stops the virtual machine first. */
+  async stop(): Promise<void> {
+    await this.#tunnel?.stop("the device is being stopped");
+    await this.#hops?.stop();
+    await this.#children.stop();
+    await this.#renewing;
+  }
+
+  /** Take away what the network still knows of us, once nothing is done any more. */
+  async cleanUp(): Promise<void> {
+    const pumps = await this.#pumps?.catch(() => undefined);
+    await pumps?.stop();
+    if (this.#bridge === undefined) return;
+    await this.#bridge.catch(() => {});
+    await removeBridge();
+  }
+
+  async #findNetwork(tell: Tell): Promise<Event> {
+    const { config, signal, log } = this.parts;
+    const why = (words: string): void => tell({ type: "no-network", why: words });
+    const found = await this.#network.ready(config.device.interface, why, signal);
+    if (found.name !== this.#interface?.name || found.address !== this.#interface.address) {
+      log.info("network", { interface: found.name, address: found.address, mac: found.mac });
+    }
+    this.#interface = found;
+    return { type: "network", interface: found.name };
+  }
+
+  async #openHops(key: HopKey): Promise<Event> {
+    const { files, config, entrypoint } = this.parts;
+    await this.#hops?.stop();
+    this.#hops = undefined;
+    this.#hops = await Hops.open({
+      entrypoint,
+      server: config.device.server,
+      knownHosts: files.knownHosts,
+      silence: config.device.silence,
+      children: this.#children,
+      ...(key === "enrolment"
+        ? { keyFile: files.enrolmentKeyCopy }
+        : { keyFile: files.deviceKey, certificateFile: files.certificate }),
+    });
+    return { type: "hops-open" };
+  }
+
+  async #ask(tell: Tell): Promise<Event> {
+    const { key, identity, log, files } = this.parts;
+    const code = shortCode(key.publicKey);
+    const board = { mac: this.#interface?.mac ?? "", ...identity };
+    log.info("asking for access", { code, fingerprint: fingerprint(key.publicKey), ...board });
+    const pending = (): void => tell({ type: "pending", code });
+    const session = this.#session(files.enrolmentKeyCopy, ENROL_COMMAND);
+    const answer = await overSession(session, (lines) => ask(lines, board, key, pending));
+    if ("denied" in answer) return { type: "denied", denial: answer.denied, hops: this.hopsAlive() };
+    this.credentials = writeCredentials(files, answer.granted);
+    this.#renewer.given(answer.granted.renewAfter * 1000);
+    log.info("access granted", { node: answer.granted.node, mac: answer.granted.mac });
+    return { type: "granted", node: answer.granted.node };
+  }
+
+  /** Fetch a new certificate and keep it; ms after which to fetch the next. */
+  async #renew(): Promise<number> {
+    const { files, key, log } = this.parts;
+    const known = this.credentials;
+    if (known === undefined) throw new WaltError("there are no credentials that could be renewed");
+    const session = this.#session(files.deviceKey, RENEW_COMMAND);
+    const grant = await overSession(session, (lines) => renew(lines, key.publicKey, known));
+    this.credentials = writeCredentials(files, grant);
+    log.info("certificate renewed", { node: grant.node, renewAfter: grant.renewAfter });
+    const ms = grant.renewAfter * 1000;
+    this.#renewer.given(ms);
+    return ms;
+  }
+
+  async #connect(tell: Tell): Promise<Event> {
+    const { files, config, entrypoint, signal } = this.parts;
+    const session = this.#session(files.deviceKey, `tunnel via=${formatEntrypoint(entrypoint)}`);
+    const [pumps, bridge] = [await this.#readyPumps(), this.#readyBridge()];
+    signal.throwIfAborted();
+    const tunnel = new Tunnel({ ...session, pumps, bridge, silence: config.device.silence });
+    this.#tunnel = tunnel;
+    const over = new AbortController();
+    let upAt: number | undefined;
+    void tunnel.up.then(() => {
+      if (over.signal.aborted || signal.aborted) return;
+      upAt = performance.now();
+      tell({ type: "tunnel-up" });
+      if (!this.#wasUp && this.credentials !== undefined) this.parts.firstUp(this.credentials.mac);
+      this.#wasUp = true;
+      const trouble = (error: string): void => tell({ type: "trouble", error });
+      // One that is still busy over an earlier tunnel ends first: by itself, or with its hops.
+      this.#renewing = this.#renewing.then(() =>
+        this.#renewer.run(() => this.#renew(), trouble, over.signal),
+      );
+    });
+    const failure = await this.#endOf(tunnel, session.hops);
+    const up = upAt === undefined ? 0 : performance.now() - upAt;
+    over.abort();
+    this.#tunnel = undefined;
+    return {
+      type: "tunnel-ended",
+      error: failure.message,
+      refused: failure.refused,
+      up,
+      hops: this.hopsAlive(),
+    };
+  }
+
+  /** The tunnel's end, or that of the hops below it, which is the better reason. */
+  async #endOf(tunnel: Tunnel, hops: Hops): Promise<SshFailure> {
+    try {
+      return await hops.during(tunnel.ended);
+    } catch (error) {
+      await tunnel.stop(messageOf(error));
+      return error instanceof SshFailure ? error : new SshFailure(messageOf(error));
+    }
+  }
+
+  async #wait(ms: number, keepHops: boolean): Promise<Event> {
+    const { config, signal } = this.parts;
+    if (!keepHops) {
+      await this.#hops?.stop();
+      this.#hops = undefined;
+    }
+    await this.#network.quiet(withJitter(ms), this.#interface, config.device.interface, signal);
+    return { type: "waited", hops: this.hopsAlive() };
+  }
+
+  #session(keyFile: string, command: string): SessionOptions {
+    const { files } = this.parts;
+    if (this.#hops === undefined) throw new WaltError("the way to the server is not open");
+    return { hops: this.#hops, keyFile, knownHosts: files.knownHosts, command, children: this.#children };
+  }
+
+  /** The pump thread; another one when it died. */
+  #readyPumps(): Promise<Pumps> {
+    this.#pumps ??= this.#startPumps();
+    return this.#pumps;
+  }
+
+  async #startPumps(): Promise<Pumps> {
+    const again = (why: string): void => {
+      this.parts.log.error(`the tunnel's thread died: ${why}`);
+      this.#pumps = undefined;
+    };
+    try {
+      const pumps = await Pumps.start();
+      void pumps.failed.then((error) => again(error.message));
+      return pumps;
+    } catch (error) {
+      again(messageOf(error));
+      throw error;
+    }
+  }
+
+  /** Bridge and TAP of the virtual machine; tried again when they could not be made. */
+  #readyBridge(): Promise<void> {
+    this.#bridge ??= makeBridge(bridgeMac(this.parts.identity));
+    const made = this.#bridge;
+    made.catch((error: unknown) => {
+      if (this.#bridge !== made) return;
+      this.parts.log.error(`no bridge: ${messageOf(error)}`);
+      this.#bridge = undefined;
+    });
+    return made;
+  }
+}

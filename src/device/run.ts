@@ -1,0 +1,162 @@
+/** `walt device run`: everything of a device, from looking for a network to a virtual machine on walt-net. */
+
+import { rmSync } from "node:fs";
+import type { DeviceStatus } from "../api/types.ts";
+import type { Config } from "../config/schema.ts";
+import { codeOf, messageOf, WaltError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { type Entrypoint, formatEntrypoint, parseEntrypoint } from "../ssh/address.ts";
+import { fingerprint, loadOrCreateKey, shortCode } from "../ssh/keys.ts";
+import { DeviceActions } from "./actions.ts";
+import { readBoard } from "./board.ts";
+import { BRIDGE, VM_TAP } from "./bridge.ts";
+import { readCredentials } from "./credentials.ts";
+import { type DeviceFiles, deviceFiles, makeFolder, prepareGiven } from "./files.ts";
+import { serveStatus } from "./status.ts";
+import { Supervisor } from "./supervisor.ts";
+import { findAccelerator, Vm } from "./vm.ts";
+import { VmKeeper } from "./vm-keeper.ts";
+
+/**
+ * Run a device until `signal` is aborted; returns when all that it started is gone.
+ * @throws WaltError when it cannot even begin: not root, no configuration, another one runs.
+ */
+export async function runDevice(config: Config, log: Log, signal: AbortSignal): Promise<void> {
+  if (process.geteuid?.() !== 0) {
+    throw new WaltError("a device makes network interfaces, which only root may", {
+      hint: "Run it as root: `sudo walt device run`.",
+    });
+  }
+  const entrypoint = entrypointOf(config);
+  const files = deviceFiles(config);
+  makeFolder(files.run, 0o755);
+  makeFolder(files.state, 0o700);
+  const key = loadOrCreateKey(files.deviceKey, "walt-device");
+  const damaged = (why: string): void => log.warn(`the credentials are damaged, asking for new ones: ${why}`);
+  const credentials = readCredentials(files, key.publicKey, damaged);
+  const identity = readBoard(config.device.board);
+
+  let keeper: VmKeeper | undefined;
+  const firstUp = (mac: string): void => {
+    if (config["device.vm"].start) keeper = keepVm(config, files, mac, supervisor, log.with("vm"));
+  };
+  const parts = { config, files, entrypoint, key, identity, log, signal, firstUp };
+  const actions = new DeviceActions(parts, credentials);
+  const supervisor = new Supervisor(
+    { credentials: credentials !== undefined, vm: config["device.vm"].start },
+    actions,
+    log,
+  );
+
+  const api = await serveStatus(files.socket, () => ({
+    ...statusOf(supervisor, actions),
+    code: shortCode(key.publicKey),
+    fingerprint: fingerprint(key.publicKey),
+    via: formatEntrypoint(entrypoint),
+  }));
+  let release = (): void => {};
+  try {
+    release = lockNetwork();
+    prepareGiven(files);
+    log.info("device starts", {
+      ...identity,
+      entrypoint: formatEntrypoint(entrypoint),
+      node: credentials?.node,
+    });
+    actions.prepare();
+    const running = supervisor.run(signal);
+    await aborted(signal);
+    log.info("stopping");
+    await keeper?.stop();
+    await actions.stop();
+    await running;
+    await actions.cleanUp();
+    log.info("stopped");
+  } finally {
+    rmSync(files.enrolmentKeyCopy, { force: true });
+    release();
+    await api.stop();
+  }
+}
+
+function entrypointOf(config: Config): Entrypoint {
+  const hint = "`walt vpn setup-node` writes a walt.toml with both; name it with --config.";
+  if (config.device.entrypoint === "") throw new WaltError("device.entrypoint is not set", { hint });
+  const entrypoint = parseEntrypoint(config.device.entrypoint);
+  if ("proxies" in entrypoint && config.device.server === undefined) {
+    throw new WaltError(
+      `device.server is not set, and the entrypoint ${config.device.entrypoint} is a proxy`,
+      { hint },
+    );
+  }
+  return entrypoint;
+}
+
+/** Keep the virtual machine of the node with this MAC address running. */
+function keepVm(config: Config, files: DeviceFiles, mac: string, supervisor: Supervisor, log: Log): VmKeeper {
+  const { board } = config.device;
+  const { memory, cpus } = config["device.vm"];
+  const arch = process.arch;
+  return new VmKeeper({
+    start: async () => {
+      if (arch !== "x64" && arch !== "arm64") throw new WaltError(`no virtual machine for ${arch}`);
+      const accel = await findAccelerator();
+      const vm = await Vm.start(
+        { board, arch, accel, memory, cpus, mac, tap: VM_TAP, qmpSocket: files.qmpSocket },
+        log,
+      );
+      log.info("virtual machine runs", { mac, accel, memory, cpus });
+      return vm;
+    },
+    tell: (vm, error) => supervisor.vm(vm, error),
+    log,
+  });
+}
+
+function statusOf(
+  supervisor: Supervisor,
+  actions: DeviceActions,
+): Omit<DeviceStatus, "code" | "fingerprint" | "via"> {
+  const { stage, detail, lastError, tunnel, vm } = supervisor.state;
+  return {
+    stage,
+    detail,
+    lastError,
+    since: supervisor.since.toISOString(),
+    node: actions.credentials?.node ?? null,
+    mac: actions.credentials?.mac ?? null,
+    tunnel,
+    rtt: actions.rtt ?? null,
+    vm,
+    certificateRenewal: actions.renewal ?? null,
+  };
+}
+
+/**
+ * One device per network namespace, as its bridge has a fixed name: held by a socket with a name in the abstract namespace,
+ * which belongs to the network namespace and is gone with the process (unix(7), network_namespaces(7)).
+ * @returns what releases it.
+ * @throws WaltError when another device holds it.
+ */
+function lockNetwork(): () => void {
+  try {
+    const lock = Bun.listen({
+      unix: `\0walt-device-${BRIDGE}`,
+      socket: { open: (socket) => void socket.end(), data() {} },
+    });
+    return () => lock.stop(true);
+  } catch (error) {
+    const inUse = /EADDRINUSE/.test(`${codeOf(error) ?? ""} ${messageOf(error)}`);
+    throw new WaltError(
+      inUse
+        ? `another \`walt device run\` owns the bridge ${BRIDGE} of this network namespace`
+        : `cannot lock the bridge ${BRIDGE}: ${messageOf(error)}`,
+      { hint: "Stop it first: there is one device per machine.", cause: error },
+    );
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}

@@ -1,0 +1,27 @@
+/** The compiled binary that integration tests, demo and benches use. */
+
+import { statSync } from "node:fs";
+import { binaryPath, build, type Target } from "../../build.ts";
+
+const ROOT = `${import.meta.dir}/../..`;
+const made = new Map<Target, Promise<string>>();
+
+/** This machine's architecture, as the binaries are named. */
+export function ownTarget(): Target {
+  return process.arch === "arm64" ? "arm64" : "x64";
+}
+
+/** Path of the binary; built first where it is missing or older than a source. */
+export function waltBinary(target: Target = ownTarget()): Promise<string> {
+  const found = made.get(target) ?? ensure(target);
+  made.set(target, found);
+  return found;
+}
+
+async function ensure(target: Target): Promise<string> {
+  const path = binaryPath(target);
+  const built = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const sources = [...new Bun.Glob("{src/**/*,build.ts,package.json,bun.lock}").scanSync(ROOT)];
+  if (sources.some((file) => statSync(`${ROOT}/${file}`).mtimeMs > built)) await build(target);
+  return path;
+}

@@ -1,0 +1,290 @@
+/**
+ * A laboratory with WalT in it: a server, a chain of proxies with real sshd, and devices, all running the compiled binary.
+ * Devices are on `internet`, the server is not; each hop is a network of its own.
+ */
+
+import { mkdirSync, rmSync } from "node:fs";
+import type { DeviceInfo, DeviceStatus, MonitorEvent, NodeInfo } from "../../src/api/types.ts";
+import type { RunResult } from "../../src/linux/run.ts";
+import { waltBinary } from "./binary.ts";
+import type { Host } from "./host.ts";
+import { INTERNET, Lab } from "./lab.ts";
+import type { LabProcess } from "./process.ts";
+import { type Sshd, startSshd } from "./sshd.ts";
+
+/** The server's address on a managed walt-net. */
+export const WALT_NET = "192.168.192.1";
+const SERVER_NAME = "walt.lab.example";
+
+export interface WorldOptions {
+  /** Proxies between devices and server; 1 unless told. With 0 the server itself is on `internet`. */
+  proxies?: number;
+  /** Lines of the server's [server] table. */
+  server?: string;
+}
+
+export interface Proxy {
+  host: Host;
+  /** As devices and the proxy before name it. */
+  name: string;
+  sshd: Sshd;
+}
+
+export class World implements AsyncDisposable {
+  readonly proxies: Proxy[] = [];
+  readonly devices: WorldDevice[] = [];
+  daemon: LabProcess;
+
+  private constructor(
+    readonly lab: Lab,
+    readonly binary: string,
+    readonly server: Host,
+    daemon: LabProcess,
+  ) {
+    this.daemon = daemon;
+  }
+
+  /** Server running, proxies set up by the real script; no device yet. */
+  static async create(options: WorldOptions = {}): Promise<World> {
+    const count = options.proxies ?? 1;
+    const binary = await waltBinary();
+    const lab = await Lab.create();
+    try {
+      const server = await lab.host("server", { networks: [count === 0 ? INTERNET : `lan${count}`] });
+      server.writeFile(
+        "/etc/walt/walt.toml",
+        `role = "server"\n[server]\naddress = "${SERVER_NAME}:2222"\nretry_after = "1s"\n${options.server ?? ""}\n`,
+      );
+      const world = new World(lab, binary, server, await startServer(server, binary));
+      for (let i = 1; i <= count; i++) {
+        await world.#addProxy(`gate${i}`, [i === 1 ? INTERNET : `lan${i - 1}`, `lan${i}`]);
+      }
+      // From the last proxy to the first: each needs to know the next.
+      for (const [i, proxy] of [...world.proxies.entries()].toReversed()) {
+        const next = world.proxies[i + 1];
+        const address = next === undefined ? world.serverAddress : next.host.address(`lan${i + 1}`);
+        const name = next === undefined ? SERVER_NAME : next.name;
+        proxy.host.hosts({ [name]: address });
+        await world.setupProxy(proxy.host, next === undefined ? `${SERVER_NAME}:2222` : `${next.name}:22`);
+      }
+      return world;
+    } catch (error) {
+      await lab.stop();
+      throw error;
+    }
+  }
+
+  get serverAddress(): string {
+    return this.server.ports[0]?.ipv4 ?? "";
+  }
+
+  async #addProxy(name: string, networks: string[]): Promise<void> {
+    const host = await this.lab.host(name, { networks });
+    const sshd = await startSshd(host);
+    this.proxies.push({ host, name: `${name}.example.org`, sshd });
+  }
+
+  /** `walt vpn setup-proxy` on the server, its script run on the proxy. */
+  async setupProxy(proxy: Host, next: string, args: string[] = []): Promise<string> {
+    const file = `${this.server.dir}/proxy-setup-${proxy.name}.sh`;
+    rmSync(this.server.path(file), { force: true });
+    await this.must(this.server, "vpn", "setup-proxy", "--next", next, "-o", file);
+    proxy.writeFile("/root/proxy-setup.sh", await Bun.file(this.server.path(file)).text(), 0o755);
+    return await proxy.must(["sh", "/root/proxy-setup.sh", ...args]);
+  }
+
+  /** A walt command, whatever its exit status. */
+  walt(host: Host, ...args: string[]): Promise<RunResult> {
+    return host.run([this.binary, ...args]);
+  }
+
+  /** A walt command that must succeed; its standard output. */
+  must(host: Host, ...args: string[]): Promise<string> {
+    return host.must([this.binary, ...args]);
+  }
+
+  async nodes(): Promise<NodeInfo[]> {
+    return JSON.parse(await this.must(this.server, "node", "show", "--json")) as NodeInfo[];
+  }
+
+  async list(): Promise<DeviceInfo[]> {
+    return JSON.parse(await this.must(this.server, "vpn", "list", "--all", "--json")) as DeviceInfo[];
+  }
+
+  async stopServer(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
+    return await this.daemon.stop(signal);
+  }
+
+  async startServer(): Promise<void> {
+    this.daemon = await startServer(this.server, this.binary);
+  }
+
+  /** A monitor on the server, watching already. */
+  async monitor(...args: string[]): Promise<Monitor> {
+    const process = this.server.spawn([this.binary, "vpn", "monitor", ...args]);
+    await process.waitFor(args.includes("--json") ? /"watching"/ : /Waiting for devices/);
+    return new Monitor(process);
+  }
+
+  /** The entrypoint that devices of this world use. */
+  get entrypoint(): string {
+    if (this.proxies.length === 0) return `ssh://${SERVER_NAME}:2222`;
+    return this.proxies.map((p) => p.name).join(",");
+  }
+
+  /**
+   * A device host with the folder that `walt vpn setup-node` wrote; not started.
+   * @param toml more lines of walt.toml. Unless it says otherwise the device has no virtual machine.
+   */
+  async device(
+    name: string,
+    options: { entrypoint?: string; toml?: string; network?: string; next?: string } = {},
+  ): Promise<WorldDevice> {
+    const host = await this.lab.host(name, { networks: [options.network ?? INTERNET] });
+    const names = this.proxies.map((p) => [p.name, p.host.ports[0]?.ipv4 ?? ""] as const);
+    host.hosts(Object.fromEntries([...names, [SERVER_NAME, this.serverAddress]]));
+    this.server.hosts(
+      Object.fromEntries([
+        ...this.proxies.map((p) => [p.name, p.host.ports.at(-1)?.ipv4 ?? ""] as const),
+        [SERVER_NAME, "127.0.0.1"],
+      ]),
+    );
+    const folder = `${this.server.dir}/device-${name}`;
+    const known = `${this.server.dir}/known-${name}`;
+    // The server does not reach every proxy: keys are given as an operator would who collected them there.
+    this.server.writeFile(
+      known,
+      this.proxies.flatMap((p) => p.sshd.hostKeys.map((key) => `${p.name} ${key}\n`)).join(""),
+    );
+    await this.must(
+      this.server,
+      ...[
+        "vpn",
+        "setup-node",
+        "--entrypoint",
+        options.entrypoint ?? this.entrypoint,
+        "--known-hosts",
+        known,
+        "-o",
+        folder,
+      ],
+      ...(options.next === undefined ? [] : ["--next", options.next]),
+    );
+    mkdirSync(host.path("/etc/walt"), { recursive: true });
+    for (const [file, mode] of [
+      ["walt.toml", 0o644],
+      ["known_hosts", 0o644],
+      ["enrolment_key", 0o600],
+    ] as const) {
+      const text = await Bun.file(this.server.path(`${folder}/${file}`)).text();
+      const more = file === "walt.toml" ? (options.toml ?? "[device.vm]\nstart = false\n") : "";
+      host.writeFile(`/etc/walt/${file}`, text + more, mode);
+    }
+    const device = new WorldDevice(this, host);
+    this.devices.push(device);
+    return device;
+  }
+
+  /** Everything logged so far, for a test that failed. */
+  logs(): string {
+    const parts = [
+      ["server", this.daemon.output] as const,
+      ...this.proxies.map((p) => [p.host.name, p.sshd.process.output] as const),
+      ...this.devices.map((d) => [d.host.name, d.process?.output ?? ""] as const),
+    ];
+    return parts.map(([name, text]) => `--- ${name}\n${text}`).join("\n");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (process.env["WALT_TEST_LOGS"]) console.error(this.logs());
+    await this.lab.stop();
+  }
+}
+
+async function startServer(host: Host, binary: string): Promise<LabProcess> {
+  const daemon = host.spawn([binary, "server", "run"]);
+  await daemon.waitFor(/server is ready/);
+  return daemon;
+}
+
+/** A running `walt vpn monitor`. */
+export class Monitor {
+  constructor(readonly process: LabProcess) {}
+
+  /** Wait for the question, and answer it. */
+  async answer(text: "y" | "n", after = 0): Promise<string> {
+    const asked = await this.process.waitFor(/A device asks[\s\S]*?Accept this device\? \(y\/n\) /, {
+      after,
+    });
+    this.process.write(`${text}\n`);
+    return asked[0];
+  }
+
+  /** Events of `--json` so far. */
+  events(): MonitorEvent[] {
+    return this.process.stdout
+      .split("\n")
+      .filter((line) => line.startsWith("{"))
+      .map((line) => JSON.parse(line) as MonitorEvent);
+  }
+
+  async stop(signal: NodeJS.Signals = "SIGINT"): Promise<number> {
+    return await this.process.stop(signal);
+  }
+}
+
+/** A device of the world. */
+export class WorldDevice {
+  process: LabProcess | undefined;
+
+  constructor(
+    readonly world: World,
+    readonly host: Host,
+  ) {}
+
+  start(): LabProcess {
+    this.process = this.host.spawn([this.world.binary, "device", "run"]);
+    return this.process;
+  }
+
+  /** Start it, accept it, and wait until its tunnel is up; the node's name. */
+  async enrol(): Promise<string> {
+    const monitor = await this.world.monitor();
+    this.start();
+    await monitor.answer("y");
+    const [, node = ""] = await monitor.process.waitFor(/becomes node (\S+)/);
+    await monitor.process.waitFor(new RegExp(`node ${node} is up`));
+    await monitor.stop();
+    return node;
+  }
+
+  async status(): Promise<DeviceStatus> {
+    return JSON.parse(await this.world.must(this.host, "device", "status", "--json")) as DeviceStatus;
+  }
+
+  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
+    return (await this.process?.stop(signal, { grace: 15_000 })) ?? 0;
+  }
+
+  /**
+   * A machine on the device's bridge with the node's MAC address: what the virtual machine would be.
+   * @returns a host that is on walt-net with this address.
+   */
+  async plugNode(address: string, mac: string): Promise<Host> {
+    const node = await this.world.lab.host(`${this.host.name}-node`, { networks: [] });
+    await this.host.ip(
+      `link add to-node type veth peer name eth0 netns ${node.pid}`,
+      "link set to-node master walt-br up",
+    );
+    await node.ip(`link set eth0 address ${mac} up`, `address add ${address}/22 dev eth0`);
+    return node;
+  }
+}
+
+/** Ping once a moment until an answer comes, for at most `seconds`. */
+export async function pingable(from: Host, address: string, seconds = 10): Promise<boolean> {
+  const { status } = await from.run(["ping", "-c", "1", "-i", "0.2", "-w", String(seconds), address], {
+    timeout: (seconds + 5) * 1000,
+  });
+  return status === 0;
+}

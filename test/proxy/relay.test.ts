@@ -1,0 +1,389 @@
+/** The relay with the real ssh client: who comes in, where to, and what it survives. */
+
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import ssh2 from "ssh2";
+import { runAny } from "../../src/linux/run.ts";
+import type { Log } from "../../src/log.ts";
+import { Relay, type RelayOptions } from "../../src/proxy/relay.ts";
+import { signCertificate } from "../../src/ssh/certificate.ts";
+import { explainSshFailure, outerArguments } from "../../src/ssh/client.ts";
+import { encodePrivateKey, generateKey, type KeyPair } from "../../src/ssh/keys.ts";
+import { knownHostsLine } from "../../src/ssh/known-hosts.ts";
+import { describeWith } from "../lab/need.ts";
+
+const ca = generateKey("ca");
+const enrolment = generateKey("enrolment");
+const device = generateKey("device");
+const hostKey = generateKey("host");
+const seconds = Math.floor(Date.now() / 1000);
+const dir = mkdtempSync(join(tmpdir(), "walt-relay-"));
+const file = (name: string) => join(dir, name);
+
+/** A log that is kept, and can be waited for. */
+class Kept {
+  readonly lines: string[] = [];
+  #watchers: (() => void)[] = [];
+  readonly log: Log = this.#make();
+
+  #make(): Log {
+    const add = (message: string, fields = {}) => {
+      this.lines.push(`${message} ${JSON.stringify(fields)}`);
+      for (const watcher of this.#watchers) watcher();
+    };
+    const log: Log = { debug: add, info: add, warn: add, error: add, with: () => log };
+    return log;
+  }
+
+  async waitFor(text: string, count = 1): Promise<void> {
+    while (this.lines.filter((line) => line.includes(text)).length < count) {
+      await new Promise<void>((resolve) => this.#watchers.push(resolve));
+    }
+  }
+}
+
+function certificate(by: KeyPair, more: { principals?: string[]; validBefore?: number } = {}): string {
+  return signCertificate(by, {
+    ...{ publicKey: device.publicKey, serial: 1n, keyId: "vpn-010203", principals: ["walt-vpn"] },
+    ...{ validAfter: seconds - 3600, validBefore: seconds + 3600 },
+    ...more,
+  });
+}
+
+beforeAll(() => {
+  const write = (name: string, text: string) => writeFileSync(file(name), text, { mode: 0o600 });
+  write("device", encodePrivateKey(device));
+  write("enrolment", encodePrivateKey(enrolment));
+  write("unknown", encodePrivateKey(generateKey("unknown")));
+  write("good", certificate(ca));
+  write("expired", certificate(ca, { validBefore: seconds - 1 }));
+  write("principal", certificate(ca, { principals: ["root"] }));
+  write("evil", certificate(generateKey("evil")));
+  write("known_hosts", `${knownHostsLine("relay", hostKey.publicKey)}\n`);
+});
+afterAll(() => rmSync(dir, { recursive: true }));
+
+let kept: Kept;
+let relay: Relay;
+/** The next hop: what it does with a connection is the test's. */
+let next: Server;
+let serveNext: (socket: Socket) => void;
+let nextSockets: Set<Socket>;
+let children: Bun.Subprocess[];
+
+const portOf = (server: Server): number => {
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+};
+
+async function start(more: Partial<RelayOptions> = {}): Promise<void> {
+  await relay?.close();
+  relay = await Relay.start({
+    ...{ listen: { host: "127.0.0.1", port: 0 }, next: { host: "127.0.0.1", port: portOf(next) } },
+    ...{ ca: ca.publicKey, enrolment: enrolment.publicKey, hostKey, log: kept.log },
+    ...more,
+  });
+}
+
+beforeEach(async () => {
+  kept = new Kept();
+  children = [];
+  nextSockets = new Set();
+  serveNext = (socket) => socket.end("NEXT\n");
+  next = createServer({ allowHalfOpen: true }, (socket) => {
+    nextSockets.add(socket);
+    socket.on("close", () => nextSockets.delete(socket));
+    socket.on("error", () => {});
+    serveNext(socket);
+  });
+  await new Promise<void>((resolve) => next.listen(0, "127.0.0.1", resolve));
+  await start();
+});
+afterEach(async () => {
+  for (const child of children) {
+    child.kill("SIGKILL");
+    await child.exited;
+  }
+  await relay.close();
+  for (const socket of nextSockets) socket.destroy();
+  await new Promise((resolve) => next.close(resolve));
+});
+
+interface Way {
+  key?: string;
+  certificate?: string;
+  to?: number;
+  user?: string;
+  options?: string[];
+  command?: string;
+}
+
+/** A local port that is free now. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const port = portOf(server);
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function commandLine(way: Way): Promise<{ command: string[]; port: number }> {
+  const port = await freePort();
+  const command = outerArguments({
+    ...{ connect: relay.address, alias: "relay", keyFile: file(way.key ?? "device") },
+    ...(way.certificate === undefined ? {} : { certificateFile: file(way.certificate) }),
+    ...{ knownHosts: file("known_hosts"), connectTimeout: 5 },
+    forward: { localPort: port, to: { host: "127.0.0.1", port: way.to ?? portOf(next) } },
+  });
+  if (way.user !== undefined) command[command.indexOf("-l") + 1] = way.user;
+  command.splice(1, 0, ...(way.options ?? []));
+  if (way.command !== undefined) command.push(way.command);
+  return { command, port };
+}
+
+/** An open connection: its session has echoed. */
+async function open(way: Way) {
+  const { command, port } = await commandLine(way);
+  const child = Bun.spawn(command, { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+  children.push(child);
+  child.stdin.write("hello\n");
+  await child.stdin.flush();
+  const reader = child.stdout.getReader();
+  const { value } = await reader.read();
+  expect(new TextDecoder().decode(value)).toBe("hello\n");
+  return { child, port, stderr: () => new Response(child.stderr).text() };
+}
+
+/** What comes back through a forwarded port until its end, and what was sent meanwhile. */
+function exchange(port: number, send: Buffer = Buffer.alloc(0)): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+    const parts: Buffer[] = [];
+    socket.on("data", (part) => parts.push(part));
+    socket.on("end", () => resolve(Buffer.concat(parts)));
+    socket.on("error", reject);
+    socket.end(send);
+  });
+}
+
+const sha = (data: Buffer): string => createHash("sha256").update(data).digest("hex");
+
+describeWith({ programs: ["ssh"] }, "with ssh", () => {
+  test.each<Way>([{ certificate: "good" }, { key: "enrolment" }])(
+    "%j comes in, and to the next hop",
+    async (way) => {
+      const { child, port } = await open(way);
+      expect((await exchange(port)).toString()).toBe("NEXT\n");
+      await child.stdin.end();
+      expect(await child.exited).toBe(0);
+    },
+  );
+
+  test.each<[Way, string]>([
+    [{ certificate: "expired" }, "expired at"],
+    [{ certificate: "evil" }, "signed by another authority"],
+    [{ certificate: "principal" }, "not for the principal walt-vpn"],
+    [{ key: "unknown" }, "neither a certificate nor the enrolment key"],
+    [{ certificate: "good", user: "root" }, "the user is not walt-vpn"],
+    [{ key: "enrolment", user: "root" }, "the user is not walt-vpn"],
+    [{ key: "device" }, "neither a certificate nor the enrolment key"],
+  ])("%j is refused", async (way, reason) => {
+    const { status, stderr } = await runAny((await commandLine(way)).command);
+    expect(status).toBe(255);
+    expect(explainSshFailure(stderr, "relay")).toContain("it does not accept our key");
+    expect(kept.lines.join("\n")).toContain(reason);
+  });
+
+  test("a certificate without the key it is for is refused", async () => {
+    const { command } = await commandLine({ key: "unknown", certificate: "good" });
+    expect((await runAny(command)).status).toBe(255);
+    expect(kept.lines.join("\n")).not.toContain('"who":"vpn-010203"');
+  });
+
+  test("another address than the next hop is refused, by number and by name, and said in the log", async () => {
+    for (const to of ["127.0.0.1:1", `localhost:${portOf(next)}`, `127.0.0.2:${portOf(next)}`]) {
+      const { command } = await commandLine({ certificate: "good", options: ["-W", to] });
+      const { status, stderr } = await runAny(
+        command.filter((word, i) => word !== "-L" && command[i - 1] !== "-L"),
+      );
+      expect(status).toBe(255);
+      expect(stderr).toContain("open failed");
+      expect(kept.lines.join("\n")).toContain(`"to":"${to}"`);
+    }
+    expect(nextSockets.size).toBe(0);
+  });
+
+  test("any command is an echo; terminal, subsystem, agent, X11, and reverse forwarding are refused", async () => {
+    const run = async (way: Way, input: string) =>
+      runAny((await commandLine({ certificate: "good", ...way })).command, { input });
+    expect(await run({ command: "id; reboot" }, "only an echo\n")).toMatchObject({
+      status: 0,
+      stdout: "only an echo\n",
+    });
+    expect((await run({ options: ["-R", "8080:127.0.0.1:22"] }, "")).stderr).toContain(
+      "remote port forwarding failed",
+    );
+    expect((await run({ options: ["-R", "/tmp/x:127.0.0.1:22"] }, "")).status).toBe(255);
+    expect((await run({ options: ["-s"], command: "sftp" }, "")).stderr).toContain(
+      "subsystem request failed",
+    );
+    const { command } = await commandLine({ certificate: "good" });
+    const pty = ["ssh", "-tt", ...command.slice(1).filter((word) => word !== "-T")];
+    expect((await runAny(pty, { input: "x\n" })).stderr).toContain("PTY allocation request failed");
+  });
+
+  test("a next hop that is not there is told, and the connection stays", async () => {
+    const dead = await freePort();
+    await start({ next: { host: "127.0.0.1", port: dead } });
+    const { child, port, stderr } = await open({ certificate: "good", to: dead });
+    expect((await exchange(port)).length).toBe(0);
+    expect((await exchange(port)).length).toBe(0);
+    await child.stdin.end();
+    expect(await child.exited).toBe(0);
+    expect(explainSshFailure(await stderr(), "relay")).toContain("relay: it cannot reach the next hop");
+    expect(kept.lines.join("\n")).toContain("cannot reach the next hop");
+  });
+
+  test("much data arrives whole: up, down, and both at once", async () => {
+    const big = randomBytes(24 << 20);
+    const { port } = await open({ certificate: "good" });
+    serveNext = (socket) => {
+      const hash = createHash("sha256");
+      socket.on("data", (data) => hash.update(data));
+      socket.on("end", () => socket.end(hash.digest("hex")));
+    };
+    expect((await exchange(port, big)).toString()).toBe(sha(big));
+    serveNext = (socket) => socket.end(big);
+    expect(sha(await exchange(port))).toBe(sha(big));
+    serveNext = (socket) => socket.pipe(socket);
+    expect(sha(await exchange(port, big))).toBe(sha(big));
+  }, 60_000);
+
+  test("much data through the session comes back whole", async () => {
+    const { command } = await commandLine({ certificate: "good" });
+    const big = randomBytes(8 << 20);
+    const child = Bun.spawn(command, { stdin: new Uint8Array(big), stdout: "pipe", stderr: "ignore" });
+    children.push(child);
+    const back = Buffer.from(await new Response(child.stdout).arrayBuffer());
+    expect(sha(back)).toBe(sha(big));
+    expect(await child.exited).toBe(0);
+  }, 60_000);
+
+  test("a client that is killed in the middle of a transfer takes its way to the next hop with it", async () => {
+    const closed = Promise.withResolvers<void>();
+    serveNext = (socket) => {
+      const more = () => {
+        while (!socket.destroyed && socket.write(Buffer.alloc(65_536)));
+      };
+      socket.on("drain", more).on("close", () => closed.resolve());
+      more();
+    };
+    const { child, port } = await open({ certificate: "good" });
+    const socket = connect(port, "127.0.0.1");
+    socket.on("error", () => {});
+    await new Promise((resolve) => socket.once("data", resolve));
+    child.kill("SIGKILL");
+    await closed.promise;
+    await kept.waitFor("disconnected");
+    expect(relay.connections).toBe(0);
+    serveNext = (other) => other.end("NEXT\n");
+    expect((await exchange((await open({ key: "enrolment" })).port)).toString()).toBe("NEXT\n");
+  });
+
+  test("a next hop that dies ends its channel, not the connection", async () => {
+    const { child, port } = await open({ certificate: "good" });
+    serveNext = (socket) => {
+      socket.write("x");
+      socket.once("data", () => socket.resetAndDestroy());
+    };
+    const socket = connect(port, "127.0.0.1");
+    const ended = new Promise<void>((resolve) => socket.on("close", () => resolve()).on("error", () => {}));
+    await new Promise((resolve) => socket.once("data", resolve));
+    socket.write("die");
+    await ended;
+    serveNext = (other) => other.end("NEXT\n");
+    expect((await exchange(port)).toString()).toBe("NEXT\n");
+    expect(child.exitCode).toBeNull();
+  });
+
+  test("200 connections of garbage leave it as it was", async () => {
+    await Promise.all(
+      Array.from(
+        { length: 200 },
+        (_, i) =>
+          new Promise<void>((resolve) => {
+            const socket = connect(relay.address.port, "127.0.0.1");
+            socket.on("close", () => resolve()).on("error", () => {});
+            socket.on("data", () => {});
+            const greeting = i % 3 === 0 ? "" : "SSH-2.0-garbage\r\n";
+            socket.write(Buffer.concat([Buffer.from(greeting), randomBytes(1 + ((i * 97) % 4000))]));
+            socket.end();
+          }),
+      ),
+    );
+    const { port } = await open({ certificate: "good" });
+    expect((await exchange(port)).toString()).toBe("NEXT\n");
+  }, 30_000);
+});
+
+test("who says nothing is cut off after the grace time, and cannot keep others out", async () => {
+  await start({ grace: 300, maxConnections: 8 });
+  const sockets = Array.from({ length: 20 }, () => connect(relay.address.port, "127.0.0.1"));
+  for (const socket of sockets) socket.resume();
+  await Promise.all(
+    sockets.map(
+      (socket) => new Promise<void>((resolve) => socket.on("close", () => resolve()).on("error", () => {})),
+    ),
+  );
+  expect(relay.connections).toBe(0);
+  expect(kept.lines.join("\n")).toContain("did not authenticate in time");
+});
+
+/** ssh2's own client, which lets a test break the protocol. */
+function hostile(): Promise<{ client: ssh2.Client; channel: ssh2.ClientChannel }> {
+  return new Promise((resolve, reject) => {
+    const client = new ssh2.Client();
+    client.on("error", reject).on("ready", () => {
+      client.exec("x", (error, channel) => (error ? reject(error) : resolve({ client, channel })));
+    });
+    client.connect({ ...relay.address, username: "walt-vpn", privateKey: encodePrivateKey(enrolment) });
+  });
+}
+
+test("a client that ignores its window is cut off before it fills the memory", async () => {
+  const { client, channel } = await hostile();
+  const closed = new Promise<void>((resolve) => client.on("close", () => resolve()));
+  // It neither reads what it gets back nor waits to be allowed to send.
+  const inside = channel as unknown as { outgoing: { window: number } };
+  inside.outgoing.window = Number.MAX_SAFE_INTEGER;
+  client.removeAllListeners("error").on("error", () => {});
+  channel.pause();
+  // Of a size that does not end where the window ends: there ssh2 itself drops what comes.
+  for (let i = 0; i < 1024; i++) channel.write(Buffer.alloc(32_000));
+  await closed;
+  expect(kept.lines.join("\n")).toContain("it sends more than its window");
+});
+
+test("more channels than a device needs are refused", async () => {
+  const { client } = await hostile();
+  const results = await Promise.all(
+    Array.from(
+      { length: 20 },
+      () => new Promise<boolean>((resolve) => client.exec("x", (error) => resolve(!error))),
+    ),
+  );
+  expect(results.filter(Boolean).length).toBe(7);
+  client.end();
+  await kept.waitFor("disconnected");
+});
+
+test("a port that is taken is an error in words", async () => {
+  expect(start({ listen: { host: "127.0.0.1", port: portOf(next) } })).rejects.toThrow(
+    /cannot listen on 127.0.0.1:\d+: /,
+  );
+});

@@ -1,0 +1,8 @@
+/** A Worker in the place of the pump thread: it is ready, and dies of the first order. */
+
+import { parentPort, workerData } from "node:worker_threads";
+import type { ThreadData } from "../../src/tunnel/control.ts";
+import { PATIENCE, readable } from "./rig.ts";
+
+parentPort?.postMessage({ kind: "ready" });
+if (readable((workerData as ThreadData).control, PATIENCE)) throw new Error("a fault for the test");

@@ -1,0 +1,284 @@
+/** One link against a peer driven by hand: what it says, what it refuses, how it ends. */
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { libc } from "../../src/linux/libc.ts";
+import { TYPE, writeClose } from "../../src/tunnel/message.ts";
+import { type Link, type LinkOptions, Pumps } from "../../src/tunnel/pumps.ts";
+import { describeWith, LAB } from "../lab/need.ts";
+import {
+  chance,
+  EXPERIMENT,
+  frame,
+  helloMessage,
+  message,
+  nextFrame,
+  readAll,
+  readable,
+  readNow,
+  Site,
+  soon,
+  streamPair,
+  writeNow,
+} from "./rig.ts";
+
+const MACHINE = "52:54:00:0a:0b:0c";
+const PING_BACK = [1, 2, 3, 4, 5, 6, 7, 8];
+
+describeWith(LAB, "a link and a peer driven by hand", () => {
+  let site: Site;
+  let pumps: Pumps;
+  const links: Link[] = [];
+
+  beforeAll(async () => {
+    site = await Site.create(1);
+    pumps = await Pumps.start();
+  });
+  afterAll(async () => {
+    await pumps.stop();
+    await site[Symbol.asyncDispose]();
+  });
+
+  /** A link on a copy of the site's TAP, so that the TAP outlives it. */
+  function join(options: Partial<LinkOptions> = {}): { link: Link; peer: number } {
+    const [stream, peer] = streamPair();
+    const tap = libc.fcntl(site.tap, 1030 /* F_DUPFD_CLOEXEC */, 0);
+    const link = pumps.add({ tap, stream, mtu: 1500, silence: 20_000, ...options });
+    links.push(link);
+    return { link, peer };
+  }
+
+  /** Read the peer's side until `count` messages of the type have come; their payloads. */
+  function expectMessages(peer: number, type: number, count: number): Uint8Array[] {
+    const found: Uint8Array[] = [];
+    let bytes = Buffer.alloc(0);
+    while (found.length < count && readable(peer, 10_000)) {
+      bytes = Buffer.concat([bytes, readNow(peer) ?? new Uint8Array()]);
+      while (bytes.length >= 4 && bytes.length >= 4 + bytes.readUIntBE(1, 3)) {
+        const end = 4 + bytes.readUIntBE(1, 3);
+        if (bytes[0] === type) found.push(bytes.subarray(4, end));
+        bytes = bytes.subarray(end);
+      }
+    }
+    return found;
+  }
+
+  test("says hello first, answers a ping, passes frames both ways", async () => {
+    const { link, peer } = join({ mtu: 1400 });
+    expect([...(expectMessages(peer, TYPE.hello, 1)[0] ?? [])]).toEqual([
+      1,
+      0,
+      1400 >> 8,
+      1400 & 255,
+      0,
+      0,
+      0,
+      0,
+    ]);
+    writeNow(peer, helloMessage());
+    await soon(link.up, "up");
+    writeNow(peer, message(TYPE.ping, PING_BACK));
+    expect([...(expectMessages(peer, TYPE.pong, 1)[0] ?? [])]).toEqual(PING_BACK);
+    const sent = frame(MACHINE, [...EXPERIMENT, ...Array<number>(80).fill(7)]);
+    writeNow(peer, message(TYPE.frame, sent));
+    const ours = (bytes: Uint8Array): boolean => bytes[12] === 0x88 && bytes[13] === 0xb5;
+    expect([...(nextFrame(site.probe, ours) ?? [])]).toEqual([...sent]);
+    const back = frame("52:54:00:00:00:99", [...EXPERIMENT, 9, 9, ...Array<number>(60).fill(1)]);
+    writeNow(site.probe, back);
+    let got: Uint8Array | undefined;
+    while (got === undefined) got = expectMessages(peer, TYPE.frame, 1).find(ours);
+    expect([...got]).toEqual([...back]);
+    expect(link.stats()).toMatchObject({ framesIn: 1, bytesIn: sent.length, refused: 0 });
+    link.close("test over");
+    expect(await soon(link.ended, "end")).toBe("test over");
+    const rest = await readAll(peer);
+    const last = new Uint8Array(204);
+    expect(
+      Buffer.from(rest)
+        .subarray(-13)
+        .equals(last.subarray(0, writeClose(last, 0, "test over"))),
+    ).toBe(true);
+    libc.close(peer);
+  });
+
+  const hello = helloMessage();
+  const wrongVersion = Uint8Array.from(hello, (byte, i) => (i === 4 ? 2 : byte));
+  const malformed: [string, Uint8Array[], RegExp][] = [
+    ["unknown type before hello", [message(9, [])], /unknown type 9/],
+    ["unknown type after hello", [hello, message(5, [1])], /unknown type 5/],
+    ["a frame before hello", [message(TYPE.frame, frame(MACHINE, [0, 0]))], /before its hello/],
+    ["a ping before hello", [message(TYPE.ping, PING_BACK)], /before its hello/],
+    ["a second hello", [hello, hello], /second hello/],
+    ["another version", [wrongVersion], /version 2 of the tunnel, and we speak version 1/],
+    ["an MTU of 67", [helloMessage(67)], /MTU of 67/],
+    ["a short hello", [message(TYPE.hello, [1, 0, 5])], /hello of 3 bytes/],
+    ["a short frame", [hello, message(TYPE.frame, Array<number>(13).fill(0))], /frame of 13 bytes/],
+    ["a frame too long", [hello, new Uint8Array([1, 1, 0, 15])], /frame of 65551 bytes/],
+    ["a length beyond all", [hello, new Uint8Array([1, 255, 255, 255])], /more than 131072/],
+    ["a ping of 7 bytes", [hello, message(TYPE.ping, Array<number>(7).fill(0))], /ping of 7 bytes/],
+    ["a pong of 9 bytes", [hello, message(TYPE.pong, Array<number>(9).fill(0))], /ping of 9 bytes/],
+    ["a reason of 201 bytes", [hello, message(TYPE.close, Array<number>(201).fill(65))], /reason of 201/],
+    ["an HTTP request", [Buffer.from("GET / HTTP/1.1\r\n\r\n")], /unknown type 71/],
+  ];
+  for (const [name, parts, words] of malformed) {
+    test(`malformed: ${name}`, async () => {
+      const { link, peer } = join();
+      writeNow(peer, Buffer.concat(parts));
+      const reason = await soon(link.ended, "end");
+      expect(reason).toMatch(words);
+      // The peer is told the same.
+      expect(Buffer.from(await readAll(peer)).toString("latin1")).toContain(reason);
+      libc.close(peer);
+    });
+  }
+
+  test("the peer's reason is bounded and made safe", async () => {
+    const { link, peer } = join();
+    writeNow(peer, Buffer.concat([hello, message(TYPE.close, Buffer.from("re\x1b[31mvo\nked\u202e"))]));
+    expect(await soon(link.ended, "end")).toBe("the peer ended the tunnel: re?[31mvo?ked?");
+    libc.close(peer);
+    const bare = join();
+    writeNow(bare.peer, message(TYPE.close, [0xff, 0xfe]));
+    expect(await soon(bare.link.ended, "end")).toMatch(/^the peer ended the tunnel: ��$/);
+    libc.close(bare.peer);
+  });
+
+  test("a stream that the peer closes ends the link", async () => {
+    const { link, peer } = join();
+    writeNow(peer, hello);
+    await soon(link.up, "up");
+    libc.close(peer);
+    expect(await soon(link.ended, "end")).toMatch(/closed|ECONNRESET|EPIPE/);
+  });
+
+  test("a stream that ends inside a message says so", async () => {
+    const { link, peer } = join();
+    writeNow(peer, hello);
+    expectMessages(peer, TYPE.ping, 1); // bytes left unread would make it a reset
+    writeNow(peer, new Uint8Array([1, 0, 0, 100, 1, 2]));
+    libc.close(peer);
+    expect(await soon(link.ended, "end")).toBe("the stream ended inside a message");
+  });
+
+  test("a silent peer ends the link, one that speaks does not", async () => {
+    const never = join({ silence: 150 });
+    expect(await soon(never.link.ended, "end")).toBe("the peer was silent for 150 ms");
+    libc.close(never.peer);
+    const { link, peer } = join({ silence: 300 });
+    writeNow(peer, hello);
+    await soon(link.up, "up");
+    let ended = false;
+    void link.ended.then(() => {
+      ended = true;
+    });
+    // Ten answered pings take longer than the silence that would end it.
+    for (let i = 0; i < 10; i++) {
+      const ping = expectMessages(peer, TYPE.ping, 1)[0] ?? [];
+      writeNow(peer, message(TYPE.pong, ping));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(ended).toBe(false);
+    expect(link.stats().rtt).toBeGreaterThan(0);
+    expect(await soon(link.ended, "end")).toBe("the peer was silent for 300 ms");
+    libc.close(peer);
+  });
+
+  test("a peer that reads nothing: the queue drops, memory stays, and the link ends", async () => {
+    const { link, peer } = join({ silence: 60_000 });
+    writeNow(peer, hello);
+    await soon(link.up, "up");
+    const big = frame(MACHINE, [...EXPERIMENT, ...Array<number>(8000).fill(3)]);
+    const before = process.memoryUsage().rss;
+    // 80 MB towards a peer that takes none of it.
+    for (let i = 0; i < 10_000; i++) {
+      writeNow(site.probe, big);
+      if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(process.memoryUsage().rss - before).toBeLessThan(20 << 20);
+    expect(link.stats().dropped).toBeGreaterThan(0);
+    expect(link.stats().bytesOut).toBeLessThan(2 << 20);
+    // What waited is whole frames.
+    expect(expectMessages(peer, TYPE.frame, 30).length).toBeGreaterThanOrEqual(30);
+    link.close("enough");
+    expect(await soon(link.ended, "end")).toBe("enough");
+    libc.close(peer);
+
+    const stuck = join({ silence: 400 });
+    writeNow(stuck.peer, hello);
+    await soon(stuck.link.up, "up");
+    for (let i = 0; i < 300; i++) writeNow(site.probe, big);
+    const chatter = setInterval(() => writeNow(stuck.peer, message(TYPE.pong, PING_BACK)), 50);
+    expect(await soon(stuck.link.ended, "end")).toBe("the stream took nothing for 400 ms");
+    clearInterval(chatter);
+    libc.close(stuck.peer);
+  });
+
+  test("a flood of pings is answered within bounds", async () => {
+    const { link, peer } = join();
+    writeNow(peer, hello);
+    const pings = Buffer.concat(Array<Uint8Array>(1000).fill(message(TYPE.ping, PING_BACK)));
+    let sent = 0;
+    for (let i = 0; i < 2000 && sent < 8 << 20; i++) {
+      sent += writeNow(peer, pings.subarray(sent % 12));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    link.close("enough");
+    expect(await soon(link.ended, "end")).toBe("enough");
+    expect((await readAll(peer)).length).toBeLessThan(2 << 20);
+    libc.close(peer);
+  });
+
+  test("random streams never hurt the thread", async () => {
+    const random = chance(31337);
+    for (let i = 0; i < 300; i++) {
+      const { link, peer } = join();
+      const junk = new Uint8Array(1 + random(300)).map(() => random(random(3) === 0 ? 6 : 256));
+      writeNow(peer, random(2) === 0 ? Buffer.concat([hello, junk]) : junk);
+      libc.close(peer);
+      expect(await soon(link.ended, "end")).not.toMatch(/fault/);
+    }
+    const { link, peer } = join();
+    writeNow(peer, hello);
+    await soon(link.up, "up");
+    libc.close(peer);
+    await soon(link.ended, "end");
+  });
+
+  test("a TAP that is down loses frames, and works again when it is up", async () => {
+    const { link, peer } = join();
+    writeNow(peer, hello);
+    await soon(link.up, "up");
+    await site.ip("link set tunnel down");
+    const sent = frame(MACHINE, [...EXPERIMENT, ...Array<number>(60).fill(4)]);
+    writeNow(peer, Buffer.concat([message(TYPE.frame, sent), message(TYPE.ping, PING_BACK)]));
+    expectMessages(peer, TYPE.pong, 1); // comes after the frame was tried
+    expect(link.stats()).toMatchObject({ framesIn: 0, dropped: 1 });
+    await site.ip("link set tunnel up");
+    writeNow(peer, message(TYPE.frame, sent));
+    expect(nextFrame(site.probe, (bytes) => bytes[12] === 0x88 && bytes[13] === 0xb5)).toBeDefined();
+    link.close("over");
+    await soon(link.ended, "end");
+    libc.close(peer);
+  });
+
+  test("what cannot be joined is refused, and nothing stays open", async () => {
+    const [a, b] = streamPair();
+    const tap = libc.fcntl(site.tap, 1030, 0);
+    expect(() => pumps.add({ tap, stream: a, mtu: 1500, silence: 1000, guard: "nonsense" })).toThrow(/MAC/);
+    expect(readNow(b)).toBeUndefined();
+    libc.close(b);
+    const closed = join({ tap: 9999 });
+    expect(await soon(closed.link.ended, "end")).toBe("the TAP is gone");
+    libc.close(closed.peer);
+  });
+
+  // Last: it takes the TAP away.
+  test("a TAP deleted underneath ends its link, and the peer is told", async () => {
+    const { link, peer } = join();
+    writeNow(peer, hello);
+    await soon(link.up, "up");
+    await site.ip("link delete tunnel");
+    expect(await soon(link.ended, "end")).toBe("the TAP is gone");
+    expect(Buffer.from(await readAll(peer)).toString("latin1")).toContain("the TAP is gone");
+    libc.close(peer);
+  });
+});
