@@ -26,14 +26,8 @@ export async function listenApi(
     throw new WaltError(`${socket}: a UNIX socket's path has at most 107 bytes (unix(7))`);
   try {
     mkdirSync(dirname(socket), { recursive: true, mode: 0o755 });
-    if (statSync(socket, { throwIfNoEntry: false })?.isSocket()) {
-      if (await answers(socket)) {
-        throw new WaltError(`${socket}: another daemon listens there already`, {
-          hint: "Stop it first, or configure another socket.",
-        });
-      }
-      rmSync(socket);
-    }
+    await refuseSecond(socket);
+    if (statSync(socket, { throwIfNoEntry: false })?.isSocket()) rmSync(socket);
     const gid = group === undefined ? undefined : groupId(group);
     // The umask decides the socket's mode at the moment it appears: never a moment with more rights.
     const umask = process.umask(gid === undefined ? 0o177 : 0o117);
@@ -59,6 +53,17 @@ export async function listenApi(
     if (error instanceof WaltError) throw error;
     throw new WaltError(`cannot listen on ${socket}: ${messageOf(error)}`, { cause: error });
   }
+}
+
+/**
+ * To be called before a daemon touches anything that it would share with one that runs already.
+ * @throws WaltError when a daemon answers on the socket.
+ */
+export async function refuseSecond(socket: string): Promise<void> {
+  if (!(await answers(socket))) return;
+  throw new WaltError(`${socket}: another daemon listens there already`, {
+    hint: "Stop it first, or configure another socket.",
+  });
 }
 
 async function answers(socket: string): Promise<boolean> {

@@ -179,7 +179,7 @@ export function explainConfig(config: Config): { key: string; value: string; sou
     const keys: Record<string, Key<unknown>> = TABLES[table];
     const values: Record<string, unknown> = config[table];
     for (const [name, key] of Object.entries(keys)) {
-            rows.push({
+      rows.push({
         key: `${table}.${name}`,
         value: key.show(values[name]),
         source: config.sources.get(`${table}.${name}`) ?? "default",

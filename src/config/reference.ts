@@ -30,7 +30,7 @@ export function configurationReference(): string {
   for (const table of Object.keys(TABLES) as TableName[]) {
     const keys: Record<string, Key<unknown>> = TABLES[table];
     for (const [name, key] of Object.entries(keys)) {
-            const fallback = key.show(key.default);
+      const fallback = key.show(key.default);
       rows.push(
         `| \`${table}.${name}\` | ${fallback === '""' ? "none" : `\`${fallback}\``} | ${key.allowed} | ${key.doc} |`,
       );

@@ -46,6 +46,7 @@ export class DeviceActions implements Actions {
   #pumps: Promise<Pumps> | undefined;
   #bridge: Promise<void> | undefined;
   #renewer: Renewer;
+  #asked = false;
   #wasUp = false;
   #renewing = Promise.resolve();
 
@@ -150,7 +151,9 @@ export class DeviceActions implements Actions {
     const { key, identity, log, files } = this.parts;
     const code = shortCode(key.publicKey);
     const board = { mac: this.#interface?.mac ?? "", ...identity };
-    log.info("asking for access", { code, fingerprint: fingerprint(key.publicKey), ...board });
+    if (!this.#asked)
+      log.info("this device asks as", { code, fingerprint: fingerprint(key.publicKey), ...board });
+    this.#asked = true;
     const pending = (): void => tell({ type: "pending", code });
     const session = this.#session(files.enrolmentKeyCopy, ENROL_COMMAND);
     const answer = await overSession(session, (lines) => ask(lines, board, key, pending));

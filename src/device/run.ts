@@ -7,6 +7,7 @@ import { codeOf, messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type Entrypoint, formatEntrypoint, parseEntrypoint } from "../ssh/address.ts";
 import { fingerprint, loadOrCreateKey, shortCode } from "../ssh/keys.ts";
+import { findAccelerator } from "./accelerator.ts";
 import { DeviceActions } from "./actions.ts";
 import { readBoard } from "./board.ts";
 import { BRIDGE, VM_TAP } from "./bridge.ts";
@@ -14,8 +15,8 @@ import { readCredentials } from "./credentials.ts";
 import { type DeviceFiles, deviceFiles, makeFolder, prepareGiven } from "./files.ts";
 import { serveStatus } from "./status.ts";
 import { Supervisor } from "./supervisor.ts";
-import { findAccelerator, Vm } from "./vm.ts";
-import { VmKeeper } from "./vm-keeper.ts";
+import { type Accelerator, Vm } from "./vm.ts";
+import { VmKeeper, type VmKeeperOptions } from "./vm-keeper.ts";
 
 /**
  * Run a device until `signal` is aborted; returns when all that it started is gone.
@@ -37,8 +38,17 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   const identity = readBoard(config.device.board);
 
   let keeper: VmKeeper | undefined;
+  let accelerator: Promise<Accelerator> | undefined;
   const firstUp = (mac: string): void => {
-    if (config["device.vm"].start) keeper = keepVm(config, files, mac, supervisor, log.with("vm"));
+    if (accelerator === undefined) return;
+    keeper = keepVm({
+      config,
+      files,
+      mac,
+      accelerator,
+      tell: (vm, error) => supervisor.vm(vm, error),
+      log: log.with("vm"),
+    });
   };
   const parts = { config, files, entrypoint, key, identity, log, signal, firstUp };
   const actions = new DeviceActions(parts, credentials);
@@ -64,12 +74,16 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
       node: credentials?.node,
     });
     actions.prepare();
+    // It is tried in earnest, which takes seconds on a small board: done while the ways to the server are built.
+    const say = (why: string): void => log.warn(`the virtual machine is emulated, which is slow: ${why}`);
+    if (config["device.vm"].start) accelerator = findAccelerator({ board: config.device.board, say });
     const running = supervisor.run(signal);
     await aborted(signal);
     log.info("stopping");
     await keeper?.stop();
     await actions.stop();
     await running;
+    await accelerator;
     await actions.cleanUp();
     log.info("stopped");
   } finally {
@@ -92,23 +106,29 @@ function entrypointOf(config: Config): Entrypoint {
   return entrypoint;
 }
 
-/** Keep the virtual machine of the node with this MAC address running. */
-function keepVm(config: Config, files: DeviceFiles, mac: string, supervisor: Supervisor, log: Log): VmKeeper {
+interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
+  config: Config;
+  files: DeviceFiles;
+  /** The node's. */
+  mac: string;
+  accelerator: Promise<Accelerator>;
+}
+
+/** Keep the virtual machine of the node running. */
+function keepVm({ config, files, mac, accelerator, tell, log }: KeepVmOptions): VmKeeper {
   const { board } = config.device;
   const { memory, cpus } = config["device.vm"];
-  const arch = process.arch;
+  const { arch } = process;
   return new VmKeeper({
-    start: async () => {
+    start: async (signal) => {
       if (arch !== "x64" && arch !== "arm64") throw new WaltError(`no virtual machine for ${arch}`);
-      const accel = await findAccelerator();
-      const vm = await Vm.start(
-        { board, arch, accel, memory, cpus, mac, tap: VM_TAP, qmpSocket: files.qmpSocket },
-        log,
-      );
-      log.info("virtual machine runs", { mac, accel, memory, cpus });
+      const machine = { board, arch, accel: await accelerator, memory, cpus, mac, tap: VM_TAP };
+      signal.throwIfAborted();
+      const vm = await Vm.start({ ...machine, qmpSocket: files.qmpSocket }, log);
+      log.info("virtual machine runs", machine);
       return vm;
     },
-    tell: (vm, error) => supervisor.vm(vm, error),
+    tell,
     log,
   });
 }

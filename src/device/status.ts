@@ -1,12 +1,8 @@
 /** `walt device status` and its socket: where the boot stands, for people and for the lock of the run folder. */
 
-import { ApiClient } from "../api/client.ts";
 import { type ApiServer, listenApi } from "../api/listen.ts";
 import type { DeviceStatus } from "../api/types.ts";
 import { WaltError } from "../errors.ts";
-
-/** How a person starts what answers on the socket. */
-export const DAEMON = "walt device run";
 
 /**
  * Answer `GET /v1/status` on a socket that only root may use.
@@ -14,7 +10,7 @@ export const DAEMON = "walt device run";
  */
 export async function serveStatus(socket: string, status: () => DeviceStatus): Promise<ApiServer> {
   if (await isAlive(socket)) {
-    throw new WaltError(`\`${DAEMON}\` runs already: it answers on ${socket}`, {
+    throw new WaltError(`\`walt device run\` runs already: it answers on ${socket}`, {
       hint: "Stop it first, or give this one another device.run and device.state (in another network namespace).",
     });
   }
@@ -27,12 +23,12 @@ export async function serveStatus(socket: string, status: () => DeviceStatus): P
   });
 }
 
-/** Whether a device's supervisor answers on this socket. */
+/** Whether somebody answers on this socket, or holds it without answering. */
 export async function isAlive(socket: string): Promise<boolean> {
   try {
-    await new ApiClient(socket, DAEMON).call("GET", "/v1/status");
+    await fetch("http://walt/v1/status", { unix: socket, signal: AbortSignal.timeout(2000) });
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    return error instanceof Error && error.name === "TimeoutError";
   }
 }

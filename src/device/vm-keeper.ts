@@ -13,7 +13,8 @@ export interface Running {
 }
 
 export interface VmKeeperOptions {
-  start(): Promise<Running>;
+  /** `signal` is aborted when the keeper is stopped. */
+  start(signal: AbortSignal): Promise<Running>;
   tell(vm: DeviceStatus["vm"], error?: string): void;
   readonly log: Log;
   /** Pauses between attempts; a parameter for tests. */
@@ -58,7 +59,7 @@ export class VmKeeper {
   /** One life of the machine; why it ended. */
   async #once(): Promise<string> {
     try {
-      const vm = await this.options.start();
+      const vm = await this.options.start(this.#stop.signal);
       this.#vm = vm;
       if (this.#stop.signal.aborted) await vm.stop();
       else this.options.tell("running");

@@ -7,6 +7,7 @@ import { safeText } from "../text.ts";
 import { checkMachine, type MachineOptions, qemuArguments } from "./machine.ts";
 import { Qmp, type QmpEvent } from "./qmp.ts";
 
+export { findAccelerator } from "./accelerator.ts";
 export {
   type Accelerator,
   type Architecture,
@@ -163,19 +164,27 @@ async function read(stream: ReadableStream<Uint8Array>, take: (text: string) => 
   }
 }
 
-/** A QEMU that outlived its owner (`kill -9`) holds the TAP: it listens on the same socket, and is told to quit. */
+/**
+ * A QEMU that outlived its owner (`kill -9`) holds the TAP: it listens on the same socket, and is told to quit.
+ * @throws WaltError when it has an owner: QEMU greets one client at a time, so that it does not answer us.
+ */
 async function endLeftOver(socket: string, log: Log): Promise<void> {
+  let old: Qmp | undefined;
   try {
-    const old = await Qmp.connect(socket);
-    if (old === undefined) return;
+    old = await Qmp.connect(socket, undefined, 2000);
+  } catch (error) {
+    throw new WaltError(`${socket} is in use: ${messageOf(error)}`, {
+      hint: "Does another `walt device run` run here? Each device has one VM.",
+      cause: error,
+    });
+  }
+  if (old !== undefined) {
+    const { closed } = old;
     log.warn("a QEMU was left over and is ended", { socket });
     const timer = setTimeout(() => old.close(), ENDING);
     await old.execute("quit").catch(() => undefined);
-    await old.closed;
+    await closed;
     clearTimeout(timer);
-  } catch (error) {
-    log.warn("what listens on QEMU's socket is not QEMU", { socket, error: messageOf(error) });
-  } finally {
-    rmSync(socket, { force: true });
   }
+  rmSync(socket, { force: true });
 }

@@ -100,6 +100,7 @@ errno();
 
 /** `ENOENT` for 2, and so on; `error 999` for what has no name. */
 export function errnoName(code: number): string {
+  if (code === EBADFD) return "EBADFD"; // which node has no name for
   const found = Object.entries(constants.errno).find(([, value]) => value === code);
   return found?.[0] ?? `error ${code}`;
 }

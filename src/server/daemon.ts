@@ -3,7 +3,7 @@
 import { chmodSync, mkdirSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
-import { groupId, listenApi } from "../api/listen.ts";
+import { groupId, listenApi, refuseSecond } from "../api/listen.ts";
 import type { DeviceInfo, NodeInfo } from "../api/types.ts";
 import type { Config } from "../config/schema.ts";
 import { Desk } from "../enrolment/desk.ts";
@@ -31,6 +31,7 @@ import { openWaltNet } from "./walt-net.ts";
  */
 export async function runServer(config: Config, log: Log, signal: AbortSignal): Promise<void> {
   const { server } = config;
+  await refuseSecond(server.socket);
   // Taken apart in the reverse order of how they were put together.
   await using parts = new AsyncDisposableStack();
   try {

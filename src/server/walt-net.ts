@@ -105,14 +105,14 @@ async function managedNet(
   const ip = address.split("/")[0] ?? "";
   const run = join(dirname(config.server.socket), "walt-net");
   mkdirSync(run, { recursive: true, mode: 0o700 });
-  if (exists) await ipBatch([`link del dev ${bridge}`]);
   // A bridge takes the lowest MAC address of its ports unless it has one of its own: pinned, its neighbours never have to relearn.
   const hash = createHash("sha256").update(`${bridge} ${address}`).digest("hex");
   const mac = `02:57:54:${hash.slice(0, 2)}:${hash.slice(2, 4)}:${hash.slice(4, 6)}`;
+  // One that an earlier run left behind is used again: should that run live after all, nothing is taken from it.
   await ipBatch([
-    `link add name ${bridge} address ${mac} type bridge forward_delay 0 stp_state 0`,
-    `link set dev ${bridge} alias "${ALIAS}"`,
-    `addr add ${address} dev ${bridge}`,
+    ...(exists ? [] : [`link add name ${bridge} type bridge`, `link set dev ${bridge} alias "${ALIAS}"`]),
+    `link set dev ${bridge} address ${mac} type bridge forward_delay 0 stp_state 0`,
+    `addr replace ${address} dev ${bridge}`,
     `link set dev ${bridge} up`,
   ]);
   const removeBridge = (): Promise<void> => ipBatch([`link del dev ${bridge}`]);
@@ -145,7 +145,7 @@ async function managedNet(
     };
   } catch (error) {
     await boot?.stop();
-    await removeBridge();
+    if (!exists) await removeBridge();
     throw error;
   }
 }

@@ -36,7 +36,8 @@ function certificateFor(pair: KeyPair, principal = "walt-vpn"): string {
     validAfter: 0,
     validBefore: 2_000_000_000,
   };
-  return signCertificate(ca, { publicKey: pair.publicKey, ...content });
+  const [type, base64] = signCertificate(ca, { publicKey: pair.publicKey, ...content }).split(" ");
+  return `${type} ${base64}`;
 }
 
 const grant: Grant = {
@@ -50,12 +51,12 @@ const granted = (change: Partial<Grant> = {}): string =>
 const pending = encodeReply({ type: "pending" });
 
 let count = 0;
-/** A server that says `before`, reads a line into a file, says `after` and ends. */
-function server(before: string, after = ""): { lines: ChildLines; request: string } {
+/** A server that says `before`, reads a line into a file, says `after` and ends; without `after` it does not wait. */
+function server(before: string, after?: string): { lines: ChildLines; request: string } {
   const name = join(dir, String(count++));
   writeFileSync(`${name}.before`, before);
-  writeFileSync(`${name}.after`, after);
-  const script = 'cat "$0.before"; head -n 1 > "$0.request"; cat "$0.after"';
+  if (after !== undefined) writeFileSync(`${name}.after`, after);
+  const script = 'cat "$0.before"; [ ! -e "$0.after" ] || { head -n 1 > "$0.request"; cat "$0.after"; }';
   return {
     lines: new ChildLines(children.spawn(["sh", "-c", script, name], "pipe")),
     request: `${name}.request`,
@@ -64,7 +65,7 @@ function server(before: string, after = ""): { lines: ChildLines; request: strin
 
 const asking = (lines: ChildLines, waits: () => void = () => {}): Promise<Answer> =>
   ask(lines, board, key, waits);
-const why = async (before: string, after = ""): Promise<string> => {
+const why = async (before: string, after?: string): Promise<string> => {
   try {
     return JSON.stringify(await asking(server(before, after).lines));
   } catch (error) {

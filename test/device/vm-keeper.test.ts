@@ -17,8 +17,7 @@ function keep(lives: readonly (number | Error)[]) {
       const life = lives[started++];
       if (life instanceof Error) throw life;
       const { promise, resolve } = Promise.withResolvers<string>();
-      if (life === undefined) stays.resolve();
-      else {
+      if (life !== undefined) {
         time += life;
         resolve("the node rebooted");
       }
@@ -30,7 +29,10 @@ function keep(lives: readonly (number | Error)[]) {
         },
       };
     },
-    tell: (vm, error) => told.push(error === undefined ? vm : `${vm}: ${error}`),
+    tell: (vm, error) => {
+      told.push(error === undefined ? vm : `${vm}: ${error}`);
+      if (vm === "running" && started > lives.length) stays.resolve();
+    },
     log: createLog(0),
     wait: async (ms) => {
       waits.push(ms);

@@ -4,7 +4,7 @@
  */
 
 import { Vm, type VmOptions } from "../../src/device/vm.ts";
-import { messageOf } from "../../src/errors.ts";
+import { messageOf, WaltError } from "../../src/errors.ts";
 import { createLog } from "../../src/log.ts";
 
 const options = JSON.parse(process.argv[2] ?? "{}") as VmOptions;
@@ -19,6 +19,7 @@ try {
     if (line === "stop") await vm.stop();
   }
 } catch (error) {
-  console.error(`vm: failed: ${messageOf(error)}`);
+  const hint = error instanceof WaltError && error.hint !== undefined ? `; ${error.hint}` : "";
+  console.error(`vm: failed: ${messageOf(error)}${hint}`);
   process.exit(1);
 }

@@ -1,47 +1,43 @@
 /** A device that knows nothing but its entrypoint is denied without a monitor, then accepted; then it never asks again. */
 
 import { expect, test } from "bun:test";
-import { describeWith, LAB } from "../lab/need.ts";
-import { pingable, WALT_NET, World } from "../lab/world.ts";
+import { describeWith } from "../lab/need.ts";
+import { INTEGRATION, pingable, WALT_NET, World } from "../lab/world.ts";
 
-describeWith([LAB, { programs: ["sshd", "dnsmasq"] }], "first boot", () => {
-  test(
-    "denied without a monitor, accepted with one, and a restart does not ask",
-    async () => {
-      await using world = await World.create();
-      const device = await world.device("device1");
-      const log = device.start();
+describeWith(INTEGRATION, "first boot", () => {
+  test("denied without a monitor, accepted with one, and a restart does not ask", async () => {
+    await using world = await World.create();
+    const device = await world.device("device1");
+    const log = device.start();
 
-      // Nobody watches: denied, and asked again.
-      await log.waitFor(/nobody runs `walt vpn monitor`/);
-      const first = log.position;
-      await log.waitFor(/nobody runs `walt vpn monitor`/, { after: first });
-      expect(await world.nodes()).toEqual([]);
+    // Nobody watches: denied, and asked again.
+    await log.waitFor(/nobody runs `walt vpn monitor`/);
+    const first = log.position;
+    await log.waitFor(/nobody runs `walt vpn monitor`/, { after: first });
+    expect(await world.nodes()).toEqual([]);
 
-      const monitor = await world.monitor();
-      const question = await monitor.answer("y");
-      const { code, fingerprint } = await device.status();
-      expect(question).toContain(`short code     ${code}`);
-      expect(question).toContain(`key            ${fingerprint}`);
-      const [, node = ""] = await monitor.process.waitFor(/becomes node (\S+)/);
-      await monitor.process.waitFor(new RegExp(`node ${node} is up, through gate1.example.org:22`));
+    const monitor = await world.monitor();
+    const question = await monitor.answer("y");
+    const { code, fingerprint } = await device.status();
+    expect(question).toContain(`short code     ${code}`);
+    expect(question).toContain(`key            ${fingerprint}`);
+    const [, node = ""] = await monitor.process.waitFor(/becomes node (\S+)/);
+    await monitor.process.waitFor(new RegExp(`node ${node} is up, through gate1.example.org:22`));
 
-      const [shown] = await world.nodes();
-      expect(shown).toMatchObject({ name: node, type: "vpn", state: "up", via: "gate1.example.org:22" });
-      const plugged = await device.plugNode("192.168.192.77", shown?.mac ?? "");
-      expect(await pingable(plugged, WALT_NET)).toBe(true);
+    const [shown] = await world.nodes();
+    expect(shown).toMatchObject({ name: node, type: "vpn", state: "up", via: "gate1.example.org:22" });
+    const plugged = await device.plugNode("192.168.192.77", shown?.mac ?? "");
+    expect(await pingable(plugged, WALT_NET)).toBe(true);
 
-      // With the monitor gone, a restart gets in by itself.
-      expect(await monitor.stop()).toBe(0);
-      expect(await device.stop()).toBe(0);
-      const requests = (): number => world.daemon.output.match(/asks for access/g)?.length ?? 0;
-      const before = requests();
-      const tunnels = world.daemon.position;
-      device.start();
-      await world.daemon.waitFor(/tunnel up/, { after: tunnels });
-      expect(requests()).toBe(before);
-      expect(await device.stop()).toBe(0);
-    },
-    120_000,
-  );
+    // With the monitor gone, a restart gets in by itself.
+    expect(await monitor.stop()).toBe(0);
+    expect(await device.stop()).toBe(0);
+    const requests = (): number => world.daemon.output.match(/asks for access/g)?.length ?? 0;
+    const before = requests();
+    const tunnels = world.daemon.position;
+    device.start();
+    await world.daemon.waitFor(/tunnel up/, { after: tunnels });
+    expect(requests()).toBe(before);
+    expect(await device.stop()).toBe(0);
+  }, 120_000);
 });

@@ -9,8 +9,12 @@ import type { RunResult } from "../../src/linux/run.ts";
 import { waltBinary } from "./binary.ts";
 import type { Host } from "./host.ts";
 import { INTERNET, Lab } from "./lab.ts";
+import { LAB, type Needs } from "./need.ts";
 import type { LabProcess } from "./process.ts";
 import { type Sshd, startSshd } from "./sshd.ts";
+
+/** What every suite with a `World` needs. */
+export const INTEGRATION: readonly Needs[] = [LAB, { programs: ["sshd", "ssh", "dnsmasq"] }];
 
 /** The server's address on a managed walt-net. */
 export const WALT_NET = "192.168.192.1";

@@ -12,7 +12,7 @@ import type { Log } from "../../src/log.ts";
 import { Relay, type RelayOptions } from "../../src/proxy/relay.ts";
 import { signCertificate } from "../../src/ssh/certificate.ts";
 import { explainSshFailure, outerArguments } from "../../src/ssh/client.ts";
-import { encodePrivateKey, generateKey, type KeyPair } from "../../src/ssh/keys.ts";
+import { encodePrivateKey, generateKey, type KeyPair, publicKeyLine, sign } from "../../src/ssh/keys.ts";
 import { knownHostsLine } from "../../src/ssh/known-hosts.ts";
 import { describeWith } from "../lab/need.ts";
 
@@ -311,6 +311,52 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
     expect(child.exitCode).toBeNull();
   });
 
+  test("who says nothing cannot keep others out", async () => {
+    await start({ maxConnections: 8 });
+    const quiet = silent(20);
+    await Promise.race(quiet.map(({ closed }) => closed));
+    const { port } = await open({ certificate: "good" });
+    expect((await exchange(port)).toString()).toBe("NEXT\n");
+    for (const { socket } of quiet) socket.destroy();
+  });
+
+  test("a next hop that does not read slows the client down, and gets everything in the end", async () => {
+    const chunk = randomBytes(65_536);
+    const chunks = 1024;
+    const hash = createHash("sha256");
+    let resume = () => {};
+    serveNext = (socket) => {
+      socket.pause();
+      resume = () => {
+        socket.on("data", (data) => hash.update(data)).on("end", () => socket.end("done"));
+        socket.resume();
+      };
+    };
+    const { port } = await open({ certificate: "good" });
+    let sent = 0;
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+    const done = new Promise<string>((resolve) => socket.on("data", (data) => resolve(data.toString())));
+    const more = () => {
+      while (sent < chunks) {
+        sent++;
+        if (!socket.write(chunk)) return;
+      }
+      socket.end();
+    };
+    socket.on("drain", more).on("connect", more);
+    for (let before = -1; before !== sent; ) {
+      before = sent; // until no more is taken
+      await Bun.sleep(200);
+    }
+    expect(sent).toBeGreaterThan(0);
+    expect(sent).toBeLessThan(chunks / 2);
+    resume();
+    expect(await done).toBe("done");
+    const all = createHash("sha256");
+    for (let i = 0; i < chunks; i++) all.update(chunk);
+    expect(hash.digest("hex")).toBe(all.digest("hex"));
+  }, 30_000);
+
   test("200 connections of garbage leave it as it was", async () => {
     await Promise.all(
       Array.from(
@@ -331,15 +377,18 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
   }, 30_000);
 });
 
-test("who says nothing is cut off after the grace time, and cannot keep others out", async () => {
-  await start({ grace: 300, maxConnections: 8 });
-  const sockets = Array.from({ length: 20 }, () => connect(relay.address.port, "127.0.0.1"));
-  for (const socket of sockets) socket.resume();
-  await Promise.all(
-    sockets.map(
-      (socket) => new Promise<void>((resolve) => socket.on("close", () => resolve()).on("error", () => {})),
-    ),
-  );
+/** Connections that say nothing. */
+function silent(count: number): { socket: Socket; closed: Promise<void> }[] {
+  return Array.from({ length: count }, () => {
+    const socket = connect(relay.address.port, "127.0.0.1").resume();
+    const closed = new Promise<void>((resolve) => socket.on("close", () => resolve()).on("error", () => {}));
+    return { socket, closed };
+  });
+}
+
+test("who says nothing is cut off after the grace time", async () => {
+  await start({ grace: 300 });
+  await Promise.all(silent(20).map(({ closed }) => closed));
   expect(relay.connections).toBe(0);
   expect(kept.lines.join("\n")).toContain("did not authenticate in time");
 });
@@ -367,6 +416,67 @@ test("a client that ignores its window is cut off before it fills the memory", a
   for (let i = 0; i < 1024; i++) channel.write(Buffer.alloc(32_000));
   await closed;
   expect(kept.lines.join("\n")).toContain("it sends more than its window");
+});
+
+test("a client that does not read what it asked for does not fill the memory", async () => {
+  let written = 0;
+  serveNext = (socket) => {
+    const more = () => {
+      while (written < 256 << 20 && !socket.destroyed) {
+        written += 65_536;
+        if (!socket.write(Buffer.alloc(65_536))) return;
+      }
+    };
+    socket.on("drain", more);
+    more();
+  };
+  const { client, channel } = await hostile();
+  const inside = client as unknown as {
+    _sock: Socket;
+    _protocol: { channelWindowAdjust(id: number, by: number): void };
+  };
+  const forwarded = await new Promise<ssh2.ClientChannel>((resolve, reject) =>
+    client.forwardOut("127.0.0.1", 1, "127.0.0.1", portOf(next), (error, way) =>
+      error ? reject(error) : resolve(way),
+    ),
+  );
+  const { id } = (forwarded as unknown as { outgoing: { id: number } }).outgoing;
+  inside._protocol.channelWindowAdjust(id, 0x7fffffff);
+  inside._sock.pause();
+  for (let before = -1; before !== written; ) {
+    before = written; // until the next hop is not asked for more
+    await Bun.sleep(200);
+  }
+  expect(written).toBeGreaterThan(0);
+  expect(written).toBeLessThan(64 << 20);
+  channel.on("error", () => {});
+  client.on("error", () => {}).destroy();
+  await kept.waitFor("disconnected");
+});
+
+test("who shows the enrolment key without holding it is refused", async () => {
+  class Thief extends ssh2.BaseAgent {
+    override getIdentities(then: (error: Error | undefined, keys?: ssh2.ParsedKey[]) => void): void {
+      const parsed = ssh2.utils.parseKey(publicKeyLine(enrolment.publicKey));
+      if (parsed instanceof Error) then(parsed);
+      else then(undefined, [parsed]);
+    }
+    override sign(_: unknown, data: Buffer, ...rest: unknown[]): void {
+      const then = rest.find((one) => typeof one === "function") as (
+        error: undefined,
+        signature: Buffer,
+      ) => void;
+      then(undefined, sign(device, data));
+    }
+  }
+  const client = new ssh2.Client();
+  const outcome = new Promise<string>((resolve) =>
+    client.on("ready", () => resolve("in")).on("error", (error) => resolve(error.message)),
+  );
+  client.connect({ ...relay.address, username: "walt-vpn", agent: new Thief() });
+  expect(await outcome).toContain("authentication methods failed");
+  expect(kept.lines.join("\n")).toContain("the signature is wrong");
+  client.destroy();
 });
 
 test("more channels than a device needs are refused", async () => {

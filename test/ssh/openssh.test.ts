@@ -182,12 +182,37 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
     expect((await host.run(["test", "-e", "/home/walt-vpn/x"])).status).toBe(1);
   });
 
+  test("its host keys can be scanned, and pinned as they are", async () => {
+    const source = `
+      import { scanHostKeys } from "${join(import.meta.dir, "../../src/ssh/known-hosts.ts")}";
+      console.log(JSON.stringify(await scanHostKeys({ host: "127.0.0.1", port: 22 })));
+      console.log(await scanHostKeys({ host: "127.0.0.1", port: 23 }).catch(String));
+      console.log(await scanHostKeys({ host: "127.0.0.1", port: 2222 }).catch(String));
+      console.log(await scanHostKeys({ host: "no-such-host.invalid", port: 22 }).catch(String));`;
+    const lines = (await host.must([process.execPath, "-e", source])).split("\n");
+    expect(JSON.parse(lines[0] ?? "")).toEqual([...sshd.hostKeys].sort());
+    expect(lines[1]).toBe("WaltError: cannot get the host keys of 127.0.0.1:23: no SSH server answered");
+    expect(lines[2]).toStartWith("WaltError: cannot get the host keys of 127.0.0.1:2222: ");
+    expect(lines[3]).toContain("no-such-host.invalid");
+  });
+
   test("a file that ssh cannot be told about is an error", () => {
     for (const bad of ['a"b', "a\\b", "$HOME", "~/x", "a\nb"]) {
       expect(() => outerArguments(hop({ keyFile: bad }))).toThrow(/cannot be handed to ssh/);
     }
     rmSync(file("evil"));
   });
+});
+
+test("known_hosts lines: a name or key that means something else there is refused", () => {
+  const key = generateKey("x").publicKey;
+  expect(knownHostsLine("[::1]:22", key)).toBe(`[::1]:22 ssh-ed25519 ${key.blob.toString("base64")}`);
+  for (const name of ["", "*", "a,b", "!a", "@revoked", "|1|x", "#a", "a b", "a\nb", "a?"]) {
+    expect(() => knownHostsLine(name, key)).toThrow(/cannot stand in known_hosts/);
+  }
+  for (const bad of ["", "ssh-ed25519", "ssh-ed25519 AAAA\nb", "a b", `ssh-ed25519 ${"A".repeat(1 << 20)}`]) {
+    expect(() => knownHostsLine("a", bad)).toThrow(/malformed/);
+  }
 });
 
 test("silence and nonsense from ssh is told as such, and safely", () => {

@@ -1,0 +1,99 @@
+/** What breaks comes back: proxy, server and device killed or restarted, a wire pulled. */
+
+import { expect, test } from "bun:test";
+import { describeWith } from "../lab/need.ts";
+import { startSshd } from "../lab/sshd.ts";
+import { INTEGRATION, pingable, WALT_NET, World } from "../lab/world.ts";
+
+describeWith(INTEGRATION, "faults", () => {
+  test("a proxy is killed and comes back: so does the tunnel", async () => {
+    await using world = await World.create();
+    const device = await world.device("device1");
+    await device.enrol();
+    const [proxy] = world.proxies;
+    const log = device.process;
+    if (proxy === undefined || log === undefined) throw new Error("no proxy");
+    const position = log.position;
+    await proxy.sshd.stop("SIGKILL");
+    await log.waitFor(/gate1\.example\.org/, { after: position });
+    expect((await device.status()).lastError).toMatch(/gate1\.example\.org/);
+    expect((await device.status()).tunnel).not.toBe("up");
+    const back = world.daemon.position;
+    await startSshd(proxy.host);
+    await world.daemon.waitFor(/tunnel up/, { after: back, timeout: 60_000 });
+    expect((await device.status()).lastError).toBeNull();
+  }, 90_000);
+
+  test("the server is restarted: devices come back without being asked about", async () => {
+    await using world = await World.create();
+    const device = await world.device("device1");
+    const node = await device.enrol();
+    expect(await world.stopServer()).toBe(0);
+    // A clean stop leaves neither bridge, TAP nor socket.
+    const links = await world.server.must(["ip", "-o", "link"]);
+    expect(links).not.toMatch(/walt-net|tap-/);
+    expect((await world.walt(world.server, "node", "show")).stderr).toMatch(/no daemon: .*does not exist/);
+    expect(world.server.processes().filter((p) => /dnsmasq|walt/.test(p.command))).toEqual([]);
+    await world.startServer();
+    await world.daemon.waitFor(/tunnel up/, { timeout: 60_000 });
+    expect((await world.nodes())[0]).toMatchObject({ name: node, state: "up" });
+  }, 90_000);
+
+  test("the server is killed with -9: its successor finds nothing in its way", async () => {
+    await using world = await World.create();
+    const device = await world.device("device1");
+    await device.enrol();
+    await world.stopServer("SIGKILL");
+    await world.startServer();
+    await world.daemon.waitFor(/tunnel up/, { timeout: 60_000 });
+  }, 90_000);
+
+  test("the device is killed with -9: its successor finds nothing in its way", async () => {
+    await using world = await World.create();
+    const device = await world.device("device1");
+    await device.enrol();
+    await device.stop("SIGKILL");
+    const position = world.daemon.position;
+    device.start();
+    await world.daemon.waitFor(/tunnel up/, { after: position, timeout: 60_000 });
+    expect(await device.stop()).toBe(0);
+    // And a clean stop leaves nothing at all.
+    expect(await device.host.must(["ip", "-o", "link"])).not.toMatch(/walt-/);
+    expect(device.host.processes().filter((p) => /ssh|walt|qemu/.test(p.command))).toEqual([]);
+  }, 90_000);
+
+  test("a pulled wire is noticed by both ends, and the path is built anew", async () => {
+    await using world = await World.create({ server: 'silence = "3s"' });
+    const device = await world.device("device1", {
+      toml: 'silence = "3s"\n[device.vm]\nstart = false\n',
+    });
+    await device.enrol();
+    const [node] = await world.nodes();
+    const plugged = await device.plugNode("192.168.192.77", node?.mac ?? "");
+    expect(await pingable(plugged, WALT_NET)).toBe(true);
+    const [at, from] = [world.daemon.position, device.process?.position ?? 0];
+    await device.host.port().wire("down");
+    await world.daemon.waitFor(/tunnel down .*silent|tunnel down .*nothing/, { after: at, timeout: 20_000 });
+    await device.process?.waitFor(/tunnel/, { after: from, timeout: 20_000 });
+    expect((await world.nodes())[0]?.state).toBe("down");
+    await device.host.port().wire("up");
+    await world.daemon.waitFor(/tunnel up/, { after: at, timeout: 60_000 });
+    // What was plugged into the device's bridge is still there, and works.
+    expect(await pingable(plugged, WALT_NET, 30)).toBe(true);
+  }, 120_000);
+
+  test("a second `walt device run` and a second `walt server run` are refused with a reason", async () => {
+    await using world = await World.create();
+    const device = await world.device("device1");
+    await device.enrol();
+    const again = await world.walt(device.host, "device", "run");
+    expect(again.status).toBe(1);
+    expect(again.stderr).toMatch(/already/);
+    const server = await world.walt(world.server, "server", "run");
+    expect(server.status).toBe(1);
+    expect(server.stderr).toMatch(/already/);
+    // Neither did any harm.
+    expect((await world.nodes())[0]?.state).toBe("up");
+    expect(await device.status()).toMatchObject({ tunnel: "up" });
+  }, 60_000);
+});

@@ -1,0 +1,234 @@
+/** What keys may do, and what they may not: tried with OpenSSH's own client. */
+
+import { expect, test } from "bun:test";
+import type { RunResult } from "../../src/linux/run.ts";
+import type { Host } from "../lab/host.ts";
+import { describeWith } from "../lab/need.ts";
+import { INTEGRATION, World, type WorldDevice } from "../lab/world.ts";
+
+/** OpenSSH by hand. `key` is a path on the host. */
+function ssh(host: Host, key: string, ...args: string[]): Promise<RunResult> {
+  return host.run(
+    [
+      ...["ssh", "-F", "/dev/null", "-i", key, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"],
+      ...[
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        "UserKnownHostsFile=/etc/walt/known_hosts",
+        "-o",
+        "ExitOnForwardFailure=yes",
+      ],
+      ...args,
+    ],
+    { timeout: 20_000 },
+  );
+}
+
+const PROXY = ["-o", "HostKeyAlias=gate1.example.org:22", "-l", "walt-vpn", "gate1.example.org"];
+const CERTIFICATE = ["-o", "CertificateFile=/var/lib/walt/device-certificate.pub"];
+const ENROLMENT = "/etc/walt/enrolment_key";
+const DEVICE = "/var/lib/walt/device_key";
+
+/** The inner connection by hand, through the proxy with the enrolment key. */
+function inner(host: Host, key: string, ...command: string[]): Promise<RunResult> {
+  const through = `ssh -F /dev/null -i ${ENROLMENT} -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/etc/walt/known_hosts ${PROXY.join(" ")} -W walt.lab.example:2222`;
+  return ssh(
+    host,
+    key,
+    "-o",
+    `ProxyCommand=${through}`,
+    "-o",
+    "HostKeyAlias=walt-server",
+    "-l",
+    "walt-vpn",
+    ...command,
+  );
+}
+
+async function enrolled(world: World): Promise<{ device: WorldDevice; node: string }> {
+  const device = await world.device("device1");
+  return { device, node: await device.enrol() };
+}
+
+describeWith(INTEGRATION, "trust", () => {
+  test("the enrolment key can neither run a command on the proxy, nor reach any other port, nor open a tunnel", async () => {
+    await using world = await World.create();
+    const { host } = await world.device("device1");
+    const command = await ssh(host, ENROLMENT, "-n", ...PROXY, "id; touch /tmp/owned");
+    expect(command.stdout).not.toMatch(/uid=/);
+    const terminal = await ssh(host, ENROLMENT, "-n", "-tt", ...PROXY, "id");
+    expect(terminal.stdout).not.toMatch(/uid=/);
+    for (const target of [
+      "localhost:22",
+      "walt.lab.example:22",
+      "walt.lab.example:8080",
+      `${world.serverAddress}:2222`,
+    ]) {
+      const other = await ssh(
+        host,
+        ENROLMENT,
+        "-n",
+        ...PROXY.slice(0, -1),
+        "-W",
+        target,
+        "gate1.example.org",
+      );
+      expect(other.status).not.toBe(0);
+      expect(other.stderr).toMatch(/administratively prohibited/);
+    }
+    const reverse = await ssh(
+      host,
+      ENROLMENT,
+      "-n",
+      ...PROXY.slice(0, -1),
+      "-N",
+      "-R",
+      "9999:localhost:22",
+      "gate1.example.org",
+    );
+    expect(reverse.stderr).toMatch(/remote port forwarding failed/);
+    // On the server it may enrol, and nothing else.
+    for (const words of [["tunnel", "via=gate1.example.org"], ["renew"], ["sh", "-c", "id"]]) {
+      const refused = await inner(host, ENROLMENT, "walt-server", ...words);
+      expect(refused.status).toBe(1);
+      expect(refused.stderr).toMatch(/is not allowed; this key may run: enrol/);
+    }
+    expect((await inner(host, ENROLMENT, "walt-server")).stderr).toMatch(/there is no shell here/);
+    expect((await inner(host, ENROLMENT, "-s", "walt-server", "sftp")).stderr).toMatch(/no subsystems here/);
+    expect((await inner(host, ENROLMENT, "-W", "127.0.0.1:22", "walt-server")).status).not.toBe(0);
+    expect((await inner(host, ENROLMENT, "-N", "-R", "9999:localhost:22", "walt-server")).status).not.toBe(0);
+    // After all this the daemon lives.
+    expect(await world.nodes()).toEqual([]);
+  }, 60_000);
+
+  test("a certificate reaches the next hop and no other port, and runs no command", async () => {
+    await using world = await World.create();
+    const { device } = await enrolled(world);
+    const { host } = device;
+    const command = await ssh(host, DEVICE, ...CERTIFICATE, "-n", ...PROXY, "id");
+    expect(command.stdout).not.toMatch(/uid=/);
+    expect(command.status).toBe(0); // it was let in, to the forced command
+    const other = await ssh(
+      host,
+      DEVICE,
+      ...CERTIFICATE,
+      "-n",
+      ...PROXY.slice(0, -1),
+      "-W",
+      "localhost:22",
+      "gate1.example.org",
+    );
+    expect(other.stderr).toMatch(/administratively prohibited/);
+    const next = await ssh(
+      host,
+      DEVICE,
+      ...CERTIFICATE,
+      "-n",
+      ...PROXY.slice(0, -1),
+      "-W",
+      "walt.lab.example:2222",
+      "gate1.example.org",
+    );
+    expect(next.stdout).toMatch(/^SSH-2\.0-walt/);
+    // The bare key, without the certificate, is nobody on the proxy.
+    await host.must(["cp", DEVICE, `${host.dir}/bare`]);
+    expect((await ssh(host, `${host.dir}/bare`, "-n", ...PROXY)).stderr).toMatch(/Permission denied/);
+    expect((await inner(host, DEVICE, "walt-server", "enrol")).stderr).toMatch(/this key may run: tunnel/);
+  }, 60_000);
+
+  test("a revoked node is cut off within a second, stays out, and may enrol afresh", async () => {
+    await using world = await World.create();
+    const { device, node } = await enrolled(world);
+    const [position, at] = [device.process?.position ?? 0, world.daemon.position];
+    await world.must(world.server, "vpn", "revoke", node);
+    await world.daemon.waitFor(/tunnel down .*revoked/, { after: at, timeout: 1000 });
+    await device.process?.waitFor(/refuses this device's key/, { after: position, timeout: 20_000 });
+    expect(await world.nodes()).toEqual([]);
+    expect((await world.list())[0]).toMatchObject({ node, state: "revoked" });
+    // Its control commands are refused as well.
+    expect((await inner(device.host, DEVICE, "walt-server", "renew")).stderr).toMatch(/Permission denied/);
+    // A restart does not help, and it does not ask by itself.
+    await device.stop();
+    const again = world.daemon.position;
+    await device.start().waitFor(/refuses this device's key/, { timeout: 20_000 });
+    expect(world.daemon.output.slice(again)).not.toMatch(/asks for access/);
+    await device.stop();
+    // Whoever has the board in his hands can let it ask afresh; it is the same node again.
+    expect(await world.must(device.host, "device", "forget")).toMatch(/device_key/);
+    expect(await device.enrol()).toBe(node);
+    expect((await world.list()).map((d) => d.state).sort()).toEqual(["revoked", "up"]);
+    const unknown = await world.walt(world.server, "vpn", "revoke", "vpn-nosuch");
+    expect(unknown.status).toBe(1);
+    expect(unknown.stderr).toMatch(/there is no node "vpn-nosuch"/);
+  }, 90_000);
+
+  test("a wrong host key, of the server or of a proxy, is refused with a clear message", async () => {
+    await using world = await World.create();
+    const wrong =
+      (
+        await world.proxies[0]?.host.must([
+          "sh",
+          "-c",
+          "ssh-keygen -q -t ed25519 -N '' -f /tmp/wrong-$$ && cat /tmp/wrong-$$.pub",
+        ])
+      )?.split(" ")[1] ?? "";
+    for (const alias of ["walt-server", "gate1.example.org:22"]) {
+      const device = await world.device(alias === "walt-server" ? "device1" : "device2");
+      const file = device.host.path("/etc/walt/known_hosts");
+      const lines = (await Bun.file(file).text()).trim().split("\n");
+      device.host.writeFile(
+        "/etc/walt/known_hosts",
+        `${[...lines.filter((l) => !l.startsWith(alias)), `${alias} ssh-ed25519 ${wrong}`].join("\n")}\n`,
+      );
+      const log = device.start();
+      await log.waitFor(/host key/i);
+      expect((await device.status()).lastError).toMatch(/host key/i);
+      expect((await device.status()).lastError).toContain(
+        alias === "walt-server" ? "server" : "gate1.example.org",
+      );
+      await device.stop();
+    }
+    expect(world.daemon.output).not.toMatch(/asks for access|access denied/);
+  }, 60_000);
+
+  test("a certificate that expired while the device was off is renewed, without asking", async () => {
+    await using world = await World.create({ server: 'certificate_validity = "10s"' });
+    const { device } = await enrolled(world);
+    await device.stop();
+    // The proxy's clock is what counts: wait until it refuses the certificate.
+    const deadline = Date.now() + 30_000;
+    while ((await ssh(device.host, DEVICE, ...CERTIFICATE, "-n", ...PROXY)).status === 0) {
+      if (Date.now() > deadline) throw new Error("the certificate does not expire");
+    }
+    const position = world.daemon.position;
+    device.start();
+    await world.daemon.waitFor(/certificate renewed/, { after: position });
+    await world.daemon.waitFor(/tunnel up/, { after: position });
+    expect(world.daemon.output.slice(position)).not.toMatch(/asks for access/);
+  }, 90_000);
+
+  test("certificates are renewed while the tunnel is up", async () => {
+    await using world = await World.create({ server: 'certificate_validity = "10s"' });
+    await enrolled(world);
+    const serial = async (): Promise<number> => Number((await world.list())[0]?.certificateSerial);
+    const before = await serial();
+    const position = world.daemon.position;
+    await world.daemon.waitFor(/certificate renewed/, { after: position, timeout: 20_000 });
+    expect(await serial()).toBeGreaterThan(before);
+    expect((await world.nodes())[0]?.state).toBe("up");
+    expect(world.daemon.output.slice(position)).not.toMatch(/tunnel down/);
+  }, 60_000);
+
+  test("a device that lost the grant on its way is given it again without an operator", async () => {
+    await using world = await World.create();
+    const { device, node } = await enrolled(world);
+    await device.stop();
+    // As after a power cut between the server's answer and the device's disk: key there, credentials not.
+    await device.host.must(["sh", "-c", "cd /var/lib/walt && rm credentials.json device-certificate.pub"]);
+    const position = world.daemon.position;
+    device.start();
+    await world.daemon.waitFor(/an accepted device asks again/, { after: position });
+    await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { after: position });
+  }, 60_000);
+});
