@@ -45,7 +45,7 @@ export class DeviceActions implements Actions {
   #tunnel: Tunnel | undefined;
   #pumps: Promise<Pumps> | undefined;
   #bridge: Promise<void> | undefined;
-  #renewer: Renewer;
+  readonly #renewer = new Renewer();
   #asked = false;
   #wasUp = false;
   #renewing = Promise.resolve();
@@ -54,9 +54,7 @@ export class DeviceActions implements Actions {
     readonly parts: DeviceParts,
     /** What the device was given, once it was. */
     public credentials: Credentials | undefined,
-  ) {
-    this.#renewer = new Renewer(undefined, parts.log.with("certificate"));
-  }
+  ) {}
 
   /** Round trip through the tunnel, ms. */
   get rtt(): number | undefined {
@@ -193,7 +191,10 @@ export class DeviceActions implements Actions {
       tell({ type: "tunnel-up" });
       if (!this.#wasUp && this.credentials !== undefined) this.parts.firstUp(this.credentials.mac);
       this.#wasUp = true;
-      const trouble = (error: string): void => tell({ type: "trouble", error });
+      // When the hops died they are the news.
+      const trouble = (error: string): void => {
+        if (this.hopsAlive()) tell({ type: "trouble", error });
+      };
       // One that is still busy over an earlier tunnel ends first: by itself, or with its hops.
       this.#renewing = this.#renewing.then(() =>
         this.#renewer.run(() => this.#renew(), trouble, over.signal),

@@ -113,7 +113,7 @@ export function qemuArguments(o: MachineOptions): string[] {
     "-smp", `${o.cpus}`,
     "-nodefaults",
     "-no-user-config",
-
+    "-no-reboot",
     "-display", "none",
     "-chardev", "stdio,id=console,signal=off",
     "-serial", "chardev:console",

@@ -1,7 +1,6 @@
 /** When to fetch the next certificate while the tunnel is up: soon after the start, and then as the server says. */
 
 import { messageOf } from "../errors.ts";
-import type { Log } from "../log.ts";
 import { pause, withJitter } from "./pause.ts";
 
 /**
@@ -16,15 +15,7 @@ const RETRY_LAST = 600_000;
 const LONGEST = 2_147_483_647;
 
 export class Renewer {
-  #dueAt: number;
-
-  /** @param known ms after which the certificate is to be renewed, when it was just given; undefined at the start. */
-  constructor(
-    known: number | undefined,
-    readonly log: Log,
-  ) {
-    this.#dueAt = performance.now() + Math.min(known ?? FIRST, LONGEST);
-  }
+  #dueAt = performance.now() + FIRST;
 
   /** When the next renewal is due, by the device's own clock. ISO 8601. */
   get due(): string {
@@ -50,12 +41,8 @@ export class Renewer {
         retry = RETRY_FIRST;
       } catch (error) {
         if (signal.aborted) return;
-        const wait = withJitter(retry);
-        this.log.warn(`the certificate was not renewed: ${messageOf(error)}`, {
-          retryIn: Math.round(wait / 1000),
-        });
-        trouble(`renewal of the certificate: ${messageOf(error)}`);
-        this.given(wait);
+        trouble(`the certificate was not renewed: ${messageOf(error)}`);
+        this.given(withJitter(retry));
         retry = Math.min(retry * 2, RETRY_LAST);
       }
     }

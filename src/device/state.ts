@@ -212,10 +212,17 @@ function tunnelEnded(state: State, event: Extract<Event, { type: "tunnel-ended" 
 function waiting(state: State, error: string, hops: boolean): State {
   const keepHops = hops && state.failures % FAILURES_PER_HOPS !== 0;
   const next = begin(state, { do: "wait", ms: backoff(state.failures), keepHops });
-  return { ...next, lastError: error, detail: `${error}; trying again` };
+  return { ...fallen(next, hops), lastError: error, detail: `${error}; trying again` };
 }
 
 function refusedByServer(state: State): State {
   const next = begin(state, { do: "wait", ms: REFUSED_WAIT, keepHops: false });
-  return { ...next, lastError: REFUSED_BY_SERVER, detail: REFUSED_BY_SERVER };
+  return { ...fallen(next, true), lastError: REFUSED_BY_SERVER, detail: REFUSED_BY_SERVER };
+}
+
+/** A device whose boot was over is back at the stage that failed. */
+function fallen(state: State, hops: boolean): State {
+  return state.stage === "vm" || state.stage === "watch"
+    ? { ...state, stage: hops ? "tunnel" : "ssh" }
+    : state;
 }

@@ -39,7 +39,9 @@ export class Supervisor {
   readonly tell = (event: Event): void => {
     const before = this.#state;
     this.#state = step(before, event);
-    this.#show(before);
+    if (this.#state.stage !== before.stage) this.#since = new Date();
+    // A machine that ended is told by its keeper.
+    if (event.type !== "vm" || event.vm !== "waiting") this.#show(before);
   };
 
   vm(vm: DeviceStatus["vm"], error?: string): void {
@@ -71,10 +73,10 @@ export class Supervisor {
   /** One line for each new stage and each new error. */
   #show(before: State): void {
     const { stage, detail, lastError, action } = this.#state;
-    const wait = action.do === "wait" && before.action !== action ? { wait: action.ms } : {};
-    if (lastError !== null && (lastError !== before.lastError || "wait" in wait))
-      this.log.warn(lastError, wait);
-    if (stage !== before.stage) this.#since = new Date();
+    const waits = action.do === "wait" && before.action !== action;
+    if (lastError !== null && (lastError !== before.lastError || waits)) {
+      this.log.warn(lastError, action.do === "wait" ? { wait: action.ms } : {});
+    }
     if ((stage !== before.stage || detail !== before.detail) && action.do !== "wait") {
       this.log.info(`${stage}: ${detail}`);
     }

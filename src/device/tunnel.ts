@@ -97,7 +97,10 @@ export class Tunnel {
     await this.#child.stop();
     if (this.#stopped !== undefined) return new SshFailure(this.#stopped);
     const { stderr } = this.#child;
-    if (status !== 255 || stderr.trim() === "") return new SshFailure(serverWords(stderr) ?? reason);
+    // What the pump saw is better than ssh's words, unless it saw nothing but ssh's end.
+    if (status !== 255 || stderr.trim() === "" || !/\bstream\b/.test(reason)) {
+      return new SshFailure(serverWords(stderr) ?? reason);
+    }
     return await this.options.hops.explain(stderr, mark);
   }
 }

@@ -113,8 +113,12 @@ if command -v restorecon >/dev/null; then restorecon -R "$home" || :; fi # SELin
 [ "$changed" = yes ] || say "unchanged: $user may pass to $next already"
 
 # --- Would this sshd accept it? Asked for a connection from an address that is nobody's.
-settings=$(sshd -T -C "user=$user,host=device.example,addr=192.0.2.1" 2>&1) ||
-  fail "sshd does not accept its own configuration:
+ask() { settings=$(sshd -T -C "user=$user,host=device.example,addr=192.0.2.1" 2>&1); }
+missing() { # a folder that sshd's service makes: it is not there before the first connection where systemd listens for sshd
+  folder=$(printf '%s\n' "$settings" | tr -d '\r' | sed -n 's/^Missing privilege separation directory: //p')
+  [ -n "$folder" ] && mkdir -m 755 "$folder"
+}
+ask || { missing && ask; } || fail "sshd does not accept its own configuration:
 $settings"
 setting() { printf '%s\n' "$settings" | sed -n "s/^$1 //p" | tr '\n' ' ' | sed 's/ $//'; }
 wrong=no

@@ -10,9 +10,9 @@ import type { Log } from "../log.ts";
 import { formatHostPort, type HostPort } from "../ssh/address.ts";
 import { refusalOf, VPN_PRINCIPAL, VPN_USER } from "../ssh/certificate.ts";
 import { fingerprint, type KeyPair, type PublicKey, sameKey } from "../ssh/keys.ts";
-import { type GoodOffer, type Peer, SshListener } from "../ssh/listener.ts";
+import { type GoodOffer, overflows, type Peer, SshListener } from "../ssh/listener.ts";
 import { safeText } from "../text.ts";
-import { echo, overflows, splice } from "./splice.ts";
+import { echo, splice } from "./splice.ts";
 
 export interface RelayOptions {
   listen: HostPort;

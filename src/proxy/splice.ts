@@ -5,18 +5,8 @@ import type { Readable } from "node:stream";
 import type { ServerChannel } from "ssh2";
 import type { Peer } from "../ssh/listener.ts";
 
-/**
- * What may honestly wait to be read of a channel: ssh2 opens its window of 2 MiB anew until as much waits already, and then
- * takes the packet that crosses the line. It does not stop a client that sends more.
- */
-const MOST_WAITING = 2 * 2 * 1024 * 1024 + 64 * 1024;
 /** ms that the next hop has for taking what is left once its channel is gone. */
 const LINGER = 10_000;
-
-/** Whether a client has sent more on a channel than it may: it must not fill our memory. */
-export function overflows(channel: ServerChannel): boolean {
-  return channel.readableLength > MOST_WAITING;
-}
 
 /** A session that gives back what it gets, as `cat` would, and ends with its input. */
 export function echo(channel: ServerChannel, peer: Peer): void {

@@ -11,7 +11,7 @@ import { encodeReply, type Grant } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import type { Log } from "../log.ts";
-import { formatHostPort } from "../ssh/address.ts";
+import { formatHostPort, SERVER_PORT } from "../ssh/address.ts";
 import { encodePrivateKey } from "../ssh/key-files.ts";
 import { fingerprint, parsePublicKey, publicKeyLine, sameKey, shortCode } from "../ssh/keys.ts";
 import { Pumps } from "../tunnel/pumps.ts";
@@ -81,7 +81,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   parts.defer(() => tunnels.closeAll("the server stops"));
 
   const endpoint = await Endpoint.start({
-    listen: server.listen,
+    listen: server.listen ?? { host: "::", port: SERVER_PORT },
     hostKey: keys.host,
     log: log.with("endpoint"),
     identify: (key) => {
@@ -156,8 +156,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     net.setNames(names());
     log.info("device revoked", { node, by });
   };
-  const port = server.listen?.port ?? endpoint.address.port;
-  const address = server.address ?? { host: hostname(), port };
+  const address = server.address ?? { host: hostname(), port: endpoint.address.port };
   const api = await listenApi(
     server.socket,
     groupId(server.group) === undefined ? undefined : server.group,

@@ -50,6 +50,8 @@ dhcp-option=option:router
 dhcp-option=option:dns-server
 # iPXE says so by its encapsulated options (175); others cannot boot from an URL.
 dhcp-match=set:ipxe,175
+# iPXE otherwise waits 3 s for a ProxyDHCP server that may have more to say (option 176, no-pxedhcp).
+dhcp-option=tag:ipxe,encap:175,176,1b
 dhcp-boot=tag:ipxe,${o.bootUrl}
 log-facility=-
 log-dhcp

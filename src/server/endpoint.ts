@@ -3,16 +3,14 @@
  * may `enrol`; a registered device may `tunnel` and `renew`; everything else is refused with a message.
  */
 
-import type { Socket } from "node:net";
-import ssh2, { type AuthContext, type Connection, type ServerChannel, type Session } from "ssh2";
+import type { ServerChannel, Session } from "ssh2";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { formatHostPort, type HostPort, parseEntrypoint } from "../ssh/address.ts";
+import { type HostPort, parseEntrypoint, parseHostPort } from "../ssh/address.ts";
 import { VPN_USER } from "../ssh/certificate.ts";
-import { encodePrivateKey, fingerprint, type KeyPair, type PublicKey } from "../ssh/keys.ts";
-import { SERVER_ALGORITHMS, verifyOffer } from "../ssh/serve.ts";
+import type { KeyPair, PublicKey } from "../ssh/keys.ts";
+import { overflows, type Peer, SshListener } from "../ssh/listener.ts";
 import { safeText } from "../text.ts";
-import { VERSION } from "../version.ts";
 import type { Device } from "./registry.ts";
 
 export type Identity = { kind: "enrolment" } | { kind: "device"; device: Device };
@@ -20,8 +18,8 @@ export type Identity = { kind: "enrolment" } | { kind: "device"; device: Device 
 /** The channel of one exec, with what its server needs. */
 export interface Channel {
   readonly stream: ServerChannel;
-  /** The connection's socket: ssh2 makes several small writes per packet, so writers cork it around theirs. */
-  readonly socket: { cork(): void; uncork(): void };
+  /** The connection below: to be corked around writes, and asked before writing more. */
+  readonly peer: Peer;
   /** Resolves when the channel or its connection is gone. */
   readonly closed: Promise<void>;
   write(text: string): void;
@@ -32,7 +30,7 @@ export interface Channel {
 }
 
 export interface EndpointOptions {
-  listen: HostPort | undefined;
+  listen: HostPort;
   hostKey: KeyPair;
   log: Log;
   /** Who holds this key; undefined for nobody we know. */
@@ -43,153 +41,72 @@ export interface EndpointOptions {
 }
 
 const LIMITS = {
-  /** Connections at once, and those of them that have not said who they are. */
+  /** Connections at once. */
   connections: 2048,
-  strangers: 128,
-  /** ms to authenticate. */
-  grace: 20_000,
-  /** Keys that one connection may offer. */
-  offers: 6,
   /** Sessions of one connection; a device needs one at a time. */
   sessions: 8,
 } as const;
 
-/** ssh2 keeps its socket to itself; corking it is what makes it fast (docs/architecture.md). */
-function socketOf(connection: Connection): Socket | undefined {
-  return (connection as unknown as { _sock?: Socket })._sock;
-}
-
 export class Endpoint {
-  readonly #live = new Set<Connection>();
-  readonly #devices = new Map<number, Set<Connection>>();
-  #strangers = 0;
+  readonly #devices = new Map<number, Set<Peer>>();
 
   private constructor(
     readonly options: EndpointOptions,
-    readonly server: ssh2.Server,
-    readonly address: HostPort,
+    readonly listener: SshListener,
   ) {}
 
   /** @throws WaltError when the address cannot be listened on. */
   static async start(options: EndpointOptions): Promise<Endpoint> {
-    const { host, port } = options.listen ?? { host: "::", port: 0 };
-    const server = new ssh2.Server({
-      hostKeys: [encodePrivateKey(options.hostKey)],
-      algorithms: SERVER_ALGORITHMS,
-      ident: `walt_${VERSION}`,
-      keepaliveInterval: 15_000,
-      keepaliveCountMax: 3,
-    } as ssh2.ServerConfig);
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    server.once("error", (error: Error) =>
-      reject(
-        new WaltError(`cannot listen on ${formatHostPort({ host, port })}: ${messageOf(error)}`, {
-          hint: "Another program may use the port, or the address is not this machine's; set server.listen.",
-        }),
-      ),
-    );
-    server.listen(port, host, resolve);
-    await promise;
-    const bound = server.address();
-    const endpoint = new Endpoint(options, server, {
-      host,
-      port: typeof bound === "object" && bound !== null ? bound.port : port,
+    const listener = await SshListener.start({
+      listen: options.listen,
+      hostKey: options.hostKey,
+      log: options.log,
+      maxConnections: LIMITS.connections,
+      authorise: (user, offer) => {
+        if (user !== VPN_USER) return `the user is not ${VPN_USER}`;
+        if (offer.certificate !== undefined) return "certificates are for the proxies";
+        return options.identify(offer.key) === undefined ? "unknown or revoked key" : undefined;
+      },
+      serve: (peer) => endpoint.#welcome(peer),
     });
-    server.on("error", (error: Error) => options.log.error("endpoint", { reason: messageOf(error) }));
-    server.on("connection", (connection, info) => endpoint.#connected(connection, addressOf(info.ip)));
+    const endpoint = new Endpoint(options, listener);
     return endpoint;
+  }
+
+  get address(): HostPort {
+    return this.listener.address;
   }
 
   /** End all connections of a device, at once. */
   cutOff(deviceId: number): void {
-    for (const connection of this.#devices.get(deviceId) ?? []) hangUp(connection);
+    for (const peer of this.#devices.get(deviceId) ?? []) peer.end("the device was revoked");
   }
 
   async close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
-    for (const connection of this.#live) hangUp(connection);
-    await closed;
+    await this.listener.close();
   }
 
-  #connected(connection: Connection, from: string): void {
-    const { log } = this.options;
-    if (this.#live.size >= LIMITS.connections || this.#strangers >= LIMITS.strangers) {
-      log.warn("too many connections; this one is refused", {
-        from,
-        open: this.#live.size,
-        strangers: this.#strangers,
-      });
-      hangUp(connection);
+  #welcome(peer: Peer): void {
+    // Asked again: the key may have been revoked between its proof and now.
+    const identity = peer.offer === undefined ? undefined : this.options.identify(peer.offer.key);
+    if (identity === undefined) {
+      peer.end("unknown or revoked key");
       return;
     }
-    let identity: Identity | undefined;
-    let offers = 0;
-    let stranger = true;
-    this.#live.add(connection);
-    this.#strangers++;
-    const known = (): void => {
-      if (stranger) this.#strangers--;
-      stranger = false;
-      clearTimeout(grace);
-    };
-    const grace = setTimeout(() => {
-      log.debug("no authentication in time", { from });
-      hangUp(connection);
-    }, LIMITS.grace);
-
-    connection.on("error", (error: Error) =>
-      log.debug("connection error", { from, reason: messageOf(error) }),
-    );
-    connection.on("close", () => {
-      known();
-      this.#live.delete(connection);
-      if (identity?.kind === "device") this.#devices.get(identity.device.id)?.delete(connection);
-    });
-    connection.on("authentication", (ctx: AuthContext) => {
-      if (ctx.method === "none") return ctx.reject(["publickey"]);
-      if (++offers > LIMITS.offers) {
-        hangUp(connection);
-        return;
-      }
-      const offer = ctx.method === "publickey" && ctx.username === VPN_USER ? verifyOffer(ctx) : undefined;
-      const who =
-        offer === undefined || offer.kind === "refused" || offer.certificate !== undefined
-          ? undefined
-          : this.options.identify(offer.key);
-      if (offer === undefined || offer.kind === "refused" || who === undefined) {
-        const key = offer === undefined || offer.kind === "refused" ? undefined : fingerprint(offer.key);
-        log.info("a connection is refused", {
-          from,
-          user: safeText(ctx.username, 32),
-          method: ctx.method,
-          key,
-          reason:
-            offer?.kind === "refused"
-              ? offer.reason
-              : key === undefined
-                ? "not the user and method of the VPN"
-                : "unknown or revoked key",
-        });
-        return ctx.reject(["publickey"]);
-      }
-      if (offer.kind === "signed") {
-        identity = who;
-        known();
-        if (who.kind === "device") {
-          const { id } = who.device;
-          const set = this.#devices.get(id) ?? new Set<Connection>();
-          this.#devices.set(id, set.add(connection));
-        }
-      }
-      ctx.accept();
-    });
-    connection.on("ready", () => {
-      if (identity === undefined) return hangUp(connection);
-      this.#serve(connection, identity, from);
-    });
+    if (identity.kind === "device") {
+      const { id } = identity.device;
+      const peers = this.#devices.get(id) ?? new Set<Peer>();
+      this.#devices.set(id, peers.add(peer));
+      peer.client.on("close", () => {
+        peers.delete(peer);
+        if (peers.size === 0 && this.#devices.get(id) === peers) this.#devices.delete(id);
+      });
+    }
+    this.#serve(peer, identity, hostOf(peer.address));
   }
 
-  #serve(connection: Connection, identity: Identity, from: string): void {
+  #serve(peer: Peer, identity: Identity, from: string): void {
+    const connection = peer.client;
     const { log } = this.options;
     const who = identity.kind === "device" ? identity.device.node : "enrolment key";
     const refuse = (what: string): void => log.warn("refused", { who, from, what });
@@ -214,13 +131,13 @@ export class Endpoint {
       sessions++;
       const session = accept();
       session.on("close", () => sessions--);
-      this.#session(session, connection, identity, from, refuse);
+      this.#session(session, peer, identity, from, refuse);
     });
   }
 
   #session(
     session: Session,
-    connection: Connection,
+    peer: Peer,
     identity: Identity,
     from: string,
     refuse: (what: string) => void,
@@ -232,11 +149,15 @@ export class Endpoint {
       );
       const { promise: closed, resolve } = Promise.withResolvers<void>();
       stream.once("close", resolve);
-      connection.once("close", resolve);
+      peer.client.once("close", resolve);
+      peer.socket.on("data", () => {
+        if (overflows(stream)) peer.end("it sends more than its window");
+      });
       let ended = false;
       const end = (status: number): void => {
         if (ended) return;
         ended = true;
+        peer.cork();
         try {
           stream.exit(status);
           stream.end();
@@ -246,15 +167,17 @@ export class Endpoint {
         }
       };
       const write = (text: string): void => {
+        peer.cork();
         if (!ended && stream.writable) stream.write(text);
       };
       return {
         stream,
-        socket: socketOf(connection) ?? { cork: () => {}, uncork: () => {} },
+        peer,
         closed,
         write,
         end,
         fail: (message) => {
+          peer.cork();
           if (!ended && stream.writable) stream.stderr.write(`walt: ${message}\r\n`);
           end(1);
         },
@@ -309,18 +232,12 @@ function entrypointOf(argument: string | undefined): string {
   return text;
 }
 
-/** A peer's address; of an IPv4 peer on an IPv6 socket the IPv4 address. */
-function addressOf(ip: string): string {
-  return safeText(ip.replace(/^::ffff:(?=\d+\.)/, ""));
-}
-
-/** End a connection now, whatever the peer does. */
-function hangUp(connection: Connection): void {
-  try {
-    connection.end();
-  } catch {
-    // it had not even begun
-  }
-  const socket = socketOf(connection);
-  if (socket !== undefined) setTimeout(() => socket.destroy(), 100).unref();
+/** The host of a peer's `host:port`; of an IPv4 peer on an IPv6 socket the IPv4 address. */
+function hostOf(address: string): string {
+  const { host } = parseHostPort(address, 0);
+  // URL notation, as parseHostPort leaves it: ::ffff:a00:2 is ::ffff:10.0.0.2.
+  const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(host);
+  if (mapped === null) return host;
+  const [high, low] = [Number.parseInt(mapped[1] ?? "", 16), Number.parseInt(mapped[2] ?? "", 16)];
+  return [high >> 8, high & 255, low >> 8, low & 255].join(".");
 }

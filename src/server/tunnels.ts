@@ -85,7 +85,7 @@ export class Tunnels {
     const { silence } = this;
     const link = this.pumps.add({ tap: tap.fd, stream: ours, mtu: MTU, silence, guard: device.mac });
     tunnel.link = link;
-    const join = joinChannel(theirs, channel.stream, channel.socket);
+    const join = joinChannel(theirs, channel.stream, channel.peer);
     let reason = "";
     try {
       await this.net.addPort(name);

@@ -4,7 +4,7 @@
  */
 
 import { createServer, type Server as NetServer, type Socket } from "node:net";
-import ssh2, { type AuthContext, type Connection } from "ssh2";
+import ssh2, { type AuthContext, type Connection, type ServerChannel } from "ssh2";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { safeText } from "../text.ts";
@@ -97,8 +97,19 @@ export class Peer {
   }
 }
 
+/**
+ * What may honestly wait to be read of a channel: ssh2 opens its window of 2 MiB anew until as much waits already, and then
+ * takes the packet that crosses the line. It does not stop a client that sends more.
+ */
+const MOST_WAITING = 2 * 2 * 1024 * 1024 + 64 * 1024;
+/** Whether a client has sent more on a channel than it may: it must not fill our memory. */
+export function overflows(channel: ServerChannel): boolean {
+  return channel.readableLength > MOST_WAITING;
+}
+
 export class SshListener {
-  readonly #peers = new Map<string, Socket>();
+  /** By address: the connection, and whom to tell that it has authenticated. */
+  readonly #peers = new Map<string, { socket: Socket; entered: () => void }>();
   readonly #pending = new Set<Socket>();
   readonly #ssh: ssh2.Server;
 
@@ -116,8 +127,8 @@ export class SshListener {
       },
       (client, info) => {
         const address = formatHostPort({ host: info.ip, port: info.port });
-        const socket = this.#peers.get(address);
-        if (socket !== undefined) this.#greet(new Peer(client, address, o.log, socket));
+        const known = this.#peers.get(address);
+        if (known !== undefined) this.#greet(new Peer(client, address, o.log, known.socket), known.entered);
       },
     );
     net.on("connection", (socket) => this.#take(socket));
@@ -158,7 +169,7 @@ export class SshListener {
   /** Stop listening and end every connection. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.net.close(() => resolve()));
-    for (const socket of this.#peers.values()) socket.destroy();
+    for (const { socket } of this.#peers.values()) socket.destroy();
     await closed;
   }
 
@@ -173,7 +184,6 @@ export class SshListener {
       return;
     }
     const address = formatHostPort({ host: socket.remoteAddress, port: socket.remotePort ?? 0 });
-    this.#peers.set(address, socket);
     this.#pending.add(socket);
     const [oldest] = this.#pending;
     if (this.#pending.size > Math.max(1, max / PENDING_PART)) oldest?.destroy();
@@ -181,20 +191,20 @@ export class SshListener {
       this.o.log.debug("connection ended: it did not authenticate in time", { from: address });
       socket.destroy();
     }, this.o.grace ?? 20_000);
+    const entered = (): void => {
+      clearTimeout(timer);
+      this.#pending.delete(socket);
+    };
+    this.#peers.set(address, { socket, entered });
     socket.once("close", () => {
-      clearTimeout(timer);
-      this.#pending.delete(socket);
+      entered();
       this.#peers.delete(address);
-    });
-    socket.on("walt-authenticated", () => {
-      clearTimeout(timer);
-      this.#pending.delete(socket);
     });
     this.#ssh.injectSocket(socket);
   }
 
   /** Somebody has sent the first line of SSH. */
-  #greet(peer: Peer): void {
+  #greet(peer: Peer, entered: () => void): void {
     const { client, socket, address } = peer;
     const { log } = this.o;
     let attempts = 0;
@@ -224,7 +234,7 @@ export class SshListener {
       else ctx.reject(["publickey"]);
     });
     client.on("ready", () => {
-      socket.emit("walt-authenticated");
+      entered();
       this.o.serve(peer);
     });
   }

@@ -13,13 +13,21 @@ export interface Join {
   destroy(): void;
 }
 
+/** The connection below the channel, as `Peer` of src/ssh/listener.ts knows it. */
+export interface Flow {
+  /** What is written in this turn of the event loop goes out at once: ssh2 makes three writes of every packet. */
+  cork(): void;
+  /** So much waits to be sent that nothing should be added. */
+  readonly congested: boolean;
+  whenClear(then: () => void): void;
+}
+
 /**
  * Join the main loop's end of a socketpair, which is owned and closed here, to a channel. At most one chunk each way is held
  * besides the channel's own buffer: the socket is not read while the channel is full, nor the channel while the socket is.
  * The end of either side ends the other once what came before is delivered.
- * @param cork the connection below the channel: ssh2 makes three writes of every packet, which corking makes one.
  */
-export function joinChannel(fd: number, channel: Duplex, cork?: { cork(): void; uncork(): void }): Join {
+export function joinChannel(fd: number, channel: Duplex, flow?: Flow): Join {
   const done = Promise.withResolvers<void>();
   let socket: Bun.Socket | undefined;
   /** What the socket did not take of the channel's last chunk. */
@@ -47,7 +55,10 @@ export function joinChannel(fd: number, channel: Duplex, cork?: { cork(): void; 
 
   channel.pause();
   channel.on("data", push);
-  channel.on("drain", () => socket?.resume());
+  channel.on("drain", () => {
+    if (flow === undefined) socket?.resume();
+    else flow.whenClear(() => socket?.resume());
+  });
   channel.on("end", () => {
     channelEnded = true;
     if (rest === undefined) closeSocket();
@@ -83,10 +94,13 @@ export function joinChannel(fd: number, channel: Duplex, cork?: { cork(): void; 
       },
       data(from, chunk) {
         if (channelOver || channel.writableEnded) return;
-        cork?.cork();
-        const room = channel.write(chunk);
-        cork?.uncork();
-        if (!room) from.pause();
+        flow?.cork();
+        // The channel may have room while the connection below it has none: the peer decides about the channel's window.
+        if (!channel.write(chunk)) from.pause();
+        else if (flow?.congested) {
+          from.pause();
+          flow.whenClear(() => from.resume());
+        }
       },
       drain() {
         if (rest !== undefined) push(rest);

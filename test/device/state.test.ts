@@ -144,6 +144,7 @@ describe("failures", () => {
     const state = after(up, ended({ up: STABLE }));
     expect(state).toMatchObject({
       action: { do: "wait", ms: 500, keepHops: true },
+      stage: "tunnel",
       tunnel: "down",
       vm: "running",
     });

@@ -18,7 +18,9 @@ export const PACKAGES: readonly string[] = [
   "xz-utils", // kernel modules of Debian 13
   ...(arch() === "arm64"
     ? ["qemu-system-arm", "qemu-efi-aarch64", "ipxe"] // the node's VM, its firmware and its network boot
-    : ["qemu-system-x86", "ipxe", "qemu-user"]), // qemu-user runs the arm64 binary
+    : ["qemu-system-x86", "ipxe", "qemu-user", "libc6-arm64-cross"]), // the last two run the arm64 binary
+  "shellcheck", // proxy-setup.sh must be clean
+  ...(Bun.which("busybox") === null ? ["busybox"] : []), // and run in its sh; busybox-static would do as well
 ];
 
 /** invoke-rc.d asks this file whether a daemon may be started: 101 is "forbidden" (README.policy-rc.d of sysv-rc). */

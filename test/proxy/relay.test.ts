@@ -11,7 +11,7 @@ import { runAny } from "../../src/linux/run.ts";
 import type { Log } from "../../src/log.ts";
 import { Relay, type RelayOptions } from "../../src/proxy/relay.ts";
 import { signCertificate } from "../../src/ssh/certificate.ts";
-import { explainSshFailure, outerArguments } from "../../src/ssh/client.ts";
+import { explainSshFailure, innerArguments, outerArguments, SERVER_ALIAS } from "../../src/ssh/client.ts";
 import { encodePrivateKey, generateKey, type KeyPair, publicKeyLine, sign } from "../../src/ssh/keys.ts";
 import { knownHostsLine } from "../../src/ssh/known-hosts.ts";
 import { describeWith } from "../lab/need.ts";
@@ -235,6 +235,22 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
     const { command } = await commandLine({ certificate: "good" });
     const pty = ["ssh", "-tt", ...command.slice(1).filter((word) => word !== "-T")];
     expect((await runAny(pty, { input: "x\n" })).stderr).toContain("PTY allocation request failed");
+  });
+
+  test("the command line for the server's endpoint agrees with what our listener speaks", async () => {
+    const inner = {
+      keyFile: file("enrolment"),
+      knownHosts: file("server_hosts"),
+      command: "enrol",
+      connectTimeout: 5,
+    };
+    writeFileSync(inner.knownHosts, `${knownHostsLine(SERVER_ALIAS, hostKey.publicKey)}\n`);
+    const run = () => runAny(innerArguments({ connect: relay.address, ...inner }), { input: "line\n" });
+    expect(await run()).toEqual({ status: 0, stdout: "line\n", stderr: "" });
+    writeFileSync(inner.knownHosts, `${knownHostsLine(SERVER_ALIAS, device.publicKey)}\n`);
+    expect(explainSshFailure((await run()).stderr, "server")).toContain(
+      "server: its host key is not the pinned one",
+    );
   });
 
   test("a next hop that is not there is told, and the connection stays", async () => {

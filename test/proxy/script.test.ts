@@ -6,7 +6,10 @@ import { join } from "node:path";
 import { run, runAny } from "../../src/linux/run.ts";
 import { type ProxyScriptOptions, proxySetupScript } from "../../src/proxy/script.ts";
 import { authorizedKeys } from "../../src/ssh/authorized-keys.ts";
-import { generateKey, publicKeyLine } from "../../src/ssh/keys.ts";
+import { signCertificate } from "../../src/ssh/certificate.ts";
+import { outerArguments } from "../../src/ssh/client.ts";
+import { encodePrivateKey, generateKey, publicKeyLine } from "../../src/ssh/keys.ts";
+import { knownHostsLine } from "../../src/ssh/known-hosts.ts";
 import type { Host } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
 import { describeWith, LAB } from "../lab/need.ts";
@@ -83,6 +86,42 @@ for (const shell of SHELLS) {
         /WalT VPN:\/home\/walt-vpn:\/bin\/sh\n.*walt-vpn:\*:/,
       );
       expect((await host.run(["test", "-e", "/x"])).status).toBe(1);
+    });
+
+    test.each(["yes", "no"])(
+      "the real sshd, with UsePAM %s, lets a certificate in after that",
+      async (pam) => {
+        const sshd = await startSshd(host, { port: 2022, extraConfig: `UsePAM ${pam}\nPidFile none\n` });
+        const device = generateKey("device");
+        const seconds = Math.floor(Date.now() / 1000);
+        const line = signCertificate(ca, {
+          ...{ publicKey: device.publicKey, serial: 1n, keyId: "k", principals: ["walt-vpn"] },
+          ...{ validAfter: seconds - 60, validBefore: seconds + 600 },
+        });
+        const file = (name: string) => join(host.dir, name);
+        host.writeFile(file("key"), encodePrivateKey(device), 0o600);
+        host.writeFile(file("certificate"), line);
+        host.writeFile(
+          file("known_hosts"),
+          sshd.hostKeys.map((key) => `${knownHostsLine("p", key)}\n`).join(""),
+        );
+        const command = outerArguments({
+          ...{ connect: { host: "127.0.0.1", port: 2022 }, alias: "p", connectTimeout: 5 },
+          ...{ keyFile: file("key"), certificateFile: file("certificate"), knownHosts: file("known_hosts") },
+          forward: { localPort: 4000, to: options.next },
+        });
+        const { stdout, stderr } = await host.run([...command, "id"], { input: "echo\n" });
+        expect({ stdout, stderr }).toEqual({ stdout: "echo\n", stderr: "" });
+        await sshd.stop();
+      },
+    );
+
+    test("where systemd listens for sshd and its folder is not there yet, it is made", async () => {
+      await host.must(["rmdir", "/run/sshd"]);
+      const { status, stderr } = await setup();
+      expect(stderr).toBe("");
+      expect(status).toBe(0);
+      expect(await stat("/run/sshd")).toBe("root:root 755");
     });
 
     test("run again it changes nothing and says so", async () => {
