@@ -70,7 +70,7 @@ export class DeviceActions implements Actions {
   /** Begin with what does not depend on the network, so that it is done by the time it is needed. */
   prepare(): void {
     void this.#readyBridge();
-    void this.#readyPumps();
+    this.#readyPumps().catch(() => {}); // who needs them tries again and is told
   }
 
   hopsAlive(): boolean {
@@ -125,7 +125,7 @@ export class DeviceActions implements Actions {
       log.info("network", { interface: found.name, address: found.address, mac: found.mac });
     }
     this.#interface = found;
-    return { type: "network", interface: found.name };
+    return { type: "network" };
   }
 
   async #openHops(key: HopKey): Promise<Event> {
@@ -159,7 +159,7 @@ export class DeviceActions implements Actions {
     this.credentials = writeCredentials(files, answer.granted);
     this.#renewer.given(answer.granted.renewAfter * 1000);
     log.info("access granted", { node: answer.granted.node, mac: answer.granted.mac });
-    return { type: "granted", node: answer.granted.node };
+    return { type: "granted" };
   }
 
   /** Fetch a new certificate and keep it; ms after which to fetch the next. */

@@ -33,7 +33,7 @@ export class Child {
         cause: error,
       });
     }
-    const read = this.#readStderr();
+    const read = this.#readStderr().catch(() => {});
     this.exited = this.#process.exited.then(async (status) => {
       // A grandchild could hold the pipe open for longer.
       await Promise.race([read, Bun.sleep(200)]);

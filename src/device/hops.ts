@@ -8,8 +8,8 @@ import type { Children } from "./child.ts";
 import { Hop } from "./hop.ts";
 import { forwardFailures, SshFailure } from "./ssh-failure.ts";
 
-/** Seconds that ssh gives a TCP connection and the first words of the protocol. */
-export const CONNECT_TIMEOUT = 10;
+/** Seconds that ssh gives a TCP connection and the first words of the protocol: so that it can tell before we lose patience. */
+export const CONNECT_TIMEOUT = 8;
 /** ms from ssh's start to the first echo: name look-up, connection, key exchange on a slow board, a slow login. */
 const OPEN_TIMEOUT = 40_000;
 /** A local port can be taken by somebody else in the moment between our choice and ssh's use of it. */
@@ -75,7 +75,10 @@ export class Hops {
    * @throws SshFailure when one of them ends before the work does.
    */
   during<T>(work: Promise<T>): Promise<T> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (this.#failure !== undefined) {
+      work.catch(() => {}); // nobody waits for it any more
+      return Promise.reject(this.#failure);
+    }
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     this.#watchers.add(reject);
     work.then(resolve, reject).finally(() => this.#watchers.delete(reject));

@@ -156,7 +156,7 @@ export class NetworkWatch {
 
   #start(): Child {
     const monitor = this.children.spawn(["ip", "monitor", "link", "address", "route"], "pipe");
-    void this.#read(monitor);
+    this.#read(monitor).catch(() => {});
     return monitor;
   }
 

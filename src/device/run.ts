@@ -78,7 +78,8 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     const say = (why: string): void => log.warn(`the virtual machine is emulated, which is slow: ${why}`);
     if (config["device.vm"].start) accelerator = findAccelerator({ board: config.device.board, say });
     const running = supervisor.run(signal);
-    await aborted(signal);
+    // It ends by itself only by a mistake of ours, which is not to leave anything behind either.
+    await Promise.race([aborted(signal), running.catch(() => {})]);
     log.info("stopping");
     await keeper?.stop();
     await actions.stop();

@@ -27,9 +27,9 @@ export type HopKey = "enrolment" | "device";
 
 export type Event =
   /** Outcomes of actions. `hops`: the outer connections are still open. `refused`: the peer does not accept our key. */
-  | { readonly type: "network"; readonly interface: string }
+  | { readonly type: "network" }
   | { readonly type: "hops-open" }
-  | { readonly type: "granted"; readonly node: string }
+  | { readonly type: "granted" }
   | { readonly type: "denied"; readonly denial: Denial; readonly hops: boolean }
   | { readonly type: "renewed" }
   | { readonly type: "failed"; readonly error: string; readonly refused: boolean; readonly hops: boolean }

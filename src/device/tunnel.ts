@@ -25,6 +25,7 @@ export class Tunnel {
   readonly #child: Child;
   readonly #link: Link;
   #stopped: string | undefined;
+  #isUp = false;
   /** Frames flow: the server greeted, and the TAP is in the bridge. Never rejects: stays pending when it ends first. */
   readonly up: Promise<void>;
   /** Why it ended; ssh and TAP are gone by then. */
@@ -53,7 +54,9 @@ export class Tunnel {
       void this.#child.stop();
       throw error;
     }
-    this.up = Promise.all([this.#link.up, this.#join()]).then(() => {});
+    this.up = Promise.all([this.#link.up, this.#join()]).then(() => {
+      this.#isUp = true;
+    });
     this.ended = this.#end(mark);
   }
 
@@ -98,7 +101,7 @@ export class Tunnel {
     if (this.#stopped !== undefined) return new SshFailure(this.#stopped);
     const { stderr } = this.#child;
     // What the pump saw is better than ssh's words, unless it saw nothing but ssh's end.
-    if (status !== 255 || stderr.trim() === "" || !/\bstream\b/.test(reason)) {
+    if (status !== 255 || stderr.trim() === "" || (this.#isUp && !/\bstream\b/.test(reason))) {
       return new SshFailure(serverWords(stderr) ?? reason);
     }
     return await this.options.hops.explain(stderr, mark);

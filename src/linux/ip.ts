@@ -16,7 +16,8 @@ export async function ipBatch(lines: readonly string[]): Promise<void> {
   if (status === 0) return;
   // ip says the kernel's or its own reason, then "Command failed -:3".
   const number = Number(/Command failed -:(\d+)/.exec(stderr)?.[1] ?? Number.NaN);
-  const line = lines[number - 1];
+  // Of a command that it does not know it does not say the line.
+  const line = lines[number - 1] ?? (lines.length === 1 ? lines[0] : undefined);
   const reason = stderr
     .split("\n")
     .filter((text) => text.trim() !== "" && !text.startsWith("Command failed"))

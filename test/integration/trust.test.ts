@@ -170,7 +170,7 @@ describeWith(INTEGRATION, "trust", () => {
         await world.proxies[0]?.host.must([
           "sh",
           "-c",
-          "ssh-keygen -q -t ed25519 -N '' -f /tmp/wrong-$$ && cat /tmp/wrong-$$.pub",
+          "ssh-keygen -q -t ed25519 -N '' -f wrong && cat wrong.pub",
         ])
       )?.split(" ")[1] ?? "";
     for (const alias of ["walt-server", "gate1.example.org:22"]) {

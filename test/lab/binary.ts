@@ -21,7 +21,10 @@ export function waltBinary(target: Target = ownTarget()): Promise<string> {
 async function ensure(target: Target): Promise<string> {
   const path = binaryPath(target);
   const built = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  const sources = [...new Bun.Glob("{src/**/*,build.ts,package.json,bun.lock}").scanSync(ROOT)];
+  const sources = ["src/**/*", "device/**/*", "*.{ts,json,lock}"].flatMap((glob) => [
+    ...new Bun.Glob(glob).scanSync(ROOT),
+  ]);
+  if (sources.length < 10) throw new Error(`no sources in ${ROOT}`);
   if (sources.some((file) => statSync(`${ROOT}/${file}`).mtimeMs > built)) await build(target);
   return path;
 }

@@ -2,7 +2,7 @@
 
 import { afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Duplex } from "node:stream";
@@ -10,7 +10,7 @@ import ssh2, { type Connection, type ServerChannel } from "ssh2";
 import { libc } from "../../src/linux/libc.ts";
 import { socketPair } from "../../src/linux/socketpair.ts";
 import { encodePrivateKey, generateKey, publicKeyLine } from "../../src/ssh/keys.ts";
-import { joinChannel } from "../../src/tunnel/channel.ts";
+import { type Flow, joinChannel } from "../../src/tunnel/channel.ts";
 import { Pumps } from "../../src/tunnel/pumps.ts";
 import { describeWith, LAB } from "../lab/need.ts";
 import { chance, PATIENCE, readNow, Site, soon, streamPair, writeNow } from "./rig.ts";
@@ -178,6 +178,53 @@ test("a channel that breaks closes the socket; so does destroy, even while the c
   libc.close(early.far);
 });
 
+test("a congested connection below: the socket is not read until that is clear", async () => {
+  const [near, far] = streamPair();
+  const channel = new FakeChannel();
+  const waiting: (() => void)[] = [];
+  const flow = {
+    congested: true,
+    cork(): void {},
+    whenClear(then: () => void): void {
+      waiting.push(then);
+    },
+  };
+  const joint = joinChannel(near, channel, flow);
+  open.push(() => joint.destroy());
+  let sent = 0;
+  for (let idle = 0; idle < 200; idle++) {
+    const n = writeNow(far, counting(sent, 65_536));
+    sent += n;
+    if (n > 0) idle = 0;
+    await turn();
+  }
+  expect(waiting.length).toBe(1);
+  expect(channel.takenBytes).toBeLessThan(sent);
+  flow.congested = false;
+  waiting[0]?.();
+  await until("all taken", () => channel.takenBytes === sent);
+  expect(Buffer.concat(channel.taken).equals(counting(0, sent))).toBe(true);
+  libc.close(far);
+});
+
+/** What src/ssh/listener.ts does for a connection, in short. */
+function flowOf(connection: Connection): Flow {
+  const { _sock: socket } = connection as unknown as { _sock: Socket };
+  return {
+    cork(): void {
+      socket.cork();
+      setImmediate(() => socket.uncork());
+    },
+    get congested(): boolean {
+      return socket.writableLength > 1 << 20;
+    },
+    whenClear(then): void {
+      if (this.congested) socket.once("drain", then);
+      else then();
+    },
+  };
+}
+
 describeWith([LAB, { programs: ["ssh", "ping"] }], "a tunnel through OpenSSH and ssh2", () => {
   test("ping, both directions saturated, ping again, and the end is seen at both ends", async () => {
     const dir = mkdtempSync(join(tmpdir(), "walt-channel-"));
@@ -215,9 +262,7 @@ describeWith([LAB, { programs: ["ssh", "ping"] }], "a tunnel through OpenSSH and
     try {
       const { connection, channel } = await soon(channelOpen.promise, "the channel");
       const [near, far] = streamPair();
-      const socket = (connection as unknown as { _sock: { cork(): void; uncork(): void } })._sock;
-      expect(socket.cork).toBeFunction();
-      const joint = joinChannel(near, channel, socket);
+      const joint = joinChannel(near, channel, flowOf(connection));
       const device = pumps.add({ tap: left.tap, stream: ours, mtu: 1500, silence: 15_000 });
       const node = pumps.add({ tap: right.tap, stream: far, mtu: 1500, silence: 15_000 });
       await soon(Promise.all([device.up, node.up]), "up");

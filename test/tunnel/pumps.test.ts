@@ -118,7 +118,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
   test("a stream cut at random places carries the same frames", async () => {
     const relay = new Relay(5, 700);
     const { leftLink, rightLink, end } = await tunnel(relay.ends);
-    expect(await ping(200, 1400)).toContain("200 received");
+    expect(await ping(50, 1400)).toContain("50 received");
     expect(await ping(20, 8900)).toContain("20 received");
     expect([leftLink.stats().dropped, rightLink.stats().dropped]).toEqual([0, 0]);
     await end();
@@ -133,7 +133,8 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
     const blast = (from: Site, to: Site): Promise<string> =>
       from.run(process.execPath, BLAST, to.address, "60000");
     await soon(Promise.all([blast(left, right), blast(right, left)]), "end of the blast");
-    expect(leftLink.stats().dropped + rightLink.stats().dropped).toBeGreaterThan(0);
+    expect(leftLink.stats().dropped).toBeGreaterThan(0);
+    expect(rightLink.stats().dropped).toBeGreaterThan(0);
     expect(process.memoryUsage().rss - rss).toBeLessThan(64 << 20);
     expect(await ping(20)).toContain("20 received");
     await end();
