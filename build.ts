@@ -3,8 +3,8 @@
  * Bun takes the other architecture's runtime, of its own version, from the package registry.
  */
 
-import { mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readFileSync, renameSync } from "node:fs";
+import { dirname, join } from "node:path";
 
 export const TARGETS = ["x64", "arm64"] as const;
 export type Target = (typeof TARGETS)[number];
@@ -19,16 +19,22 @@ export async function build(target: Target): Promise<void> {
   const manifest: unknown = JSON.parse(readFileSync(join(import.meta.dir, "package.json"), "utf8"));
   const pinned = (manifest as { packageManager: string }).packageManager;
   if (pinned !== `bun@${Bun.version}`) {
-    throw new Error(`this is bun@${Bun.version}, but package.json pins ${pinned}: npx --yes ${pinned} run build`);
+    throw new Error(
+      `this is bun@${Bun.version}, but package.json pins ${pinned}: npx --yes ${pinned} run build`,
+    );
   }
-  mkdirSync(join(import.meta.dir, "dist"), { recursive: true });
+  const path = binaryPath(target);
+  mkdirSync(dirname(path), { recursive: true });
+  // Somebody may be using the one that is there.
+  const temp = `${path}.${process.pid}`;
   const result = await Bun.build({
     entrypoints: [join(import.meta.dir, "src/main.ts")],
-    compile: { target: `bun-linux-${target}`, outfile: binaryPath(target) },
+    compile: { target: `bun-linux-${target}`, outfile: temp },
     // Native addons that ssh2 uses when they are there; it goes without them.
     external: ["cpu-features", "*.node"],
   });
   if (!result.success) throw new AggregateError(result.logs, `building for ${target} failed`);
+  renameSync(temp, path);
 }
 
 if (import.meta.main) {

@@ -78,8 +78,6 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   const tunnels = new Tunnels(pumps, net, server.silence, log.with("tunnel"), (device, state, via) =>
     desk.tell({ type: "node", node: device.node, state, via }),
   );
-  parts.defer(() => tunnels.closeAll("the server stops"));
-
   const endpoint = await Endpoint.start({
     listen: server.listen ?? { host: "::", port: SERVER_PORT },
     hostKey: keys.host,
@@ -105,7 +103,12 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     },
     tunnel: (device, channel, via, from) => tunnels.open(device, channel, via, from),
   });
-  parts.defer(() => endpoint.close());
+  parts.defer(async () => {
+    // The reason goes out before the connections end.
+    await tunnels.closeAll("the server stops");
+    await endpoint.close();
+    await tunnels.closeAll("the server stops");
+  });
 
   const nodes = async (): Promise<NodeInfo[]> => {
     const devices = active();
@@ -151,8 +154,9 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       });
     }
     registry.revoke(device, new Date());
-    tunnels.close(device, "this node was revoked");
-    endpoint.cutOff(device.id);
+    // The tunnel's end gets a moment to tell the device why.
+    const told = tunnels.close(device, "this node was revoked");
+    void Promise.race([told, Bun.sleep(300)]).then(() => endpoint.cutOff(device.id));
     net.setNames(names());
     log.info("device revoked", { node, by });
   };

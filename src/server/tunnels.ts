@@ -109,9 +109,11 @@ export class Tunnels {
     if (wasUp && this.#tunnels.get(device.id) === tunnel) this.changed(device, "down", tunnel.info.via);
   }
 
-  /** End a device's tunnel, if it has one. */
-  close(device: Device, reason: string): void {
-    this.#tunnels.get(device.id)?.close(reason);
+  /** End a device's tunnel, if it has one; resolves when the device was told and all is gone. */
+  async close(device: Device, reason: string): Promise<void> {
+    const tunnel = this.#tunnels.get(device.id);
+    tunnel?.close(reason);
+    await tunnel?.gone;
   }
 
   /** End all tunnels and wait until their TAPs are gone. */
