@@ -35,12 +35,13 @@ function commandOf(pid: string): string {
 
 async function demo(
   args: string[],
-  until?: { text: RegExp; signal: NodeJS.Signals },
+  until?: { text: RegExp; signal: NodeJS.Signals; look: () => void },
 ): Promise<{ status: number; stdout: string; stderr: string }> {
   const child = Bun.spawn([process.execPath, MAIN, ...args], {
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
+    env: { ...process.env, TMPDIR: folder },
   });
   let signalled = false;
   const read = async (stream: ReadableStream<Uint8Array>): Promise<string> => {
@@ -50,6 +51,7 @@ async function demo(
       text += decoder.decode(bytes, { stream: true });
       if (until === undefined || signalled || !until.text.test(text)) continue;
       signalled = true;
+      until.look();
       child.kill(until.signal);
     }
     return text;
@@ -83,7 +85,15 @@ describeWith(NEEDS, "demo", () => {
 
   test("^C in the middle ends it, with everything it started", async () => {
     const before = traces();
-    const { status, stderr } = await demo([], { text: /hosts: server/, signal: "SIGINT" });
+    let during: unknown;
+    const { status, stderr } = await demo([], {
+      text: /hosts: server/,
+      signal: "SIGINT",
+      look: () => {
+        during = traces();
+      },
+    });
+    expect(during).not.toEqual(before); // it would have been seen
     expect(stderr).toMatch(/stopped by SIGINT/);
     expect(status).toBe(1);
     expect(traces()).toEqual(before);

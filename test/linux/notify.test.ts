@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { notifySystemd } from "../../src/linux/notify.ts";
-import { need } from "../lab/need.ts";
+import { describeWith } from "../lab/need.ts";
 
 /** A datagram socket is not to be had in Bun, so a service manager of four lines is. */
 const MANAGER = `
@@ -14,9 +14,7 @@ print("bound", flush=True)
 print(s.recv(65536).decode(), flush=True)
 `;
 
-const { skip, why } = need({ programs: ["python3"] });
-
-describe.skipIf(skip)(`sd_notify${why === "" ? "" : ` (skipped: ${why})`}`, () => {
+describeWith({ programs: ["python3"] }, "sd_notify", () => {
   let dir: string;
   beforeAll(() => {
     dir = mkdtempSync(join(tmpdir(), "walt-notify-"));
