@@ -1,6 +1,7 @@
 /** The log of the daemons: one line per event on stderr, `time level subject: message key=value …`. */
 
 import { createConsola, type LogObject } from "consola";
+import { quoted } from "./text.ts";
 
 /** Fields of a log line. A value that is not plain is quoted; `undefined` is left out. */
 export type LogFields = Record<string, string | number | boolean | undefined>;
@@ -20,16 +21,15 @@ const NAMES = ["error", "warn", "note", "info", "debug", "trace"];
 
 function field(value: string | number | boolean): string {
   const text = String(value);
-  return /^[\w.:/@+,=-]+$/.test(text) ? text : JSON.stringify(text);
+  return /^[\w.:/@+,=-]+$/.test(text) ? text : quoted(text);
 }
 
-/** One line of the log, without its time. Control characters cannot get through: messages are escaped like JSON. */
+/** One line of the log, without its time. Control characters cannot get through: in the message they become blanks, in values they are escaped. */
 export function formatLine(subject: string, message: string, fields: LogFields = {}): string {
   const words = Object.entries(fields).flatMap(([key, value]) =>
     value === undefined ? [] : [`${key}=${field(value)}`],
   );
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is taken out here
-  const clean = message.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
+  const clean = message.replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, " ");
   return [subject === "" ? clean : `${subject}: ${clean}`, ...words].join(" ");
 }
 

@@ -1,14 +1,16 @@
 /** Values from outside, parsed at the edge: `unknown` in, a type out, a WaltError that names the place otherwise. */
 
 import { WaltError } from "./errors.ts";
+import { quoted } from "./text.ts";
 
 /** What was found, in a few words for an error message. */
 export function describe(value: unknown): string {
   if (value === undefined) return "nothing";
   if (value === null) return "null";
   if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (value instanceof Date) return "a date";
   if (typeof value === "object") return "a table";
-  const text = JSON.stringify(value) ?? String(value);
+  const text = typeof value === "string" ? quoted(value) : String(value);
   return `${typeof value} ${text.length > 60 ? `${text.slice(0, 57)}…` : text}`;
 }
 

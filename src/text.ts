@@ -1,12 +1,25 @@
 /** Text for people: untrusted strings made safe, tables, durations. */
 
+/** Control, format, unassigned and separator characters: what may move the cursor, hide, or break a line. */
+const UNSAFE = /[\p{C}\p{Zl}\p{Zp}]/gu;
+
 /**
  * A string from the network, made safe for a terminal: control, format and separator characters (escape sequences,
  * right-to-left marks, line breaks) become `?`, and it is cut to `max` characters.
  */
 export function safeText(text: string, max = 80): string {
-  const clean = text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "?");
-  return clean.length > max ? `${clean.slice(0, max - 1)}…` : clean;
+  const clean = text.replace(UNSAFE, "?");
+  // A pair of surrogates is not cut apart.
+  return clean.length > max ? `${clean.slice(0, max - 1).replace(/[\ud800-\udbff]$/, "")}…` : clean;
+}
+
+/** A string in quotes, as in JSON, with every character that is not safe for a terminal escaped. */
+export function quoted(text: string): string {
+  return JSON.stringify(text).replace(UNSAFE, (character) =>
+    Array.from(character.split(""), (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`).join(
+      "",
+    ),
+  );
 }
 
 /** Rows below a header, columns padded; no trailing blanks. */
@@ -23,10 +36,11 @@ export function table(header: readonly string[], rows: readonly (readonly string
     .join("\n");
 }
 
-/** A duration in ms, for people: `8 ms`, `1.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
+/** A duration in ms, for people (below zero, where two clocks differ, it is `0 ms`): `8 ms`, `1.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
 export function duration(ms: number): string {
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
+  // Rounded before the unit is chosen, so that there is no "1000 ms" and no "60.0 s".
+  if (ms < 999.5) return `${Math.max(0, Math.round(ms))} ms`;
+  if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
   const s = Math.round(ms / 1000);
   if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
   if (s < 86_400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;

@@ -5,12 +5,17 @@ import { codeOf, messageOf, WaltError } from "../errors.ts";
 import { Fields } from "../parse.ts";
 import { safeText } from "../text.ts";
 
+/** Longest line of a stream, in characters. */
+const MAX_EVENT = 65_536;
+
 /** A daemon's API behind a UNIX socket. */
 export class ApiClient {
   constructor(
     readonly socket: string,
     /** How to start the daemon, for the error message. */
     readonly daemon: string,
+    /** ms for the answer to one request. */
+    readonly timeout = 30_000,
   ) {}
 
   /**
@@ -18,22 +23,56 @@ export class ApiClient {
    * @throws WaltError with the daemon's own words when it refuses, or why it cannot be reached.
    */
   async call(method: "GET" | "POST", path: string, body?: unknown): Promise<unknown> {
-    const response = await this.#fetch(method, path, body, AbortSignal.timeout(30_000));
-    return await response.json();
+    const signal = AbortSignal.timeout(this.timeout);
+    try {
+      const response = await this.#fetch(method, path, body, signal);
+      return this.#parse(await response.text());
+    } catch (error) {
+      if (error instanceof WaltError) throw error;
+      throw signal.aborted
+        ? new WaltError(`the daemon on ${this.socket} takes longer than ${this.timeout / 1000} s to answer`, {
+            hint: "Its log may tell why.",
+          })
+        : this.#unreachable(error);
+    }
   }
 
-  /** A stream of JSON lines, until the daemon ends it or `signal` is aborted. */
+  /**
+   * A stream of JSON lines, until the daemon ends it.
+   * @throws WaltError when the daemon cannot be reached or breaks off; what the abort of `signal` gives.
+   */
   async *stream(path: string, signal: AbortSignal): AsyncGenerator<unknown> {
     const response = await this.#fetch("GET", path, undefined, signal);
     if (response.body === null) return;
     const decoder = new TextDecoder();
     let rest = "";
-    for await (const bytes of response.body) {
-      rest += decoder.decode(bytes, { stream: true });
-      const lines = rest.split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) if (line !== "") yield JSON.parse(line) as unknown;
+    try {
+      for await (const bytes of response.body) {
+        rest += decoder.decode(bytes, { stream: true });
+        const lines = rest.split("\n");
+        rest = lines.pop() ?? "";
+        for (const line of lines) if (line !== "") yield this.#parse(line);
+        if (rest.length > MAX_EVENT) throw this.#nonsense(rest);
+      }
+    } catch (error) {
+      if (signal.aborted || error instanceof WaltError) throw error;
+      throw this.#unreachable(error);
     }
+  }
+
+  /** @throws WaltError when it is not JSON: somebody else listens there. */
+  #parse(text: string): unknown {
+    try {
+      return JSON.parse(text);
+    } catch {
+      throw this.#nonsense(text);
+    }
+  }
+
+  #nonsense(text: string): WaltError {
+    return new WaltError(`${this.socket} answered what walt does not understand: ${safeText(text)}`, {
+      hint: "Does a daemon of walt listen there, and of this version?",
+    });
   }
 
   async #fetch(method: string, path: string, body: unknown, signal: AbortSignal): Promise<Response> {

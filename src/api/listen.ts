@@ -1,8 +1,9 @@
 /** A daemon's API: HTTP on a UNIX socket that only root, or a group, may use. */
 
 import { chownSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { createConnection } from "node:net";
 import { dirname } from "node:path";
-import { messageOf, WaltError } from "../errors.ts";
+import { codeOf, messageOf, WaltError } from "../errors.ts";
 import { readTextIfAny } from "../linux/files.ts";
 
 /** A monitor's stream may be idle for long. Bun heeds this for UNIX sockets too; only its types do not know. */
@@ -22,7 +23,7 @@ export async function listenApi(
   group: string | undefined,
   handle: (request: Request) => Response | Promise<Response>,
 ): Promise<ApiServer> {
-  if (socket.length > 107)
+  if (Buffer.byteLength(socket) > 107)
     throw new WaltError(`${socket}: a UNIX socket's path has at most 107 bytes (unix(7))`);
   try {
     mkdirSync(dirname(socket), { recursive: true, mode: 0o755 });
@@ -66,13 +67,17 @@ export async function refuseSecond(socket: string): Promise<void> {
   });
 }
 
-async function answers(socket: string): Promise<boolean> {
-  try {
-    await fetch("http://walt/", { unix: socket, signal: AbortSignal.timeout(2000) });
-    return true;
-  } catch {
-    return false;
-  }
+/** Whether somebody listens. That one may be busy or stopped: he need not answer, only the kernel for him. */
+function answers(socket: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const connection = createConnection(socket);
+    connection.once("connect", () => {
+      connection.destroy();
+      resolve(true);
+    });
+    // EAGAIN: so busy that its queue of connections is full (unix(7)).
+    connection.once("error", (error) => resolve(codeOf(error) === "EAGAIN"));
+  });
 }
 
 /** The id of a group in /etc/group, if it exists. */

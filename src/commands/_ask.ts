@@ -1,11 +1,11 @@
 /** Questions to the person at the terminal. */
 
 import { createInterface } from "node:readline/promises";
-import { usageError } from "../errors.ts";
+import { usageError, WaltError } from "../errors.ts";
 
 /**
  * Ask for what an option did not say. The question goes to stderr, so that output can be piped.
- * @throws WaltError (usage) naming the option when there is no terminal to ask on.
+ * @throws WaltError (usage) naming the option when there is no terminal to ask on; WaltError on ^C or ^D.
  */
 export async function ask(question: string, option: string, fallback?: string): Promise<string> {
   if (!process.stdin.isTTY) throw usageError(`${option} is missing, and there is no terminal to ask on`);
@@ -18,6 +18,11 @@ export async function ask(question: string, option: string, fallback?: string): 
       if (answer !== "") return answer;
       if (fallback !== undefined) return fallback;
     }
+  } catch (error) {
+    // ^C and ^D: how readline/promises says it.
+    if (error instanceof Error && error.name === "AbortError")
+      throw new WaltError("no answer was given", { hint: `Give it with ${option}.`, cause: error });
+    throw error;
   } finally {
     terminal.close();
   }

@@ -44,6 +44,8 @@ export async function explainUsage(root: Any, rawArgs: readonly string[], error:
   const help = `\`${name} --help\` tells how it is used.`;
   if (unknown !== undefined)
     return `${name} has no command ${JSON.stringify(unknown)}; ${suggest(unknown, names)}\n${help}`;
+  const option = names.length > 0 ? rawArgs.find((word) => word.startsWith("-")) : undefined;
+  if (option !== undefined) return `${name} has no option ${JSON.stringify(option)}\n${help}`;
   if (names.length > 0) return `${name} wants one more word: ${names.join(", ")}\n${help}`;
   return `${name}: ${error.message}\n${help}`;
 }

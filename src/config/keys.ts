@@ -148,18 +148,25 @@ export function publicKey(doc: string): Key<string> {
   };
 }
 
-/** An IPv4 address with the length of its network's prefix. */
+/** An IPv4 address that a host can have, with the length of its network's prefix. */
 export function network(fallback: string, doc: string): Key<string> {
   return {
     default: fallback,
     doc,
-    allowed: 'an IPv4 address with prefix length from 8 to 29, such as "192.168.192.1/22"',
+    allowed:
+      'an IPv4 address of a host, with prefix length from 8 to 29, such as "192.168.192.1/22" (not the first or last address of its network)',
     read: (v) => {
+      // A leading zero would make the number octal for ip(8).
       const match =
-        typeof v === "string" ? /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/.exec(v) : null;
+        typeof v === "string"
+          ? /^((?:0|[1-9]\d{0,2})(?:\.(?:0|[1-9]\d{0,2})){3})\/([1-9]\d?)$/.exec(v)
+          : null;
       if (match === null || typeof v !== "string") return undefined;
-      const [a = 256, b = 256, c = 256, d = 256, length = 0] = match.slice(1).map(Number);
-      return Math.max(a, b, c, d) <= 255 && length >= 8 && length <= 29 ? v : undefined;
+      const parts = (match[1] ?? "").split(".").map(Number);
+      const size = 2 ** (32 - Number(match[2]));
+      const host = parts.reduce((sum, part) => sum * 256 + part, 0) % size;
+      const fits = Math.max(...parts) <= 255 && size >= 2 ** 3 && size <= 2 ** 24;
+      return fits && host !== 0 && host !== size - 1 ? v : undefined;
     },
     show: quote,
   };

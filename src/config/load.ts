@@ -18,6 +18,7 @@ export function loadConfig(
   option: string | undefined,
   env: Record<string, string | undefined> = process.env,
 ): Config {
+  if (option === "") throw usageError("--config is empty", "Name a walt.toml, or leave the option out.");
   const named = option ?? env["WALT_CONFIG"];
   const file = named === undefined || named === "" ? DEFAULT_CONFIG : named;
   const text = readTextIfAny(file, MAX_CONFIG);
@@ -142,14 +143,19 @@ export function suggest(name: string, names: readonly string[]): string {
   return `allowed: ${names.join(", ")}`;
 }
 
+/** Letters to change, insert, delete, or swap with their neighbour. */
 function editDistance(a: string, b: string): number {
+  let before: number[] = [];
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
       const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swap = swapped ? (before[j - 2] ?? 0) + 1 : change;
+      next.push(Math.min(change, swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
     }
+    before = row;
     row = next;
   }
   return row[b.length] ?? 0;

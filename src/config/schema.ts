@@ -18,7 +18,7 @@ import {
 export const ROLES = ["server", "proxy", "device"] as const;
 export type Role = (typeof ROLES)[number];
 
-const INTERFACE = /^[A-Za-z0-9_.-]{1,15}$/;
+const INTERFACE = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$/;
 
 /** Tables of walt.toml and their keys. */
 export const TABLES = {

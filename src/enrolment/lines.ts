@@ -18,6 +18,7 @@ export class LineCutter {
     for (;;) {
       const end = this.#rest.indexOf(10);
       if (end > this.max || (end < 0 && this.#rest.length > this.max)) {
+        this.#rest = Buffer.alloc(0); // whoever sends it is not given our memory, too
         throw new WaltError(`a line of more than ${this.max} bytes`);
       }
       if (end < 0) return lines;

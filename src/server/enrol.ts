@@ -45,18 +45,24 @@ function firstLine(channel: Channel): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const cutter = new LineCutter(MAX_LINE);
   const timer = setTimeout(() => reject(new WaltError("no request came within 10 s")), REQUEST_TIME);
-  channel.stream.on("data", (bytes: Buffer) => {
+  const take = (bytes: Buffer): void => {
     try {
       const line = cutter.push(bytes)[0];
       if (line !== undefined) resolve(line);
     } catch (error) {
       reject(error);
     }
-  });
+  };
+  channel.stream.on("data", take);
   const gone = (): void => reject(new WaltError("the device went away before it sent its request"));
   channel.stream.once("end", gone);
   void channel.closed.then(gone);
-  return promise.finally(() => clearTimeout(timer));
+  return promise.finally(() => {
+    clearTimeout(timer);
+    // What comes after the request is thrown away, however much it is; the stream flows on, so that its end is seen.
+    channel.stream.off("data", take);
+    channel.stream.resume();
+  });
 }
 
 /** Serve one exec of `enrol`. Never throws: what is wrong is told to the device and logged. */
