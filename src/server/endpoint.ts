@@ -102,7 +102,7 @@ export class Endpoint {
         if (peers.size === 0 && this.#devices.get(id) === peers) this.#devices.delete(id);
       });
     }
-    this.#serve(peer, identity, hostOf(peer.address));
+    this.#serve(peer, identity, parseHostPort(peer.address, 0).host);
   }
 
   #serve(peer: Peer, identity: Identity, from: string): void {
@@ -230,14 +230,4 @@ function entrypointOf(argument: string | undefined): string {
   if (text === undefined) throw new WaltError("the command is `tunnel via=<entrypoint>`");
   parseEntrypoint(text);
   return text;
-}
-
-/** The host of a peer's `host:port`; of an IPv4 peer on an IPv6 socket the IPv4 address. */
-function hostOf(address: string): string {
-  const { host } = parseHostPort(address, 0);
-  // URL notation, as parseHostPort leaves it: ::ffff:a00:2 is ::ffff:10.0.0.2.
-  const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(host);
-  if (mapped === null) return host;
-  const [high, low] = [Number.parseInt(mapped[1] ?? "", 16), Number.parseInt(mapped[2] ?? "", 16)];
-  return [high >> 8, high & 255, low >> 8, low & 255].join(".");
 }

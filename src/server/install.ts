@@ -1,13 +1,15 @@
 /** `walt server install`: the systemd unit, the configuration and the folders. */
 
-import { existsSync, mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, realpathSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { groupId } from "../api/listen.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { readTextIfAny, writeFileAtomic } from "../linux/files.ts";
 import { run } from "../linux/run.ts";
 import unitTemplate from "./walt-server.service" with { type: "text" };
 
+/** systemd confines the service: it cannot see /home, /root and /tmp. */
+const BINARY = "/usr/local/bin/walt";
 const CONFIG_FOLDER = "/etc/walt";
 const UNIT_FOLDER = "/etc/systemd/system";
 
@@ -31,37 +33,49 @@ export function serverUnit(binary: string, config: string): string {
 }
 
 /**
- * Install for systemd. An existing configuration is left as it is; the unit is ours and is written anew.
- * @param binary the compiled walt
+ * Install for systemd. The binary goes where the confined service can see it. An existing configuration is left as it is;
+ * binary and unit are ours and are made new where they differ.
+ * @param binary the compiled walt that runs now
  * @returns what was done, a line each.
  * @throws WaltError when something cannot be written.
  */
-export async function installServer(binary: string, group: string, root = ""): Promise<string[]> {
+export async function installServer(binary: string, group: string): Promise<string[]> {
   const done: string[] = [];
   const config = join(CONFIG_FOLDER, "walt.toml");
   const unit = join(UNIT_FOLDER, "walt-server.service");
   try {
-    for (const folder of [CONFIG_FOLDER, UNIT_FOLDER, "/var/lib/walt/boot"])
-      mkdirSync(root + folder, { recursive: true, mode: 0o755 });
+    for (const folder of [dirname(BINARY), CONFIG_FOLDER, UNIT_FOLDER, "/var/lib/walt/boot"]) {
+      mkdirSync(folder, { recursive: true, mode: 0o755 });
+    }
   } catch (error) {
     throw new WaltError(`cannot install: ${messageOf(error)}`, { hint: "Run it as root.", cause: error });
   }
+  done.push(`${BINARY}: ${installBinary(binary)}`);
   if (groupId(group) === undefined) {
     await run(["groupadd", "--system", group]);
     done.push(`group ${group}: made; its members may use walt's commands (usermod -aG ${group} USER)`);
   }
-  if (existsSync(root + config)) {
+  if (existsSync(config)) {
     done.push(`${config}: left as it is`);
   } else {
-    writeFileAtomic(root + config, CONFIG_TEMPLATE, { exclusive: true });
+    writeFileAtomic(config, CONFIG_TEMPLATE, { exclusive: true });
     done.push(`${config}: written`);
   }
-  const text = serverUnit(binary, config);
-  if (readTextIfAny(root + unit) === text) {
+  const text = serverUnit(BINARY, config);
+  if (readTextIfAny(unit) === text) {
     done.push(`${unit}: unchanged`);
   } else {
-    writeFileAtomic(root + unit, text);
+    writeFileAtomic(unit, text);
     done.push(`${unit}: written`);
   }
   return done;
+}
+
+/** Copy the running binary to its place, if it is not the one that is there. */
+function installBinary(binary: string): string {
+  if (existsSync(BINARY) && realpathSync(BINARY) === realpathSync(binary)) return "unchanged";
+  const content = readFileSync(binary);
+  if (existsSync(BINARY) && readFileSync(BINARY).equals(content)) return "unchanged";
+  writeFileAtomic(BINARY, content, { mode: 0o755 });
+  return `copied from ${binary}`;
 }

@@ -59,7 +59,7 @@ const CAUSES: readonly (readonly [RegExp, (match: RegExpExecArray) => string])[]
   [/open failed: ([^\n]+)/, (m) => `it refused the channel (${m[1]})`],
   [/(exec|shell|subsystem) request failed/, () => "it refused what was asked of it"],
   [/Timeout, server \S+ not responding/, () => "it fell silent"],
-  [/Connection (?:to \S+ )?(?:closed|reset) by/, () => "it closed the connection"],
+  [/Connection (?:to \S+ )?(?:closed|reset) by|^Disconnected from /m, () => "it closed the connection"],
   [
     /(Broken pipe|Connection reset by peer|Connection timed out|Software caused connection abort)/,
     (m) => `the connection broke (${m[1]})`,

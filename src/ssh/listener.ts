@@ -107,6 +107,11 @@ export function overflows(channel: ServerChannel): boolean {
   return channel.readableLength > MOST_WAITING;
 }
 
+/** `host:port`; of an IPv4 peer on an IPv6 socket the IPv4 address. */
+function peerAddress(ip: string, port: number): string {
+  return formatHostPort({ host: ip.replace(/^::ffff:(?=\d+\.)/, ""), port });
+}
+
 export class SshListener {
   /** By address: the connection, and whom to tell that it has authenticated. */
   readonly #peers = new Map<string, { socket: Socket; entered: () => void }>();
@@ -126,7 +131,7 @@ export class SshListener {
         keepaliveCountMax: KEEPALIVE.missed,
       },
       (client, info) => {
-        const address = formatHostPort({ host: info.ip, port: info.port });
+        const address = peerAddress(info.ip, info.port);
         const known = this.#peers.get(address);
         if (known !== undefined) this.#greet(new Peer(client, address, o.log, known.socket), known.entered);
       },
@@ -183,7 +188,7 @@ export class SshListener {
       socket.destroy();
       return;
     }
-    const address = formatHostPort({ host: socket.remoteAddress, port: socket.remotePort ?? 0 });
+    const address = peerAddress(socket.remoteAddress, socket.remotePort ?? 0);
     this.#pending.add(socket);
     const [oldest] = this.#pending;
     if (this.#pending.size > Math.max(1, max / PENDING_PART)) oldest?.destroy();

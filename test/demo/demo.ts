@@ -34,6 +34,11 @@ export async function demo(options: DemoOptions): Promise<number> {
   let report: Report | undefined;
   let failure: string | undefined;
   try {
+    if (process.geteuid?.() !== 0) {
+      throw new WaltError("the demo builds network namespaces, which only root may", {
+        hint: "Run it as root, for example with sudo.",
+      });
+    }
     if (options.interactive && !process.stdin.isTTY) throw new WaltError("--interactive needs a terminal");
     await Promise.race([
       interrupted,

@@ -21,7 +21,7 @@ export default command({
       print(
         table(
           ["WHAT", "VALUE"],
-          Object.entries(status).map(([key, value]) => [words(key), value === null ? "-" : String(value)]),
+          Object.entries(status).map(([key, value]) => [words(key), shown(key, value)]),
         ),
       );
   },
@@ -30,4 +30,9 @@ export default command({
 /** `lastError` → `last error` */
 function words(key: string): string {
   return key.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+}
+
+function shown(key: string, value: unknown): string {
+  if (value === null) return "-";
+  return key === "rtt" && typeof value === "number" ? `${value.toFixed(1)} ms` : String(value);
 }

@@ -15,12 +15,12 @@ import {
   SERVER_PORT,
 } from "../../ssh/address.ts";
 import { SERVER_ALIAS } from "../../ssh/client.ts";
-import { publicKeyLine } from "../../ssh/keys.ts";
+import { fingerprint } from "../../ssh/keys.ts";
 import { knownHostsLine, scanHostKeys } from "../../ssh/known-hosts.ts";
 import { ask, confirm } from "../_ask.ts";
 import { command, print } from "../_command.ts";
 import { serverOptions, withServer } from "../_server.ts";
-import { fetchTrust, type Trust } from "./_trust.ts";
+import { fetchTrust } from "./_trust.ts";
 
 export default command({
   name: "walt vpn setup-node",
@@ -64,6 +64,7 @@ export default command({
   },
   async run(args) {
     if (args.entrypoint !== undefined) parseEntrypoint(args.entrypoint);
+    if (args.next !== undefined) parseHostPort(args.next, SERVER_PORT);
     const folder = resolve(args.output);
     if (existsSync(folder))
       throw new WaltError(`${folder} exists already`, {
@@ -108,15 +109,11 @@ export default command({
       print(
         `${folder} is written, for devices with entrypoint ${formatEntrypoint(entrypoint)} and board ${args.board}.`,
       );
-      print(`server key  ${fingerprintLine(trust)}`);
+      print(`server key  ${fingerprint(trust.serverKey)}`);
       print("Copy it to the device as /etc/walt, then run there: walt device run");
     });
   },
 });
-
-function fingerprintLine(trust: Trust): string {
-  return publicKeyLine(trust.serverKey).split(" ").slice(0, 2).join(" ");
-}
 
 /** Host keys from the network, shown with their fingerprints. */
 async function scanned(proxy: HostPort): Promise<string[]> {
@@ -124,7 +121,7 @@ async function scanned(proxy: HostPort): Promise<string[]> {
   try {
     keys = await scanHostKeys(proxy);
   } catch (error) {
-    throw new WaltError(`cannot get the host keys of ${formatHostPort(proxy)}: ${messageOf(error)}`, {
+    throw new WaltError(messageOf(error), {
       hint: "A proxy that cannot be reached from here: collect its keys there and give them with --known-hosts FILE.",
       cause: error,
     });

@@ -2,7 +2,7 @@
 
 import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import { writeFileAtomic } from "../../linux/files.ts";
 import { proxySetupScript } from "../../proxy/script.ts";
 import { formatHostPort, type HostPort, PROXY_PORT, parseHostPort } from "../../ssh/address.ts";
@@ -68,7 +68,7 @@ export default command({
       print(
         args.toml
           ? "On the proxy, put it at /etc/walt/walt.toml, then: walt proxy setup (or: walt proxy run)"
-          : "Copy it to the proxy and run it there, as root or with sudo:  sh proxy-setup.sh",
+          : `Copy it to the proxy and run it there, as root or with sudo:  sh ${basename(file)}`,
       );
     });
   },

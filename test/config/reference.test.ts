@@ -1,0 +1,22 @@
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { configurationReference } from "../../src/config/reference.ts";
+import { TABLES } from "../../src/config/schema.ts";
+
+test("docs/configuration.md is what `bun run docs` makes", async () => {
+  const file = join(import.meta.dir, "../../docs/configuration.md");
+  expect(await Bun.file(file).text()).toBe(configurationReference());
+});
+
+test("every key has a row of four cells, with its default", () => {
+  const rows = configurationReference()
+    .split("\n")
+    .filter((line) => line.startsWith("| `"));
+  for (const row of rows) expect(row.split(" | ")).toHaveLength(4);
+  const names = rows.map((row) => /`([^`]+)`/.exec(row)?.[1]);
+  const expected = Object.entries(TABLES).flatMap(([table, keys]) =>
+    Object.keys(keys).map((key) => `${table}.${key}`),
+  );
+  expect(names).toEqual(["role", ...expected]);
+  expect(rows).toContainEqual(expect.stringMatching(/^\| `server\.answer_timeout` \| `"5m"` \| a duration /));
+});
