@@ -36,6 +36,10 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards as nodes 
       status: async (): Loaded => (await import("./device/status.ts")).default,
       forget: async (): Loaded => (await import("./device/forget.ts")).default,
     }),
+  image: async (): Loaded =>
+    group("walt image", "Images of SD cards", {
+      build: async (): Loaded => (await import("./image/build.ts")).default,
+    }),
   config: async (): Loaded =>
     group("walt config", "walt.toml", {
       check: async (): Loaded => (await import("./config/check.ts")).default,

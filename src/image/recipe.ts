@@ -2,7 +2,8 @@
 
 import { createHash } from "node:crypto";
 import { WaltError } from "../errors.ts";
-import { type RecipeFile, readRecipe } from "./recipe-macro.ts" with { type: "macro" };
+import { readRecipe } from "./recipe-macro.ts" with { type: "macro" };
+import type { RecipeFile } from "./recipe-macro.ts";
 
 export type { RecipeFile };
 

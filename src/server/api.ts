@@ -2,7 +2,7 @@
 
 import type { DeviceInfo, MonitorEvent, NodeInfo, TrustInfo } from "../api/types.ts";
 import type { Desk } from "../enrolment/desk.ts";
-import { WaltError } from "../errors.ts";
+import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { Fields } from "../parse.ts";
 import { safeText } from "../text.ts";
@@ -24,9 +24,9 @@ const ALIVE = 10_000;
 export function apiHandler(api: ServerApi): (request: Request) => Promise<Response> {
   const route = async (request: Request): Promise<Response> => {
     const url = new URL(request.url);
-    const [, version, what, id, verb] = url.pathname.split("/");
+    const [, version, what, id, verb, ...more] = url.pathname.split("/");
     const key =
-      version === "v1"
+      version === "v1" && more.length === 0
         ? `${request.method} ${[what, id === undefined ? "" : "ID", verb].filter((t) => t).join("/")}`
         : "";
     const body = async (): Promise<Fields> => Fields.parse(await request.text(), "request");
@@ -46,7 +46,7 @@ export function apiHandler(api: ServerApi): (request: Request) => Promise<Respon
         return Response.json({ node: node ?? null });
       }
       case "POST devices/ID/revoke": {
-        api.revoke(decodeURIComponent(id ?? ""), safeText((await body()).text("by", 100), 60));
+        api.revoke(decoded(id ?? ""), safeText((await body()).text("by", 100), 60));
         return Response.json({});
       }
       default:
@@ -60,10 +60,22 @@ export function apiHandler(api: ServerApi): (request: Request) => Promise<Respon
     try {
       return await route(request);
     } catch (error) {
-      if (!(error instanceof WaltError)) throw error;
+      if (!(error instanceof WaltError)) {
+        api.log.error("a request failed", { request: new URL(request.url).pathname, reason: messageOf(error) });
+        throw error;
+      }
       return Response.json({ error: error.message, hint: error.hint }, { status: 400 });
     }
   };
+}
+
+/** A word of a path. @throws WaltError when its per cent signs are not those of a URL. */
+function decoded(word: string): string {
+  try {
+    return decodeURIComponent(word);
+  } catch {
+    throw new WaltError(`not a word of a path: ${safeText(word)}`);
+  }
 }
 
 /** A stream of MonitorEvents, one JSON object a line, for as long as the monitor's connection lives. */

@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf, WaltError } from "../../src/errors.ts";
 import { readText, readTextIfAny, writeFileAtomic } from "../../src/linux/files.ts";
-import { need } from "../lab/need.ts";
+import { describeWith } from "../lab/need.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-files-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -127,21 +127,6 @@ describe("writeFileAtomic", () => {
     expect(readdirSync(at).sort()).toEqual(["file", "folder"]);
   });
 
-  const root = need({ root: true });
-  test.skipIf(root.skip)(
-    `another user's folder is not written${root.skip ? ` (skipped: ${root.why})` : ""}`,
-    () => {
-      const at = folder();
-      const program = `
-      process.setgid?.(65534); process.setuid?.(65534);
-      const { writeFileAtomic } = await import(${JSON.stringify(join(import.meta.dir, "../../src/linux/files.ts"))});
-      try { writeFileAtomic(${JSON.stringify(join(at, "a"))}, ""); } catch (error) { console.log(error.name, error.message); }`;
-      const child = Bun.spawnSync([process.execPath, "-e", program]);
-      expect(child.stdout.toString()).toMatch(/^WaltError cannot write .*(EACCES|permission denied)/i);
-      expect(readdirSync(at)).toEqual([]);
-    },
-  );
-
   test("a full disk leaves the old file whole, and no other", () => {
     // RLIMIT_FSIZE ends a write in the middle like a full disk does.
     const at = folder();
@@ -154,6 +139,19 @@ describe("writeFileAtomic", () => {
     expect(child.stdout.toString()).toMatch(/^cannot write .*(EFBIG|file too large)/i);
     expect(readdirSync(at)).toEqual(["a"]);
     expect(readFileSync(join(at, "a"), "utf8")).toBe("old");
+  });
+});
+
+describeWith({ root: true }, "writeFileAtomic, as nobody", () => {
+  test("another user's folder is not written", () => {
+    const at = folder();
+    const program = `
+      process.setgid?.(65534); process.setuid?.(65534);
+      const { writeFileAtomic } = await import(${JSON.stringify(join(import.meta.dir, "../../src/linux/files.ts"))});
+      try { writeFileAtomic(${JSON.stringify(join(at, "a"))}, ""); } catch (error) { console.log(error.name, error.message); }`;
+    const child = Bun.spawnSync([process.execPath, "-e", program]);
+    expect(child.stdout.toString()).toMatch(/^WaltError cannot write .*(EACCES|permission denied)/i);
+    expect(readdirSync(at)).toEqual([]);
   });
 });
 

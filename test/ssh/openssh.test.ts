@@ -38,7 +38,7 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
   beforeAll(async () => {
     lab = await Lab.create();
     host = await lab.host("proxy");
-    sshd = await startSshd(host, { extraConfig: "LogLevel VERBOSE" });
+    sshd = await startSshd(host, { extraConfig: "LogLevel VERBOSE", patient: true });
     await host.must(["useradd", "-m", "-p", "*", "-s", "/bin/sh", "walt-vpn"]);
     const lines = authorizedKeys({
       ca: ca.publicKey,

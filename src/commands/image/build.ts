@@ -1,0 +1,58 @@
+/** `walt image build` */
+
+import { usageError } from "../../errors.ts";
+import { duration } from "../../text.ts";
+import { command, jsonOption, print } from "../_command.ts";
+
+export default command({
+  name: "walt image build",
+  description: "Build the base of SD-card images from Debian's packages, and keep it",
+  examples: [
+    "walt image build",
+    "walt image build --mirror http://mirror.lab.example/debian --cache /var/cache/walt",
+  ],
+  args: {
+    mirror: {
+      type: "string",
+      valueHint: "url",
+      description: "The Debian mirror; unless told the one that this machine's apt uses",
+    },
+    binary: {
+      type: "string",
+      valueHint: "file",
+      description:
+        "The arm64 walt binary; unless told the one beside this program, or in /usr/local/lib/walt",
+    },
+    cache: {
+      type: "string",
+      valueHint: "folder",
+      description: "Where downloads and bases are kept; unless told ~/.cache/walt",
+    },
+    jobs: { type: "string", valueHint: "n", description: "Processors for compressing; unless told all" },
+    force: { type: "boolean", description: "Build it even when nothing changed" },
+    ...jsonOption,
+  },
+  async run(args) {
+    if (args.jobs !== undefined && !/^[1-9]\d{0,2}$/.test(args.jobs))
+      throw usageError(`--jobs ${JSON.stringify(args.jobs)} is not a number of processors`);
+    const { buildBase } = await import("../../image/build.ts");
+    const { cacheFolder } = await import("../../image/cache.ts");
+    const { findBinary } = await import("../../image/binary.ts");
+    const start = performance.now();
+    const base = await buildBase({
+      cache: cacheFolder(args.cache),
+      binary: findBinary(args.binary),
+      mirror: args.mirror,
+      force: args.force ?? false,
+      ...(args.jobs === undefined ? {} : { jobs: Number(args.jobs) }),
+      step: (what) => process.stderr.write(`${duration(performance.now() - start).padStart(8)}  ${what}\n`),
+    });
+    if (args.json) {
+      print(JSON.stringify({ image: base.files.image, cached: base.cached, ...base.record }, null, 2));
+    } else {
+      const mb = Math.round(base.record.size / 1e6);
+      print(`${base.files.image}: ${mb} MB, ${base.cached ? "nothing changed since it was built" : "built"}`);
+      print(`what it is made of: ${base.files.record}`);
+    }
+  },
+});

@@ -1,0 +1,33 @@
+/** The initramfs: busybox, what it takes to read the card, and `device/initramfs/init`. */
+
+import { readFileSync } from "node:fs";
+import { cpioNewc, type Entry } from "./cpio.ts";
+import type { Modules } from "./modules.ts";
+import type { Recipe } from "./recipe.ts";
+
+/** busybox's commands that `init` uses. */
+const APPLETS = ["sh", "mount", "umount", "mkdir", "sleep", "insmod", "reboot", "switch_root"];
+const FOLDERS = ["bin", "dev", "proc", "sys", "modules", "lower", "layer", "root"];
+
+/** The archive as the kernel takes it, compressed with zstd (CONFIG_RD_ZSTD). @param busybox path of the static one. */
+export async function buildInitramfs(recipe: Recipe, modules: Modules, busybox: string): Promise<Buffer> {
+  const early = await modules.closure(recipe.modules.early);
+  const file = (path: string, data: string | Uint8Array, mode = 0o644): Entry => ({
+    path,
+    type: "file",
+    data,
+    mode,
+  });
+  return Bun.zstdCompressSync(
+    cpioNewc([
+      ...FOLDERS.map((path): Entry => ({ path, type: "folder" })),
+      { path: "dev/console", type: "device", major: 5, minor: 1 },
+      file("bin/busybox", readFileSync(busybox), 0o755),
+      ...APPLETS.map((name): Entry => ({ path: `bin/${name}`, type: "link", target: "busybox" })),
+      ...early.map(({ name, data }) => file(`modules/${name}.ko`, data)),
+      file("modules/order", early.map(({ name }) => `${name}.ko\n`).join("")),
+      ...recipe.initramfsFiles.map((one) => file(one.path, one.text, one.executable ? 0o755 : 0o644)),
+    ]),
+    { level: 19 },
+  );
+}

@@ -1,0 +1,131 @@
+/** What all commands share, tried with the real tree of commands: help with examples, and typos that are never ignored. */
+
+import { describe, expect, test } from "bun:test";
+import type { ArgsDef, CommandDef } from "citty";
+import { checkArguments, examplesOf } from "../../src/commands/_command.ts";
+import { explainUsage, help } from "../../src/commands/_help.ts";
+import { root } from "../../src/commands/root.ts";
+import { WaltError } from "../../src/errors.ts";
+
+type Any = CommandDef<ArgsDef>;
+
+async function value<T>(v: T | Promise<T> | (() => T | Promise<T>) | undefined): Promise<T | undefined> {
+  return await (typeof v === "function" ? (v as () => T | Promise<T>)() : v);
+}
+
+/** All commands below one, with the words that lead to them. */
+async function leaves(command: Any, words: readonly string[] = []): Promise<[words: readonly string[], Any][]> {
+  const subCommands = await value(command.subCommands);
+  if (subCommands === undefined) return [[words, command]];
+  const found = await Promise.all(
+    Object.entries(subCommands).map(async ([word, next]) => leaves((await value(next)) as Any, [...words, word])),
+  );
+  return found.flat();
+}
+
+const all = await leaves(root);
+
+test("the commands are spelled as the manual says", () => {
+  const names = all.map(([words]) => words.join(" "));
+  for (const name of [
+    ...["config check", "config show", "device run", "device status", "node show", "proxy run", "proxy setup", "run"],
+    ...["server install", "server run", "vpn list", "vpn monitor", "vpn revoke", "vpn setup-node", "vpn setup-proxy"],
+  ])
+    expect(names).toContain(name);
+});
+
+for (const [words, command] of all) {
+  test(`walt ${words.join(" ")}: its name, help with an example of its own, and no option ignored`, async () => {
+    const name = `walt ${words.join(" ")}`;
+    expect((await value(command.meta))?.name).toBe(name);
+    const text = await help(root, [...words, "--help"]);
+    expect(text).toMatch(/\nEXAMPLES?\n\n {2}\S/);
+    for (const example of examplesOf(command)) {
+      expect(text).toContain(`  ${example}\n`);
+      expect(example).toContain(name);
+      // An example that the command itself would refuse is none.
+      const typed = (example.split(` ${words.join(" ")}`)[1] ?? "").replace(/#.*| &&.*/, "").trim();
+      const args = typed === "" ? [] : typed.split(/\s+/);
+      expect(() => checkArguments(name, args, (command.args ?? {}) as ArgsDef)).not.toThrow();
+    }
+    expect(() => checkArguments(name, ["--no-such-option"], (command.args ?? {}) as ArgsDef)).toThrow(
+      `${name}: there is no option --no-such-option; `,
+    );
+  });
+}
+
+describe("arguments", () => {
+  const args = {
+    node: { type: "positional", required: false },
+    config: { type: "string" },
+    output: { type: "string", alias: "o" },
+    json: { type: "boolean" },
+  } as const satisfies ArgsDef;
+  const said = (...rawArgs: string[]): string => {
+    try {
+      checkArguments("walt x", rawArgs, args);
+      return "";
+    } catch (error) {
+      if (!(error instanceof WaltError)) throw error;
+      expect(error.exitCode).toBe(2);
+      expect(error.hint).toBe("`walt x --help` tells how it is used.");
+      return error.message;
+    }
+  };
+
+  test("that it has", () => {
+    for (const good of [[], ["a"], ["--json", "a"], ["-o", "f"], ["-of"], ["--output=f", "--config", "c"], ["--", "--json"]])
+      expect([good, said(...good)]).toEqual([good, ""]);
+  });
+
+  test("that it does not have", () => {
+    expect(said("--jsno")).toBe("walt x: there is no option --jsno; did you mean --json?");
+    expect(said("--frobnicate")).toBe("walt x: there is no option --frobnicate; allowed: --config, --output, --json");
+    expect(said("-x")).toStartWith("walt x: there is no option -x; ");
+    expect(said("--no-json")).toStartWith("walt x: there is no option --no-json; ");
+    expect(said("a", "b")).toBe('walt x: unexpected argument "b"');
+    expect(said("--", "a", "--b")).toBe('walt x: unexpected argument "--b"');
+  });
+
+  test("that lack their value, or have one too many", () => {
+    expect(said("--config")).toContain("--config");
+    expect(said("--config", "--json")).toContain("--config");
+    expect(said("--json=yes")).toContain("--json");
+  });
+
+  test("a command without options says so", () => {
+    expect(() => checkArguments("walt y", ["--x"], {})).toThrow("walt y: there is no option --x; it has no options");
+  });
+});
+
+describe("what is wrong with the words typed", () => {
+  const explain = (...words: string[]): Promise<string> => explainUsage(root, words, new Error("citty's words"));
+
+  test("a typo is answered with a suggestion, at each depth", async () => {
+    expect(await explain("vnp", "list")).toBe(
+      'walt has no command "vnp"; did you mean vpn?\n`walt --help` tells how it is used.',
+    );
+    expect(await explain("vpn", "monitro")).toBe(
+      'walt vpn has no command "monitro"; did you mean monitor?\n`walt vpn --help` tells how it is used.',
+    );
+    expect(await explain("help")).toStartWith('walt has no command "help"; allowed: run, vpn, ');
+    expect(await explain("\u001b[2J")).not.toMatch(/[^\P{C}\n]/u);
+  });
+
+  test("a word too few, and an option where a command is expected", async () => {
+    expect(await explain("node")).toBe("walt node wants one more word: show\n`walt node --help` tells how it is used.");
+    expect(await explain("--verbose")).toBe('walt has no option "--verbose"\n`walt --help` tells how it is used.');
+    expect(await explain("vpn", "--json", "list")).toStartWith('walt vpn has no option "--json"\n');
+  });
+
+  test("anything else in citty's words", async () => {
+    expect(await explain("vpn", "revoke")).toBe(
+      "walt vpn revoke: citty's words\n`walt vpn revoke --help` tells how it is used.",
+    );
+  });
+});
+
+test("the help of a group lists its commands", async () => {
+  const text = await help(root, ["vpn", "--help"]);
+  for (const word of ["setup-proxy", "setup-node", "monitor", "list", "revoke"]) expect(text).toContain(word);
+});

@@ -1,0 +1,177 @@
+/** The server's API over a real socket: what it answers, and to what it says no. */
+
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createConnection } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type ApiServer, listenApi } from "../../src/api/listen.ts";
+import type { DeviceInfo, MonitorEvent, NodeInfo, TrustInfo } from "../../src/api/types.ts";
+import { Desk } from "../../src/enrolment/desk.ts";
+import { WaltError } from "../../src/errors.ts";
+import { formatLine, type Log } from "../../src/log.ts";
+import { apiHandler } from "../../src/server/api.ts";
+import { generateKey } from "../../src/ssh/keys.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "walt-server-api-"));
+const socket = join(dir, "server.sock");
+const logged: string[] = [];
+const note = (message: string, fields?: Parameters<Log["info"]>[1]): void => {
+  logged.push(formatLine("", message, fields));
+};
+const log: Log = { debug: note, info: note, warn: note, error: note, with: () => log };
+const revoked: [string, string][] = [];
+let desk: Desk;
+let api: ApiServer;
+
+beforeAll(async () => {
+  api = await listenApi(socket, undefined, (request) =>
+    apiHandler({
+      desk,
+      nodes: () => Promise.resolve([{ name: "vpn-1" } as NodeInfo]),
+      devices: () => [{ node: "vpn-1" } as DeviceInfo],
+      trust: () => ({ ca: "x" }) as TrustInfo,
+      revoke: (node, by) => {
+        if (node !== "vpn-1") throw new WaltError(`there is no node ${JSON.stringify(node)}`, { hint: "look" });
+        revoked.push([node, by]);
+      },
+      log,
+    })(request),
+  );
+});
+afterAll(async () => {
+  await api.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+beforeEach(() => {
+  desk = new Desk({
+    answerTimeout: 60_000,
+    now: Date.now,
+    after: () => () => {},
+    accept: () => ({ node: "vpn-1", mac: "52:54:00:01:02:03", certificate: "", renewAfter: 1 }),
+  });
+});
+
+async function ask(method: string, path: string, body?: string): Promise<[status: number, answer: unknown]> {
+  const response = await fetch(`http://walt${path}`, { unix: socket, method, ...(body === undefined ? {} : { body }) });
+  return [response.status, await response.json().catch(() => undefined)];
+}
+
+const request = () => ({ mac: "b8:27:eb:01:02:03", model: "Pi", serialNumber: "7", publicKey: generateKey("x").publicKey });
+
+describe("requests", () => {
+  test("nodes, devices and trust", async () => {
+    expect(await ask("GET", "/v1/nodes")).toEqual([200, [{ name: "vpn-1" }]]);
+    expect(await ask("GET", "/v1/devices")).toEqual([200, [{ node: "vpn-1" }]]);
+    expect(await ask("GET", "/v1/trust")).toEqual([200, { ca: "x" }]);
+  });
+
+  test("others do not exist", async () => {
+    for (const [method, path] of [
+      ["GET", "/"],
+      ["GET", "/v2/nodes"],
+      ["POST", "/v1/nodes"],
+      ["DELETE", "/v1/devices/vpn-1"],
+      ["GET", "/v1/devices/vpn-1/revoke"],
+      ["POST", "/v1/devices/vpn-1/revoke/x"],
+      ["POST", "/v1/devices/vpn-1"],
+    ] as const) {
+      expect([path, (await ask(method, path, method === "POST" ? '{"by":"x"}' : undefined))[0]]).toEqual([path, 404]);
+    }
+    expect(revoked).toEqual([]);
+  });
+
+  test("revoke names the node and who did it, made harmless", async () => {
+    expect(await ask("POST", "/v1/devices/vpn-1/revoke", '{"by":"al\\u001b[2Jice"}')).toEqual([200, {}]);
+    expect(revoked.splice(0)).toEqual([["vpn-1", "al?[2Jice"]]);
+    expect(await ask("POST", "/v1/devices/vpn-9/revoke", '{"by":"x"}')).toEqual([
+      400,
+      { error: 'there is no node "vpn-9"', hint: "look" },
+    ]);
+    expect(await ask("POST", "/v1/devices/%2F%22/revoke", '{"by":"x"}')).toEqual([
+      400,
+      { error: 'there is no node "/\\""', hint: "look" },
+    ]);
+  });
+
+  test("a body that is not what it should be is told so", async () => {
+    for (const body of ["", "{", "[]", "null", "{}", '{"by":7}', `{"by":"${"x".repeat(101)}"}`, `{"by":"${"x".repeat(9000)}"}`]) {
+      const [status, answer] = await ask("POST", "/v1/devices/vpn-1/revoke", body);
+      expect([body.slice(0, 20), status]).toEqual([body.slice(0, 20), 400]);
+      expect(answer).toHaveProperty("error", expect.stringMatching(/^request: /));
+    }
+    expect((await ask("POST", "/v1/requests/1", '{"by":"x","accept":"yes"}'))[1]).toHaveProperty(
+      "error",
+      'request: accept must be true or false, found string "yes"',
+    );
+    expect(revoked).toEqual([]);
+  });
+
+  test("a path that is no URL's is told so, and is no bug of ours", async () => {
+    const [status, answer] = await ask("POST", "/v1/devices/%/revoke", '{"by":"x"}');
+    expect([status, JSON.stringify(answer)]).toEqual([400, expect.not.stringContaining("internal")]);
+  });
+
+  test("a megabyte of body or path is refused without being kept", async () => {
+    const body = `{"by":"${"x".repeat(1 << 20)}"}`;
+    expect((await ask("POST", "/v1/devices/vpn-1/revoke", body))[0]).toBe(413);
+    const status = await ask("GET", `/v1/${"x".repeat(1 << 20)}`).then(([s]) => s, () => 0);
+    expect([0, 404, 414, 431]).toContain(status);
+    expect((await ask("GET", "/v1/nodes"))[0]).toBe(200);
+  });
+});
+
+describe("monitors", () => {
+  /** A monitor that reads its events one by one. */
+  async function watch(name = "alice"): Promise<{ next(): Promise<MonitorEvent>; leave(): void }> {
+    const stop = new AbortController();
+    const response = await fetch(`http://walt/v1/monitor?name=${encodeURIComponent(name)}`, { unix: socket, signal: stop.signal });
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    let text = "";
+    const next = async (): Promise<MonitorEvent> => {
+      while (!text.includes("\n")) {
+        const { value, done } = await reader.read();
+        if (done) throw new Error("the stream ended");
+        text += new TextDecoder().decode(value);
+      }
+      const line = text.slice(0, text.indexOf("\n"));
+      text = text.slice(line.length + 1);
+      return JSON.parse(line) as MonitorEvent;
+    };
+    expect(await next()).toEqual({ type: "watching" });
+    return { next, leave: () => stop.abort() };
+  }
+
+  test("is told of a request, and its answer decides", async () => {
+    const monitor = await watch();
+    const ticket = desk.ask(request(), "192.0.2.1");
+    expect(await monitor.next()).toMatchObject({ type: "request", request: { id: ticket.id, address: "192.0.2.1" } });
+    expect(await ask("POST", `/v1/requests/${ticket.id}`, '{"by":"alice","accept":true}')).toEqual([200, { node: "vpn-1" }]);
+    expect(await ticket.decision).toHaveProperty("granted");
+    expect(await monitor.next()).toMatchObject({ type: "answered", outcome: "accepted", by: "alice", node: "vpn-1" });
+    const again = await ask("POST", `/v1/requests/${ticket.id}`, '{"by":"bob","accept":false}');
+    expect(again[0]).toBe(400);
+    expect(again[1]).toHaveProperty("error", `request ${ticket.id} does not wait for an answer any more`);
+    monitor.leave();
+  });
+
+  test("that leaves, stops counting: what waited is denied", async () => {
+    const monitor = await watch("eve\u001b[2J");
+    expect(logged).toContain('a monitor watches monitor="eve?[2J" monitors=1');
+    const ticket = desk.ask(request(), "192.0.2.1");
+    monitor.leave();
+    expect(await ticket.decision).toEqual({ denied: "nobody-watching" });
+    expect(desk.monitors).toBe(0);
+    expect(logged).toContain('a monitor left monitor="eve?[2J" monitors=0');
+  });
+
+  test("that breaks off in the middle of anything, stops counting too", async () => {
+    const connection = createConnection(socket);
+    connection.write("GET /v1/monitor HTTP/1.1\r\nHost: walt\r\n\r\n");
+    await new Promise((resolve) => connection.once("data", resolve));
+    expect(desk.monitors).toBe(1);
+    const ticket = desk.ask(request(), "192.0.2.1");
+    connection.destroy();
+    expect(await ticket.decision).toEqual({ denied: "nobody-watching" });
+  });
+});

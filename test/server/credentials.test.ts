@@ -1,0 +1,65 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { run } from "../../src/linux/run.ts";
+import { grant } from "../../src/server/credentials.ts";
+import { Registry } from "../../src/server/registry.ts";
+import { parseCertificateLine, refusalOf, VPN_PRINCIPAL } from "../../src/ssh/certificate.ts";
+import { fingerprint, generateKey } from "../../src/ssh/keys.ts";
+import { describeWith } from "../lab/need.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "walt-credentials-"));
+const registry = new Registry(join(dir, "registry.sqlite"));
+afterAll(() => {
+  registry.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const NOW = new Date("2026-03-01T12:00:00Z");
+const DAY = 86_400_000;
+const ca = generateKey("walt-vpn-ca");
+const { publicKey } = generateKey("device");
+const device = registry.accept({ mac: "b8:27:eb:01:02:03", model: "Pi", serialNumber: "7", publicKey }, "alice", NOW);
+
+test("a grant: node, MAC, a certificate without comment, and its renewal at half of the validity", () => {
+  const given = grant(registry, ca, device, 7 * DAY, NOW);
+  expect(given).toMatchObject({ node: "vpn-010203", mac: "52:54:00:01:02:03", renewAfter: 302_400 });
+  expect(given.certificate.split(" ")).toHaveLength(2);
+  expect(grant(registry, ca, device, 1000, NOW).renewAfter).toBe(1);
+});
+
+test("a certificate is valid from an hour before its issue until the end of its validity", () => {
+  const at = (ms: number): string | undefined =>
+    refusalOf(certificate, { ca: ca.publicKey, principal: VPN_PRINCIPAL, now: Math.floor((NOW.getTime() + ms) / 1000) });
+  const certificate = parseCertificateLine(grant(registry, ca, device, 7 * DAY, NOW).certificate, "test");
+  for (const ms of [0, -3_599_000, 7 * DAY - 1000]) expect(at(ms)).toBeUndefined();
+  for (const ms of [-3_601_000, 7 * DAY + 1000]) expect(at(ms)).toBeString();
+});
+
+test("each has a new serial, which the registry knows", () => {
+  const [one, two] = [1, 2].map(
+    () => parseCertificateLine(grant(registry, ca, device, DAY, NOW).certificate, "test").serial,
+  );
+  expect(two).toBe((one ?? 0n) + 1n);
+  expect(BigInt(registry.byNode("vpn-010203")?.certificateSerial ?? 0)).toBe(two ?? 0n);
+});
+
+describeWith({ programs: ["ssh-keygen"] }, "ssh-keygen", () => {
+  test("reads it: type, key, CA, id, serial, validity, principal, and the one permission", async () => {
+    const file = join(dir, "certificate.pub");
+    const given = grant(registry, ca, device, 7 * DAY, NOW);
+    writeFileSync(file, `${given.certificate}\n`);
+    const shown = await run(["ssh-keygen", "-L", "-f", file], { env: { PATH: process.env["PATH"], TZ: "UTC" } });
+    const lines = shown.split("\n").map((line) => line.trim());
+    const after = (name: string): string[] => lines.slice(lines.indexOf(name) + 1);
+    expect(lines).toContain("Type: ssh-ed25519-cert-v01@openssh.com user certificate");
+    expect(lines).toContain(`Public key: ED25519-CERT ${fingerprint(publicKey)}`);
+    expect(shown).toContain(`Signing CA: ED25519 ${fingerprint(ca.publicKey)}`);
+    expect(lines).toContain('Key ID: "vpn-010203 b8:27:eb:01:02:03"');
+    expect(lines).toContain(`Serial: ${registry.byNode("vpn-010203")?.certificateSerial}`);
+    expect(lines).toContain("Valid: from 2026-03-01T11:00:00 to 2026-03-08T12:00:00");
+    expect(after("Principals:").slice(0, 2)).toEqual(["walt-vpn", "Critical Options: (none)"]);
+    expect(after("Extensions:").filter((line) => line !== "")).toEqual(["permit-port-forwarding"]);
+  });
+});
