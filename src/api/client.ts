@@ -14,6 +14,8 @@ export class ApiClient {
     readonly socket: string,
     /** How to start the daemon, for the error message. */
     readonly daemon: string,
+    /** The socket as the user knows it, when this one only leads there. */
+    readonly place = socket,
     /** ms for the answer to one request. */
     readonly timeout = 30_000,
   ) {}
@@ -30,7 +32,7 @@ export class ApiClient {
     } catch (error) {
       if (error instanceof WaltError) throw error;
       throw signal.aborted
-        ? new WaltError(`the daemon on ${this.socket} takes longer than ${this.timeout / 1000} s to answer`, {
+        ? new WaltError(`the daemon on ${this.place} takes longer than ${this.timeout / 1000} s to answer`, {
             hint: "Its log may tell why.",
           })
         : this.#unreachable(error);
@@ -70,7 +72,7 @@ export class ApiClient {
   }
 
   #nonsense(text: string): WaltError {
-    return new WaltError(`${this.socket} answered what walt does not understand: ${safeText(text)}`, {
+    return new WaltError(`${this.place} answered what walt does not understand: ${safeText(text)}`, {
       hint: "Does a daemon of walt listen there, and of this version?",
     });
   }
@@ -96,7 +98,7 @@ export class ApiClient {
     try {
       reason = Fields.parse(text, "answer", 65_536);
     } catch {
-      throw new WaltError(`${this.socket} answered ${response.status}: ${safeText(text)}`);
+      throw new WaltError(`${this.place} answered ${response.status}: ${safeText(text)}`);
     }
     const hint = reason.optionalText("hint", 1000);
     throw new WaltError(
@@ -118,7 +120,9 @@ export class ApiClient {
         hint: "Run the command as root, or become a member of the socket's group (`ls -l` shows it).",
       });
     }
-    return new WaltError(`the daemon does not answer on ${this.socket}: ${messageOf(error)}`, {
+    // Bun's advice to programmers is none to a user.
+    const reason = messageOf(error).replace(/ For more information, pass .*$/, "");
+    return new WaltError(`the daemon does not answer on ${this.place}: ${reason}`, {
       hint: `Is it running? Start it with \`${this.daemon}\`.`,
     });
   }

@@ -67,7 +67,7 @@ export async function withServer<T>(
       throw new WaltError(`ssh to ${host} ended with status ${status}`, {
         hint: "Its message stands above.",
       });
-    return await use(new ApiClient(local, `walt server run (on ${host})`));
+    return await use(new ApiClient(local, `walt server run (on ${host})`, `${socket} of ${host}`));
   } finally {
     watcher.close();
     child.kill();

@@ -3,9 +3,9 @@
  * without a monitor it is denied. No I/O: monitors are functions, time is given.
  */
 
-import type { MonitorEvent, Outcome, PendingRequest } from "../api/types.ts";
 import { WaltError } from "../errors.ts";
 import { fingerprint, shortCode } from "../ssh/keys.ts";
+import type { MonitorEvent, Outcome, PendingRequest } from "./events.ts";
 import type { DenialReason, EnrolmentRequest, Grant } from "./messages.ts";
 
 /** Requests that may wait at once; more are told to come back. */

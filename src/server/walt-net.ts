@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Config } from "../config/schema.ts";
-import { WaltError } from "../errors.ts";
+import { messageOf, WaltError } from "../errors.ts";
 import { ipBatch, ipJson } from "../linux/ip.ts";
 import { type RunResult, runAny } from "../linux/run.ts";
 import type { Log } from "../log.ts";
@@ -104,7 +104,11 @@ async function managedNet(
   const { bridge, address, boot_files, boot_port } = config["server.network"];
   const ip = address.split("/")[0] ?? "";
   const run = join(dirname(config.server.socket), "walt-net");
-  mkdirSync(run, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(run, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new WaltError(`cannot make the folder ${run}: ${messageOf(error)}`, { cause: error });
+  }
   // A bridge takes the lowest MAC address of its ports unless it has one of its own: pinned, its neighbours never have to relearn.
   const hash = createHash("sha256").update(`${bridge} ${address}`).digest("hex");
   const mac = `02:57:54:${hash.slice(0, 2)}:${hash.slice(2, 4)}:${hash.slice(4, 6)}`;

@@ -16,7 +16,7 @@ let socket: string;
 let client: ApiClient;
 beforeEach(() => {
   socket = join(dir, `${count++}.sock`);
-  client = new ApiClient(socket, "walt x run", 10_000);
+  client = new ApiClient(socket, "walt x run");
 });
 
 /** Message and hint; a thrown thing that is no WaltError is a failure of the test. */
@@ -95,11 +95,17 @@ describe("a call", () => {
       expect(await answering(answer, call)).toMatch(/^the daemon does not answer on .*: .+\nIs it running\?/);
   });
 
+  test("is explained by the place that the user knows, without advice to programmers", async () => {
+    client = new ApiClient(socket, "walt x run", "/run/x of lab");
+    expect(await answering("", call)).toMatch(/^the daemon does not answer on \/run\/x of lab: ((?!verbose).)+\n/);
+    expect(await answering(ok("x"), call)).toStartWith("/run/x of lab answered what walt does not understand: x\n");
+  });
+
   test("that is never answered is given up", async () => {
-    client = new ApiClient(socket, "walt x run", 50);
+    client = new ApiClient(socket, "walt x run", "the place", 50);
     for (const begun of ["", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n[1"])
       expect(await answering(begun, call, false)).toBe(
-        `the daemon on ${socket} takes longer than 0.05 s to answer\nIts log may tell why.`,
+        `the daemon on the place takes longer than 0.05 s to answer\nIts log may tell why.`,
       );
   });
 });
@@ -123,7 +129,7 @@ describe("a stream", () => {
     expect(await answering("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", stream)).toMatch(/^the daemon does not answer on /);
     const stop = new AbortController();
     const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"a":1}\n';
-    const read = async (): Promise<unknown> => {
+    const read = async (): Promise<undefined> => {
       for await (const _ of client.stream("/x", stop.signal)) stop.abort("enough");
     };
     expect(await answering(answer, () => read().catch((error: unknown) => error), false)).not.toBeInstanceOf(WaltError);

@@ -1,6 +1,7 @@
 /** Ways from a device to the server: two proxies, the server's own sshd, the server's endpoint itself, our relay. */
 
 import { expect, test } from "bun:test";
+import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
 import { startSshd } from "../lab/sshd.ts";
 import { INTEGRATION, pingable, WALT_NET, World, type WorldDevice } from "../lab/world.ts";
@@ -11,6 +12,22 @@ async function joins(world: World, device: WorldDevice, via: string): Promise<vo
   expect(node).toMatchObject({ name, state: "up", via });
   const plugged = await device.plugNode("192.168.192.77", node?.mac ?? "");
   expect(await pingable(plugged, WALT_NET)).toBe(true);
+}
+
+/** The proxy's walt.toml, as the server writes it. */
+async function giveToml(world: World, proxy: Host): Promise<void> {
+  const file = `${world.server.dir}/proxy.toml`;
+  await world.must(
+    world.server,
+    "vpn",
+    "setup-proxy",
+    "--toml",
+    "--next",
+    "walt.lab.example:2222",
+    "-o",
+    file,
+  );
+  proxy.writeFile("/etc/walt/walt.toml", await Bun.file(world.server.path(file)).text());
 }
 
 describeWith(INTEGRATION, "topologies", () => {

@@ -33,13 +33,21 @@ export default command({
       const view = args.json ? jsonView(api) : personView(api);
       const input = createInterface({ input: process.stdin });
       let eof = false;
+      const connected = Promise.withResolvers<void>();
       input.on("line", view.line);
       input.on("close", () => {
         eof = !signal.aborted;
-        stop.abort();
+        // Not before we know whether there is a server at all: that is the better thing to complain about.
+        void connected.promise.then(() => stop.abort());
       });
       try {
-        await follow(api, signal, view);
+        await follow(api, signal, {
+          ...view,
+          event: (event) => {
+            connected.resolve();
+            view.event(event);
+          },
+        });
       } finally {
         input.close();
       }
