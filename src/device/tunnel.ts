@@ -3,7 +3,7 @@
 import { closeSync } from "node:fs";
 import { messageOf } from "../errors.ts";
 import { socketPair } from "../linux/socketpair.ts";
-import { openTap } from "../linux/tap.ts";
+import { openOffloadTap } from "../linux/tap.ts";
 import type { Link, Pumps } from "../tunnel/pumps.ts";
 import { joinBridge, VPN_TAP } from "./bridge.ts";
 import type { Child } from "./child.ts";
@@ -45,7 +45,7 @@ export class Tunnel {
     }
     try {
       this.#link = options.pumps.add({
-        tap: this.#tap(ours),
+        ...this.#tap(ours),
         stream: ours,
         mtu: MTU,
         silence: options.silence,
@@ -72,10 +72,11 @@ export class Tunnel {
     await this.ended;
   }
 
-  /** The TAP's file descriptor. The link owns both descriptors once it has them, not before. */
-  #tap(ours: number): number {
+  /** The TAP. The link owns both descriptors once it has them, not before. */
+  #tap(ours: number): { tap: number; offload: number | undefined } {
     try {
-      return openTap(VPN_TAP).fd;
+      const { fd, offload } = openOffloadTap(VPN_TAP);
+      return { tap: fd, offload };
     } catch (error) {
       closeSync(ours);
       throw error;

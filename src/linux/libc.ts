@@ -17,6 +17,7 @@ export const libc = dlopen("libc.so.6", {
   fcntl: { args: ["i32", "i32", "i64"], returns: "i32" },
   read: { args: ["i32", "ptr", "u64"], returns: "i32" },
   write: { args: ["i32", "ptr", "u64"], returns: "i32" },
+  writev: { args: ["i32", "ptr", "i32"], returns: "i32" },
   poll: { args: ["ptr", "u64", "i32"], returns: "i32" },
   memcpy: { args: ["ptr", "ptr", "u64"], returns: "ptr" },
   memmove: { args: ["ptr", "ptr", "u64"], returns: "ptr" },

@@ -61,7 +61,10 @@ export function apiHandler(api: ServerApi): (request: Request) => Promise<Respon
       return await route(request);
     } catch (error) {
       if (!(error instanceof WaltError)) {
-        api.log.error("a request failed", { request: new URL(request.url).pathname, reason: messageOf(error) });
+        api.log.error("a request failed", {
+          request: new URL(request.url).pathname,
+          reason: messageOf(error),
+        });
         throw error;
       }
       return Response.json({ error: error.message, hint: error.hint }, { status: 400 });

@@ -38,17 +38,24 @@ export interface EndpointOptions {
   enrol(channel: Channel, from: string): Promise<void>;
   renew(device: Device, channel: Channel): void;
   tunnel(device: Device, channel: Channel, via: string, from: string): Promise<void>;
+  /** Connections with the enrolment key at once; 256 unless told. */
+  enrolling?: number;
 }
 
 const LIMITS = {
   /** Connections at once. */
   connections: 2048,
+  /** Of these with the enrolment key, which everybody may have: when one more comes the oldest goes. */
+  enrolling: 256,
+  /** Of one device: tunnel, renewal, and what an unnoticed break left behind. The oldest goes. */
+  device: 8,
   /** Sessions of one connection; a device needs one at a time. */
   sessions: 8,
 } as const;
 
 export class Endpoint {
-  readonly #devices = new Map<number, Set<Peer>>();
+  /** Connections by the key that they came with: a device's id, or the enrolment key. In the order they came. */
+  readonly #peers = new Map<number | "enrolment", Set<Peer>>();
 
   private constructor(
     readonly options: EndpointOptions,
@@ -79,7 +86,7 @@ export class Endpoint {
 
   /** End all connections of a device, at once. */
   cutOff(deviceId: number): void {
-    for (const peer of this.#devices.get(deviceId) ?? []) peer.end("the device was revoked");
+    for (const peer of this.#peers.get(deviceId) ?? []) peer.end("the device was revoked");
   }
 
   async close(): Promise<void> {
@@ -93,15 +100,18 @@ export class Endpoint {
       peer.end("unknown or revoked key");
       return;
     }
-    if (identity.kind === "device") {
-      const { id } = identity.device;
-      const peers = this.#devices.get(id) ?? new Set<Peer>();
-      this.#devices.set(id, peers.add(peer));
-      peer.client.on("close", () => {
-        peers.delete(peer);
-        if (peers.size === 0 && this.#devices.get(id) === peers) this.#devices.delete(id);
-      });
-    }
+    const [key, most] =
+      identity.kind === "device"
+        ? ([identity.device.id, LIMITS.device] as const)
+        : (["enrolment", this.options.enrolling ?? LIMITS.enrolling] as const);
+    const peers = this.#peers.get(key) ?? new Set<Peer>();
+    this.#peers.set(key, peers.add(peer));
+    peer.client.on("close", () => {
+      peers.delete(peer);
+      if (peers.size === 0 && this.#peers.get(key) === peers) this.#peers.delete(key);
+    });
+    const [oldest] = peers;
+    if (peers.size > most) oldest?.end(`more than ${most} connections with this key`);
     this.#serve(peer, identity, parseHostPort(peer.address, 0).host);
   }
 

@@ -1,7 +1,7 @@
 /** Live tunnels: for each node a TAP in walt-net, joined to the channel that its device opened. */
 
 import type { NodeState } from "../api/types.ts";
-import { messageOf } from "../errors.ts";
+import { messageOf, WaltError } from "../errors.ts";
 import { socketPair } from "../linux/socketpair.ts";
 import { openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
@@ -86,7 +86,7 @@ export class Tunnels {
     const link = this.pumps.add({ tap: tap.fd, stream: ours, mtu: MTU, silence, guard: device.mac });
     tunnel.link = link;
     const join = joinChannel(theirs, channel.stream, channel.peer);
-    let reason = "";
+    let failure: WaltError | undefined;
     try {
       await this.net.addPort(name);
       void link.up.then(() => {
@@ -95,14 +95,15 @@ export class Tunnels {
         this.changed(device, "up", tunnel.info.via);
       });
     } catch (error) {
-      link.close(messageOf(error));
-      throw error;
-    } finally {
-      reason = await link.ended;
-      await Promise.race([join.done, Bun.sleep(1000)]);
-      join.destroy();
-      channel.end(0);
+      failure = new WaltError(messageOf(error), { cause: error });
+      link.close(failure.message);
     }
+    const reason = await link.ended;
+    await Promise.race([join.done, Bun.sleep(1000)]);
+    join.destroy();
+    // A link that ended at once took its TAP with it before the bridge could have it: then its end is what happened.
+    if (failure !== undefined && reason === failure.message) throw failure;
+    channel.end(0);
     const wasUp = tunnel.info.state === "up";
     tunnel.info = { ...tunnel.info, state: "down", since: new Date() };
     this.log.info("tunnel down", { node: device.node, from, reason });

@@ -21,7 +21,7 @@ export type ThreadEvent =
 export const LINKS_MAX = 4096;
 
 /** Doubles of a link's place in the shared memory. */
-export const COUNTERS = 8;
+export const COUNTERS = 16;
 export const COUNTER = {
   framesIn: 0,
   framesOut: 1,
@@ -30,6 +30,13 @@ export const COUNTER = {
   dropped: 4,
   refused: 5,
   rtt: 6,
+  marked: 7,
+  queued: 8,
+  queueDelay: 9,
+  window: 10,
+  rate: 11,
+  minRtt: 12,
+  inFlight: 13,
 } as const;
 
 export interface AddOrder {
@@ -42,17 +49,21 @@ export interface AddOrder {
   mtu: number;
   silence: number;
   guard: Uint8Array | undefined;
+  /** Frames of the TAP come and go with a virtio-net header. */
+  vnet: boolean;
+  /** What to say in HELLO, FEATURE_ bits of message.ts. */
+  features: number;
 }
 
 /** What the main thread wants. */
 export type Order = AddOrder | { kind: "close"; id: number; reason: string } | { kind: "stop" };
 
 const KINDS = ["add", "close", "stop"] as const;
-const REASON = 40;
-/** Bytes of every record: ten numbers of 32 bits, then a reason as the CLOSE message that carries it. */
+const REASON = 48;
+/** Bytes of every record: twelve numbers of 32 bits, then a reason as the CLOSE message that carries it. */
 export const RECORD = REASON + HEADER + REASON_MAX;
 
-/** @returns RECORD bytes: kind, id, slot, tap, stream, mtu, silence, guarded, MAC (6 bytes, 2 unused), reason. */
+/** @returns RECORD bytes: kind, id, slot, tap, stream, mtu, silence, guarded, MAC (6 bytes, 2 unused), vnet, features, reason. */
 export function encodeOrder(order: Order, record: Uint8Array): void {
   const view = new DataView(record.buffer, record.byteOffset, RECORD);
   record.fill(0);
@@ -66,6 +77,8 @@ export function encodeOrder(order: Order, record: Uint8Array): void {
   const numbers = [order.slot, order.tap, order.stream, order.mtu, order.silence, order.guard ? 1 : 0];
   for (const [i, n] of numbers.entries()) view.setInt32(8 + 4 * i, n, true);
   if (order.guard !== undefined) record.set(order.guard, 32);
+  view.setInt32(40, order.vnet ? 1 : 0, true);
+  view.setUint32(44, order.features, true);
 }
 
 /** The order in a record of `encodeOrder`. */
@@ -84,6 +97,8 @@ export function decodeOrder(record: Uint8Array): Order {
         mtu: int(5),
         silence: int(6),
         guard: int(7) === 0 ? undefined : record.slice(32, 38),
+        vnet: int(10) !== 0,
+        features: view.getUint32(44, true),
       };
     case "close": {
       const length = view.getUint8(REASON + 3);

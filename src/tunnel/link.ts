@@ -14,19 +14,40 @@ import {
   POLLNVAL,
   POLLOUT,
 } from "../linux/libc.ts";
+import { setOffload } from "../linux/tap.ts";
 import { duration, safeText } from "../text.ts";
 import { type AddOrder, COUNTER, COUNTERS } from "./control.ts";
 import { refusal } from "./guard.ts";
-import { helloProblem, REASON_MAX, readU32, TYPE } from "./message.ts";
+import {
+  FEATURE_ACK,
+  FEATURE_OFFLOADS,
+  featuresAt,
+  HEADER,
+  helloProblem,
+  REASON_MAX,
+  readU32,
+  TYPE,
+} from "./message.ts";
 import { Outbox } from "./outbox.ts";
 import { MessageReader } from "./reader.ts";
+import { sanitise, VIRTIO } from "./virtio.ts";
+import { Window } from "./window.ts";
 
 /** Frames of one TAP in one round, so that one fast link leaves time to the others. */
 const FRAMES_A_ROUND = 64;
 /** ms between pings; a third of `silence` where that is shorter. */
 const PING = 2000;
+/** ms between pings while the window measures the path. */
+const PING_PROBE = 20;
 /** ms that the last word may take to leave. */
 const LINGER = 250;
+/** ms that the peer has for its hello at least: a stream may have to be connected first. */
+const GREETING = 20_000;
+/** Acknowledge this many bytes at once, fewer after ACK_PAUSE ms, and the last after ACK_LAST ms. */
+const ACK_BYTES = 262_144;
+const ACK_SOME = 3000;
+const ACK_PAUSE = 1;
+const ACK_LAST = 5;
 
 export class PumpLink {
   readonly id: number;
@@ -55,6 +76,14 @@ export class PumpLink {
   #high = 0;
   #low = 0;
   #awaited = false;
+  /** Bytes of frames that came, those of them that are not acknowledged yet, when the first and the last of these came. */
+  #received = 0;
+  #unacked = 0;
+  #unackedFirst = 0;
+  #unackedLast = 0;
+  #ackTime = 0;
+  /** The peer wants to be told what came. */
+  #acks = false;
 
   constructor(order: AddOrder, stats: Float64Array, now: number) {
     this.id = order.id;
@@ -67,7 +96,7 @@ export class PumpLink {
     this.#heard = now;
     this.#progress = now;
     this.#pinged = now;
-    this.#out.hello(order.mtu);
+    this.#out.hello(order.mtu, order.features);
   }
 
   /** For poll(2): file descriptors (-1 = none) and the events that are waited for. */
@@ -102,7 +131,11 @@ export class PumpLink {
       if (now >= this.#lingerUntil) this.#finish();
       return Math.max(0, this.#lingerUntil - now);
     }
-    const { silence } = this.#order;
+    const { window } = this.#out;
+    window?.tick(now);
+    if (this.#acknowledge(now)) this.#flush(now);
+    if (this.over) return 0;
+    const silence = this.up ? this.#order.silence : Math.max(this.#order.silence, GREETING);
     const quiet = now - this.#heard;
     if (quiet >= silence) {
       this.close(`the peer was silent for ${duration(silence)}`, now);
@@ -113,9 +146,9 @@ export class PumpLink {
       this.close(`the stream took nothing for ${duration(silence)}`, now);
       return 0;
     }
-    const pause = Math.min(PING, silence / 3);
+    const pause = window?.phase === "probe" ? PING_PROBE : Math.min(PING, silence / 3);
     if (now - this.#pinged >= pause) this.#ping(now);
-    return Math.min(this.#pinged + pause - now, silence - Math.max(quiet, stuck));
+    return Math.min(this.#pinged + pause - now, silence - Math.max(quiet, stuck), this.#ackDue - now);
   }
 
   /** What poll(2) found on the two file descriptors. */
@@ -138,7 +171,7 @@ export class PumpLink {
 
   #readTap(now: number): void {
     for (let i = 0; i < FRAMES_A_ROUND; i++) {
-      const n = this.#out.pull(this.#tap);
+      const n = this.#out.pull(this.#tap, this.#order.vnet, now);
       if (n >= 0 || n === -EINTR) continue;
       if (n === -EBADFD) this.close("the TAP is gone", now);
       else if (n !== -EAGAIN) this.close(`the TAP cannot be read (${errnoName(-n)})`, now);
@@ -164,6 +197,30 @@ export class PumpLink {
     reader.filled(n);
     while (this.reason === undefined && reader.next()) this.#message(now);
     if (this.reason === undefined && reader.problem !== undefined) this.#malformed(reader.problem, now);
+    this.#acknowledge(now);
+  }
+
+  /** When the next acknowledgement has to leave. */
+  get #ackDue(): number {
+    if (this.#unacked === 0) return Number.POSITIVE_INFINITY;
+    return this.#unacked >= ACK_SOME ? this.#ackTime + ACK_PAUSE : this.#unackedFirst + ACK_LAST;
+  }
+
+  /** Say what came, if it is time. */
+  #acknowledge(now: number): boolean {
+    if (this.#unacked === 0 || (this.#unacked < ACK_BYTES && now < this.#ackDue)) return false;
+    this.#out.ack(this.#received, Math.round((now - this.#unackedLast) * 1000));
+    this.#unacked = 0;
+    this.#ackTime = now;
+    return true;
+  }
+
+  #count(bytes: number, now: number): void {
+    if (!this.#acks) return;
+    this.#received = (this.#received + bytes) >>> 0;
+    if (this.#unacked === 0) this.#unackedFirst = now;
+    this.#unackedLast = now;
+    this.#unacked += bytes;
   }
 
   #message(now: number): void {
@@ -178,12 +235,17 @@ export class PumpLink {
         this.#malformed(problem, now);
         return;
       }
-      this.up = true;
+      this.#greeted(featuresAt(memory.bytes, offset));
       this.#pinged = Number.NEGATIVE_INFINITY; // so that the round trip time is known soon
     } else if (!this.up) {
       this.#malformed("a message before its hello", now);
-    } else if (type === TYPE.frame) {
-      this.#frame(offset, length, now);
+    } else if (type === TYPE.frame || (type === TYPE.offloaded && this.#order.vnet)) {
+      this.#count(HEADER + length, now);
+      this.#frame(type === TYPE.offloaded, offset, length, now);
+    } else if (type === TYPE.ack) {
+      this.#acked(readU32(memory.bytes, offset), readU32(memory.bytes, offset + 4), now);
+    } else if (type === TYPE.offloaded) {
+      this.#malformed("an offloaded frame, which we did not ask for", now);
     } else if (type === TYPE.ping) {
       this.#out.ping(TYPE.pong, readU32(memory.bytes, offset), readU32(memory.bytes, offset + 4));
     } else {
@@ -191,20 +253,47 @@ export class PumpLink {
     }
   }
 
-  #frame(offset: number, length: number, now: number): void {
+  /** The peer's hello: from now on both know what they may send. */
+  #greeted(theirs: number): void {
+    this.up = true;
+    const { features, vnet } = this.#order;
+    this.#acks = (theirs & features & FEATURE_ACK) !== 0;
+    if (this.#acks) this.#out.window = new Window();
+    // To a peer that takes none the kernel hands over whole frames with checksums, so there is nothing left for us to do.
+    const common = theirs & features & FEATURE_OFFLOADS;
+    if (vnet) this.#out.offload = common !== 0 && setOffload(this.#tap, common) !== 0;
+  }
+
+  #acked(total: number, delay: number, now: number): void {
+    const { window } = this.#out;
+    if (window === undefined || !window.acked(total, delay / 1000, now)) {
+      this.#malformed("an acknowledgement of what was not sent", now);
+    } else {
+      this.#out.tune();
+    }
+  }
+
+  #frame(offloaded: boolean, offset: number, length: number, now: number): void {
     const { memory } = this.#in;
-    const { guard } = this.#order;
-    if (guard !== undefined && refusal(memory.bytes, offset, length, guard) !== undefined) {
+    const { guard, vnet } = this.#order;
+    const end = offset + length;
+    // The reader leaves room in front of every message.
+    const header = offloaded ? offset : offset - VIRTIO;
+    const frame = header + VIRTIO;
+    const sane = !offloaded || sanitise(memory.bytes, header, end, guard === undefined);
+    if (!sane || (guard !== undefined && refusal(memory.bytes, frame, end - frame, guard) !== undefined)) {
       this.#refused++;
       this.#publish();
       return;
     }
-    if (libc.write(this.#tap, at(memory.address + offset), length) >= 0) {
+    if (vnet && !offloaded) memory.bytes.fill(0, header, frame);
+    const from = vnet ? header : frame;
+    if (libc.write(this.#tap, at(memory.address + from), end - from) >= 0) {
       const stats = this.#stats;
       const frames = this.#base + COUNTER.framesIn;
       const bytes = this.#base + COUNTER.bytesIn;
       stats[frames] = (stats[frames] ?? 0) + 1;
-      stats[bytes] = (stats[bytes] ?? 0) + length;
+      stats[bytes] = (stats[bytes] ?? 0) + end - frame;
       return;
     }
     // A TAP that is down says EIO; one whose host is short of memory ENOMEM or ENOBUFS: frames get lost on networks.
@@ -232,11 +321,13 @@ export class PumpLink {
     if (!this.#awaited || readU32(bytes, offset) !== this.#high || readU32(bytes, offset + 4) !== this.#low)
       return;
     this.#awaited = false;
-    this.#stats[this.#base + COUNTER.rtt] = now - this.#pinged;
+    const rtt = now - this.#pinged;
+    this.#stats[this.#base + COUNTER.rtt] = rtt;
+    this.#out.window?.measured(rtt, now);
   }
 
   #flush(now: number): void {
-    const n = this.#out.flush(this.#stream);
+    const n = this.#out.flush(this.#stream, now);
     if (n > 0 || this.#idle) this.#progress = now;
     this.#idle = !this.#out.waiting;
     if (n < 0) this.#broken(`the stream broke (${errnoName(-n)})`);
@@ -256,6 +347,7 @@ export class PumpLink {
   #finish(): void {
     if (this.over) return;
     this.#publish();
+    this.#out.dispose();
     this.#closeTap();
     libc.close(this.#stream);
     this.#stream = -1;
@@ -273,5 +365,14 @@ export class PumpLink {
     stats[this.#base + COUNTER.bytesOut] = this.#out.bytesOut;
     stats[this.#base + COUNTER.dropped] = this.#out.dropped + this.#lost;
     stats[this.#base + COUNTER.refused] = this.#refused;
+    stats[this.#base + COUNTER.marked] = this.#out.marked;
+    stats[this.#base + COUNTER.queued] = this.#out.queued;
+    stats[this.#base + COUNTER.queueDelay] = this.#out.queueDelay;
+    const { window } = this.#out;
+    if (window === undefined) return;
+    stats[this.#base + COUNTER.window] = window.size;
+    stats[this.#base + COUNTER.rate] = window.rate;
+    stats[this.#base + COUNTER.minRtt] = Number.isFinite(window.minRtt) ? window.minRtt : 0;
+    stats[this.#base + COUNTER.inFlight] = window.inFlight;
   }
 }

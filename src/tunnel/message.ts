@@ -18,13 +18,30 @@ export const TYPE = {
   pong: 3,
   /** The last message: why the sender ends the tunnel, UTF-8. */
   close: 4,
+  /** A virtio-net header (10 bytes, virtio.ts), then a frame that may be many at once and lack its checksum. */
+  offloaded: 5,
+  /** u32 bytes of FRAME and OFFLOADED messages received so far, headers and all, modulo 2^32; u32 how long ago the last came, µs. */
+  ack: 6,
 } as const;
+const TYPES = 6;
+
+/**
+ * Feature bits of HELLO: what the sender takes. The lower ones are those of TUNSETOFFLOAD (linux/if_tun.h): checksums 1, TCP over
+ * IPv4 2 and IPv6 4, with ECN 8, UDP over IPv4 0x20 and IPv6 0x40.
+ */
+export const FEATURE_OFFLOADS = 0xff;
+/** It answers frames with ACK, and understands those that it gets. */
+export const FEATURE_ACK = 0x100;
+export const ACK_LENGTH = 8;
 
 export const HELLO_LENGTH = 8;
 export const PING_LENGTH = 8;
+const PAIR_LENGTH = 8;
 /** An Ethernet header; a frame of 64 KB with two VLAN tags. */
 export const FRAME_MIN = 14;
 export const FRAME_MAX = 65_550;
+/** A virtio-net header and an Ethernet header. */
+export const OFFLOADED_MIN = 24;
 /** Bytes. */
 export const REASON_MAX = 200;
 /** Least and largest MTU that HELLO may say: IPv4's least (RFC 791), the most that u16 holds. */
@@ -45,7 +62,7 @@ export function lengthAt(bytes: Uint8Array, offset: number): number {
 
 /** What is wrong with a header, in words; undefined = nothing. */
 export function headerProblem(type: number, length: number): string | undefined {
-  if (type > TYPE.close) return `a message of unknown type ${type}`;
+  if (type > TYPES) return `a message of unknown type ${type}`;
   if (length > PAYLOAD_MAX) return `a message of ${length} bytes, more than ${PAYLOAD_MAX}`;
   switch (type) {
     case TYPE.hello:
@@ -53,6 +70,10 @@ export function headerProblem(type: number, length: number): string | undefined 
     case TYPE.frame:
       if (length >= FRAME_MIN && length <= FRAME_MAX) return undefined;
       return `a frame of ${length} bytes, not ${FRAME_MIN} to ${FRAME_MAX}`;
+    case TYPE.offloaded:
+      return length >= OFFLOADED_MIN ? undefined : `an offloaded frame of ${length} bytes`;
+    case TYPE.ack:
+      return length === ACK_LENGTH ? undefined : `an acknowledgement of ${length} bytes`;
     case TYPE.ping:
     case TYPE.pong:
       return length === PING_LENGTH ? undefined : `a ping of ${length} bytes instead of ${PING_LENGTH}`;
@@ -62,12 +83,13 @@ export function headerProblem(type: number, length: number): string | undefined 
 }
 
 /** Write a HELLO message. Returns its length in bytes, header and all, as every `write…` below. */
-export function writeHello(bytes: Uint8Array, offset: number, mtu: number): number {
+export function writeHello(bytes: Uint8Array, offset: number, mtu: number, features = 0): number {
   writeHeader(bytes, offset, TYPE.hello, HELLO_LENGTH);
   bytes.fill(0, offset + HEADER, offset + HEADER + HELLO_LENGTH);
   bytes[offset + HEADER] = VERSION;
   bytes[offset + HEADER + 2] = mtu >>> 8;
   bytes[offset + HEADER + 3] = mtu;
+  writeU32(bytes, offset + HEADER + 4, features);
   return HEADER + HELLO_LENGTH;
 }
 
@@ -79,18 +101,23 @@ export function helloProblem(bytes: Uint8Array, offset: number): string | undefi
   return mtu >= MTU_MIN ? undefined : `an MTU of ${mtu} bytes`;
 }
 
-/** Write a PING or PONG with a u64 given as two halves. */
-export function writePing(
+/** The feature bits in the payload of a HELLO at `offset`. */
+export function featuresAt(bytes: Uint8Array, offset: number): number {
+  return readU32(bytes, offset + 4);
+}
+
+/** Write a PING, PONG or ACK: two numbers. A PING's is a u64 as two halves. */
+export function writePair(
   bytes: Uint8Array,
   offset: number,
-  type: typeof TYPE.ping | typeof TYPE.pong,
-  high: number,
-  low: number,
+  type: typeof TYPE.ping | typeof TYPE.pong | typeof TYPE.ack,
+  first: number,
+  second: number,
 ): number {
-  writeHeader(bytes, offset, type, PING_LENGTH);
-  writeU32(bytes, offset + HEADER, high);
-  writeU32(bytes, offset + HEADER + 4, low);
-  return HEADER + PING_LENGTH;
+  writeHeader(bytes, offset, type, PAIR_LENGTH);
+  writeU32(bytes, offset + HEADER, first);
+  writeU32(bytes, offset + HEADER + 4, second);
+  return HEADER + PAIR_LENGTH;
 }
 
 /** Write a CLOSE; the reason is cut after a whole character, at most 200 bytes. */
@@ -110,7 +137,7 @@ export function readU16(bytes: Uint8Array, offset: number): number {
   return ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0);
 }
 
-function writeU32(bytes: Uint8Array, offset: number, value: number): void {
+export function writeU32(bytes: Uint8Array, offset: number, value: number): void {
   bytes[offset] = value >>> 24;
   bytes[offset + 1] = value >>> 16;
   bytes[offset + 2] = value >>> 8;

@@ -1,6 +1,7 @@
-/** The way from the TAP to the stream: frames read, queued, and written without ever waiting. */
+/** The way from the TAP to the stream: frames read into the pool, queued, and written from there without ever waiting. */
 
 import { allocate, at, EAGAIN, EINTR, errno, libc } from "../linux/libc.ts";
+import { FLOWS, flowOf } from "./flow.ts";
 import {
   FRAME_MAX,
   FRAME_MIN,
@@ -10,134 +11,263 @@ import {
   writeClose,
   writeHeader,
   writeHello,
-  writePing,
+  writePair,
 } from "./message.ts";
-import { FrameQueue } from "./queue.ts";
+import { LARGE, LEAD, SMALL, threadPool } from "./pool.ts";
+import { FairQueue } from "./queue.ts";
+import { complete, GSO_NONE, isOffloaded, littleU16, VIRTIO } from "./virtio.ts";
+import type { Window } from "./window.ts";
 
-/** Bytes that wait for the stream at most, besides the stage. At 20 Mbit/s that is 105 ms. */
-const QUEUE = 262_144;
-/** One byte more than the largest frame, to notice a frame that is cut off. */
-const READ = FRAME_MAX + 1;
-const CLOSE = HEADER + REASON_MAX;
-/** Room at the stage's end that frames leave to pings, and pings to the last word. */
+/** Messages and bytes of frames that are promised to the stream at a time. */
+const ENTRIES = 32;
+const COMMIT = 131_072;
+/** Bytes of pings and the like that wait at most, and of the last word behind them. */
 const PINGS = 256;
-/** What the stage holds of frames: one while another is read, so that a stream that keeps up costs no copy. */
-const FRAMES = 2 * (HEADER + READ);
-const STAGE = FRAMES + PINGS + CLOSE;
+const WORDS = PINGS + HEADER + REASON_MAX;
+/** struct iovec { void *base; size_t length; } on 64-bit machines. */
+const IOVEC = 16;
+/** What flows that have little to send may send beyond the window, bytes. */
+const OVERDRAFT = 6000;
 /** Writes in one go, so that one fast stream leaves time to the others. */
 const WRITES = 8;
-
-// Where a frame is read to that has to be queued. One for all links: nothing stays in it. Made when first needed.
-let scratch: ReturnType<typeof allocate> | undefined;
+/** How long a part of a super-frame may keep others waiting, ms. */
+const SLICE = 2;
 
 /**
- * The stage is what is promised to the stream: bytes on it are never dropped, as a message may be half written. Frames that
- * find the stage full wait in the queue, and only there the oldest are dropped.
+ * What is promised to the stream (`#entries`) is never dropped, as a message may be half written. Frames wait in the fair
+ * queue, and only there some are dropped.
  */
 export class Outbox {
   framesOut = 0;
   bytesOut = 0;
-  /** Frames longer than any frame can be. */
-  #oversize = 0;
-  #stage = allocate(STAGE);
-  #start = 0;
-  #end = 0;
-  #queue = new FrameQueue(QUEUE);
+  /** Frames that could not be taken: longer than any frame can be, no memory. */
+  lost = 0;
+  /** The peer takes offloaded frames. */
+  offload = false;
+  /** Set when the peer acknowledges frames. */
+  window: Window | undefined;
+  #queue: FairQueue | undefined;
+  readonly #salt = Math.floor(Math.random() * 0x1_0000_0000) | 0;
+  /** Two halves: in one, words are put; the other is being written. */
+  readonly #words = allocate(2 * WORDS);
+  #half = 0;
+  #wordsEnd = 0;
+  #ackAt = -1;
+  readonly #vector = allocate(IOVEC * ENTRIES);
+  readonly #vectorWords = new Uint32Array(this.#vector.bytes.buffer);
+  readonly #slots = new Int32Array(ENTRIES);
+  #first = 0;
+  #entries = 0;
 
-  /** Bytes wait for the stream. */
-  get waiting(): boolean {
-    return this.#end > this.#start;
+  get queued(): number {
+    return this.#queue?.bytes ?? 0;
+  }
+  get queueDelay(): number {
+    return this.queued === 0 ? 0 : (this.#queue?.delay ?? 0);
   }
   get dropped(): number {
-    return this.#queue.dropped + this.#oversize;
+    return this.lost + (this.#queue?.overflow ?? 0) + (this.#queue?.drops ?? 0);
+  }
+  get marked(): number {
+    return this.#queue?.marks ?? 0;
   }
 
-  hello(mtu: number): void {
-    this.#end += writeHello(this.#stage.bytes, this.#end, mtu);
+  /** Something could be written if the stream took it. */
+  get waiting(): boolean {
+    if (this.#first < this.#entries || this.#wordsEnd > 0) return true;
+    const queue = this.#queue;
+    if (queue === undefined || queue.frames === 0) return false;
+    const { window } = this;
+    return (
+      window === undefined ||
+      window.inFlight < window.size ||
+      (queue.sparse && window.inFlight < window.size + OVERDRAFT)
+    );
   }
 
-  /** A ping or its answer, ahead of the queue; left out when the stage is full of them. */
+  hello(mtu: number, features: number): void {
+    this.#wordsEnd += writeHello(this.#words.bytes, this.#half + this.#wordsEnd, mtu, features);
+  }
+
+  /** A ping or its answer, ahead of the queue; left out when too many wait already. */
   ping(type: typeof TYPE.ping | typeof TYPE.pong, high: number, low: number): void {
-    this.#compact();
-    if (this.#end + 12 > FRAMES + PINGS) return;
-    this.#end += writePing(this.#stage.bytes, this.#end, type, high, low);
+    if (this.#wordsEnd + 2 * (HEADER + 8) > PINGS) return;
+    this.#wordsEnd += writePair(this.#words.bytes, this.#half + this.#wordsEnd, type, high, low);
+  }
+
+  /** An acknowledgement, in the place of one that did not leave yet. There is always room for one. */
+  ack(total: number, delay: number): void {
+    if (this.#ackAt < 0) {
+      this.#ackAt = this.#half + this.#wordsEnd;
+      this.#wordsEnd += HEADER + 8;
+    }
+    writePair(this.#words.bytes, this.#ackAt, TYPE.ack, total, delay);
   }
 
   /** The last word. Frames that wait in the queue are given up. */
   close(reason: string): void {
-    this.#queue.clear();
-    this.#compact();
-    if (this.#end + CLOSE <= STAGE) this.#end += writeClose(this.#stage.bytes, this.#end, reason);
+    this.#queue?.clear();
+    this.#wordsEnd += writeClose(this.#words.bytes, this.#half + this.#wordsEnd, reason);
   }
 
-  /** Read one frame from the TAP. Returns its length in bytes, or -errno (-EAGAIN: there is none). */
-  pull(tap: number): number {
-    this.#compact();
-    const direct = this.#queue.bytes === 0 && this.#end + HEADER + READ <= FRAMES;
-    scratch ??= allocate(HEADER + READ);
-    const memory = direct ? this.#stage : scratch;
-    const offset = direct ? this.#end : 0;
-    const length = libc.read(tap, at(memory.address + offset + HEADER), READ);
-    if (length < 0) return -errno();
-    if (length > FRAME_MAX || length < FRAME_MIN) {
-      this.#oversize++;
-      return length;
+  /** Give everything back to the pool. */
+  dispose(): void {
+    this.#queue?.clear();
+    for (; this.#first < this.#entries; this.#first++) this.#free(this.#first);
+    this.#wordsEnd = 0;
+  }
+
+  /** Put queue and slices in proportion to what is known of the path. */
+  tune(): void {
+    const queue = this.#queue;
+    const window = this.window;
+    if (queue === undefined || window === undefined || window.rate === 0) return;
+    queue.slice = Math.max(SMALL, window.rate * SLICE);
+    queue.quantum = Math.min(LARGE, Math.max(1514, window.rate));
+    queue.target = 10 + window.minRtt / 4;
+    queue.interval = 100 + 2 * window.minRtt;
+  }
+
+  /**
+   * Read one frame from the TAP and queue it.
+   * @param vnet it comes with a virtio-net header.
+   * @returns bytes read, or -errno (-EAGAIN: there is none).
+   */
+  pull(tap: number, vnet: boolean, now: number): number {
+    const pool = threadPool();
+    const { bytes, address } = pool.memory;
+    const header = pool.offset(pool.spare) + LEAD;
+    const frame = header + VIRTIO;
+    const into = vnet ? header : frame;
+    const room = pool.offset(pool.spare) + LARGE - into;
+    const n = libc.read(tap, at(address + into), room);
+    if (n < 0) return -errno();
+    const end = into + n;
+    const offloaded = vnet && isOffloaded(bytes, header);
+    // A frame that fills the slot may have been cut off.
+    const fits = end - frame >= FRAME_MIN && n < room && (offloaded || end - frame <= FRAME_MAX);
+    if (!fits || (offloaded && !this.offload && !plain(bytes, header, end))) {
+      this.lost++;
+      return n;
     }
-    writeHeader(memory.bytes, offset, TYPE.frame, length);
-    if (direct) {
-      this.#end += HEADER + length;
-      this.#count(length);
-    } else {
-      this.#queue.push(memory.address, HEADER + length);
-    }
-    return length;
+    const start = offloaded && this.offload ? header - HEADER : frame - HEADER;
+    writeHeader(bytes, start, start < header ? TYPE.offloaded : TYPE.frame, end - start - HEADER);
+    this.#queue ??= new FairQueue(pool, FLOWS);
+    const flow = flowOf(bytes, frame, end, this.#salt);
+    const slot = this.#keep(this.#queue, start, end - start);
+    if (slot < 0) this.lost++;
+    else this.#queue.push(slot, flow, now);
+    return n;
   }
 
   /** Write what the stream takes now. Returns the bytes it took, or -errno when it is broken. */
-  flush(stream: number): number {
+  flush(stream: number, now: number): number {
     let taken = 0;
     for (let i = 0; i < WRITES; i++) {
-      this.#refill();
-      const length = this.#end - this.#start;
-      if (length === 0) break;
-      const n = libc.write(stream, at(this.#stage.address + this.#start), length);
+      if (this.#first === this.#entries && !this.#commit(now)) break;
+      const from = at(this.#vector.address + IOVEC * this.#first);
+      const n = libc.writev(stream, from, this.#entries - this.#first);
       if (n < 0) {
         const code = errno();
         if (code === EINTR) continue;
         if (code === EAGAIN) break;
         return -code;
       }
-      this.#start += n;
       taken += n;
-      if (n < length) break;
+      this.#advance(n);
+      if (this.#first < this.#entries) break;
     }
     return taken;
   }
 
-  #refill(): void {
-    if (this.#queue.bytes === 0) return;
-    this.#compact();
-    for (;;) {
-      const n = this.#queue.shift(this.#stage.address + this.#end, FRAMES - this.#end);
-      if (n === 0) break;
-      this.#end += n;
-      this.#count(n - HEADER);
+  /** A slot with the message of the spare slot, or the spare slot itself if it is a long one; -1 = no room. */
+  #keep(queue: FairQueue, start: number, length: number): number {
+    const pool = threadPool();
+    const small = length <= SMALL;
+    let slot = small ? pool.take(length) : pool.takeLarge();
+    while (slot < 0 && queue.dropLongest()) slot = small ? pool.take(length) : pool.takeLarge();
+    if (slot < 0) return -1;
+    if (small) {
+      const to = pool.offset(slot);
+      pool.copy(to, start, length);
+      pool.start[slot] = to;
+    } else {
+      const taken = pool.spare;
+      pool.spare = slot;
+      slot = taken;
+      pool.start[slot] = start;
+    }
+    pool.length[slot] = length;
+    return slot;
+  }
+
+  /** Promise the stream what may leave now. False: nothing. */
+  #commit(now: number): boolean {
+    this.#first = this.#entries = 0;
+    if (this.#wordsEnd > 0) {
+      this.#entry(this.#words.address + this.#half, this.#wordsEnd, -1);
+      this.#half = this.#half === 0 ? WORDS : 0;
+      this.#wordsEnd = 0;
+      this.#ackAt = -1;
+    }
+    const queue = this.#queue;
+    if (queue === undefined || queue.frames === 0) return this.#entries > 0;
+    const { window } = this;
+    const pool = threadPool();
+    const { bytes, address } = pool.memory;
+    let sum = 0;
+    while (this.#entries < ENTRIES && sum < COMMIT && queue.frames > 0) {
+      const over = window === undefined ? -1 : window.inFlight + sum - window.size;
+      if (over >= 0 && (!queue.sparse || over >= OVERDRAFT)) break;
+      const slot = queue.pop(now, over >= 0);
+      if (slot < 0) break;
+      const start = pool.start[slot] ?? 0;
+      const length = pool.length[slot] ?? 0;
+      this.#entry(address + start, length, slot);
+      sum += length;
+      this.framesOut++;
+      this.bytesOut += length - HEADER - (bytes[start] === TYPE.offloaded ? VIRTIO : 0);
+    }
+    if (sum > 0) window?.sent(sum, queue.frames > 0, now);
+    return this.#entries > 0;
+  }
+
+  #entry(address: number, length: number, slot: number): void {
+    const word = 4 * this.#entries;
+    this.#vectorWords[word] = address;
+    this.#vectorWords[word + 1] = address / 0x1_0000_0000;
+    this.#vectorWords[word + 2] = length;
+    this.#vectorWords[word + 3] = 0;
+    this.#slots[this.#entries++] = slot;
+  }
+
+  /** So many bytes of the promised were taken. */
+  #advance(count: number): void {
+    let left = count;
+    while (left > 0) {
+      const word = 4 * this.#first;
+      const length = this.#vectorWords[word + 2] ?? 0;
+      if (left < length) {
+        const low = (this.#vectorWords[word] ?? 0) + left;
+        this.#vectorWords[word] = low;
+        if (low >= 0x1_0000_0000) this.#vectorWords[word + 1] = (this.#vectorWords[word + 1] ?? 0) + 1;
+        this.#vectorWords[word + 2] = length - left;
+        return;
+      }
+      left -= length;
+      this.#free(this.#first++);
     }
   }
 
-  /** Unsent bytes to the stage's beginning. Moved only when the room behind them gets short. */
-  #compact(): void {
-    if (this.#start === this.#end) {
-      this.#start = this.#end = 0;
-    } else if (this.#start > 0 && this.#end + HEADER + READ > FRAMES) {
-      this.#stage.bytes.copyWithin(0, this.#start, this.#end);
-      this.#end -= this.#start;
-      this.#start = 0;
-    }
+  #free(entry: number): void {
+    const slot = this.#slots[entry] ?? -1;
+    if (slot >= 0) threadPool().free(slot);
   }
+}
 
-  #count(length: number): void {
-    this.framesOut++;
-    this.bytesOut += length;
-  }
+/** Make an offloaded frame that the peer cannot take a plain one. False: it is more than one. */
+function plain(bytes: Uint8Array, header: number, end: number): boolean {
+  if (bytes[header + 1] !== GSO_NONE) return false;
+  const start = header + VIRTIO;
+  return complete(bytes, start + littleU16(bytes, header + 6), littleU16(bytes, header + 8), start, end);
 }

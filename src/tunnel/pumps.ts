@@ -15,7 +15,7 @@ import {
   type ThreadEvent,
 } from "./control.ts";
 import { parseMac } from "./guard.ts";
-import { MTU_MAX, MTU_MIN } from "./message.ts";
+import { FEATURE_ACK, MTU_MAX, MTU_MIN } from "./message.ts";
 
 export interface LinkOptions {
   /** File descriptor of the TAP, non-blocking; the link owns it and closes it. */
@@ -31,6 +31,10 @@ export interface LinkOptions {
    * advertisements from it are dropped.
    */
   guard?: string;
+  /** The TAP's `offload`: what it takes with virtio-net headers. Undefined: a TAP for plain frames. */
+  offload?: number | undefined;
+  /** Feature bits that may be offered to the peer at most; all unless told. */
+  features?: number;
 }
 
 /** Counters since the link began. In = from the stream to the TAP. */
@@ -39,12 +43,23 @@ export interface LinkStats {
   framesOut: number;
   bytesIn: number;
   bytesOut: number;
-  /** Frames lost for want of room or because the TAP is down. */
+  /** Frames lost for want of room, dropped to slow a flow down, or because the TAP is down. */
   dropped: number;
   /** Frames from the peer that the guard refused. */
   refused: number;
   /** Round trip time in ms, 0 = unknown. */
   rtt: number;
+  /** Frames marked "congestion experienced" instead of dropped. */
+  marked: number;
+  /** Bytes that wait in the queue towards the peer, and how long frames wait there, ms. */
+  queued: number;
+  queueDelay: number;
+  /** Bytes that may be under way to the peer and those that are; 0 with a peer that does not acknowledge. */
+  window: number;
+  inFlight: number;
+  /** What the peer gets, bytes per second, and the least round trip time, ms; 0 = unknown. */
+  rate: number;
+  minRtt: number;
 }
 
 export interface Link {
@@ -160,7 +175,10 @@ export class Pumps {
     };
     if (this.#links.size === 0) this.#worker.ref();
     this.#links.set(id, { slot, tap, stream, up: up.resolve, end });
-    this.#send({ kind: "add", id, slot, tap, stream, mtu, silence: Math.round(silence), guard });
+    const vnet = options.offload !== undefined;
+    const features = (FEATURE_ACK | (options.offload ?? 0)) & (options.features ?? 0xffff);
+    const order = { id, slot, tap, stream, mtu, silence: Math.round(silence), guard, vnet, features };
+    this.#send({ kind: "add", ...order });
     return {
       ended: ended.promise,
       up: up.promise,
@@ -181,6 +199,13 @@ export class Pumps {
       dropped: value(COUNTER.dropped),
       refused: value(COUNTER.refused),
       rtt: value(COUNTER.rtt),
+      marked: value(COUNTER.marked),
+      queued: value(COUNTER.queued),
+      queueDelay: value(COUNTER.queueDelay),
+      window: value(COUNTER.window),
+      inFlight: value(COUNTER.inFlight),
+      rate: value(COUNTER.rate) * 1000,
+      minRtt: value(COUNTER.minRtt),
     };
   }
 

@@ -3,8 +3,10 @@
 import { allocate, type Memory } from "../linux/libc.ts";
 import { HEADER, headerProblem, lengthAt, PAYLOAD_MAX } from "./message.ts";
 
+/** What is in front of a message may be overwritten while it is handled: room for a virtio-net header, also before the first. */
+const MARGIN = 16;
 /** Room for the largest message. */
-const SIZE = HEADER + PAYLOAD_MAX;
+const SIZE = MARGIN + HEADER + PAYLOAD_MAX;
 
 export class MessageReader {
   readonly memory: Memory = allocate(SIZE);
@@ -14,8 +16,8 @@ export class MessageReader {
   length = 0;
   /** What is wrong with the stream, in words. From then on nothing is found in it. */
   problem: string | undefined;
-  #start = 0;
-  #end = 0;
+  #start = MARGIN;
+  #end = MARGIN;
 
   /** Where the next bytes of the stream belong in `memory`. There is room once `next()` has returned false. */
   get end(): number {
@@ -52,10 +54,10 @@ export class MessageReader {
         return true;
       }
     }
-    if (this.#start > 0) {
-      bytes.copyWithin(0, this.#start, this.#end);
-      this.#start = 0;
-      this.#end = have;
+    if (this.#start > MARGIN) {
+      bytes.copyWithin(MARGIN, this.#start, this.#end);
+      this.#start = MARGIN;
+      this.#end = MARGIN + have;
     }
     return false;
   }

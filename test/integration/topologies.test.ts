@@ -64,18 +64,7 @@ describeWith(INTEGRATION, "topologies", () => {
     const [proxy] = world.proxies;
     if (proxy === undefined) throw new Error("no proxy");
     await proxy.sshd.stop();
-    const file = `${world.server.dir}/relay.toml`;
-    await world.must(
-      world.server,
-      "vpn",
-      "setup-proxy",
-      "--toml",
-      "--next",
-      "walt.lab.example:2222",
-      "-o",
-      file,
-    );
-    proxy.host.writeFile("/etc/walt/walt.toml", await Bun.file(world.server.path(file)).text());
+    await giveToml(world, proxy.host);
     const relay = proxy.host.spawn([world.binary, "run"]);
     await relay.waitFor(/proxy is ready/);
     const key = (await proxy.host.must(["cat", "/var/lib/walt/proxy_host_key.pub"])).trim();
@@ -92,18 +81,7 @@ describeWith(INTEGRATION, "topologies", () => {
     if (proxy === undefined) throw new Error("no proxy");
     await proxy.host.must(["sh", "/root/proxy-setup.sh", "--remove"]);
     expect((await proxy.host.run(["id", "walt-vpn"])).status).not.toBe(0);
-    const file = `${world.server.dir}/proxy.toml`;
-    await world.must(
-      world.server,
-      "vpn",
-      "setup-proxy",
-      "--toml",
-      "--next",
-      "walt.lab.example:2222",
-      "-o",
-      file,
-    );
-    proxy.host.writeFile("/etc/walt/walt.toml", await Bun.file(world.server.path(file)).text());
+    await giveToml(world, proxy.host);
     await world.must(proxy.host, "proxy", "setup");
     await joins(world, await world.device("device1"), "gate1.example.org:22");
   }, 60_000);

@@ -34,7 +34,18 @@ test("one round takes no more than 64 frames of one TAP", () => {
   const [stream, peer] = streamPair();
   const stats = new Float64Array(COUNTERS);
   const link = new PumpLink(
-    { kind: "add", id: 1, slot: 0, tap, stream, mtu: 1500, silence: 1000, guard: undefined },
+    {
+      kind: "add",
+      id: 1,
+      slot: 0,
+      tap,
+      stream,
+      mtu: 1500,
+      silence: 1000,
+      guard: undefined,
+      vnet: false,
+      features: 0,
+    },
     stats,
     0,
   );
@@ -46,6 +57,20 @@ test("one round takes no more than 64 frames of one TAP", () => {
   expect(stats[COUNTER.framesOut]).toBe(64);
   link.service(POLLIN, 0, 3);
   expect(stats[COUNTER.framesOut]).toBe(100);
+  link.abort("over");
+  libc.close(wire);
+  libc.close(peer);
+});
+
+test("a peer that has not said hello yet has 20 s, however short the silence: its ssh may be connecting still", () => {
+  const [tap, wire] = recordPair();
+  const [stream, peer] = streamPair();
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 3000, guard: undefined, vnet: false };
+  const link = new PumpLink({ kind: "add", ...order, features: 0 }, new Float64Array(COUNTERS), 0);
+  link.tick(19_999);
+  expect(link.reason).toBeUndefined();
+  link.tick(20_000);
+  expect(link.reason).toBe("the peer was silent for 20.0 s");
   link.abort("over");
   libc.close(wire);
   libc.close(peer);
@@ -98,7 +123,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
       1400 & 255,
       0,
       0,
-      0,
+      1, // it acknowledges
       0,
     ]);
     writeNow(peer, helloMessage());
@@ -131,7 +156,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
   const wrongVersion = Uint8Array.from(hello, (byte, i) => (i === 4 ? 2 : byte));
   const malformed: [string, Uint8Array[], RegExp][] = [
     ["unknown type before hello", [message(9, [])], /unknown type 9/],
-    ["unknown type after hello", [hello, message(5, [1])], /unknown type 5/],
+    ["unknown type after hello", [hello, message(7, [1])], /unknown type 7/],
     ["a frame before hello", [message(TYPE.frame, frame(MACHINE, [0, 0]))], /before its hello/],
     ["a ping before hello", [message(TYPE.ping, PING_BACK)], /before its hello/],
     ["a second hello", [hello, hello], /second hello/],
@@ -144,6 +169,8 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     ["a ping of 7 bytes", [hello, message(TYPE.ping, Array<number>(7).fill(0))], /ping of 7 bytes/],
     ["a pong of 9 bytes", [hello, message(TYPE.pong, Array<number>(9).fill(0))], /ping of 9 bytes/],
     ["a reason of 201 bytes", [hello, message(TYPE.close, Array<number>(201).fill(65))], /reason of 201/],
+    ["offloads that were not agreed on", [hello, message(5, Array<number>(60).fill(0))], /did not ask for/],
+    ["an acknowledgement of nothing", [hello, message(6, [0, 0, 0, 1, 0, 0, 0, 0])], /what was not sent/],
     ["an HTTP request", [Buffer.from("GET / HTTP/1.1\r\n\r\n")], /unknown type 71/],
   ];
   for (const [name, parts, words] of malformed) {
@@ -188,6 +215,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
 
   test("a silent peer ends the link, one that speaks does not", async () => {
     const never = join({ silence: 150 });
+    writeNow(never.peer, hello);
     expect(await soon(never.link.ended, "end")).toBe("the peer was silent for 150 ms");
     libc.close(never.peer);
     const { link, peer } = join({ silence: 300 });
@@ -255,7 +283,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expect(answers.length).toBeLessThan(1 << 20);
     let at = 0;
     while (at + 4 <= answers.length) {
-      expect(answers[at]).toBeOneOf([TYPE.hello, TYPE.frame, TYPE.ping, TYPE.pong, TYPE.close]);
+      expect(answers[at]).toBeOneOf([TYPE.hello, TYPE.frame, TYPE.ping, TYPE.pong, TYPE.close, TYPE.ack]);
       at += 4 + Buffer.from(answers).readUIntBE(at + 1, 3);
     }
     expect(at).toBe(answers.length);

@@ -1,5 +1,4 @@
 import { expect, test } from "bun:test";
-import { allocate } from "../../src/linux/libc.ts";
 import {
   FRAME_MAX,
   PAYLOAD_MAX,
@@ -7,9 +6,8 @@ import {
   TYPE,
   writeClose,
   writeHello,
-  writePing,
+  writePair,
 } from "../../src/tunnel/message.ts";
-import { FrameQueue } from "../../src/tunnel/queue.ts";
 import { MessageReader } from "../../src/tunnel/reader.ts";
 import { chance, message } from "./rig.ts";
 
@@ -19,6 +17,8 @@ const LENGTHS: Record<number, (random: (below: number) => number) => number> = {
   [TYPE.ping]: () => 8,
   [TYPE.pong]: () => 8,
   [TYPE.close]: (random) => random(201),
+  [TYPE.offloaded]: (random) => 24 + random(random(10) === 0 ? PAYLOAD_MAX - 23 : 1500),
+  [TYPE.ack]: () => 8,
 };
 
 /** Put bytes into a reader in pieces and take out what it finds. */
@@ -43,7 +43,7 @@ test("any stream of messages, cut anywhere, gives the same messages", () => {
   for (let seed = 1; seed <= 60; seed++) {
     const random = chance(seed * 7919);
     const messages = Array.from({ length: 1 + random(60) }, () => {
-      const type = random(5);
+      const type = random(7);
       const payload = new Uint8Array(LENGTHS[type]?.(random) ?? 0);
       for (let i = 0; i < payload.length; i += 1 + random(50)) payload[i] = random(256);
       return message(type, payload);
@@ -59,7 +59,7 @@ test("any stream of messages, cut anywhere, gives the same messages", () => {
 test("random bytes: the reader ends with a problem or waits, and never overruns its memory", () => {
   const random = chance(4711);
   for (let i = 0; i < 3000; i++) {
-    const stream = new Uint8Array(random(400)).map(() => random(random(2) === 0 ? 5 : 256));
+    const stream = new Uint8Array(random(400)).map(() => random(random(2) === 0 ? 7 : 256));
     const { reader } = readIn(stream, () => 1 + random(64));
     expect(reader.end).toBeLessThanOrEqual(reader.memory.bytes.length);
     if (reader.problem !== undefined) {
@@ -71,7 +71,7 @@ test("random bytes: the reader ends with a problem or waits, and never overruns 
 
 test("a header alone is enough to refuse a message", () => {
   const cases: [number, number, RegExp][] = [
-    [5, 0, /unknown type 5/],
+    [7, 0, /unknown type 7/],
     [255, 10, /unknown type 255/],
     [TYPE.hello, 7, /hello of 7 bytes/],
     [TYPE.hello, 9, /hello of 9 bytes/],
@@ -79,6 +79,8 @@ test("a header alone is enough to refuse a message", () => {
     [TYPE.frame, FRAME_MAX + 1, /frame of 65551 bytes/],
     [TYPE.frame, PAYLOAD_MAX + 1, /131073 bytes, more than 131072/],
     [TYPE.close, 0xffffff, /16777215 bytes/],
+    [TYPE.offloaded, 23, /offloaded frame of 23 bytes/],
+    [TYPE.ack, 7, /acknowledgement of 7 bytes/],
     [TYPE.ping, 0, /ping of 0 bytes/],
     [TYPE.pong, 9, /ping of 9 bytes/],
     [TYPE.close, 201, /reason of 201 bytes/],
@@ -92,48 +94,10 @@ test("a header alone is enough to refuse a message", () => {
 test("messages to the byte", () => {
   const bytes = new Uint8Array(300);
   expect([...bytes.subarray(0, writeHello(bytes, 0, 1500))]).toEqual([0, 0, 0, 8, 1, 0, 5, 220, 0, 0, 0, 0]);
-  expect(writePing(bytes, 100, TYPE.pong, 0x01020304, 0xfffefdfc)).toBe(12);
+  expect(writePair(bytes, 100, TYPE.pong, 0x01020304, 0xfffefdfc)).toBe(12);
   expect([...bytes.subarray(100, 112)]).toEqual([3, 0, 0, 8, 1, 2, 3, 4, 255, 254, 253, 252]);
   expect(readU32(bytes, 108)).toBe(0xfffefdfc);
   expect([...bytes.subarray(0, writeClose(bytes, 0, "né"))]).toEqual([4, 0, 0, 3, 110, 0xc3, 0xa9]);
   expect(writeClose(bytes, 0, "é".repeat(150))).toBe(204);
   expect(writeClose(bytes, 0, `x${"é".repeat(150)}`)).toBe(203); // not half a character
-});
-
-test("the queue keeps the newest, in order, whatever their sizes", () => {
-  const random = chance(99);
-  const queue = new FrameQueue(4096);
-  const memory = allocate(8192);
-  let model: Uint8Array[] = [];
-  let dropped = 0;
-  for (let i = 0; i < 30_000; i++) {
-    if (random(5) < 3) {
-      const length = random(200) === 0 ? 4500 : 14 + random(600);
-      const item = message(TYPE.frame, new Uint8Array(length).fill(i));
-      memory.bytes.set(item);
-      queue.push(memory.address, item.length);
-      if (item.length > 4096) {
-        dropped++;
-      } else {
-        model.push(item);
-        while (model.reduce((sum, one) => sum + one.length, 0) > 4096) {
-          model.shift();
-          dropped++;
-        }
-      }
-    } else {
-      const room = random(800);
-      const n = queue.shift(memory.address + 100, room);
-      const oldest = model[0];
-      if (oldest !== undefined && oldest.length <= room) {
-        expect(Buffer.from(memory.bytes.subarray(100, 100 + n)).equals(oldest)).toBe(true);
-        model = model.slice(1);
-      } else {
-        expect(n).toBe(0);
-      }
-    }
-    expect(queue.bytes).toBe(model.reduce((sum, one) => sum + one.length, 0));
-  }
-  expect(queue.dropped).toBe(dropped);
-  expect(dropped).toBeGreaterThan(100);
 });

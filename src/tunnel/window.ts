@@ -1,0 +1,180 @@
+/**
+ * How many bytes may be on their way to the peer: its measured rate × the path's least round trip time, and a little more, so
+ * that a faster path is noticed. It is BBR's idea (draft-ietf-ccwg-bbr) without pacing: what waits beyond that waits in our
+ * queue, where it can be put in order, and not in pipes, sockets and routers, where it cannot. No clock, no I/O here.
+ */
+
+/** Bytes. What a path gets that nothing is known of, the least and the most. */
+const INITIAL = 64 << 10;
+export const WINDOW_MIN = 12_000;
+export const WINDOW_MAX = 8 << 20;
+/** What is granted beyond the path's own time: this many ms and this part of it. It is the queue that stands at the bottleneck. */
+const SLACK = 3;
+const SLACK_PART = 0.1;
+/** The rate is the best of so many stretches of at least so many ms and one round trip. */
+const STRETCHES = 10;
+const STRETCH = 100;
+/** A least round trip time that was not seen again for so long (ms) is measured anew: the path may have changed. */
+const MIN_RTT_AGE = 10_000;
+/** Messages under way that are remembered one by one. */
+const RECORDS = 512;
+/** Rounds without a quarter more rate that end the beginning. */
+const FLAT_ROUNDS = 3;
+const GROWTH = 1.25;
+
+export type Phase = "startup" | "steady" | "probe";
+
+export class Window {
+  phase: Phase = "startup";
+  /** Bytes that may be unanswered. */
+  size = INITIAL;
+  /** Bytes per ms that the peer gets; 0 = unknown. */
+  rate = 0;
+  /** ms; infinite = unknown. */
+  minRtt = Number.POSITIVE_INFINITY;
+  /** Bytes sent and answered since the beginning. */
+  #sent = 0;
+  #acked = 0;
+  #minRttTime = 0;
+  /** When the last answer came, and when what it answered was sent. */
+  #ackedTime = 0;
+  #firstSent = 0;
+  /** Of what is under way, oldest first: its end, when it was sent, and then: bytes answered, `#ackedTime`, `#firstSent`. */
+  readonly #end = new Float64Array(RECORDS);
+  readonly #time = new Float64Array(RECORDS);
+  readonly #wasAcked = new Float64Array(RECORDS);
+  readonly #wasTime = new Float64Array(RECORDS);
+  readonly #wasFirst = new Float64Array(RECORDS);
+  readonly #limited = new Uint8Array(RECORDS);
+  #oldest = 0;
+  #records = 0;
+  readonly #stretches = new Float64Array(STRETCHES);
+  #stretch = 0;
+  #stretchStart = 0;
+  #roundEnd = 0;
+  #roundLimited = false;
+  #flat = 0;
+  #best = 0;
+  #probeEnd = 0;
+  #probeMin = Number.POSITIVE_INFINITY;
+
+  get inFlight(): number {
+    return this.#sent - this.#acked;
+  }
+
+  /** Bytes were given to the stream. @param more something waits for the window to open. */
+  sent(bytes: number, more: boolean, now: number): void {
+    if (this.inFlight === 0) {
+      this.#ackedTime = now;
+      this.#firstSent = now;
+    }
+    this.#sent += bytes;
+    const limited = more || this.inFlight >= this.size;
+    if (this.#records === RECORDS) {
+      const last = (this.#oldest + RECORDS - 1) % RECORDS;
+      this.#end[last] = this.#sent;
+      return;
+    }
+    const at = (this.#oldest + this.#records++) % RECORDS;
+    this.#end[at] = this.#sent;
+    this.#time[at] = now;
+    this.#wasAcked[at] = this.#acked;
+    this.#wasTime[at] = this.#ackedTime;
+    this.#wasFirst[at] = this.#firstSent;
+    this.#limited[at] = limited ? 1 : 0;
+  }
+
+  /**
+   * The peer has taken `total` bytes since the beginning, modulo 2^32, the last of them `delay` ms before it said so.
+   * @returns false when that is more than was sent.
+   */
+  acked(total: number, delay: number, now: number): boolean {
+    const more = (total - (this.#acked % 0x1_0000_0000)) >>> 0;
+    if (more > this.inFlight) return false;
+    if (more === 0) return true;
+    this.#acked += more;
+    let at = -1;
+    while (this.#records > 0 && (this.#end[this.#oldest] ?? 0) <= this.#acked) {
+      at = this.#oldest;
+      this.#oldest = (this.#oldest + 1) % RECORDS;
+      this.#records--;
+    }
+    if (at < 0) return true;
+    const sentAt = this.#time[at] ?? now;
+    const rtt = Math.max(0.01, now - sentAt - delay);
+    const since = Math.max(now - (this.#wasTime[at] ?? now), sentAt - (this.#wasFirst[at] ?? sentAt));
+    this.#ackedTime = now;
+    this.#firstSent = sentAt;
+    this.measured(rtt, now);
+    const limited = this.#limited[at] === 1;
+    // A stretch shorter than the path is a clump of answers, not a rate.
+    if (since >= this.minRtt) this.#sample((this.#acked - (this.#wasAcked[at] ?? 0)) / since, limited, now);
+    this.#roundLimited ||= limited;
+    if ((this.#wasAcked[at] ?? 0) >= this.#roundEnd) this.#round(now);
+    if (this.phase === "startup" && limited) {
+      this.size = Math.min(WINDOW_MAX, this.size + more);
+      // A queue has built up: there is no more to find.
+      if (this.rate > 0 && rtt > 1.25 * this.minRtt + 4 * SLACK) this.phase = "steady";
+    }
+    this.#resize();
+    return true;
+  }
+
+  /** A round trip time, ms. */
+  measured(rtt: number, now: number): void {
+    if (this.phase === "probe") this.#probeMin = Math.min(this.#probeMin, rtt);
+    const idle = this.inFlight * 2 < this.rate * this.minRtt || this.inFlight === 0;
+    if (rtt <= this.minRtt * 1.02 || (idle && now - this.#minRttTime > MIN_RTT_AGE)) {
+      if (rtt < this.minRtt || rtt > this.minRtt * 1.02) this.minRtt = rtt;
+      this.#minRttTime = now;
+    }
+  }
+
+  /** What time brings: the path is emptied now and then to measure it. Call it at least every second. */
+  tick(now: number): void {
+    if (this.phase === "steady" && now - this.#minRttTime > MIN_RTT_AGE && this.inFlight > 0) {
+      this.phase = "probe";
+      this.#probeMin = Number.POSITIVE_INFINITY;
+      this.#probeEnd = now + Math.min(1000, 2 * this.minRtt + 20);
+      this.#resize();
+    } else if (this.phase === "probe" && now >= this.#probeEnd && Number.isFinite(this.#probeMin)) {
+      this.phase = "steady";
+      this.minRtt = this.#probeMin;
+      this.#minRttTime = now;
+      this.#resize();
+    }
+  }
+
+  #sample(rate: number, limited: boolean, now: number): void {
+    if (!limited && rate <= this.rate) return;
+    if (limited && now - this.#stretchStart >= Math.max(STRETCH, this.minRtt)) {
+      this.#stretch = (this.#stretch + 1) % STRETCHES;
+      this.#stretches[this.#stretch] = 0;
+      this.#stretchStart = now;
+    }
+    this.#stretches[this.#stretch] = Math.max(this.#stretches[this.#stretch] ?? 0, rate);
+    let best = 0;
+    for (const one of this.#stretches) best = Math.max(best, one);
+    this.rate = best;
+  }
+
+  /** What was under way when the last round began is answered. */
+  #round(_now: number): void {
+    this.#roundEnd = this.#sent;
+    if (this.phase === "startup" && this.#roundLimited) {
+      if (this.rate >= this.#best * GROWTH) {
+        this.#best = this.rate;
+        this.#flat = 0;
+      } else if (++this.#flat >= FLAT_ROUNDS) {
+        this.phase = "steady";
+      }
+    }
+    this.#roundLimited = false;
+  }
+
+  #resize(): void {
+    if (this.phase === "startup") return;
+    const time = this.phase === "probe" ? this.minRtt / 2 : this.minRtt * (1 + SLACK_PART) + SLACK;
+    this.size = Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, this.rate * time));
+  }
+}

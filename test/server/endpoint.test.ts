@@ -1,0 +1,136 @@
+/** The endpoint against ssh2's own client: who may do what, how much, and what ends whom. */
+
+import { afterEach, expect, test } from "bun:test";
+import ssh2 from "ssh2";
+import { createLog } from "../../src/log.ts";
+import { Endpoint } from "../../src/server/endpoint.ts";
+import type { Device } from "../../src/server/registry.ts";
+import { encodePrivateKey, generateKey, type KeyPair, publicKeyLine, sameKey } from "../../src/ssh/keys.ts";
+
+const [hostKey, enrolment, device, stranger] = ["host", "enrolment", "device", "stranger"].map(
+  generateKey,
+) as [KeyPair, KeyPair, KeyPair, KeyPair];
+const DEVICE: Device = {
+  id: 7,
+  node: "vpn-010203",
+  mac: "52:54:00:01:02:03",
+  boardMac: "b8:27:eb:01:02:03",
+  model: "board",
+  serialNumber: "1",
+  publicKey: publicKeyLine(device.publicKey),
+  acceptedAt: "",
+  acceptedBy: "",
+  revokedAt: null,
+  certificateSerial: 1,
+  certificateExpires: "",
+};
+
+const cleanup: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const end of cleanup.splice(0).reverse()) await end();
+});
+
+async function endpoint(enrolling?: number): Promise<Endpoint> {
+  const made = await Endpoint.start({
+    listen: { host: "127.0.0.1", port: 0 },
+    hostKey,
+    log: createLog(-999),
+    identify: (key) => {
+      if (sameKey(key, enrolment.publicKey)) return { kind: "enrolment" };
+      return sameKey(key, device.publicKey) ? { kind: "device", device: DEVICE } : undefined;
+    },
+    enrol: async (channel) => channel.write("hello enrol\n"),
+    renew: (_device, channel) => {
+      channel.write("hello renew\n");
+      channel.end(0);
+    },
+    tunnel: async (_device, channel, via) => channel.write(`hello tunnel ${via}\n`),
+    ...(enrolling === undefined ? {} : { enrolling }),
+  });
+  cleanup.push(() => made.close());
+  return made;
+}
+
+function connect(
+  to: Endpoint,
+  key: KeyPair,
+  username = "walt-vpn",
+): Promise<{ client: ssh2.Client; closed: Promise<void> }> {
+  const client = new ssh2.Client();
+  cleanup.push(() => client.destroy());
+  return new Promise((resolve, reject) => {
+    const closed = new Promise<void>((done) => client.on("close", () => done()));
+    client.on("ready", () => resolve({ client, closed }));
+    client.on("error", reject);
+    client.connect({ ...to.address, username, privateKey: encodePrivateKey(key) });
+  });
+}
+
+/** What a command says on its outputs, until it says something or ends. */
+function exec(client: ssh2.Client, command: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    client.exec(command, (error, channel) => {
+      if (error !== undefined) return reject(error);
+      channel.on("data", (data: Buffer) => resolve(data.toString()));
+      channel.stderr.on("data", (data: Buffer) => resolve(data.toString()));
+      channel.on("close", () => resolve(""));
+    });
+  });
+}
+
+test("who is who: an unknown key and another user are refused", async () => {
+  const at = await endpoint();
+  await expect(connect(at, stranger)).rejects.toThrow(/authentication/);
+  await expect(connect(at, device, "root")).rejects.toThrow(/authentication/);
+  await connect(at, device);
+});
+
+test("each key runs its own commands, and is told about others", async () => {
+  const at = await endpoint();
+  const { client: enrolling } = await connect(at, enrolment);
+  expect(await exec(enrolling, "enrol")).toBe("hello enrol\n");
+  expect(await exec(enrolling, "renew")).toMatch(/not allowed; this key may run: enrol/);
+  const { client: registered } = await connect(at, device);
+  expect(await exec(registered, "renew")).toBe("hello renew\n");
+  expect(await exec(registered, "tunnel via=gate.example.org:22")).toBe("hello tunnel gate.example.org:22\n");
+  expect(await exec(registered, "enrol")).toMatch(/not allowed; this key may run: tunnel/);
+  for (const bad of [
+    "tunnel",
+    "tunnel via=",
+    "tunnel via=a b",
+    "tunnel via=$(id)",
+    `tunnel via=${"a".repeat(5000)}`,
+  ]) {
+    expect(await exec(registered, bad)).toMatch(/^walt: /);
+  }
+});
+
+test("a connection has so many sessions and no more", async () => {
+  const at = await endpoint();
+  const { client } = await connect(at, enrolment);
+  for (let i = 0; i < 8; i++) expect(await exec(client, "enrol")).toBe("hello enrol\n");
+  await expect(exec(client, "enrol")).rejects.toThrow(/Channel open failure/);
+});
+
+test("with the enrolment key only so many connections are kept: the oldest goes", async () => {
+  const at = await endpoint(2);
+  const first = await connect(at, enrolment);
+  await connect(at, enrolment);
+  const other = await connect(at, device); // not one of them
+  const third = await connect(at, enrolment);
+  await first.closed;
+  expect(await exec(third.client, "enrol")).toBe("hello enrol\n");
+  expect(await exec(other.client, "renew")).toBe("hello renew\n");
+});
+
+test("a device that is cut off loses all its connections, others keep theirs", async () => {
+  const at = await endpoint();
+  const [one, two, other] = [
+    await connect(at, device),
+    await connect(at, device),
+    await connect(at, enrolment),
+  ];
+  at.cutOff(DEVICE.id);
+  await Promise.all([one.closed, two.closed]);
+  expect(await exec(other.client, "enrol")).toBe("hello enrol\n");
+});
