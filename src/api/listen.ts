@@ -1,10 +1,10 @@
 /** A daemon's API: HTTP on a UNIX socket that only root, or a group, may use. */
 
-import { chownSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { chownSync, rmSync, statSync } from "node:fs";
 import { createConnection } from "node:net";
 import { dirname } from "node:path";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
-import { readTextIfAny } from "../linux/files.ts";
+import { makeFolders, readTextIfAny } from "../linux/files.ts";
 
 /** A monitor's stream may be idle for long. Bun heeds this for UNIX sockets too; only its types do not know. */
 const NEVER_IDLE: object = { idleTimeout: 0 };
@@ -26,7 +26,7 @@ export async function listenApi(
   if (Buffer.byteLength(socket) > 107)
     throw new WaltError(`${socket}: a UNIX socket's path has at most 107 bytes (unix(7))`);
   try {
-    mkdirSync(dirname(socket), { recursive: true, mode: 0o755 });
+    makeFolders(dirname(socket), 0o755);
     await refuseSecond(socket);
     if (statSync(socket, { throwIfNoEntry: false })?.isSocket()) rmSync(socket);
     const gid = group === undefined ? undefined : groupId(group);

@@ -50,6 +50,16 @@ export interface TrustInfo {
   version: string;
 }
 
+/** A USB device of the board that is passed on to the node. Strings are safe for a terminal. */
+export interface UsbStatus {
+  /** Where it is plugged in, as in /sys/bus/usb/devices: `1-1.2`. */
+  port: string;
+  /** Vendor and product: `0781:5567`. */
+  id: string;
+  /** Its own words; "" when it has none. */
+  name: string;
+}
+
 /** State of a device's supervisor. */
 export interface DeviceStatus {
   stage: string;
@@ -65,5 +75,6 @@ export interface DeviceStatus {
   via: string | null;
   rtt: number | null;
   vm: "off" | "starting" | "running" | "waiting";
+  usb: UsbStatus[];
   certificateRenewal: string | null;
 }

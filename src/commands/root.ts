@@ -34,6 +34,7 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards as nodes 
     group("walt device", "The board that runs a node", {
       run: async (): Loaded => (await import("./device/run.ts")).default,
       status: async (): Loaded => (await import("./device/status.ts")).default,
+      console: async (): Loaded => (await import("./device/console.ts")).default,
       forget: async (): Loaded => (await import("./device/forget.ts")).default,
     }),
   image: async (): Loaded =>

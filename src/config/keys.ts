@@ -80,6 +80,24 @@ export function integer(fallback: number, min: number, max: number, doc: string)
   };
 }
 
+/** A whole number, or a word that stands for one that is found out. */
+export function integerOr<const W extends string>(
+  fallback: number | NoInfer<W>,
+  word: W,
+  min: number,
+  max: number,
+  doc: string,
+): Key<number | W> {
+  const number = integer(min, min, max, doc);
+  return {
+    default: fallback,
+    doc,
+    allowed: `${quote(word)} or ${number.allowed}`,
+    read: (v) => (v === word ? word : number.read(v)),
+    show: (v) => (v === word ? quote(v) : String(v)),
+  };
+}
+
 const UNITS: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 function milliseconds(value: unknown): number | undefined {

@@ -7,6 +7,7 @@ import {
   flag,
   hostPort,
   integer,
+  integerOr,
   type Key,
   network,
   path,
@@ -79,7 +80,7 @@ export const TABLES = {
       SERVER_PORT,
       "The server as the last proxy names it: what was given to `walt vpn setup-proxy --next` there. Not used with an `ssh://` entrypoint.",
     ),
-    board: choice("generic", ["rpi-3-b-plus", "generic"], "What kind of machine this device is."),
+    board: choice("generic", ["rpi-3-b-plus", "rpi-3-b", "generic"], "What kind of machine this device is."),
     interface: text(
       "",
       "The wired network card. Unless told: the one with the default route.",
@@ -98,8 +99,20 @@ export const TABLES = {
       true,
       "false: no virtual machine; the node is then whatever is plugged into the bridge `walt-br` with the node's MAC address.",
     ),
-    memory: integer(512, 64, 1_048_576, "Memory of the virtual machine, MiB."),
+    memory: integerOr(
+      "auto",
+      "auto",
+      64,
+      1_048_576,
+      "Memory of the virtual machine, MiB. auto: on a Raspberry Pi all but 320 MiB, which its own system needs; on a generic machine half of what it has; from 256 to 4096.",
+    ),
     cpus: integer(1, 1, 64, "Virtual CPUs."),
+    usb: text(
+      "",
+      "USB ports whose devices belong to the node, as in /sys/bus/usb/devices: `1-1.2,1-1.3`. A hub's port stands for all of its ports. Unless told: the sockets of a Raspberry Pi; none of a generic machine.",
+      "names of USB ports, separated by commas",
+      /^\d{1,3}-\d{1,3}(\.\d{1,3}){0,6}(,\d{1,3}-\d{1,3}(\.\d{1,3}){0,6})*$/,
+    ),
   },
 } as const satisfies Record<string, Record<string, Key<unknown>>>;
 

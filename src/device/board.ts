@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { codeOf } from "../errors.ts";
 import { readTextIfAny } from "../linux/files.ts";
 import { safeText } from "../text.ts";
+import type { Board } from "./machine.ts";
 
 export interface BoardIdentity {
   /** At most 100 characters, safe for a terminal. */
@@ -22,7 +23,7 @@ const NOTHING =
  * number that stays the same on this installation.
  * @param root folder that stands for `/`.
  */
-export function readBoard(board: "rpi-3-b-plus" | "generic", root = "/"): BoardIdentity {
+export function readBoard(board: Board, root = "/"): BoardIdentity {
   const read = (path: string): string | undefined => {
     const text = told(join(root, path));
     return text === undefined || NOTHING.test(text) ? undefined : text;
@@ -33,7 +34,11 @@ export function readBoard(board: "rpi-3-b-plus" | "generic", root = "/"): BoardI
     serial: read("proc/device-tree/serial-number"),
   };
   const dmi = board === "generic" ? readDmi(read) : {};
-  const fallback = board === "rpi-3-b-plus" ? "Raspberry Pi 3 Model B+" : `generic ${process.arch} machine`;
+  const fallback = {
+    "rpi-3-b-plus": "Raspberry Pi 3 Model B+",
+    "rpi-3-b": "Raspberry Pi 3 Model B",
+    generic: `generic ${process.arch} machine`,
+  }[board];
   return {
     model: safeText(dmi.model ?? tree.model ?? fallback, 100),
     serialNumber: safeText(dmi.serial ?? tree.serial ?? ofMachineId(read("etc/machine-id")), 64),

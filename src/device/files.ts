@@ -22,6 +22,7 @@ export interface DeviceFiles {
   readonly enrolmentKeyCopy: string;
   readonly socket: string;
   readonly qmpSocket: string;
+  readonly consoleSocket: string;
 }
 
 /** Where the files of a configuration are. @throws WaltError without a configuration file. */
@@ -57,6 +58,7 @@ export function runFiles(config: Config) {
     enrolmentKeyCopy: join(run, "enrolment_key"),
     socket: join(run, "device.sock"),
     qmpSocket: join(run, "vm.sock"),
+    consoleSocket: join(run, "console.sock"),
   };
 }
 

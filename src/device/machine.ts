@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { WaltError } from "../errors.ts";
 
-export type Board = "rpi-3-b-plus" | "generic";
+export type Board = "rpi-3-b-plus" | "rpi-3-b" | "generic";
 export type Architecture = "x64" | "arm64";
 export type Accelerator = "kvm" | "tcg";
 
@@ -66,6 +66,9 @@ export function checkMachine(arch: Architecture): void {
   }
 }
 
+/** The USB controller's name in QMP; its bus is `<name>.0`. */
+export const USB_CONTROLLER = "usb";
+
 /** Machine type and processor. */
 export function processor(o: Pick<MachineOptions, "board" | "arch" | "accel">): string[] {
   if (o.arch === "x64") {
@@ -75,12 +78,14 @@ export function processor(o: Pick<MachineOptions, "board" | "arch" | "accel">): 
       ? ["-machine", `${machine},accel=kvm`, "-cpu", "host"]
       : ["-machine", machine, "-accel", "tcg,thread=multi", "-cpu", "max"];
   }
+  // Both Raspberry Pi 3 have the same processor, a BCM2837.
+  const pi3 = o.board !== "generic";
   if (o.accel === "tcg") {
-    const cpu = o.board === "rpi-3-b-plus" ? "cortex-a53" : "cortex-a72";
+    const cpu = pi3 ? "cortex-a53" : "cortex-a72";
     return ["-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", cpu];
   }
   // The BCM2837 has no GIC that KVM could lend to the guest, so QEMU emulates one.
-  const irqchip = o.board === "rpi-3-b-plus" ? "kernel_irqchip=off" : "gic-version=max";
+  const irqchip = pi3 ? "kernel_irqchip=off" : "gic-version=max";
   return ["-machine", `virt,accel=kvm,${irqchip}`, "-cpu", "host"];
 }
 
@@ -100,8 +105,8 @@ function boot(o: MachineOptions): string[] {
  * @throws WaltError when the board cannot have that architecture.
  */
 export function qemuArguments(o: MachineOptions): string[] {
-  if (o.board === "rpi-3-b-plus" && o.arch !== "arm64") {
-    throw new WaltError(`board rpi-3-b-plus is arm64, this machine is ${o.arch}`, {
+  if (o.board !== "generic" && o.arch !== "arm64") {
+    throw new WaltError(`board ${o.board} is arm64, this machine is ${o.arch}`, {
       hint: 'Say board = "generic" in walt.toml.',
     });
   }
@@ -122,5 +127,9 @@ export function qemuArguments(o: MachineOptions): string[] {
     "-netdev", `tap,id=net0,ifname=${o.tap},script=no,downscript=no`,
     ...boot(o),
     "-device", "virtio-rng-pci",
+    // The board's USB devices are plugged in here, as they come: 15 ports of USB 2 and 15 of USB 3 are the most it can have.
+    "-device", `qemu-xhci,id=${USB_CONTROLLER},p2=15,p3=15`,
+    // A kernel that panics says so (a Linux with the module pvpanic-pci), instead of standing still for ever.
+    "-device", "pvpanic-pci",
   ];
 }

@@ -11,10 +11,15 @@ import { findAccelerator } from "./accelerator.ts";
 import { DeviceActions } from "./actions.ts";
 import { readBoard } from "./board.ts";
 import { BRIDGE, VM_TAP } from "./bridge.ts";
+import { SerialConsole } from "./console.ts";
+import { type ConsoleServer, serveConsole } from "./console-server.ts";
 import { readCredentials } from "./credentials.ts";
 import { type DeviceFiles, deviceFiles, makeFolder, prepareGiven } from "./files.ts";
+import { totalMemory, vmMemory } from "./memory.ts";
 import { serveStatus } from "./status.ts";
 import { Supervisor } from "./supervisor.ts";
+import { Usb } from "./usb.ts";
+import { usbPorts } from "./usb-ports.ts";
 import { type Accelerator, Vm } from "./vm.ts";
 import { VmKeeper, type VmKeeperOptions } from "./vm-keeper.ts";
 
@@ -39,6 +44,8 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
 
   let keeper: VmKeeper | undefined;
   let accelerator: Promise<Accelerator> | undefined;
+  const console = new SerialConsole();
+  let usb: Usb | undefined;
   const firstUp = (mac: string): void => {
     if (accelerator === undefined) return;
     keeper = keepVm({
@@ -46,6 +53,8 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
       files,
       mac,
       accelerator,
+      console,
+      usb,
       tell: (vm, error) => supervisor.vm(vm, error),
       log: log.with("vm"),
     });
@@ -60,11 +69,13 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
 
   const api = await serveStatus(files.socket, () => ({
     ...statusOf(supervisor, actions),
+    usb: usb?.passed() ?? [],
     code: shortCode(key.publicKey),
     fingerprint: fingerprint(key.publicKey),
     via: formatEntrypoint(entrypoint),
   }));
   let release = (): void => {};
+  let consoleServer: ConsoleServer | undefined;
   try {
     release = lockNetwork();
     prepareGiven(files);
@@ -76,7 +87,12 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     actions.prepare();
     // It is tried in earnest, which takes seconds on a small board: done while the ways to the server are built.
     const say = (why: string): void => log.warn(`the virtual machine is emulated, which is slow: ${why}`);
-    if (config["device.vm"].start) accelerator = findAccelerator({ board: config.device.board, say });
+    if (config["device.vm"].start) {
+      accelerator = findAccelerator({ board: config.device.board, say });
+      consoleServer = serveConsole(files.consoleSocket, console);
+      const ports = usbPorts(config.device.board, config["device.vm"].usb);
+      usb = new Usb({ ports, log: log.with("usb") });
+    }
     const running = supervisor.run(signal);
     // It ends by itself only by a mistake of ours, which is not to leave anything behind either.
     await Promise.race([aborted(signal), running.catch(() => {})]);
@@ -90,6 +106,8 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   } finally {
     rmSync(files.enrolmentKeyCopy, { force: true });
     release();
+    consoleServer?.stop();
+    await usb?.stop();
     await api.stop();
   }
 }
@@ -113,20 +131,29 @@ interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
   /** The node's. */
   mac: string;
   accelerator: Promise<Accelerator>;
+  console: SerialConsole;
+  usb: Usb | undefined;
 }
 
 /** Keep the virtual machine of the node running. */
-function keepVm({ config, files, mac, accelerator, tell, log }: KeepVmOptions): VmKeeper {
+function keepVm({ config, files, mac, accelerator, console, usb, tell, log }: KeepVmOptions): VmKeeper {
   const { board } = config.device;
-  const { memory, cpus } = config["device.vm"];
+  const { cpus } = config["device.vm"];
   const { arch } = process;
   return new VmKeeper({
     start: async (signal) => {
       if (arch !== "x64" && arch !== "arm64") throw new WaltError(`no virtual machine for ${arch}`);
+      const memory = vmMemory(config["device.vm"].memory, board, totalMemory());
       const machine = { board, arch, accel: await accelerator, memory, cpus, mac, tap: VM_TAP };
       signal.throwIfAborted();
-      const vm = await Vm.start({ ...machine, qmpSocket: files.qmpSocket }, log);
+      console.note("the virtual machine starts");
+      const vm = await Vm.start({ ...machine, qmpSocket: files.qmpSocket }, console, log);
       log.info("virtual machine runs", machine);
+      usb?.use(vm);
+      void vm.ended.then(({ reason }) => {
+        usb?.use(undefined);
+        console.note(reason);
+      });
       return vm;
     },
     tell,
@@ -137,7 +164,7 @@ function keepVm({ config, files, mac, accelerator, tell, log }: KeepVmOptions): 
 function statusOf(
   supervisor: Supervisor,
   actions: DeviceActions,
-): Omit<DeviceStatus, "code" | "fingerprint" | "via"> {
+): Omit<DeviceStatus, "code" | "fingerprint" | "via" | "usb"> {
   const { stage, detail, lastError, tunnel, vm } = supervisor.state;
   return {
     stage,

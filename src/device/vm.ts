@@ -2,10 +2,13 @@
 
 import { rmSync } from "node:fs";
 import { messageOf, WaltError } from "../errors.ts";
+import { libc } from "../linux/libc.ts";
 import type { Log } from "../log.ts";
 import { safeText } from "../text.ts";
+import type { SerialConsole } from "./console.ts";
 import { checkMachine, type MachineOptions, qemuArguments } from "./machine.ts";
 import { Qmp, type QmpEvent } from "./qmp.ts";
+import { openSerialLine, type SerialLine } from "./serial-line.ts";
 
 export { findAccelerator } from "./accelerator.ts";
 export {
@@ -16,9 +19,6 @@ export {
   qemuArguments,
 } from "./machine.ts";
 
-/** Characters of the serial console that are kept. */
-const CONSOLE = 65_536;
-
 /** Characters of QEMU's own messages that are kept: for the reason when it ends. */
 const COMPLAINTS = 4096;
 
@@ -26,9 +26,12 @@ const COMPLAINTS = 4096;
 const STARTING = 15_000;
 const ENDING = 5000;
 
-export interface VmOptions extends MachineOptions {
-  /** Called with each piece of the serial console, as it comes. It is the guest's: not safe for a terminal. */
-  onConsole?: (text: string) => void;
+/** How a life of the machine ended. */
+export interface VmEnd {
+  /** In words. */
+  readonly reason: string;
+  /** The node itself asked for it, by a reboot or a power-off: nothing is wrong. */
+  readonly orderly: boolean;
 }
 
 /** Why QEMU ended, by the reason in its SHUTDOWN event (ShutdownCause in qapi/run-state.json). */
@@ -40,39 +43,33 @@ const CAUSES: Record<string, string> = {
   "host-signal": "QEMU was told to end by a signal",
   "host-error": "QEMU met an error",
 };
+const ORDERLY = ["guest-reset", "guest-shutdown"];
 
 export class Vm {
-  /** In words why the VM is no more: it was stopped, rebooted (its owner starts it afresh), or died. Never rejects. */
-  readonly ended: Promise<string>;
-  readonly #child: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  /** Why the VM is no more: it was stopped, rebooted (its owner starts it afresh), or died. Never rejects. */
+  readonly ended: Promise<VmEnd>;
+  readonly #child: Bun.Subprocess<number, number, "pipe">;
   readonly #socket: string;
-  readonly #onConsole: ((text: string) => void) | undefined;
   #qmp: Qmp | undefined;
-  #console = "";
   #complaints = "";
-  #cause: string | undefined;
+  /** The first that was told: QEMU's end may have further events. */
+  #cause: VmEnd | undefined;
   #stopping = false;
 
-  private constructor(o: VmOptions) {
+  private constructor(o: MachineOptions, line: SerialLine) {
     this.#socket = o.qmpSocket;
-    this.#onConsole = o.onConsole;
     this.#child = Bun.spawn(qemuArguments(o), {
-      stdin: "ignore",
-      stdout: "pipe",
-      stderr: "pipe",
+      stdio: [line.theirs, line.theirs, "pipe"],
       detached: true, // ^C at a terminal is for its owner, which stops it in order
     });
-    const outputs = Promise.all([
-      read(this.#child.stdout, (text) => this.#said(text)),
-      read(this.#child.stderr, (text) => {
-        this.#complaints = (this.#complaints + text).slice(-COMPLAINTS);
-      }),
-    ]);
+    const complaints = read(this.#child.stderr, (text) => {
+      this.#complaints = (this.#complaints + text).slice(-COMPLAINTS);
+    });
     this.ended = this.#child.exited.then(async () => {
-      await outputs;
+      await Promise.all([complaints, line.closed]);
       this.#qmp?.close();
       rmSync(this.#socket, { force: true });
-      return this.#reason();
+      return this.#end();
     });
   }
 
@@ -80,14 +77,14 @@ export class Vm {
    * Start QEMU; resolves when it runs the VM. A QEMU left over by an owner that was killed is ended first.
    * @throws WaltError when something it needs is missing (names the package), or with QEMU's words.
    */
-  static async start(o: VmOptions, log: Log): Promise<Vm> {
+  static async start(o: MachineOptions, console: SerialConsole, log: Log): Promise<Vm> {
     checkMachine(o.arch);
     await endLeftOver(o.qmpSocket, log);
-    const vm = new Vm(o);
+    const vm = await Vm.#spawn(o, console);
     log.debug("QEMU started", { pid: vm.pid, accel: o.accel, memory: o.memory, mac: o.mac });
     let reason: string | undefined;
-    void vm.ended.then((words) => {
-      reason = words;
+    void vm.ended.then((end) => {
+      reason = end.reason;
     });
     const deadline = performance.now() + STARTING;
     try {
@@ -104,14 +101,21 @@ export class Vm {
     return vm;
   }
 
+  static async #spawn(o: MachineOptions, console: SerialConsole): Promise<Vm> {
+    const line = await openSerialLine(console);
+    try {
+      return new Vm(o, line);
+    } catch (error) {
+      line.close();
+      throw error;
+    } finally {
+      libc.close(line.theirs);
+    }
+  }
+
   /** QEMU's process id. */
   get pid(): number {
     return this.#child.pid;
-  }
-
-  /** The end of the serial console, at most 64 Ki characters. The guest's own words: not safe for a terminal. */
-  console(): string {
-    return this.#console;
   }
 
   /**
@@ -134,23 +138,37 @@ export class Vm {
     clearTimeout(timer);
   }
 
-  #said(text: string): void {
-    this.#console = (this.#console + text).slice(-CONSOLE);
-    this.#onConsole?.(text);
-  }
-
   #event({ name, data }: QmpEvent): void {
-    if (name === "SHUTDOWN") this.#cause = CAUSES[String(data["reason"])];
+    const reason = String(data["reason"]);
+    const words = CAUSES[reason];
+    if (name === "SHUTDOWN" && words !== undefined) {
+      this.#cause ??= { reason: words, orderly: ORDERLY.includes(reason) };
+    } else if (name === "GUEST_PANICKED") {
+      this.#cause ??= { reason: CAUSES["guest-panic"] ?? "", orderly: false };
+    } else if (name === "STOP" && !this.#stopping) {
+      void this.#halted();
+    }
   }
 
-  #reason(): string {
-    if (this.#stopping) return "stopped";
+  /** QEMU halts a machine that its processor's emulation or KVM cannot go on with, and would leave it like that. */
+  async #halted(): Promise<void> {
+    const answer = await this.command("query-status").catch(() => undefined);
+    const status =
+      typeof answer === "object" && answer !== null && "status" in answer ? answer.status : "gone";
+    // A panic ends QEMU anyhow, and its halt has told so by an event of its own.
+    this.#cause ??= { reason: `QEMU halted the machine (${safeText(String(status))})`, orderly: false };
+    await this.command("quit").catch(() => undefined);
+  }
+
+  #end(): VmEnd {
+    if (this.#stopping) return { reason: "stopped", orderly: false };
     const { signalCode, exitCode } = this.#child;
     const last = this.#complaints.trim().split("\n").at(-1) ?? "";
     const words = last === "" ? "" : `: ${safeText(last, 200)}`;
-    if (signalCode !== null) return `QEMU was killed (${signalCode})${words}`;
-    if (exitCode !== 0) return `QEMU ended (exit ${exitCode})${words}`;
-    return this.#cause ?? `QEMU ended${words}`;
+    const fault = (reason: string): VmEnd => ({ reason, orderly: false });
+    if (signalCode !== null) return fault(`QEMU was killed (${signalCode})${words}`);
+    if (exitCode !== 0) return fault(`QEMU ended (exit ${exitCode})${words}`);
+    return this.#cause ?? fault(`QEMU ended${words}`);
   }
 }
 

@@ -23,15 +23,22 @@ export function merged(path: string): string {
   return normalize(path).replace(/^\/(bin|sbin|lib)(?=\/|$)/, "/usr/$1");
 }
 
+/** Paths of everything below a folder that is no folder itself, relative to it; links are not followed. */
+export function walk(folder: string, below = ""): string[] {
+  return readdirSync(join(folder, below), { withFileTypes: true }).flatMap((entry) => {
+    const path = join(below, entry.name);
+    return entry.isDirectory() ? walk(folder, path) : [path];
+  });
+}
+
 export class Tree {
   readonly #entries = new Map<string, { source: string; owner: string; link: string | undefined }>();
 
   /** Add what a package has. @param folder where it is unpacked. */
   add(owner: string, folder: string): void {
-    for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+    for (const name of walk(folder)) {
       const source = join(folder, name);
       const stat = lstatSync(source);
-      if (stat.isDirectory()) continue;
       const link = stat.isSymbolicLink() ? readlinkSync(source) : undefined;
       if (link === undefined && !stat.isFile()) continue;
       this.#entries.set(merged(`/${name}`), { source, owner, link });

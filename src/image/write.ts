@@ -29,6 +29,7 @@ export const DEVICE_FILES: Readonly<Record<string, boolean>> = {
   "walt.toml": true,
   known_hosts: true,
   enrolment_key: true,
+  "os.txt": false,
 };
 const MAX_DEVICE_FILE = 1 << 20;
 
@@ -43,7 +44,7 @@ const FRAME = 8 << 20;
 export interface WriteImageOptions {
   /** Path of the base, uncompressed. */
   base: string;
-  /** `walt.toml`, `known_hosts` and `enrolment_key` with their content. */
+  /** `walt.toml`, `known_hosts` and `enrolment_key` with their content; `os.txt` (os-settings.ts) may be there. */
   deviceFiles: Readonly<Record<string, Uint8Array>>;
   /** Path of the image; with `compress` `.zst` is put behind it. `.sha256` and `.bmap` stand beside it. */
   output: string;

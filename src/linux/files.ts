@@ -8,13 +8,14 @@ import {
   fstatSync,
   fsyncSync,
   linkSync,
+  mkdirSync,
   openSync,
   readSync,
   renameSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
 
 /** What to do about an existing file: put the new one in its place, or refuse. */
@@ -46,7 +47,7 @@ export function writeFileAtomic(path: string, data: string | Uint8Array, options
       closeSync(fd);
     }
     if (options.exclusive) {
-      linkSync(temp, path); // unlike rename(2), link(2) never replaces
+      made = !claim(temp, path);
     } else {
       renameSync(temp, path);
       made = false;
@@ -62,6 +63,23 @@ export function writeFileAtomic(path: string, data: string | Uint8Array, options
     throw new WaltError(`cannot write ${path}: ${messageOf(error)}`, { cause: error });
   } finally {
     if (made) unlinkSync(temp);
+  }
+}
+
+/**
+ * Give a file its name without ever replacing another: link(2), or on a file system without links (FAT) a new empty file that
+ * rename(2) may replace.
+ * @returns whether the temporary name is gone already.
+ */
+function claim(temp: string, path: string): boolean {
+  try {
+    linkSync(temp, path);
+    return false;
+  } catch (error) {
+    if (!["EPERM", "EOPNOTSUPP", "ENOTSUP"].includes(codeOf(error) ?? "")) throw error;
+    closeSync(openSync(path, "wx"));
+    renameSync(temp, path);
+    return true;
   }
 }
 
@@ -111,7 +129,12 @@ export function readText(path: string, max?: number): string {
   return text;
 }
 
-/** Make permission bits so, whatever the umask was. */
-export function setMode(path: string, mode: number): void {
-  chmodSync(path, mode);
+/**
+ * Make a folder, and those above it, where there are none; what is made has these permission bits whatever the umask is.
+ * @throws the system's error.
+ */
+export function makeFolders(path: string, mode: number): void {
+  const first = mkdirSync(path, { recursive: true, mode });
+  if (first === undefined) return;
+  for (let made = resolve(path); made.length >= first.length; made = dirname(made)) chmodSync(made, mode);
 }

@@ -22,6 +22,7 @@ export const libc = dlopen("libc.so.6", {
   memcpy: { args: ["ptr", "ptr", "u64"], returns: "ptr" },
   memmove: { args: ["ptr", "ptr", "u64"], returns: "ptr" },
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
   socketpair: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
   sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i32" },
   setns: { args: ["i32", "i32"], returns: "i32" },
@@ -50,6 +51,7 @@ const F_SETFL = 4;
 
 /** socket(2), sendto(2). */
 export const AF_UNIX = 1;
+export const AF_NETLINK = 16;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_SEQPACKET = 5;

@@ -1,6 +1,6 @@
 /** `walt server run`: the parts of the server, put together, and taken apart in order. */
 
-import { chmodSync, mkdirSync } from "node:fs";
+import { chmodSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { groupId, listenApi, refuseSecond } from "../api/listen.ts";
@@ -9,6 +9,7 @@ import type { Config } from "../config/schema.ts";
 import { Desk } from "../enrolment/desk.ts";
 import { encodeReply, type Grant } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
+import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import type { Log } from "../log.ts";
 import { formatHostPort, SERVER_PORT } from "../ssh/address.ts";
@@ -35,8 +36,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   // Taken apart in the reverse order of how they were put together.
   await using parts = new AsyncDisposableStack();
   try {
-    mkdirSync(server.state, { recursive: true, mode: 0o755 });
-    mkdirSync(dirname(server.socket), { recursive: true, mode: 0o755 });
+    makeFolders(server.state, 0o755);
+    makeFolders(dirname(server.socket), 0o755);
   } catch (error) {
     throw new WaltError(`cannot make the server's folders: ${messageOf(error)}`, {
       hint: "The server runs as root.",

@@ -1,10 +1,10 @@
 /** `walt server install`: the systemd unit, the configuration and the folders. */
 
-import { existsSync, mkdirSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { groupId } from "../api/listen.ts";
 import { messageOf, WaltError } from "../errors.ts";
-import { readTextIfAny, writeFileAtomic } from "../linux/files.ts";
+import { makeFolders, readTextIfAny, writeFileAtomic } from "../linux/files.ts";
 import { run } from "../linux/run.ts";
 import unitTemplate from "./walt-server.service" with { type: "text" };
 
@@ -45,7 +45,7 @@ export async function installServer(binary: string, group: string): Promise<stri
   const unit = join(UNIT_FOLDER, "walt-server.service");
   try {
     for (const folder of [dirname(BINARY), CONFIG_FOLDER, UNIT_FOLDER, "/var/lib/walt/boot"]) {
-      mkdirSync(folder, { recursive: true, mode: 0o755 });
+      makeFolders(folder, 0o755);
     }
   } catch (error) {
     throw new WaltError(`cannot install: ${messageOf(error)}`, { hint: "Run it as root.", cause: error });

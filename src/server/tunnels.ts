@@ -3,7 +3,7 @@
 import type { NodeState } from "../api/types.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { socketPair } from "../linux/socketpair.ts";
-import { openTap } from "../linux/tap.ts";
+import { openOffloadTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { joinChannel } from "../tunnel/channel.ts";
 import type { Link, LinkStats, Pumps } from "../tunnel/pumps.ts";
@@ -80,10 +80,17 @@ export class Tunnels {
 
   async #carry(device: Device, channel: Channel, tunnel: Tunnel, from: string): Promise<void> {
     const name = `tap-${device.node}`.slice(0, 15);
-    const tap = openTap(name);
+    const tap = openOffloadTap(name);
     const [ours, theirs] = socketPair();
     const { silence } = this;
-    const link = this.pumps.add({ tap: tap.fd, stream: ours, mtu: MTU, silence, guard: device.mac });
+    const link = this.pumps.add({
+      tap: tap.fd,
+      offload: tap.offload,
+      stream: ours,
+      mtu: MTU,
+      silence,
+      guard: device.mac,
+    });
     tunnel.link = link;
     const join = joinChannel(theirs, channel.stream, channel.peer);
     let failure: WaltError | undefined;

@@ -71,7 +71,9 @@ describe("a call", () => {
 
   test("to a socket that nobody listens on", async () => {
     writeFileSync(socket, "");
-    expect(await call()).toMatch(/^the daemon does not answer on .*: .+\nIs it running\? Start it with `walt x run`\.$/);
+    expect(await call()).toMatch(
+      /^the daemon does not answer on .*: .+\nIs it running\? Start it with `walt x run`\.$/,
+    );
   });
 
   test("that is refused gives the daemon's words and hint", async () => {
@@ -91,14 +93,22 @@ describe("a call", () => {
   });
 
   test("to what is no HTTP, or breaks off", async () => {
-    for (const answer of ["SSH-2.0-OpenSSH_9.2\r\n", "\0\0\0", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n[1"])
+    for (const answer of [
+      "SSH-2.0-OpenSSH_9.2\r\n",
+      "\0\0\0",
+      "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n[1",
+    ])
       expect(await answering(answer, call)).toMatch(/^the daemon does not answer on .*: .+\nIs it running\?/);
   });
 
   test("is explained by the place that the user knows, without advice to programmers", async () => {
     client = new ApiClient(socket, "walt x run", "/run/x of lab");
-    expect(await answering("", call)).toMatch(/^the daemon does not answer on \/run\/x of lab: ((?!verbose).)+\n/);
-    expect(await answering(ok("x"), call)).toStartWith("/run/x of lab answered what walt does not understand: x\n");
+    expect(await answering("", call)).toMatch(
+      /^the daemon does not answer on \/run\/x of lab: ((?!verbose).)+\n/,
+    );
+    expect(await answering(ok("x"), call)).toStartWith(
+      "/run/x of lab answered what walt does not understand: x\n",
+    );
   });
 
   test("that is never answered is given up", async () => {
@@ -111,12 +121,15 @@ describe("a call", () => {
 });
 
 describe("a stream", () => {
-  const stream = (): Promise<string> => failure(collect(client.stream("/v1/monitor", new AbortController().signal)));
+  const stream = (): Promise<string> =>
+    failure(collect(client.stream("/v1/monitor", new AbortController().signal)));
 
   test("gives line by line, however they are cut", async () => {
     const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
     const answer = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${['{"a":1}\n{"b"', ":2}\n", "\n"].map(chunk).join("")}0\r\n\r\n`;
-    expect(await answering(answer, () => collect(client.stream("/x", new AbortController().signal)))).toEqual([{ a: 1 }, { b: 2 }]);
+    expect(await answering(answer, () => collect(client.stream("/x", new AbortController().signal)))).toEqual(
+      [{ a: 1 }, { b: 2 }],
+    );
   });
 
   test("that is no JSON, or one endless line, is an error", async () => {
@@ -126,12 +139,16 @@ describe("a stream", () => {
   });
 
   test("that breaks off is an error; one that we end is not ours to explain", async () => {
-    expect(await answering("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", stream)).toMatch(/^the daemon does not answer on /);
+    expect(await answering("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", stream)).toMatch(
+      /^the daemon does not answer on /,
+    );
     const stop = new AbortController();
     const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"a":1}\n';
     const read = async (): Promise<undefined> => {
       for await (const _ of client.stream("/x", stop.signal)) stop.abort("enough");
     };
-    expect(await answering(answer, () => read().catch((error: unknown) => error), false)).not.toBeInstanceOf(WaltError);
+    expect(await answering(answer, () => read().catch((error: unknown) => error), false)).not.toBeInstanceOf(
+      WaltError,
+    );
   });
 });

@@ -4,7 +4,7 @@ import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type ApiServer, groupId, listenApi, refuseSecond } from "../../src/api/listen.ts";
 import { messageOf } from "../../src/errors.ts";
 import { describeWith } from "../lab/need.ts";
@@ -39,14 +39,19 @@ async function silent(path: string): Promise<Server> {
 
 describe("listening", () => {
   test("makes folder and socket, for its owner only, whatever the umask; its end removes the socket", async () => {
-    const umask = process.umask(0);
-    const api = await listenApi(socket, undefined, hello);
-    expect(process.umask(umask)).toBe(0);
-    await using(api, async () => {
-      expect(statSync(socket).mode & 0o777).toBe(0o600);
-      expect(await get()).toBe("hello");
-    });
-    expect(existsSync(socket)).toBe(false);
+    for (const mask of [0, 0o077]) {
+      const umask = process.umask(mask);
+      const api = await listenApi(socket, undefined, hello);
+      expect(process.umask(umask)).toBe(mask);
+      await using(api, async () => {
+        expect([statSync(socket).mode & 0o777, statSync(dirname(socket)).mode & 0o777]).toEqual([
+          0o600, 0o755,
+        ]);
+        expect(await get()).toBe("hello");
+      });
+      expect(existsSync(socket)).toBe(false);
+      rmSync(dirname(socket), { recursive: true });
+    }
   });
 
   test("a socket that nobody listens on any more is replaced", async () => {
@@ -60,7 +65,9 @@ describe("listening", () => {
 
   test("a second daemon is refused, and the first goes on", async () => {
     await using(await listenApi(socket, undefined, hello), async () => {
-      expect(await failure(listenApi(socket, undefined, hello))).toBe(`${socket}: another daemon listens there already`);
+      expect(await failure(listenApi(socket, undefined, hello))).toBe(
+        `${socket}: another daemon listens there already`,
+      );
       expect(await failure(refuseSecond(socket))).toContain("another daemon");
       expect(await get()).toBe("hello");
     });
@@ -82,12 +89,16 @@ describe("listening", () => {
     writeFileSync(socket, "precious");
     expect(await failure(listenApi(socket, undefined, hello))).toStartWith(`cannot listen on ${socket}: `);
     expect(readFileSync(socket, "utf8")).toBe("precious");
-    expect(await failure(listenApi(join(socket, "below"), undefined, hello))).toStartWith("cannot listen on ");
+    expect(await failure(listenApi(join(socket, "below"), undefined, hello))).toStartWith(
+      "cannot listen on ",
+    );
   });
 
   test("a path that is too long for a socket is said, in bytes", async () => {
     const long = `/tmp/${"é".repeat(52)}`;
-    expect(await failure(listenApi(long, undefined, hello))).toBe(`${long}: a UNIX socket's path has at most 107 bytes (unix(7))`);
+    expect(await failure(listenApi(long, undefined, hello))).toBe(
+      `${long}: a UNIX socket's path has at most 107 bytes (unix(7))`,
+    );
   });
 
   test("an error of ours is an answer, and the next request is served", async () => {

@@ -14,11 +14,16 @@ async function value<T>(v: T | Promise<T> | (() => T | Promise<T>) | undefined):
 }
 
 /** All commands below one, with the words that lead to them. */
-async function leaves(command: Any, words: readonly string[] = []): Promise<[words: readonly string[], Any][]> {
+async function leaves(
+  command: Any,
+  words: readonly string[] = [],
+): Promise<[words: readonly string[], Any][]> {
   const subCommands = await value(command.subCommands);
   if (subCommands === undefined) return [[words, command]];
   const found = await Promise.all(
-    Object.entries(subCommands).map(async ([word, next]) => leaves((await value(next)) as Any, [...words, word])),
+    Object.entries(subCommands).map(async ([word, next]) =>
+      leaves((await value(next)) as Any, [...words, word]),
+    ),
   );
   return found.flat();
 }
@@ -28,8 +33,25 @@ const all = await leaves(root);
 test("the commands are spelled as the manual says", () => {
   const names = all.map(([words]) => words.join(" "));
   for (const name of [
-    ...["config check", "config show", "device run", "device status", "node show", "proxy run", "proxy setup", "run"],
-    ...["server install", "server run", "vpn list", "vpn monitor", "vpn revoke", "vpn setup-node", "vpn setup-proxy"],
+    ...[
+      "config check",
+      "config show",
+      "device run",
+      "device status",
+      "node show",
+      "proxy run",
+      "proxy setup",
+      "run",
+    ],
+    ...[
+      "server install",
+      "server run",
+      "vpn list",
+      "vpn monitor",
+      "vpn revoke",
+      "vpn setup-node",
+      "vpn setup-proxy",
+    ],
   ])
     expect(names).toContain(name);
 });
@@ -44,7 +66,7 @@ for (const [words, command] of all) {
       expect(text).toContain(`  ${example}\n`);
       expect(example).toContain(name);
       // An example that the command itself would refuse is none.
-      const typed = (example.split(` ${words.join(" ")}`)[1] ?? "").replace(/#.*| &&.*/, "").trim();
+      const typed = (example.split(` ${words.join(" ")}`)[1] ?? "").replace(/ [#&|<>].*/, "").trim();
       const args = typed === "" ? [] : typed.split(/\s+/);
       expect(() => checkArguments(name, args, (command.args ?? {}) as ArgsDef)).not.toThrow();
     }
@@ -74,13 +96,23 @@ describe("arguments", () => {
   };
 
   test("that it has", () => {
-    for (const good of [[], ["a"], ["--json", "a"], ["-o", "f"], ["-of"], ["--output=f", "--config", "c"], ["--", "--json"]])
+    for (const good of [
+      [],
+      ["a"],
+      ["--json", "a"],
+      ["-o", "f"],
+      ["-of"],
+      ["--output=f", "--config", "c"],
+      ["--", "--json"],
+    ])
       expect([good, said(...good)]).toEqual([good, ""]);
   });
 
   test("that it does not have", () => {
     expect(said("--jsno")).toBe("walt x: there is no option --jsno; did you mean --json?");
-    expect(said("--frobnicate")).toBe("walt x: there is no option --frobnicate; allowed: --config, --output, --json");
+    expect(said("--frobnicate")).toBe(
+      "walt x: there is no option --frobnicate; allowed: --config, --output, --json",
+    );
     expect(said("-x")).toStartWith("walt x: there is no option -x; ");
     expect(said("--no-json")).toStartWith("walt x: there is no option --no-json; ");
     expect(said("a", "b")).toBe('walt x: unexpected argument "b"');
@@ -94,12 +126,15 @@ describe("arguments", () => {
   });
 
   test("a command without options says so", () => {
-    expect(() => checkArguments("walt y", ["--x"], {})).toThrow("walt y: there is no option --x; it has no options");
+    expect(() => checkArguments("walt y", ["--x"], {})).toThrow(
+      "walt y: there is no option --x; it has no options",
+    );
   });
 });
 
 describe("what is wrong with the words typed", () => {
-  const explain = (...words: string[]): Promise<string> => explainUsage(root, words, new Error("citty's words"));
+  const explain = (...words: string[]): Promise<string> =>
+    explainUsage(root, words, new Error("citty's words"));
 
   test("a typo is answered with a suggestion, at each depth", async () => {
     expect(await explain("vnp", "list")).toBe(
@@ -113,8 +148,12 @@ describe("what is wrong with the words typed", () => {
   });
 
   test("a word too few, and an option where a command is expected", async () => {
-    expect(await explain("node")).toBe("walt node wants one more word: show\n`walt node --help` tells how it is used.");
-    expect(await explain("--verbose")).toBe('walt has no option "--verbose"\n`walt --help` tells how it is used.');
+    expect(await explain("node")).toBe(
+      "walt node wants one more word: show\n`walt node --help` tells how it is used.",
+    );
+    expect(await explain("--verbose")).toBe(
+      'walt has no option "--verbose"\n`walt --help` tells how it is used.',
+    );
     expect(await explain("vpn", "--json", "list")).toStartWith('walt vpn has no option "--json"\n');
   });
 

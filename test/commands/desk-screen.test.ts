@@ -35,7 +35,9 @@ function shown(actions: readonly Action[]): string {
 describe("a request", () => {
   test("is shown with all its details, and asked about", () => {
     const screen = new DeskScreen();
-    expect(shown([...screen.event({ type: "watching" }), ...screen.event(request("1"))])).toMatchInlineSnapshot(`
+    expect(
+      shown([...screen.event({ type: "watching" }), ...screen.event(request("1"))]),
+    ).toMatchInlineSnapshot(`
       "
       Waiting for devices that ask for access. ^C ends.
 
@@ -126,7 +128,9 @@ describe("what became of it", () => {
     const screen = new DeskScreen();
     screen.event(request("1"));
     screen.line("n");
-    expect(shown(screen.event(answered("1", { outcome: "denied" } as MonitorEvent)))).toBe("\nb8:27:eb:00:00:01 denied\n");
+    expect(shown(screen.event(answered("1", { outcome: "denied" } as MonitorEvent)))).toBe(
+      "\nb8:27:eb:00:00:01 denied\n",
+    );
   });
 
   test("answered by somebody else during the question: told who, and the next is asked about", () => {
@@ -168,9 +172,9 @@ describe("what became of it", () => {
       "\n\nb8:27:eb:00:00:01 denied: nobody answered in time\n",
     );
     screen.event(request("2"));
-    expect(shown(screen.event(answered("2", { outcome: "withdrawn", by: "the device" } as MonitorEvent)))).toBe(
-      "\n\nb8:27:eb:00:00:02 withdrawn by the device\n",
-    );
+    expect(
+      shown(screen.event(answered("2", { outcome: "withdrawn", by: "the device" } as MonitorEvent))),
+    ).toBe("\n\nb8:27:eb:00:00:02 withdrawn by the device\n");
     expect(screen.event(answered("9", {}))).toEqual([]);
   });
 
@@ -178,6 +182,12 @@ describe("what became of it", () => {
     const screen = new DeskScreen();
     screen.event(request("1"));
     screen.line("y");
+    // Whatever the reason was, the request waits until the server says otherwise: it is asked about again.
+    expect(shown(screen.failed("1", "no free node name was found"))).toMatch(
+      /^\nno free node name was found\n[\s\S]*b8:27:eb:00:00:01[\s\S]*Accept this device/,
+    );
+    screen.line("y");
+    screen.event(answered("1", {}));
     expect(shown(screen.failed("1", "request 1 does not wait for an answer any more"))).toBe(
       "\nrequest 1 does not wait for an answer any more\n",
     );

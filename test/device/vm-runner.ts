@@ -1,22 +1,28 @@
 /**
  * A `Vm` with nothing around it, to be run on a host of the laboratory: options as JSON in its argument, the serial console on its
- * standard output, `stop` on its standard input ends it. Says `vm: started <pid>` and `vm: ended: <reason>` on standard error.
+ * standard output, `stop` on its standard input ends it, `qmp <command>` is passed to QEMU. Says `vm: started <pid>` and
+ * `vm: ended: <reason>` on standard error.
  */
 
-import { Vm, type VmOptions } from "../../src/device/vm.ts";
+import { SerialConsole } from "../../src/device/console.ts";
+import { type MachineOptions, Vm } from "../../src/device/vm.ts";
 import { messageOf, WaltError } from "../../src/errors.ts";
 import { createLog } from "../../src/log.ts";
 
-const options = JSON.parse(process.argv[2] ?? "{}") as VmOptions;
+const options = JSON.parse(process.argv[2] ?? "{}") as MachineOptions;
+const serial = new SerialConsole();
+serial.watch((bytes) => process.stdout.write(bytes.slice()));
 try {
-  const vm = await Vm.start({ ...options, onConsole: (text) => process.stdout.write(text) }, createLog(4));
+  const vm = await Vm.start(options, serial, createLog(4));
   console.error(`vm: started ${vm.pid}`);
-  void vm.ended.then((reason) => {
-    console.error(`vm: ended: ${reason}`);
+  void vm.ended.then(({ reason, orderly }) => {
+    console.error(`vm: ended: ${reason}${orderly ? " (orderly)" : ""}`);
     process.exit(0);
   });
   for await (const line of console) {
-    if (line === "stop") await vm.stop();
+    const [word, command = ""] = line.split(" ");
+    if (word === "stop") await vm.stop();
+    if (word === "qmp") await vm.command(command).catch((error: unknown) => console.error(messageOf(error)));
   }
 } catch (error) {
   const hint = error instanceof WaltError && error.hint !== undefined ? `; ${error.hint}` : "";

@@ -1,11 +1,13 @@
 /** The node's VM: boots over a real network in a real QEMU, and its end is told in words, whatever ended it. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { appendFileSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { tryAccelerator } from "../../src/device/accelerator.ts";
 import { findAccelerator, type MachineOptions, qemuArguments } from "../../src/device/vm.ts";
 import { startBootServer } from "../lab/boot-server.ts";
+import { cpioNewc, type Entry } from "../lab/cpio.ts";
 import type { Host } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
 import { describeWith, LAB } from "../lab/need.ts";
@@ -32,6 +34,31 @@ const MACHINE: MachineOptions = {
   qmpSocket: "/run/walt/qmp.sock",
 };
 
+/** What a person at the node's keyboard would do, to be asked for at `http://<node>/cgi-bin/<name>`. */
+const DOINGS = {
+  poweroff: "echo o > /proc/sysrq-trigger",
+  panic: "insmod /modules/pvpanic.ko; insmod /modules/pvpanic-pci.ko; echo c > /proc/sysrq-trigger",
+};
+
+/** A second archive behind the node's initramfs (Linux: Documentation/driver-api/early-userspace/buffer-format.rst). */
+function addDoings(initrd: string, packages: string): void {
+  const kernel = readdirSync(packages, { recursive: true, encoding: "utf8" });
+  const module = (name: string): Entry => {
+    const path = kernel.find((path) => path.includes(`/${name}.ko`)) ?? `${name}.ko`;
+    const data = path.endsWith(".xz")
+      ? Bun.spawnSync(["xz", "-dc", join(packages, path)]).stdout
+      : readFileSync(join(packages, path));
+    return { path: `modules/${name}.ko`, type: "file", data, mode: 0o644 };
+  };
+  const script = ([name, command]: [string, string]): Entry => {
+    const answer = "printf 'Content-Type: text/plain\\r\\n\\r\\ndone\\n'";
+    const data = `#!/bin/sh\nPATH=/bin\n${answer}\n(sleep 1; ${command}) </dev/null >/dev/null 2>&1 &\n`;
+    return { path: `www/cgi-bin/${name}`, type: "file", data, mode: 0o755 };
+  };
+  const entries = [module("pvpanic"), module("pvpanic-pci"), ...Object.entries(DOINGS).map(script)];
+  appendFileSync(initrd, gzipSync(cpioNewc(entries)));
+}
+
 describeWith([LAB, NEEDS], "VM", () => {
   let lab: Lab;
   let server: Host;
@@ -53,6 +80,7 @@ describeWith([LAB, NEEDS], "VM", () => {
     const work = join(lab.dir, "work");
     mkdirSync(work);
     const os = await buildNodeOs(join(server.dir, "boot"), work);
+    addDoings(os.initrd, join(work, "node-os"));
     await startBootServer(server, server.dir, os.cmdline);
     await device.ip(
       "link add br0 type bridge stp_state 0",
@@ -77,10 +105,25 @@ describeWith([LAB, NEEDS], "VM", () => {
     const sum = new Bun.CryptoHasher("sha256").update(blob()).digest("hex");
     expect(await server.must([process.execPath, "-e", fetcher])).toBe(`${BLOB_BYTES} ${sum}\n`);
     await server.must([process.execPath, "-e", `await fetch("http://${address}/cgi-bin/reboot")`]);
-    await vm.waitFor(/vm: ended: the node rebooted/);
+    await vm.waitFor(/vm: ended: the node rebooted \(orderly\)/);
     await vm.exited;
     expect(device.processes()).toEqual([]);
   }, 240_000);
+
+  test.each([
+    ["poweroff", /vm: ended: the node powered itself off \(orderly\)\n/],
+    ["panic", /vm: ended: the node's kernel panicked\n/],
+  ])(
+    "a %s of the node is told from a reboot",
+    async (doing, words) => {
+      const vm = start({ accel: await findAccelerator() });
+      const address = (await vm.waitFor(READY, { timeout: 120_000 }))[1] ?? "";
+      await server.must([process.execPath, "-e", `await fetch("http://${address}/cgi-bin/${doing}")`]);
+      await vm.waitFor(words);
+      await vm.exited;
+    },
+    180_000,
+  );
 
   test("stop ends QEMU and removes its socket", async () => {
     const vm = start();
@@ -105,6 +148,13 @@ describeWith([LAB, NEEDS], "VM", () => {
     const vm = start();
     await device.must(["kill", "-KILL", await started(vm)]);
     await vm.waitFor(/vm: ended: QEMU was killed \(SIGKILL\)/);
+  });
+
+  test("a machine that QEMU halts is not left standing still", async () => {
+    const vm = start();
+    await started(vm);
+    vm.write("qmp stop\n"); // what an error of KVM does
+    await vm.waitFor(/vm: ended: QEMU halted the machine \(paused\)\n/);
   });
 
   test("a QEMU left over by a killed owner makes way for the next", async () => {

@@ -8,7 +8,6 @@ import type { World } from "../lab/world.ts";
 export async function makeCard(world: World, base: string, output: string): Promise<WrittenImage> {
   const folder = `${world.server.dir}/card`;
   const known = `${world.server.dir}/known-card`;
-  world.server.hosts({ ...Object.fromEntries(world.proxies.map(({ name, host }) => [name, host.ports.at(-1)?.ipv4 ?? ""])) });
   // The server does not reach every proxy: keys are given as an operator would who collected them there.
   world.server.writeFile(
     known,
@@ -21,5 +20,11 @@ export async function makeCard(world: World, base: string, output: string): Prom
   );
   const names = ["walt.toml", "known_hosts", "enrolment_key"];
   const files = names.map((name) => [name, readFileSync(world.server.path(`${folder}/${name}`))] as const);
-  return await writeImage({ base, output, deviceFiles: Object.fromEntries(files), compress: false, force: false });
+  return await writeImage({
+    base,
+    output,
+    deviceFiles: Object.fromEntries(files),
+    compress: false,
+    force: false,
+  });
 }

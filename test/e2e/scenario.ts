@@ -4,6 +4,7 @@ import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf, WaltError } from "../../src/errors.ts";
+import { cacheFolder } from "../../src/image/cache.ts";
 import { checkImage } from "../../src/image/check.ts";
 import { run } from "../../src/linux/run.ts";
 import { Steps } from "../demo/steps.ts";
@@ -11,6 +12,7 @@ import { waltBinary } from "../lab/binary.ts";
 import { World } from "../lab/world.ts";
 import { Board } from "./board.ts";
 import { makeCard } from "./card.ts";
+import { buildArm64Node } from "./node.ts";
 import { startRouter } from "./site.ts";
 
 export interface E2eOptions {
@@ -55,10 +57,16 @@ export async function e2e(options: E2eOptions): Promise<number> {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
     process.once(signal, () => void stop().finally(() => process.exit(1)));
   try {
-    const image = await makeBase(r);
+    const base = await makeBase(r);
     const world = await makeWorld(r);
-    const board = await firstBoot(r, world, await personalise(r, world, image));
-    if (!options.short) await laterBoots(r, world, board);
+    if (!options.short) await nodeFiles(r, world);
+    const image = await personalise(r, world, base);
+    const board = await firstBoot(r, world, image);
+    if (!options.short) {
+      await nodeBoots(r, world);
+      await laterBoots(r, world, board);
+      await secondCard(r, world, image);
+    }
   } catch (error) {
     failure =
       error instanceof WaltError ? [error.message, error.hint].filter((t) => t).join("\n") : messageOf(error);
@@ -120,6 +128,16 @@ async function makeWorld(r: Run): Promise<World> {
   });
 }
 
+/** The system that the node boots, in the server's boot files. */
+async function nodeFiles(r: Run, world: World): Promise<void> {
+  await r.steps.run("the node's image", async () => {
+    const boot = world.server.path("/var/lib/walt/boot");
+    mkdirSync(boot, { recursive: true });
+    const size = await buildArm64Node(boot, join(r.outside, "node"), cacheFolder(r.options.cache));
+    return { detail: `Debian kernel and busybox for arm64, ${Math.round(size / 1e6)} MB`, value: undefined };
+  });
+}
+
 async function personalise(r: Run, world: World, base: string): Promise<string> {
   const image = await r.steps.run("`walt vpn setup-node`", async () => {
     const path = join(r.outside, "rpi3bp-vpn.dd");
@@ -128,7 +146,8 @@ async function personalise(r: Run, world: World, base: string): Promise<string> 
   });
   await r.steps.run("checks on the image", async () => {
     const found = await checkImage(image);
-    if (found.problems.length > 0) throw new WaltError(`the image is not right: ${found.problems.join("; ")}`);
+    if (found.problems.length > 0)
+      throw new WaltError(`the image is not right: ${found.problems.join("; ")}`);
     return { detail: `${found.files} files in the root, ${found.checks} checks`, value: undefined };
   });
   return image;
@@ -157,7 +176,7 @@ async function firstBoot(r: Run, world: World, image: string): Promise<Board> {
   const node = await accept(r, world, board);
   await vpn(r, world, board, node);
   await r.steps.run("virtual machine", async () => {
-    const [, accel = ""] = await log.waitFor(/virtual machine runs .*accel=(\w+)/, { timeout: SLOW });
+    const [, accel = ""] = await log.waitFor(/virtual machine runs .*accel=(kvm|tcg)/, { timeout: SLOW });
     if (accel !== "kvm") throw new WaltError("the virtual machine is emulated, though the board has KVM");
     return { detail: accel, value: undefined };
   });
@@ -183,22 +202,108 @@ async function accept(r: Run, world: World, board: Board): Promise<string> {
   });
 }
 
-async function vpn(r: Run, world: World, board: Board, node: string, after = 0): Promise<void> {
+async function vpn(r: Run, world: World, board: Board, node: string): Promise<void> {
   await r.steps.run("VPN", async () => {
-    await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { timeout: SLOW, after });
+    await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { timeout: SLOW });
     await board.console.waitFor(new RegExp(`walt-os: screen: Node +${node}`), { timeout: SLOW });
     return { detail: node, value: undefined };
   });
 }
 
+/** The node's own system comes through the VPN, and answers from the other end of it. */
+async function nodeBoots(r: Run, world: World): Promise<void> {
+  await r.steps.run("network boot", async () => {
+    await world.daemon.waitFor(/a node boots .*arch=(\S+)/, { timeout: SLOW });
+    return { detail: "iPXE has its address and its boot script, through the VPN", value: undefined };
+  });
+  const node = await r.steps.run("node", async () => {
+    const deadline = performance.now() + 2 * SLOW;
+    for (;;) {
+      const [found] = await world.nodes();
+      if (found?.address != null && (await isReady(world, found.address)))
+        return { detail: `${found.name} answers at ${found.address}`, value: found.address };
+      if (performance.now() > deadline) throw new WaltError("the node did not come up");
+      await Bun.sleep(1000);
+    }
+  });
+  await r.steps.run("ping", async () => {
+    const text = await world.server.must(["ping", "-c", "5", "-i", "0.3", node]);
+    const ms = /= [\d.]+\/([\d.]+)\//.exec(text)?.[1] ?? "?";
+    return { detail: `${ms} ms`, value: undefined };
+  });
+  r.out.write((await world.must(world.server, "node", "show")).replaceAll(/^/gm, "          "));
+  r.out.write("\n");
+}
+
+/** The node's own HTTP server is up, which is the last thing that its system starts. */
+async function isReady(world: World, address: string): Promise<boolean> {
+  const script = `const r = await fetch("http://${address}/blob.sha256", { signal: AbortSignal.timeout(5000) }); process.exit(r.ok ? 0 : 1)`;
+  return (await world.server.run([process.execPath, "-e", script])).status === 0;
+}
+
+/** Lines of the console at which the power is cut: from the kernel's first word to the running VM. */
+const MOMENTS = [
+  /\[ +\d+\.\d+\]/,
+  /walt-os: this is an emulated board/,
+  /walt-os: started/,
+  /walt-os: \w+ has a link/,
+  /has the address/,
+  /device starts/,
+  /ssh: connecting to the entrypoint/,
+  /tunnel: connecting to the server/,
+  /vm: starting the virtual machine/,
+  /virtual machine runs/,
+];
+
 async function laterBoots(r: Run, world: World, board: Board): Promise<void> {
   const [known] = await world.list();
   if (known === undefined) throw new WaltError("the server has no device");
-  r.steps.note("power cut", "QEMU killed", 0);
+  await r.steps.run("second boot", async () => {
+    await board.cutPower();
+    await comesUp(world, board, known.node);
+    return { detail: `${known.node} again, without asking`, value: undefined };
+  });
+  for (const [index, moment] of MOMENTS.entries()) {
+    await r.steps.run(`power cut ${index + 1}`, async () => {
+      await board.cutPower();
+      await (await board.powerOn()).waitFor(moment, { timeout: SLOW });
+      await board.cutPower();
+      await comesUp(world, board, known.node);
+      return { detail: `at ${moment.source}; the next boot came up`, value: undefined };
+    });
+  }
   await board.cutPower();
+}
+
+/** Switched on, the board has its VPN as this node, and did not ask for it. */
+async function comesUp(world: World, board: Board, node: string): Promise<void> {
   const after = world.daemon.position;
-  await board.powerOn();
-  await vpn(r, world, board, known.node, after);
-  if (/this device asks as/.test(board.console.output))
-    throw new WaltError("the second boot asked for access again");
+  const log = await board.powerOn();
+  await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { timeout: SLOW, after });
+  if (/this device asks as/.test(log.output)) throw new WaltError("the board asked for access again");
+}
+
+/** Another card with the same image, whose power is cut while it writes what it was granted. */
+async function secondCard(r: Run, world: World, image: string): Promise<void> {
+  const board = await Board.create(await world.lab.host("board2"), image, "52:54:00:aa:00:02");
+  r.boards.push(board);
+  const first = await world.list();
+  const log = await board.powerOn();
+  await r.steps.run("a second card", async () => {
+    await log.waitFor(/denied: nobody runs/, { timeout: SLOW });
+    const monitor = await world.monitor();
+    await monitor.process.waitFor(/Accept this device\? \(y\/n\) /, { timeout: SLOW });
+    const after = world.daemon.position;
+    monitor.process.write("y\n");
+    const [, node = ""] = await world.daemon.waitFor(/device accepted node=(\S+)/, { after });
+    await board.cutPower();
+    await monitor.stop();
+    if (first.some((device) => device.node === node))
+      throw new WaltError(`it became ${node}, which there is already`);
+    const again = world.daemon.position;
+    await board.powerOn();
+    // What was not written is asked for again, and a key that the server knows is granted without a person.
+    await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { timeout: SLOW, after: again });
+    return { detail: `${node}; its power was cut while it wrote its credentials`, value: undefined };
+  });
 }

@@ -74,7 +74,10 @@ function monitor(): { events: MonitorEvent[]; leave: () => void } {
 
 /** The decision, if there is one already. */
 function decided(ticket: Ticket): Promise<Decision | undefined> {
-  return Promise.race([ticket.decision, new Promise<undefined>((resolve) => setImmediate(() => resolve(undefined)))]);
+  return Promise.race([
+    ticket.decision,
+    new Promise<undefined>((resolve) => setImmediate(() => resolve(undefined))),
+  ]);
 }
 
 describe("without a monitor", () => {
@@ -139,7 +142,13 @@ describe("an answer", () => {
     expect(await decided(ticket)).toEqual({ granted: grant });
     expect(accepted).toEqual([{ request: asked, by: "alice" }]);
     for (const { events } of [one, two])
-      expect(events.at(-1)).toEqual({ type: "answered", id: ticket.id, outcome: "accepted", by: "alice", node: grant.node });
+      expect(events.at(-1)).toEqual({
+        type: "answered",
+        id: ticket.id,
+        outcome: "accepted",
+        by: "alice",
+        node: grant.node,
+      });
     expect(desk.pending).toEqual([]);
     expect(clock.timers.size).toBe(0);
   });
@@ -150,21 +159,30 @@ describe("an answer", () => {
     expect(desk.answer(ticket.id, false, "bob")).toBeUndefined();
     expect(await decided(ticket)).toEqual({ denied: "operator" });
     expect(accepted).toEqual([]);
-    expect(events.at(-1)).toEqual({ type: "answered", id: ticket.id, outcome: "denied", by: "bob", reason: "operator" });
+    expect(events.at(-1)).toEqual({
+      type: "answered",
+      id: ticket.id,
+      outcome: "denied",
+      by: "bob",
+      reason: "operator",
+    });
   });
 
   test("the first wins; the second is told that it came too late", async () => {
     monitor();
     const ticket = desk.ask(request(), "192.0.2.1");
     desk.answer(ticket.id, false, "alice");
-    expect(() => desk.answer(ticket.id, true, "bob")).toThrow(`request ${ticket.id} does not wait for an answer any more`);
+    expect(() => desk.answer(ticket.id, true, "bob")).toThrow(
+      `request ${ticket.id} does not wait for an answer any more`,
+    );
     expect(await decided(ticket)).toEqual({ denied: "operator" });
     expect(accepted).toEqual([]);
   });
 
   test("to a request that never was", () => {
     monitor();
-    for (const id of ["99", "", "__proto__"]) expect(() => desk.answer(id, true, "x")).toThrow(/does not wait/);
+    for (const id of ["99", "", "__proto__"])
+      expect(() => desk.answer(id, true, "x")).toThrow(/does not wait/);
   });
 
   test("concerns one request only", async () => {
@@ -194,7 +212,13 @@ describe("a request ends without an answer", () => {
     const ticket = desk.ask(request(), "192.0.2.1");
     clock.pass(TIMEOUT);
     expect(await decided(ticket)).toEqual({ denied: "timeout" });
-    expect(events.at(-1)).toEqual({ type: "answered", id: ticket.id, outcome: "expired", by: "nobody", reason: "timeout" });
+    expect(events.at(-1)).toEqual({
+      type: "answered",
+      id: ticket.id,
+      outcome: "expired",
+      by: "nobody",
+      reason: "timeout",
+    });
     expect(() => desk.answer(ticket.id, true, "late")).toThrow(/does not wait/);
   });
 
@@ -233,7 +257,11 @@ describe("a request ends without an answer", () => {
     const asked = request();
     const [first, second] = [desk.ask(asked, "a"), desk.ask({ ...asked, serialNumber: "2" }, "b")];
     expect(await decided(first)).toEqual({ denied: "busy" });
-    expect(events.map((e) => (e.type === "answered" ? e.outcome : e.type))).toEqual(["request", "withdrawn", "request"]);
+    expect(events.map((e) => (e.type === "answered" ? e.outcome : e.type))).toEqual([
+      "request",
+      "withdrawn",
+      "request",
+    ]);
     first.withdraw(); // its connection ends: the newer one is not touched
     desk.answer(second.id, true, "alice");
     expect(await decided(second)).toHaveProperty("granted");

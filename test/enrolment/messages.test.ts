@@ -13,7 +13,11 @@ import { WaltError } from "../../src/errors.ts";
 import { generateKey, publicKeyLine, sameKey } from "../../src/ssh/keys.ts";
 
 const key = generateKey("device");
-const board: Board = { mac: "b8:27:eb:01:02:03", model: "Raspberry Pi 3 Model B Plus", serialNumber: "00000000deadbeef" };
+const board: Board = {
+  mac: "b8:27:eb:01:02:03",
+  model: "Raspberry Pi 3 Model B Plus",
+  serialNumber: "00000000deadbeef",
+};
 const challenge = Buffer.alloc(32, 7);
 const CERTIFICATE = "ssh-ed25519-cert-v01@openssh.com AAAA";
 
@@ -112,7 +116,12 @@ describe("request", () => {
     const signature = Buffer.from((JSON.parse(line) as { signature: string }).signature, "base64");
     const flipped = Buffer.from(signature);
     flipped[10] = (flipped[10] ?? 0) ^ 1;
-    for (const bad of [flipped, Buffer.alloc(64), signature.subarray(1), Buffer.concat([signature, Buffer.of(0)])])
+    for (const bad of [
+      flipped,
+      Buffer.alloc(64),
+      signature.subarray(1),
+      Buffer.concat([signature, Buffer.of(0)]),
+    ])
       expect(problem(() => parse(changed(line, { signature: bad.toString("base64") })))).toMatch(
         /^enrolment request: .*signature/,
       );
@@ -122,7 +131,16 @@ describe("request", () => {
     const other = generateKey("x");
     const fields: Record<string, unknown[]> = {
       version: [undefined, 0, 2, "1", null],
-      mac: [undefined, null, 7, "", "B8:27:EB:01:02:03", "b8-27-eb-01-02-03", "b8:27:eb:01:02", "x".repeat(1 << 12)],
+      mac: [
+        undefined,
+        null,
+        7,
+        "",
+        "B8:27:EB:01:02:03",
+        "b8-27-eb-01-02-03",
+        "b8:27:eb:01:02",
+        "x".repeat(1 << 12),
+      ],
       model: [undefined, null, {}, "x".repeat(101)],
       serialNumber: [undefined, 7, [], "x".repeat(65)],
       publicKey: [undefined, "", "ssh-rsa AAAA", "ssh-ed25519 AAAA", `ssh-ed25519 ${"A".repeat(500)}`],
@@ -130,14 +148,21 @@ describe("request", () => {
     };
     for (const [name, values] of Object.entries(fields)) {
       for (const value of values)
-        expect(problem(() => parse(changed(line, { [name]: value })))).toMatch(new RegExp(`^enrolment request: .*${name}`));
+        expect(problem(() => parse(changed(line, { [name]: value })))).toMatch(
+          new RegExp(`^enrolment request: .*${name}`),
+        );
     }
-    expect(problem(() => parse(encodeRequest({ ...board, mac: "nonsense" }, other, challenge)))).toContain("mac");
+    expect(problem(() => parse(encodeRequest({ ...board, mac: "nonsense" }, other, challenge)))).toContain(
+      "mac",
+    );
   });
 
   test("a megabyte, an array, a number, an unfinished line", () => {
-    expect(problem(() => parse(`{"model":"${"x".repeat(1 << 20)}"}`))).toBe("enrolment request: longer than 8192 bytes");
-    for (const text of ["[]", "7", "null", '"text"']) expect(problem(() => parse(text))).toContain("expected an object");
+    expect(problem(() => parse(`{"model":"${"x".repeat(1 << 20)}"}`))).toBe(
+      "enrolment request: longer than 8192 bytes",
+    );
+    for (const text of ["[]", "7", "null", '"text"'])
+      expect(problem(() => parse(text))).toContain("expected an object");
     expectRefusedWhenTruncated(line, parse);
   });
 
@@ -158,7 +183,12 @@ describe("reply", () => {
     certificate: CERTIFICATE,
     renewAfter: 302_400,
   };
-  const denied: Reply = { type: "denied", reason: "operator", message: "the operator denied it", retryAfter: 5 };
+  const denied: Reply = {
+    type: "denied",
+    reason: "operator",
+    message: "the operator denied it",
+    retryAfter: 5,
+  };
 
   test("each kind is one line, and comes back", () => {
     for (const reply of [granted, denied, { type: "pending" } as const]) {
@@ -185,7 +215,13 @@ describe("reply", () => {
         {
           node: [undefined, "", "VPN", "../x", "a b", "x".repeat(33), "-a", "a\n"],
           mac: [undefined, "52:54:00:01:02", "52:54:00:01:02:0G"],
-          certificate: [undefined, "ssh-ed25519 AAAA", `${CERTIFICATE} comment`, `${CERTIFICATE}\n`, `${CERTIFICATE}${"A".repeat(4096)}`],
+          certificate: [
+            undefined,
+            "ssh-ed25519 AAAA",
+            `${CERTIFICATE} comment`,
+            `${CERTIFICATE}\n`,
+            `${CERTIFICATE}${"A".repeat(4096)}`,
+          ],
           renewAfter: [undefined, 0, 315_360_001, "5"],
         },
       ],

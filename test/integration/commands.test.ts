@@ -12,7 +12,15 @@ import { INTEGRATION, World } from "../lab/world.ts";
 /** All commands, and the ones that talk to the server's daemon. */
 const COMMANDS = [
   ...["run", "vpn setup-proxy", "vpn setup-node", "vpn monitor", "vpn list", "vpn revoke", "node show"],
-  ...["server run", "server install", "proxy setup", "proxy run", "device run", "device status", "device forget"],
+  ...[
+    "server run",
+    "server install",
+    "proxy setup",
+    "proxy run",
+    "device run",
+    "device status",
+    "device forget",
+  ],
   ...["config check", "config show"],
 ].map((words) => words.split(" "));
 const CLIENTS: readonly string[][] = [
@@ -123,7 +131,9 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         expect(status).toBe(0);
         expect(JSON.stringify(JSON.parse(stdout))).toStartWith(kind);
       }
-      expect((await walt(server, "node", "show", "vpn-000000", "--json")).stderr).toContain('there is no node "vpn-000000"');
+      expect((await walt(server, "node", "show", "vpn-000000", "--json")).stderr).toContain(
+        'there is no node "vpn-000000"',
+      );
     }, 15_000);
 
     test("colours are for a terminal, and only without NO_COLOR", async () => {
@@ -137,7 +147,11 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
     }, 15_000);
 
     test("a reader that goes away is no error", async () => {
-      const { status, stdout, stderr } = await server.run(["bash", "-c", "set -o pipefail; /srv/walt config show | head -n 1"]);
+      const { status, stdout, stderr } = await server.run([
+        "bash",
+        "-c",
+        "set -o pipefail; /srv/walt config show | head -n 1",
+      ]);
       expect([status, stderr]).toEqual([0, ""]);
       expect(stdout).toMatch(/^KEY +VALUE +FROM\n$/);
     }, 15_000);
@@ -148,7 +162,9 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       for (const args of CLIENTS) {
         const { status, stdout, stderr } = await walt(operator, ...args);
         expect([args, status, stdout]).toEqual([args, 1, ""]);
-        expect(stderr).toBe("walt: no daemon: /run/walt/server.sock does not exist\nStart it with `walt server run`.\n");
+        expect(stderr).toBe(
+          "walt: no daemon: /run/walt/server.sock does not exist\nStart it with `walt server run`.\n",
+        );
       }
       expect(existsSync(operator.path("/srv/none"))).toBe(false);
     }, 15_000);
@@ -158,7 +174,9 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         const result = await server.run([...nobody(), "/srv/walt", ...args]);
         expectWords(result);
         expect([args, result.status]).toEqual([args, 1]);
-        expect(result.stderr).toMatch(/^walt: no permission to use \/run\/walt\/server\.sock\nRun the command as root, or become a member/);
+        expect(result.stderr).toMatch(
+          /^walt: no permission to use \/run\/walt\/server\.sock\nRun the command as root, or become a member/,
+        );
       }
     }, 15_000);
 
@@ -176,21 +194,30 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       expect((await server.run([...nobody("100"), "/srv/walt", "node", "show"])).status).toBe(1);
       // What only the daemon may read stays so.
       for (const file of ["keys/ca", "keys/enrolment", "registry.sqlite"])
-        expect((await server.run([...nobody(group), "cat", `/var/lib/walt/${file}`])).stderr).toContain("Permission denied");
+        expect((await server.run([...nobody(group), "cat", `/var/lib/walt/${file}`])).stderr).toContain(
+          "Permission denied",
+        );
     }, 15_000);
 
     test("that cannot start says why: state, socket, listening, boot files, walt-net", async () => {
-      const toml = (lines: string): string => `role = "server"\n[server]\nlisten = "127.0.0.1:2223"\nsocket = "/run/other/s"\n${lines}`;
+      const toml = (lines: string): string =>
+        `role = "server"\n[server]\nlisten = "127.0.0.1:2223"\nsocket = "/run/other/s"\n${lines}`;
       for (const [lines, said] of [
         ['state = "/srv/full/x"', /cannot make the server's folders: .*\/srv\/full/],
         ['state = "/srv/file"', /cannot make .*\/srv\/file/],
         ['state = "/srv/file/x"', /cannot make the server's folders: /],
-        [`state = "/srv/o"\nsocket = "/srv/full/s"\n[server.network]\nbridge = "br-a"\naddress = "10.1.0.1/24"`, /\/srv\/full/],
+        [
+          `state = "/srv/o"\nsocket = "/srv/full/s"\n[server.network]\nbridge = "br-a"\naddress = "10.1.0.1/24"`,
+          /\/srv\/full/,
+        ],
         ['state = "/srv/o"\n[server.network]\nmanaged = false\nbridge = "nowhere"', /nowhere/],
         ['state = "/srv/o"\n[server.network]\nbridge = "lo"', /lo is a network interface, but no bridge/],
         [`state = "/srv/o"\n[server.network]\nbridge = "br-b"\naddress = "10.2.0.1/24"`, undefined],
       ] as const) {
-        server.writeFile("/srv/bad.toml", toml(lines).replace(lines.includes("socket") ? 'socket = "/run/other/s"\n' : "\0", ""));
+        server.writeFile(
+          "/srv/bad.toml",
+          toml(lines).replace(lines.includes("socket") ? 'socket = "/run/other/s"\n' : "\0", ""),
+        );
         if (said === undefined) {
           // All is well with this one, but for the port that the running daemon has.
           server.writeFile("/srv/bad.toml", toml(lines).replace("127.0.0.1:2223", "0.0.0.0:2222"));
@@ -218,20 +245,35 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         expect(result.stderr).toMatch(said);
       }
       const unsaid = await walt(operator, "run", "--config", "/srv/none.toml");
-      expect([unsaid.status, unsaid.stderr]).toEqual([1, expect.stringContaining("/srv/none.toml does not say a role")]);
+      expect([unsaid.status, unsaid.stderr]).toEqual([
+        1,
+        expect.stringContaining("/srv/none.toml does not say a role"),
+      ]);
       const lacking = await walt(operator, "proxy", "run", "--config", "/srv/none.toml");
       expect(lacking.stderr).toContain("/srv/none.toml lacks proxy.next, proxy.ca, proxy.enrolment");
     }, 15_000);
 
     test("a configuration that is wrong stops every command, with line and key", async () => {
       operator.writeFile("/srv/wrong.toml", '[server]\nsokcet = "/x"\n');
-      for (const args of [["config", "check"], ["node", "show"], ["server", "run"], ["device", "status"], ["run"]]) {
+      for (const args of [
+        ["config", "check"],
+        ["node", "show"],
+        ["server", "run"],
+        ["device", "status"],
+        ["run"],
+      ]) {
         const { status, stderr } = await walt(operator, ...args, "--config", "/srv/wrong.toml");
         expect([args, status]).toEqual([args, 1]);
-        expect(stderr).toStartWith("walt: /srv/wrong.toml, line 2: server.sokcet is not a key of [server]; did you mean socket?");
+        expect(stderr).toStartWith(
+          "walt: /srv/wrong.toml, line 2: server.sokcet is not a key of [server]; did you mean socket?",
+        );
       }
-      expect((await walt(operator, "config", "check", "--config", "/srv/missing.toml")).stderr).toContain("/srv/missing.toml does not exist");
-      const { stdout } = await operator.run(["/srv/walt", "config", "check"], { env: { WALT_CONFIG: "/srv/device.toml" } });
+      expect((await walt(operator, "config", "check", "--config", "/srv/missing.toml")).stderr).toContain(
+        "/srv/missing.toml does not exist",
+      );
+      const { stdout } = await operator.run(["/srv/walt", "config", "check"], {
+        env: { WALT_CONFIG: "/srv/device.toml" },
+      });
       expect(stdout).toBe('/srv/device.toml: correct, role = "device"\n');
     }, 15_000);
   });
@@ -263,7 +305,9 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
 
     test("setup-node leaves nothing half made, and its folder has the right modes", async () => {
       await world.must(server, ...(setups["setup-node"] ?? []), "-o", "/srv/made");
-      const modes = readdirSync(server.path("/srv/made")).sort().map((name) => [name, statSync(server.path(`/srv/made/${name}`)).mode & 0o777]);
+      const modes = readdirSync(server.path("/srv/made"))
+        .sort()
+        .map((name) => [name, statSync(server.path(`/srv/made/${name}`)).mode & 0o777]);
       expect(modes).toEqual([
         ["enrolment_key", 0o600],
         ["known_hosts", 0o644],
@@ -279,10 +323,24 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       for (const [more, said] of [
         [["--entrypoint", "nowhere.example.org"], /nowhere\.example\.org/],
         [["--entrypoint", "gate.example.org:23"], /gate\.example\.org:23/],
-        [["--entrypoint", "gate.example.org", "--known-hosts", "/srv/known"], /\/srv\/known has no host key of gate\.example\.org/],
-        [["--entrypoint", "gate.example.org", "--known-hosts", "/srv/unknown"], /\/srv\/unknown does not exist/],
+        [
+          ["--entrypoint", "gate.example.org", "--known-hosts", "/srv/known"],
+          /\/srv\/known has no host key of gate\.example\.org/,
+        ],
+        [
+          ["--entrypoint", "gate.example.org", "--known-hosts", "/srv/unknown"],
+          /\/srv\/unknown does not exist/,
+        ],
       ] as const) {
-        const { status, stderr } = await walt(server, "vpn", "setup-node", "--yes", "-o", "/srv/none", ...more);
+        const { status, stderr } = await walt(
+          server,
+          "vpn",
+          "setup-node",
+          "--yes",
+          "-o",
+          "/srv/none",
+          ...more,
+        );
         expect([more, status > 0]).toEqual([more, true]);
         expect(stderr).toMatch(said);
       }
@@ -290,9 +348,19 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
     }, 15_000);
 
     test("setup-proxy: a name that does not resolve here is written, with a note: the proxy may know it", async () => {
-      const { status, stdout } = await walt(server, "vpn", "setup-proxy", "--next", "nowhere.example.org", "-o", "/srv/note.sh");
+      const { status, stdout } = await walt(
+        server,
+        "vpn",
+        "setup-proxy",
+        "--next",
+        "nowhere.example.org",
+        "-o",
+        "/srv/note.sh",
+      );
       expect(status).toBe(0);
-      expect(stdout).toContain("Note: nowhere.example.org does not resolve on this machine; it must on the proxy.");
+      expect(stdout).toContain(
+        "Note: nowhere.example.org does not resolve on this machine; it must on the proxy.",
+      );
       expect(statSync(server.path("/srv/note.sh")).mode & 0o777).toBe(0o755);
     }, 15_000);
 
@@ -336,10 +404,14 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
 
     test("setup-proxy asks for the next hop, and takes the server for an empty answer", async () => {
       const asked = terminal(server, "/srv/walt vpn setup-proxy -o /srv/asked.sh");
-      await asked.waitFor(/hostname or IP of the walt server, or next proxy in case of several hops \[walt\.lab\.example:2222\]: /);
+      await asked.waitFor(
+        /hostname or IP of the walt server, or next proxy in case of several hops \[walt\.lab\.example:2222\]: /,
+      );
       asked.write("\r");
       expect(await asked.exited).toBe(0);
-      expect(readFileSync(server.path("/srv/asked.sh"), "utf8")).toContain('permitopen="walt.lab.example:2222"');
+      expect(readFileSync(server.path("/srv/asked.sh"), "utf8")).toContain(
+        'permitopen="walt.lab.example:2222"',
+      );
       const wrong = terminal(server, "/srv/walt vpn setup-proxy -o /srv/none");
       await wrong.waitFor(/several hops/);
       wrong.write("not an address!\r");
@@ -347,7 +419,10 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       expect(existsSync(server.path("/srv/none"))).toBe(false);
     }, 15_000);
 
-    for (const [name, key] of [["^C", "\u0003"], ["^D", "\u0004"]] as const) {
+    for (const [name, key] of [
+      ["^C", "\u0003"],
+      ["^D", "\u0004"],
+    ] as const) {
       test(`${name} at a question ends the command, with nothing written`, async () => {
         const asked = terminal(server, "/srv/walt vpn setup-proxy -o /srv/none");
         await asked.waitFor(/several hops/);
@@ -365,7 +440,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
           const asked = terminal(server, "/srv/walt vpn setup-node -o /srv/answered");
           await asked.waitFor(/hostname or IP of the VPN entrypoint/);
           asked.write("gate.example.org\r");
-          await asked.waitFor(/Host keys of gate\.example\.org:22:\s[^]*256 SHA256:\S+ .*\(ED25519\)/);
+          await asked.waitFor(/Host keys of gate\.example\.org:22:\s[\s\S]*256 SHA256:\S+ .*\(ED25519\)/);
           await asked.waitFor(/Are these the host keys of your proxies\?.*\(yes\/no\): /);
           const after = asked.position;
           asked.write("perhaps\r");
@@ -390,15 +465,27 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
   describe("from another machine", () => {
     test("commands work through ssh, and leave nothing behind; without the daemon they say so", async () => {
       const sshd = await startSshd(server);
-      const key = (await operator.must(["sh", "-c", "mkdir -m 700 -p /root/.ssh && ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519 && cat /root/.ssh/id_ed25519.pub"])).trim();
-      operator.writeFile("/root/.ssh/known_hosts", sshd.hostKeys.map((host) => `walt.lab.example ${host}\n`).join(""));
+      const key = (
+        await operator.must([
+          "sh",
+          "-c",
+          "mkdir -m 700 -p /root/.ssh && ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519 && cat /root/.ssh/id_ed25519.pub",
+        ])
+      ).trim();
+      operator.writeFile(
+        "/root/.ssh/known_hosts",
+        sshd.hostKeys.map((host) => `walt.lab.example ${host}\n`).join(""),
+      );
       await server.must(["mkdir", "-m", "700", "-p", "/root/.ssh"]);
       server.writeFile("/root/.ssh/authorized_keys", `${key}\n`, 0o600);
       const there = ["--server", "ssh://root@walt.lab.example"];
       const shown = await walt(operator, "node", "show", "--json", ...there);
       expect([shown.status, shown.stdout, shown.stderr]).toEqual([0, "[]\n", ""]);
       const refused = await walt(operator, "vpn", "revoke", "vpn-000000", ...there);
-      expect([refused.status, refused.stderr]).toEqual([1, expect.stringContaining('there is no node "vpn-000000"')]);
+      expect([refused.status, refused.stderr]).toEqual([
+        1,
+        expect.stringContaining('there is no node "vpn-000000"'),
+      ]);
 
       const monitor = operator.spawn(["/srv/walt", "vpn", "monitor", "--json", ...there]);
       await monitor.waitFor(/"watching"/);
@@ -407,7 +494,9 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       expect(await monitor.stop("SIGINT")).toBe(0);
       await world.daemon.waitFor(/a monitor left/, { after: position });
       expect(operator.processes()).toEqual([]);
-      expect(readdirSync(operator.path(`${operator.dir}/tmp`)).filter((name) => name.startsWith("walt-"))).toEqual([]);
+      expect(
+        readdirSync(operator.path(`${operator.dir}/tmp`)).filter((name) => name.startsWith("walt-")),
+      ).toEqual([]);
 
       await world.stopServer();
       const gone = await walt(operator, "node", "show", ...there);

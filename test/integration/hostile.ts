@@ -5,8 +5,8 @@
  * of so many bytes, and prints what became of it.
  */
 
-import { readFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { createConnection, type Socket } from "node:net";
 import ssh2 from "ssh2";
 

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf, WaltError } from "../../src/errors.ts";
-import { readText, readTextIfAny, writeFileAtomic } from "../../src/linux/files.ts";
+import { makeFolders, readText, readTextIfAny, writeFileAtomic } from "../../src/linux/files.ts";
 import { describeWith } from "../lab/need.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-files-"));
@@ -153,6 +153,21 @@ describeWith({ root: true }, "writeFileAtomic, as nobody", () => {
     expect(child.stdout.toString()).toMatch(/^WaltError cannot write .*(EACCES|permission denied)/i);
     expect(readdirSync(at)).toEqual([]);
   });
+});
+
+test("folders are made with the mode asked for, whatever the umask; those that exist keep theirs", () => {
+  const at = folder();
+  const umask = process.umask(0o077);
+  try {
+    mkdirSync(join(at, "old"), { mode: 0o700 });
+    makeFolders(join(at, "old/new/below"), 0o755);
+    makeFolders(join(at, "old/new"), 0o711);
+  } finally {
+    process.umask(umask);
+  }
+  expect(["old", "old/new", "old/new/below"].map((name) => modeOf(join(at, name)))).toEqual([
+    0o700, 0o755, 0o755,
+  ]);
 });
 
 describe("reading", () => {

@@ -32,7 +32,8 @@ beforeAll(async () => {
       devices: () => [{ node: "vpn-1" } as DeviceInfo],
       trust: () => ({ ca: "x" }) as TrustInfo,
       revoke: (node, by) => {
-        if (node !== "vpn-1") throw new WaltError(`there is no node ${JSON.stringify(node)}`, { hint: "look" });
+        if (node !== "vpn-1")
+          throw new WaltError(`there is no node ${JSON.stringify(node)}`, { hint: "look" });
         revoked.push([node, by]);
       },
       log,
@@ -53,11 +54,20 @@ beforeEach(() => {
 });
 
 async function ask(method: string, path: string, body?: string): Promise<[status: number, answer: unknown]> {
-  const response = await fetch(`http://walt${path}`, { unix: socket, method, ...(body === undefined ? {} : { body }) });
+  const response = await fetch(`http://walt${path}`, {
+    unix: socket,
+    method,
+    ...(body === undefined ? {} : { body }),
+  });
   return [response.status, await response.json().catch(() => undefined)];
 }
 
-const request = () => ({ mac: "b8:27:eb:01:02:03", model: "Pi", serialNumber: "7", publicKey: generateKey("x").publicKey });
+const request = () => ({
+  mac: "b8:27:eb:01:02:03",
+  model: "Pi",
+  serialNumber: "7",
+  publicKey: generateKey("x").publicKey,
+});
 
 describe("requests", () => {
   test("nodes, devices and trust", async () => {
@@ -76,7 +86,10 @@ describe("requests", () => {
       ["POST", "/v1/devices/vpn-1/revoke/x"],
       ["POST", "/v1/devices/vpn-1"],
     ] as const) {
-      expect([path, (await ask(method, path, method === "POST" ? '{"by":"x"}' : undefined))[0]]).toEqual([path, 404]);
+      expect([path, (await ask(method, path, method === "POST" ? '{"by":"x"}' : undefined))[0]]).toEqual([
+        path,
+        404,
+      ]);
     }
     expect(revoked).toEqual([]);
   });
@@ -95,7 +108,16 @@ describe("requests", () => {
   });
 
   test("a body that is not what it should be is told so", async () => {
-    for (const body of ["", "{", "[]", "null", "{}", '{"by":7}', `{"by":"${"x".repeat(101)}"}`, `{"by":"${"x".repeat(9000)}"}`]) {
+    for (const body of [
+      "",
+      "{",
+      "[]",
+      "null",
+      "{}",
+      '{"by":7}',
+      `{"by":"${"x".repeat(101)}"}`,
+      `{"by":"${"x".repeat(9000)}"}`,
+    ]) {
       const [status, answer] = await ask("POST", "/v1/devices/vpn-1/revoke", body);
       expect([body.slice(0, 20), status]).toEqual([body.slice(0, 20), 400]);
       expect(answer).toHaveProperty("error", expect.stringMatching(/^request: /));
@@ -115,7 +137,10 @@ describe("requests", () => {
   test("a megabyte of body or path is refused without being kept", async () => {
     const body = `{"by":"${"x".repeat(1 << 20)}"}`;
     expect((await ask("POST", "/v1/devices/vpn-1/revoke", body))[0]).toBe(413);
-    const status = await ask("GET", `/v1/${"x".repeat(1 << 20)}`).then(([s]) => s, () => 0);
+    const status = await ask("GET", `/v1/${"x".repeat(1 << 20)}`).then(
+      ([s]) => s,
+      () => 0,
+    );
     expect([0, 404, 414, 431]).toContain(status);
     expect((await ask("GET", "/v1/nodes"))[0]).toBe(200);
   });
@@ -125,7 +150,10 @@ describe("monitors", () => {
   /** A monitor that reads its events one by one. */
   async function watch(name = "alice"): Promise<{ next(): Promise<MonitorEvent>; leave(): void }> {
     const stop = new AbortController();
-    const response = await fetch(`http://walt/v1/monitor?name=${encodeURIComponent(name)}`, { unix: socket, signal: stop.signal });
+    const response = await fetch(`http://walt/v1/monitor?name=${encodeURIComponent(name)}`, {
+      unix: socket,
+      signal: stop.signal,
+    });
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
     let text = "";
     const next = async (): Promise<MonitorEvent> => {
@@ -145,10 +173,21 @@ describe("monitors", () => {
   test("is told of a request, and its answer decides", async () => {
     const monitor = await watch();
     const ticket = desk.ask(request(), "192.0.2.1");
-    expect(await monitor.next()).toMatchObject({ type: "request", request: { id: ticket.id, address: "192.0.2.1" } });
-    expect(await ask("POST", `/v1/requests/${ticket.id}`, '{"by":"alice","accept":true}')).toEqual([200, { node: "vpn-1" }]);
+    expect(await monitor.next()).toMatchObject({
+      type: "request",
+      request: { id: ticket.id, address: "192.0.2.1" },
+    });
+    expect(await ask("POST", `/v1/requests/${ticket.id}`, '{"by":"alice","accept":true}')).toEqual([
+      200,
+      { node: "vpn-1" },
+    ]);
     expect(await ticket.decision).toHaveProperty("granted");
-    expect(await monitor.next()).toMatchObject({ type: "answered", outcome: "accepted", by: "alice", node: "vpn-1" });
+    expect(await monitor.next()).toMatchObject({
+      type: "answered",
+      outcome: "accepted",
+      by: "alice",
+      node: "vpn-1",
+    });
     const again = await ask("POST", `/v1/requests/${ticket.id}`, '{"by":"bob","accept":false}');
     expect(again[0]).toBe(400);
     expect(again[1]).toHaveProperty("error", `request ${ticket.id} does not wait for an answer any more`);

@@ -100,7 +100,10 @@ describe("the service", () => {
   test("gives scripts and files", async () => {
     expect(await get("/boot.ipxe")).toEqual([200, entryScript(base)]);
     // The command line on one line, whatever the file looks like.
-    expect(await get("/boot/x86_64/boot.ipxe")).toEqual([200, archScript(base, "x86_64", "console=ttyS0 quiet")]);
+    expect(await get("/boot/x86_64/boot.ipxe")).toEqual([
+      200,
+      archScript(base, "x86_64", "console=ttyS0 quiet"),
+    ]);
     expect(await get("/boot/x86_64/vmlinuz")).toEqual([200, "kernel"]);
     expect(await get("/boot/x86_64/initrd.img")).toEqual([200, "initramfs"]);
     expect(logged).toContain("a node boots from=127.0.0.1 arch=x86_64");
@@ -115,7 +118,15 @@ describe("the service", () => {
   });
 
   test("an unknown architecture, file or path is 404", async () => {
-    for (const path of ["/", "/boot", "/boot/mips/boot.ipxe", "/boot/x86_64/cmdline", "/boot/x86_64/", "/boot/x86_64/constructor", "/x".repeat(2000)])
+    for (const path of [
+      "/",
+      "/boot",
+      "/boot/mips/boot.ipxe",
+      "/boot/x86_64/cmdline",
+      "/boot/x86_64/",
+      "/boot/x86_64/constructor",
+      "/x".repeat(2000),
+    ])
       expect([path, await get(path)]).toEqual([path, [404, "not found\n"]]);
   });
 
@@ -145,10 +156,14 @@ describe("the service", () => {
     writeFileSync(join(dir, "boot/arm64/initrd.img"), "");
     writeFileSync(join(dir, "boot/arm64/cmdline"), "x".repeat(3000));
     expect(await get("/boot/arm64/boot.ipxe")).toEqual([500, "internal error\n"]);
-    expect(logged.at(-1)).toBe(`a boot request failed reason="${dir}/boot/arm64/cmdline is larger than 2048 bytes"`);
+    expect(logged.at(-1)).toBe(
+      `a boot request failed reason="${dir}/boot/arm64/cmdline is larger than 2048 bytes"`,
+    );
   });
 
   test("a port that is taken is said, with what to do", () => {
-    expect(() => BootService.start("127.0.0.1", port, dir, log)).toThrow(`cannot serve boot files on ${base}: `);
+    expect(() => BootService.start("127.0.0.1", port, dir, log)).toThrow(
+      `cannot serve boot files on ${base}: `,
+    );
   });
 });

@@ -20,7 +20,11 @@ const NOW = new Date("2026-03-01T12:00:00Z");
 const DAY = 86_400_000;
 const ca = generateKey("walt-vpn-ca");
 const { publicKey } = generateKey("device");
-const device = registry.accept({ mac: "b8:27:eb:01:02:03", model: "Pi", serialNumber: "7", publicKey }, "alice", NOW);
+const device = registry.accept(
+  { mac: "b8:27:eb:01:02:03", model: "Pi", serialNumber: "7", publicKey },
+  "alice",
+  NOW,
+);
 
 test("a grant: node, MAC, a certificate without comment, and its renewal at half of the validity", () => {
   const given = grant(registry, ca, device, 7 * DAY, NOW);
@@ -31,7 +35,11 @@ test("a grant: node, MAC, a certificate without comment, and its renewal at half
 
 test("a certificate is valid from an hour before its issue until the end of its validity", () => {
   const at = (ms: number): string | undefined =>
-    refusalOf(certificate, { ca: ca.publicKey, principal: VPN_PRINCIPAL, now: Math.floor((NOW.getTime() + ms) / 1000) });
+    refusalOf(certificate, {
+      ca: ca.publicKey,
+      principal: VPN_PRINCIPAL,
+      now: Math.floor((NOW.getTime() + ms) / 1000),
+    });
   const certificate = parseCertificateLine(grant(registry, ca, device, 7 * DAY, NOW).certificate, "test");
   for (const ms of [0, -3_599_000, 7 * DAY - 1000]) expect(at(ms)).toBeUndefined();
   for (const ms of [-3_601_000, 7 * DAY + 1000]) expect(at(ms)).toBeString();
@@ -50,7 +58,9 @@ describeWith({ programs: ["ssh-keygen"] }, "ssh-keygen", () => {
     const file = join(dir, "certificate.pub");
     const given = grant(registry, ca, device, 7 * DAY, NOW);
     writeFileSync(file, `${given.certificate}\n`);
-    const shown = await run(["ssh-keygen", "-L", "-f", file], { env: { PATH: process.env["PATH"], TZ: "UTC" } });
+    const shown = await run(["ssh-keygen", "-L", "-f", file], {
+      env: { PATH: process.env["PATH"], TZ: "UTC" },
+    });
     const lines = shown.split("\n").map((line) => line.trim());
     const after = (name: string): string[] => lines.slice(lines.indexOf(name) + 1);
     expect(lines).toContain("Type: ssh-ed25519-cert-v01@openssh.com user certificate");

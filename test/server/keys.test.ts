@@ -17,15 +17,26 @@ describe("the server's keys", () => {
     expect(new Set(prints).size).toBe(3);
     const folder = join(dir, "keys");
     expect(first.caFile).toBe(join(folder, "ca.pub"));
-    expect(readdirSync(folder).sort()).toEqual(["ca", "ca.pub", "enrolment", "enrolment.pub", "host", "host.pub"]);
-    const modes = Object.fromEntries(readdirSync(folder).map((name) => [name, statSync(join(folder, name)).mode & 0o777]));
+    expect(readdirSync(folder).sort()).toEqual([
+      "ca",
+      "ca.pub",
+      "enrolment",
+      "enrolment.pub",
+      "host",
+      "host.pub",
+    ]);
+    const modes = Object.fromEntries(
+      readdirSync(folder).map((name) => [name, statSync(join(folder, name)).mode & 0o777]),
+    );
     expect(modes).toEqual({
       ...{ ca: 0o600, host: 0o600, enrolment: 0o600 },
       ...{ "ca.pub": 0o644, "host.pub": 0o644, "enrolment.pub": 0o644 },
     });
     expect(statSync(folder).mode & 0o777).toBe(0o700);
     const again = loadServerKeys(dir);
-    expect([again.ca, again.host, again.enrolment].map((pair) => fingerprint(pair.publicKey))).toEqual(prints);
+    expect([again.ca, again.host, again.enrolment].map((pair) => fingerprint(pair.publicKey))).toEqual(
+      prints,
+    );
   });
 
   test("that others can read are refused, and a file in the folder's place", () => {

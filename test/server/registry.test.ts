@@ -62,7 +62,11 @@ describe("the file", () => {
     first.issue(device, NOW, LATER);
     first.close();
     open.delete(first);
-    expect(registry().byKey(asked.publicKey)).toEqual({ ...device, certificateSerial: 1, certificateExpires: LATER.toISOString() });
+    expect(registry().byKey(asked.publicKey)).toEqual({
+      ...device,
+      certificateSerial: 1,
+      certificateExpires: LATER.toISOString(),
+    });
   });
 
   test("of each older version is brought to the newest, with what is in it", () => {
@@ -170,7 +174,10 @@ describe("devices", () => {
 describe("serials", () => {
   test("count up and are never used twice, over devices, restarts and deletions", () => {
     const first = registry();
-    const [one, two] = [first.accept(request(), "a", NOW), first.accept(request("b8:27:eb:0f:0f:0f"), "a", NOW)];
+    const [one, two] = [
+      first.accept(request(), "a", NOW),
+      first.accept(request("b8:27:eb:0f:0f:0f"), "a", NOW),
+    ];
     expect([one, two, one].map((device) => first.issue(device, NOW, LATER))).toEqual([1n, 2n, 3n]);
     expect(first.list().map((d) => d.certificateSerial)).toEqual([3, 2]);
     first.close();

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { ApiClient } from "../../api/client.ts";
-import type { DeviceStatus } from "../../api/types.ts";
+import type { DeviceStatus, UsbStatus } from "../../api/types.ts";
 import { loadConfig, requireRole } from "../../config/load.ts";
 import { table } from "../../text.ts";
 import { command, configOption, jsonOption, print } from "../_command.ts";
@@ -34,5 +34,9 @@ function words(key: string): string {
 
 function shown(key: string, value: unknown): string {
   if (value === null) return "-";
+  if (Array.isArray(value)) {
+    const rows = (value as UsbStatus[]).map(({ port, id, name }) => `${port} ${id} ${name}`.trim());
+    return rows.length === 0 ? "-" : rows.join(", ");
+  }
   return key === "rtt" && typeof value === "number" ? `${value.toFixed(1)} ms` : String(value);
 }

@@ -92,8 +92,11 @@ export class DeskScreen {
 
   /** An answer that the server did not take: it tells why. */
   failed(id: string, message: string): Action[] {
+    const request = this.#answered.get(id);
     this.#answered.delete(id);
-    return [{ print: message }];
+    // It still waits: had it been ended, we would have been told.
+    if (request !== undefined) this.#queue.unshift(request);
+    return [{ print: message }, ...(request === undefined ? [] : this.#show())];
   }
 
   /** The connection to the server is lost: what waited there waits no more. */

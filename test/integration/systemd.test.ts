@@ -1,0 +1,210 @@
+/** The server as a service of systemd: what it tells the service manager, how it ends, and what `walt server install` writes. */
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { waltBinary } from "../lab/binary.ts";
+import type { Host } from "../lab/host.ts";
+import { Lab } from "../lab/lab.ts";
+import { describeWith, need } from "../lab/need.ts";
+import type { LabProcess } from "../lab/process.ts";
+import { INTEGRATION } from "../lab/world.ts";
+
+const RECEIVER = join(import.meta.dir, "notify-receiver.ts");
+const UNIT = "/etc/systemd/system/walt-server.service";
+
+describeWith(INTEGRATION, "notifications", () => {
+  let lab: Lab;
+  let server: Host;
+  let binary: string;
+  beforeAll(async () => {
+    binary = await waltBinary();
+    lab = await Lab.create();
+    server = await lab.host("server");
+    server.writeFile("/etc/walt/walt.toml", 'role = "server"\n');
+  }, 60_000);
+  afterAll(() => lab?.stop());
+
+  async function manager(): Promise<LabProcess> {
+    await server.must(["rm", "-f", "/run/notify"]);
+    const receiver = server.spawn([process.execPath, RECEIVER, "/run/notify"]);
+    await receiver.waitFor(/bound/);
+    return receiver;
+  }
+  const told = (receiver: LabProcess): string[] =>
+    receiver.stdout
+      .trim()
+      .split("\n")
+      .slice(1)
+      .map((line) => JSON.parse(line) as string);
+
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    test(`READY=1 once it serves, STOPPING=1 at ${signal}, and exit status 0 with all gone`, async () => {
+      const receiver = await manager();
+      const daemon = server.spawn([binary, "run"], { env: { NOTIFY_SOCKET: "/run/notify" } });
+      await receiver.waitFor(/READY=1/);
+      // Ready means ready: a command works at once.
+      expect(await server.must([binary, "node", "show", "--json"])).toBe("[]\n");
+      expect(told(receiver)).toEqual(["READY=1"]);
+      expect(await daemon.stop(signal)).toBe(0);
+      await receiver.waitFor(/STOPPING=1/);
+      expect(told(receiver)).toEqual(["READY=1", "STOPPING=1"]);
+      await receiver.stop("SIGKILL");
+      expect(server.processes()).toEqual([]);
+      expect(existsSync(server.path("/run/walt/server.sock"))).toBe(false);
+      expect(await server.must(["ip", "-o", "link"])).not.toMatch(/walt-net|tap-/);
+    }, 15_000);
+  }
+
+  test("one that cannot start does not say that it is ready", async () => {
+    const receiver = await manager();
+    server.writeFile(
+      "/srv/walt.toml",
+      'role = "server"\n[server.network]\nmanaged = false\nbridge = "nowhere"\n',
+    );
+    const daemon = await server.run([binary, "run", "--config", "/srv/walt.toml"], {
+      env: { NOTIFY_SOCKET: "/run/notify" },
+    });
+    expect(daemon.status).toBe(1);
+    // The message would have come before the daemon's end.
+    await server.must([
+      process.execPath,
+      "-e",
+      `(await import(${JSON.stringify(join(import.meta.dir, "../../src/linux/notify.ts"))})).notifySystemd("LAST", "/run/notify")`,
+    ]);
+    await receiver.waitFor(/LAST/);
+    expect(told(receiver)).toEqual(["LAST"]);
+    await receiver.stop("SIGKILL");
+  }, 15_000);
+
+  test("under the journal its lines carry priorities and no time", async () => {
+    const daemon = server.spawn([binary, "run"], { env: { JOURNAL_STREAM: "8:1" } });
+    await daemon.waitFor(/server is ready/);
+    expect(await daemon.stop()).toBe(0);
+    for (const line of daemon.stderr.trim().split("\n")) expect(line).toMatch(/^<[0-7]>\S/);
+    expect(daemon.stdout).toBe("");
+  }, 15_000);
+});
+
+describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "walt server install", () => {
+  let lab: Lab;
+  let host: Host;
+  beforeAll(async () => {
+    const binary = await waltBinary();
+    lab = await Lab.create();
+    host = await lab.host("server");
+    // A machine without any of it, and a binary where a user may have put it.
+    await host.must([
+      "sh",
+      "-c",
+      'mount -t tmpfs tmpfs /usr/local/bin && mkdir -p /home/alice && : > /home/alice/walt && mount --bind "$0" /home/alice/walt',
+      binary,
+    ]);
+  }, 60_000);
+  afterAll(() => lab?.stop());
+
+  const install = () => host.run(["sh", "-c", "umask 077; exec /home/alice/walt server install"]);
+  const mode = (path: string): number => statSync(host.path(path)).mode & 0o777;
+
+  test("is refused to who is not root, and writes nothing", async () => {
+    const { status, stdout, stderr } = await host.run([
+      "setpriv",
+      "--reuid=65534",
+      "--clear-groups",
+      "/home/alice/walt",
+      "server",
+      "install",
+    ]);
+    expect([status, stdout, stderr]).toEqual([
+      1,
+      "",
+      "walt: installing needs root\nsudo walt server install\n",
+    ]);
+    expect(existsSync(host.path(UNIT))).toBe(false);
+  }, 15_000);
+
+  test("is refused on a machine that is configured as something else", async () => {
+    host.writeFile("/etc/walt/walt.toml", 'role = "device"\n');
+    expect((await install()).status).toBe(2);
+    expect(existsSync(host.path(UNIT))).toBe(false);
+    await host.must(["rm", "-r", "/etc/walt"]);
+  }, 15_000);
+
+  test("writes binary, unit, configuration and group, with right modes; the configuration is one that walt takes", async () => {
+    const { status, stdout, stderr } = await install();
+    expect([status, stderr]).toEqual([0, ""]);
+    expect(stdout).toMatch(/\/usr\/local\/bin\/walt: copied from /);
+    expect(stdout).toMatch(/group walt: made/);
+    expect(stdout).toMatch(/\/etc\/walt\/walt\.toml: written/);
+    expect(stdout).toMatch(/walt-server\.service: written/);
+    expect(stdout).toContain("systemctl enable --now walt-server");
+    expect([mode("/usr/local/bin/walt"), mode("/etc/walt/walt.toml"), mode(UNIT)]).toEqual([
+      0o755, 0o644, 0o644,
+    ]);
+    expect([mode("/etc/walt"), mode("/var/lib/walt/boot")]).toEqual([0o755, 0o755]);
+    expect(await host.must(["getent", "group", "walt"])).toMatch(/^walt:/);
+    expect(await host.must(["/usr/local/bin/walt", "config", "check"])).toBe(
+      '/etc/walt/walt.toml: correct, role = "server"\n',
+    );
+    const unit = readFileSync(host.path(UNIT), "utf8");
+    expect(unit).toContain('ExecStart="/usr/local/bin/walt" server run --config "/etc/walt/walt.toml"\n');
+    expect(unit).not.toMatch(/@[A-Z]+@/);
+  }, 15_000);
+
+  test("run again it says that all is as it was; own settings stay, and a unit that was edited is ours again", async () => {
+    const text = 'role = "server"\n# mine\n';
+    host.writeFile("/etc/walt/walt.toml", text);
+    const again = await install();
+    expect(again.status).toBe(0);
+    expect(again.stdout.split("\n").slice(0, 3)).toEqual([
+      "/usr/local/bin/walt: unchanged",
+      "/etc/walt/walt.toml: left as it is",
+      `${UNIT}: unchanged`,
+    ]);
+    expect(readFileSync(host.path("/etc/walt/walt.toml"), "utf8")).toBe(text);
+    await host.must(["sh", "-c", 'echo "# edited" >> "$0"', UNIT]);
+    expect((await install()).stdout).toContain(`${UNIT}: written`);
+    expect(readFileSync(host.path(UNIT), "utf8")).not.toContain("# edited");
+  }, 15_000);
+
+  test("where something cannot be written it says so", async () => {
+    await host.must(["sh", "-c", `mv /etc/systemd/system /etc/systemd/away && : > /etc/systemd/system`]);
+    const { status, stderr } = await install();
+    expect([status, stderr]).toEqual([
+      1,
+      expect.stringMatching(/^walt: cannot install: .*\/etc\/systemd\/system/),
+    ]);
+    await host.must(["sh", "-c", "rm /etc/systemd/system && mv /etc/systemd/away /etc/systemd/system"]);
+  }, 15_000);
+
+  test("the installed service starts and ends as the unit says", async () => {
+    const daemon = host.spawn(["/usr/local/bin/walt", "server", "run", "--config", "/etc/walt/walt.toml"]);
+    await daemon.waitFor(/server is ready/);
+    expect(mode("/run/walt/server.sock")).toBe(0o660);
+    expect(await daemon.stop()).toBe(0);
+  }, 15_000);
+
+  // Not every machine that runs the tests has systemd; where nothing may be skipped it fails for want of the program.
+  const analyze = need({ programs: ["systemd-analyze"] });
+  test.skipIf(analyze.skip && process.env["CI"] !== "true")(
+    `systemd finds nothing wrong with the unit${analyze.skip ? ` (skipped: ${analyze.why})` : ""}`,
+    async () => {
+      const good = await host.run(["systemd-analyze", "verify", "--man=no", UNIT]);
+      const ours = (text: string): string[] =>
+        text.split("\n").filter((line) => line.includes("walt-server"));
+      expect([good.status, ours(good.stderr)]).toEqual([0, []]);
+      // That it would have: an unknown key, and a program that is not there.
+      const unit = readFileSync(host.path(UNIT), "utf8");
+      host.writeFile(
+        "/srv/walt-server.service",
+        unit.replace("Restart=", "Restrat=").replace("/usr/local/bin/walt", "/nowhere/walt"),
+      );
+      expect(
+        ours(
+          (await host.run(["systemd-analyze", "verify", "--man=no", "/srv/walt-server.service"])).stderr,
+        ).join(),
+      ).toMatch(/Restrat|nowhere/);
+    },
+    15_000,
+  );
+});
