@@ -6,7 +6,6 @@ import {
   fsyncSync,
   ftruncateSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readFileSync,
   renameSync,
@@ -32,6 +31,7 @@ import { findMirrors, machineSources } from "./sources.ts";
 import { copySparse } from "./sparse.ts";
 import { BUILD_TOOLS, debianKeyring, needTools } from "./tools.ts";
 import { Tree } from "./tree.ts";
+import { WorkFolder } from "./work-folder.ts";
 
 export interface BuildOptions {
   /** Folder of downloads and bases. */
@@ -76,12 +76,9 @@ export async function buildBase(o: BuildOptions): Promise<Base> {
   const size = packages.reduce((sum, one) => sum + one.size, 0);
   o.step(`${packages.length} packages, ${Math.round(size / 1e6)} MB`);
   await apt.download(packages);
-  const work = mkdtempSync(join(o.cache, ".build-"));
-  try {
-    return { files, record: await build(o, recipe, packages, { work, walt, inputs, files }), cached: false };
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
+  using work = new WorkFolder(join(o.cache, ".build-"));
+  const record = await build(o, recipe, packages, { work: work.path, walt, inputs, files });
+  return { files, record, cached: false };
 }
 
 /** The base that the cache has for this recipe and binary, whatever Debian has today; undefined without. */

@@ -49,7 +49,8 @@ const PRIVATE_KEY = /-----BEGIN ([A-Z]+ )?PRIVATE KEY-----\r?\n[A-Za-z0-9+/=]{40
 export async function checkImage(image: string): Promise<Checked> {
   needTools(CHECK_TOOLS);
   const layout = readLayout(image);
-  const work = mkdtempSync(join(tmpdir(), "walt-check-"));
+  using folder = new WorkFolder(join(tmpdir(), "walt-check-"));
+  const work = folder.path;
   const result: Checked = { problems: [], files: 0, checks: 0 };
   const check = async (
     what: string,

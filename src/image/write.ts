@@ -7,11 +7,9 @@ import {
   fstatSync,
   fsyncSync,
   linkSync,
-  mkdtempSync,
   openSync,
   readSync,
   renameSync,
-  rmSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -23,6 +21,7 @@ import { type Layout, parseMasterBootRecord } from "./disk.ts";
 import { readFat, writeFat } from "./fat.ts";
 import { copySparse, type Progress, survey } from "./sparse.ts";
 import { needTools, WRITE_TOOLS } from "./tools.ts";
+import { WorkFolder } from "./work-folder.ts";
 
 /** What a device is given, and nothing else: names of the files, and whether each must be there. */
 export const DEVICE_FILES: Readonly<Record<string, boolean>> = {
@@ -77,9 +76,9 @@ export async function writeImage(o: WriteImageOptions): Promise<WrittenImage> {
   const image = o.compress ? `${output}.zst` : output;
   const written = { image, checksum: `${image}.sha256`, blockMap: `${output}.bmap` };
   for (const path of Object.values(written)) if (!o.force) refuseExisting(path);
-  let work: string | undefined;
   try {
-    work = mkdtempSync(join(dirname(output), `.${basename(output)}.`));
+    using folder = new WorkFolder(join(dirname(output), `.${basename(output)}.`));
+    const work = folder.path;
     const raw = join(work, "raw");
     const layout = await copyBase(o.base, raw, (f) => o.progress?.("copying", f));
     await personalise(raw, layout, o.deviceFiles);
@@ -105,8 +104,6 @@ export async function writeImage(o: WriteImageOptions): Promise<WrittenImage> {
       ...(full ? { hint: "Nothing was left behind. It takes 160 MB, and with --compress 100 MB more." } : {}),
       cause: error,
     });
-  } finally {
-    if (work !== undefined) rmSync(work, { recursive: true, force: true });
   }
 }
 

@@ -281,7 +281,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
   describe("files", () => {
     const setups: Record<string, string[]> = {
       "setup-proxy": ["vpn", "setup-proxy", "--next", "gate.example.org"],
-      "setup-node": ["vpn", "setup-node", "--entrypoint", "ssh://walt.lab.example"],
+      "setup-node": ["vpn", "setup-node", "--board", "generic", "--entrypoint", "ssh://walt.lab.example"],
     };
     for (const [name, args] of Object.entries(setups)) {
       test(`${name}: what exists is not overwritten`, async () => {
@@ -437,7 +437,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       const sshd = await startSshd(server);
       try {
         const ask = async (answer: string): Promise<LabProcess> => {
-          const asked = terminal(server, "/srv/walt vpn setup-node -o /srv/answered");
+          const asked = terminal(server, "/srv/walt vpn setup-node --board generic -o /srv/answered");
           await asked.waitFor(/hostname or IP of the VPN entrypoint/);
           asked.write("gate.example.org\r");
           await asked.waitFor(/Host keys of gate\.example\.org:22:\s[\s\S]*256 SHA256:\S+ .*\(ED25519\)/);

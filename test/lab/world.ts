@@ -165,6 +165,7 @@ export class World implements AsyncDisposable {
       ...[
         "vpn",
         "setup-node",
+        ...["--board", "generic"],
         "--entrypoint",
         options.entrypoint ?? this.entrypoint,
         "--known-hosts",

@@ -1,4 +1,7 @@
-/** Hears the kernel's events on a host of the laboratory and prints them, until a line on standard input says so. */
+/**
+ * Hears the kernel's events on a host of the laboratory and prints them, until its standard input ends. A line there is a
+ * shell command, during which nothing is heard.
+ */
 
 import { Uevents } from "../../src/linux/uevent.ts";
 
@@ -8,5 +11,5 @@ const uevents = new Uevents({
   fresh: () => console.log(`fresh ${++fresh}`),
   failed: (why) => console.log(`failed: ${why}`),
 });
-for await (const _ of console) break;
+for await (const line of console) Bun.spawnSync(["sh", "-c", line]);
 uevents.stop();

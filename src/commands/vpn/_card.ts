@@ -1,0 +1,67 @@
+/** An SD card's image with a device's files on it. */
+
+import { findBinary } from "../../image/binary.ts";
+import { buildBase, cachedBase } from "../../image/build.ts";
+import { cacheFolder } from "../../image/cache.ts";
+import { type OsSettings, osSettingsFile } from "../../image/os-settings.ts";
+import { type WrittenImage, writeImage } from "../../image/write.ts";
+import { duration } from "../../text.ts";
+import type { DeviceFiles } from "./_device-files.ts";
+
+export interface CardOptions {
+  output: string;
+  /** A ready-made base; the cached one, or one built now, unless given. */
+  base: string | undefined;
+  compress: boolean;
+  force: boolean;
+  os: OsSettings;
+}
+
+/**
+ * Write the image, with progress on standard error.
+ * @throws WaltError when a base cannot be had or the image not be written.
+ */
+export async function writeCard(files: DeviceFiles, o: CardOptions): Promise<WrittenImage> {
+  const os = osSettingsFile(o.os);
+  const content = { ...files, ...(os === undefined ? {} : { "os.txt": os }) };
+  const show = progress();
+  try {
+    return await writeImage({
+      base: o.base ?? (await ownBase()),
+      deviceFiles: Object.fromEntries(
+        Object.entries(content).map(([name, text]) => [name, Buffer.from(text)]),
+      ),
+      output: o.output,
+      compress: o.compress,
+      force: o.force,
+      progress: show.tell,
+    });
+  } finally {
+    show.end();
+  }
+}
+
+/** The base in the cache, or a new one. */
+async function ownBase(): Promise<string> {
+  const binary = findBinary();
+  const cache = cacheFolder();
+  const found = await cachedBase({ cache, binary });
+  if (found !== undefined) return found.files.image;
+  process.stderr.write("There is no base for this version yet; it is built now, from Debian's packages.\n");
+  const start = performance.now();
+  const step = (what: string): void => {
+    process.stderr.write(`${duration(performance.now() - start).padStart(8)}  ${what}\n`);
+  };
+  const base = await buildBase({ cache, binary, step });
+  return base.files.image;
+}
+
+/** A line that changes, on a terminal; nothing elsewhere, for it takes a second. */
+function progress(): { tell: (what: string, fraction: number) => void; end: () => void } {
+  const { stderr } = process;
+  if (!stderr.isTTY) return { tell: () => {}, end: () => {} };
+  return {
+    tell: (what, fraction) => void stderr.write(`\r\x1b[K${what} ${Math.round(fraction * 100)} %`),
+    end: () => void stderr.write("\r\x1b[K"),
+  };
+}

@@ -1,0 +1,73 @@
+/** The three files that a device starts from. */
+
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { messageOf, WaltError } from "../../errors.ts";
+import { syncFolder, writeFileAtomic } from "../../linux/files.ts";
+import { type Entrypoint, formatEntrypoint, formatHostPort, type HostPort } from "../../ssh/address.ts";
+import { SERVER_ALIAS } from "../../ssh/client.ts";
+import { knownHostsLine } from "../../ssh/known-hosts.ts";
+import type { Trust } from "./_trust.ts";
+
+/** Names and contents. */
+export type DeviceFiles = Record<"walt.toml" | "known_hosts" | "enrolment_key", string>;
+
+const MODES: Record<keyof DeviceFiles, number> = {
+  "walt.toml": 0o644,
+  known_hosts: 0o644,
+  enrolment_key: 0o600,
+};
+
+export interface DeviceConfiguration {
+  entrypoint: Entrypoint;
+  /** The server as the last proxy names it. */
+  server: HostPort;
+  board: string;
+  /** Lines of known_hosts for the proxies. */
+  hostKeys: readonly string[];
+}
+
+export function deviceFiles(o: DeviceConfiguration, trust: Trust): DeviceFiles {
+  return {
+    "walt.toml": `role = "device"
+
+[device]
+entrypoint = "${formatEntrypoint(o.entrypoint)}"
+server = "${formatHostPort(o.server)}"
+board = "${o.board}"
+`,
+    known_hosts: `${[knownHostsLine(SERVER_ALIAS, trust.serverKey), ...o.hostKeys].join("\n")}\n`,
+    enrolment_key: trust.enrolmentPrivateKey,
+  };
+}
+
+/** @throws WaltError when there is something already, or no folder to make it in. */
+export function refuseExisting(path: string): void {
+  if (existsSync(path)) {
+    throw new WaltError(`${path} exists already`, {
+      hint: "Nothing was written. Move it away, or name another one with -o.",
+    });
+  }
+  if (!existsSync(dirname(path))) throw new WaltError(`${dirname(path)} does not exist`);
+}
+
+/**
+ * The folder appears with all its files, or not at all.
+ * @throws WaltError when it cannot be written.
+ */
+export function writeFolder(folder: string, files: DeviceFiles): void {
+  let temp: string | undefined;
+  try {
+    temp = mkdtempSync(`${folder}.`);
+    for (const [name, mode] of Object.entries(MODES)) {
+      writeFileAtomic(join(temp, name), files[name as keyof DeviceFiles], { mode });
+    }
+    mkdirSync(folder); // fails when somebody else made it meanwhile
+    renameSync(temp, folder);
+    syncFolder(dirname(folder));
+  } catch (error) {
+    if (temp !== undefined) rmSync(temp, { recursive: true, force: true });
+    if (error instanceof WaltError) throw error;
+    throw new WaltError(`cannot write ${folder}: ${messageOf(error)}`, { cause: error });
+  }
+}
