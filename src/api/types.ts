@@ -1,6 +1,7 @@
 /** What travels between the daemons and the commands: JSON over HTTP on a UNIX socket. */
 
 import type { NodeState } from "../enrolment/events.ts";
+import type { LinkStats } from "../tunnel/pumps.ts";
 
 export type { MonitorEvent, NodeState, Outcome, PendingRequest } from "../enrolment/events.ts";
 
@@ -18,6 +19,8 @@ export interface NodeInfo {
   via: string | null;
   /** Round trip through the tunnel, ms. */
   rtt: number | null;
+  /** Counters of the tunnel while it is up. "In" is from the node. */
+  traffic: LinkStats | null;
 }
 
 /** A registered device. */
@@ -74,6 +77,8 @@ export interface DeviceStatus {
   tunnel: "down" | "connecting" | "up";
   via: string | null;
   rtt: number | null;
+  /** Counters of the tunnel while it is up. "In" is from the server. */
+  traffic: LinkStats | null;
   vm: "off" | "starting" | "running" | "waiting";
   usb: UsbStatus[];
   certificateRenewal: string | null;

@@ -6,7 +6,7 @@ import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type Entrypoint, formatEntrypoint } from "../ssh/address.ts";
 import { fingerprint, type KeyPair, shortCode } from "../ssh/keys.ts";
-import { Pumps } from "../tunnel/pumps.ts";
+import { type LinkStats, Pumps } from "../tunnel/pumps.ts";
 import { type BoardIdentity, bridgeMac } from "./board.ts";
 import { makeBridge, removeBridge } from "./bridge.ts";
 import { Children } from "./child.ts";
@@ -58,8 +58,12 @@ export class DeviceActions implements Actions {
 
   /** Round trip through the tunnel, ms. */
   get rtt(): number | undefined {
-    const rtt = this.#tunnel?.rtt ?? 0;
-    return rtt === 0 ? undefined : rtt;
+    return this.traffic?.rtt || undefined;
+  }
+
+  /** Counters of the tunnel; undefined without one. */
+  get traffic(): LinkStats | undefined {
+    return this.#tunnel?.stats;
   }
 
   /** When the certificate is to be renewed next. ISO 8601. */

@@ -69,6 +69,9 @@ export function checkMachine(arch: Architecture): void {
 /** The USB controller's name in QMP; its bus is `<name>.0`. */
 export const USB_CONTROLLER = "usb";
 
+/** MiB for the code that an emulated processor's was translated to, on a Raspberry Pi. */
+const TRANSLATED = 64;
+
 /** Machine type and processor. */
 export function processor(o: Pick<MachineOptions, "board" | "arch" | "accel">): string[] {
   if (o.arch === "x64") {
@@ -82,7 +85,9 @@ export function processor(o: Pick<MachineOptions, "board" | "arch" | "accel">): 
   const pi3 = o.board !== "generic";
   if (o.accel === "tcg") {
     const cpu = pi3 ? "cortex-a53" : "cortex-a72";
-    return ["-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", cpu];
+    // The translated code may fill an eighth of a machine's memory, unless told: too much of a small board's (memory.ts).
+    const accelerator = `tcg,thread=multi${pi3 ? `,tb-size=${TRANSLATED}` : ""}`;
+    return ["-machine", "virt", "-accel", accelerator, "-cpu", cpu];
   }
   // The BCM2837 has no GIC that KVM could lend to the guest, so QEMU emulates one.
   const irqchip = pi3 ? "kernel_irqchip=off" : "gic-version=max";

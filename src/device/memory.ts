@@ -4,7 +4,11 @@ import { WaltError } from "../errors.ts";
 import { readText } from "../linux/files.ts";
 import type { Board } from "./machine.ts";
 
-/** MiB that a board of ours keeps. Measured: docs of `device.vm.memory`, and the figures in docs/. */
+/**
+ * MiB that a Raspberry Pi keeps of its (926 MiB of a 3 B+, with 16 for the GPU and what the kernel reserves gone): 85 for kernel
+ * and system, 70 for the supervisor with its tunnel, 8 for each ssh, 60 for QEMU itself, 64 for translated code where KVM
+ * is missing; the rest is for buffers and for the pages of programs, which are read from the card again when they do not fit.
+ */
 const KEPT = 320;
 /** What "auto" gives at least and at most, MiB. */
 export const LEAST = 256;

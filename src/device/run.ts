@@ -175,6 +175,7 @@ function statusOf(
     mac: actions.credentials?.mac ?? null,
     tunnel,
     rtt: actions.rtt ?? null,
+    traffic: actions.traffic ?? null,
     vm,
     certificateRenewal: actions.renewal ?? null,
   };

@@ -4,7 +4,7 @@ import { closeSync } from "node:fs";
 import { messageOf } from "../errors.ts";
 import { socketPair } from "../linux/socketpair.ts";
 import { openOffloadTap } from "../linux/tap.ts";
-import type { Link, Pumps } from "../tunnel/pumps.ts";
+import type { Link, LinkStats, Pumps } from "../tunnel/pumps.ts";
 import { joinBridge, VPN_TAP } from "./bridge.ts";
 import type { Child } from "./child.ts";
 import { innerCommand, type SessionOptions } from "./session.ts";
@@ -60,9 +60,9 @@ export class Tunnel {
     this.ended = this.#end(mark);
   }
 
-  /** Round trip through the tunnel, ms; 0 = not known yet. */
-  get rtt(): number {
-    return this.#link.stats().rtt;
+  /** Counters, among them the round trip time. */
+  get stats(): LinkStats {
+    return this.#link.stats();
   }
 
   /** End it. Resolves when ssh and TAP are gone. */

@@ -88,6 +88,11 @@ export async function cachedBase(o: Pick<BuildOptions, "cache" | "binary">): Pro
   return record === undefined ? undefined : { files, record, cached: true };
 }
 
+/** The cached base, or a new one where there is none. @throws WaltError like `buildBase`. */
+export async function ensureBase(o: BuildOptions): Promise<Base> {
+  return (await cachedBase(o)) ?? (await buildBase(o));
+}
+
 function readBase(files: BaseFiles): BaseRecord | undefined {
   const record = readRecord(files.record);
   const size = statSync(files.image, { throwIfNoEntry: false })?.size;

@@ -4,7 +4,6 @@ import {
   closeSync,
   ftruncateSync,
   lstatSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -24,6 +23,7 @@ import { loadRecipe } from "./recipe.ts";
 import { MANIFEST_PATH, WALT_PATH } from "./rootfs.ts";
 import { needTools } from "./tools.ts";
 import { Tree, walk } from "./tree.ts";
+import { WorkFolder } from "./work-folder.ts";
 import { DEVICE_FILES } from "./write.ts";
 
 export const CHECK_TOOLS: Readonly<Record<string, string>> = {
@@ -63,26 +63,22 @@ export async function checkImage(image: string): Promise<Checked> {
       result.problems.push(`${what}: ${messageOf(error)}`);
     }
   };
-  try {
-    await check("boot partition", () => checkFat(image, layout, work));
-    await check("state partition", () => checkState(image, layout));
-    await check("boot files", () => checkBootFiles(image, layout));
-    const root = join(work, "root");
-    await check("root partition", async () => {
-      await tool(["unsquashfs", "-n", "-q", "-no-xattrs", "-o", `${layout.root.start}`, "-d", root, image]);
-      return [];
-    });
-    const paths = result.problems.some((text) => text.startsWith("root"))
-      ? []
-      : walk(root).filter((path) => lstatSync(join(root, path)).isFile());
-    result.files = paths.length;
-    await check("permissions", () => checkPermissions(image, layout));
-    await check("libraries", () => checkLibraries(root, paths));
-    await check("secrets", () => checkSecrets(root, paths));
-    await check("users", () => checkUsers(root));
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
+  await check("boot partition", () => checkFat(image, layout, work));
+  await check("state partition", () => checkState(image, layout));
+  await check("boot files", () => checkBootFiles(image, layout));
+  const root = join(work, "root");
+  await check("root partition", async () => {
+    await tool(["unsquashfs", "-n", "-q", "-no-xattrs", "-o", `${layout.root.start}`, "-d", root, image]);
+    return [];
+  });
+  const paths = result.problems.some((text) => text.startsWith("root"))
+    ? []
+    : walk(root).filter((path) => lstatSync(join(root, path)).isFile());
+  result.files = paths.length;
+  await check("permissions", () => checkPermissions(image, layout));
+  await check("libraries", () => checkLibraries(root, paths));
+  await check("secrets", () => checkSecrets(root, paths));
+  await check("users", () => checkUsers(root));
   return result;
 }
 

@@ -1,9 +1,10 @@
 /** Files on the boot partition, through mtools: no mount, no root. */
 
-import { mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { tool, toolBytes } from "./process.ts";
+import { WorkFolder } from "./work-folder.ts";
 
 /** An empty FAT32 of `size` bytes in a new file; the same bytes every time. */
 export async function makeFat(file: string, size: number): Promise<void> {
@@ -22,18 +23,14 @@ export async function writeFat(
   files: Readonly<Record<string, Uint8Array>>,
   epoch: number,
 ): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "walt-fat-"));
-  try {
-    const paths = Object.entries(files).map(([name, data]) => {
-      const path = join(folder, name);
-      writeFileSync(path, data, { mode: 0o600 }); // the enrolment key is among them
-      utimesSync(path, epoch, epoch);
-      return path;
-    });
-    await tool(["mcopy", "-i", `${image}@@${offset}`, "-m", "-o", "-Q", ...paths, "::"], { epoch });
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  using folder = new WorkFolder(join(tmpdir(), "walt-fat-"));
+  const paths = Object.entries(files).map(([name, data]) => {
+    const path = join(folder.path, name);
+    writeFileSync(path, data, { mode: 0o600 }); // the enrolment key is among them
+    utimesSync(path, epoch, epoch);
+    return path;
+  });
+  await tool(["mcopy", "-i", `${image}@@${offset}`, "-m", "-o", "-Q", ...paths, "::"], { epoch });
 }
 
 /** The content of a file. @throws WaltError when there is none of this name. */

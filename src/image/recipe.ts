@@ -34,6 +34,9 @@ export function parseList(text: string, name: string, kinds: readonly string[]):
   return lines;
 }
 
+export const MODULE_KINDS = ["early", "boot", "network", "late"] as const;
+export type ModuleKind = (typeof MODULE_KINDS)[number];
+
 export interface Recipe {
   packages: {
     suites: readonly string[];
@@ -44,7 +47,8 @@ export interface Recipe {
   };
   /** What the root has of the packages: absolute paths. */
   root: readonly { kind: "program" | "library" | "file"; path: string }[];
-  modules: { early: readonly string[]; boot: readonly string[]; late: readonly string[] };
+  /** `device/modules.txt`: when each is loaded. */
+  modules: Readonly<Record<ModuleKind, readonly string[]>>;
   firmware: readonly { kind: "firmware" | "dtb"; name: string }[];
   applets: readonly { kind: "bin" | "sbin"; name: string }[];
   configTxt: string;
@@ -75,7 +79,7 @@ export function loadRecipe(files: readonly RecipeFile[] = FILES): Recipe {
   const packages = list("packages.txt", ["suite", "security", "components", "with-dependencies", "alone"]);
   const rootKinds = ["program", "library", "file"] as const;
   const root = list("root.txt", rootKinds);
-  const modules = list("modules.txt", ["early", "boot", "late"]);
+  const modules = list("modules.txt", MODULE_KINDS);
   const firmwareKinds = ["firmware", "dtb"] as const;
   const firmware = list("firmware.txt", firmwareKinds);
   const appletKinds = ["bin", "sbin"] as const;
@@ -89,7 +93,12 @@ export function loadRecipe(files: readonly RecipeFile[] = FILES): Recipe {
       alone: packages("alone"),
     },
     root: rootKinds.flatMap((kind) => root(kind).map((path) => ({ kind, path }))),
-    modules: { early: modules("early"), boot: modules("boot"), late: modules("late") },
+    modules: {
+      early: modules("early"),
+      boot: modules("boot"),
+      network: modules("network"),
+      late: modules("late"),
+    },
     firmware: firmwareKinds.flatMap((kind) => firmware(kind).map((name) => ({ kind, name }))),
     applets: appletKinds.flatMap((kind) => applets(kind).map((name) => ({ kind, name }))),
     configTxt: text("config.txt"),

@@ -16,7 +16,7 @@ import { WaltError } from "../errors.ts";
 import { AARCH64, parseElf } from "./elf.ts";
 import type { Modules } from "./modules.ts";
 import { tool } from "./process.ts";
-import type { Recipe } from "./recipe.ts";
+import { MODULE_KINDS, type Recipe } from "./recipe.ts";
 import type { Found, Tree } from "./tree.ts";
 
 export const WALT_PATH = "/usr/local/bin/walt";
@@ -84,11 +84,11 @@ export async function assembleRoot(root: string, files: Map<string, Found>, o: R
     const to = join(root, "usr", kind, name);
     if (!existsSync(to)) link(to, kind === "bin" ? "busybox" : "../bin/busybox");
   }
-  const { boot, late } = o.recipe.modules;
-  const lines = [...boot.map((name) => `boot ${name}`), ...late.map((name) => `late ${name}`)];
-  text("etc/walt-modules", `${lines.join("\n")}\n`);
+  const loaded = MODULE_KINDS.filter((kind) => kind !== "early");
+  const lines = loaded.flatMap((kind) => o.recipe.modules[kind].map((name) => `${kind} ${name}\n`));
+  text("etc/walt-modules", lines.join(""));
   text("etc/walt-os", `${o.modules.version}\n`); // by which the initramfs knows the partition
-  for (const module of await o.modules.closure([...boot, ...late]))
+  for (const module of await o.modules.closure(loaded.flatMap((kind) => o.recipe.modules[kind])))
     place(module.path, 0o644, (to) => writeFileSync(to, module.data));
   for (const [path, source] of o.modules.lists()) place(path, 0o644, (to) => copyFileSync(source, to));
   await indexModules(root, o.modules.version);

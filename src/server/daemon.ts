@@ -126,6 +126,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         since: tunnel?.since.toISOString() ?? null,
         via: up ? tunnel.via : null,
         rtt: up ? tunnel.stats?.rtt || null : null,
+        traffic: up ? (tunnel.stats ?? null) : null,
       };
     });
   };

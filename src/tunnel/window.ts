@@ -11,6 +11,12 @@ export const WINDOW_MAX = 8 << 20;
 /** What is granted beyond the path's own time: this many ms and this part of it. It is the queue that stands at the bottleneck. */
 const SLACK = 3;
 const SLACK_PART = 0.1;
+/**
+ * Answers come in clumps when a process on the way has to wait for its processor: what is under way must last from one clump to
+ * the next. The largest clump of the last two seconds is granted too, up to so many ms of the rate.
+ */
+const CLUMP_MAX = 8;
+const CLUMP_AGE = 1000;
 /** The rate is the best of so many stretches of at least so many ms and one round trip. */
 const STRETCHES = 10;
 const STRETCH = 100;
@@ -55,6 +61,12 @@ export class Window {
   #roundLimited = false;
   #flat = 0;
   #best = 0;
+  /** Since when, and how many bytes were answered since then; the largest excess over the rate, now and in the second before. */
+  #clumpStart = 0;
+  #clumpBytes = 0;
+  #clump = 0;
+  #clumpBefore = 0;
+  #clumpTime = 0;
   #probeEnd = 0;
   #probeMin = Number.POSITIVE_INFINITY;
 
@@ -93,6 +105,7 @@ export class Window {
     if (more > this.inFlight) return false;
     if (more === 0) return true;
     this.#acked += more;
+    this.#clumped(more, now);
     let at = -1;
     while (this.#records > 0 && (this.#end[this.#oldest] ?? 0) <= this.#acked) {
       at = this.#oldest;
@@ -110,20 +123,20 @@ export class Window {
     // A stretch shorter than the path is a clump of answers, not a rate.
     if (since >= this.minRtt) this.#sample((this.#acked - (this.#wasAcked[at] ?? 0)) / since, limited, now);
     this.#roundLimited ||= limited;
-    if ((this.#wasAcked[at] ?? 0) >= this.#roundEnd) this.#round(now);
+    if ((this.#wasAcked[at] ?? 0) >= this.#roundEnd) this.#round();
     if (this.phase === "startup" && limited) {
       this.size = Math.min(WINDOW_MAX, this.size + more);
       // A queue has built up: there is no more to find.
       if (this.rate > 0 && rtt > 1.25 * this.minRtt + 4 * SLACK) this.phase = "steady";
     }
-    this.#resize();
+    this.#resize(more);
     return true;
   }
 
   /** A round trip time, ms. */
   measured(rtt: number, now: number): void {
     if (this.phase === "probe") this.#probeMin = Math.min(this.#probeMin, rtt);
-    const idle = this.inFlight * 2 < this.rate * this.minRtt || this.inFlight === 0;
+    const idle = this.phase !== "probe" && this.inFlight * 2 <= this.rate * this.minRtt;
     if (rtt <= this.minRtt * 1.02 || (idle && now - this.#minRttTime > MIN_RTT_AGE)) {
       if (rtt < this.minRtt || rtt > this.minRtt * 1.02) this.minRtt = rtt;
       this.#minRttTime = now;
@@ -135,14 +148,29 @@ export class Window {
     if (this.phase === "steady" && now - this.#minRttTime > MIN_RTT_AGE && this.inFlight > 0) {
       this.phase = "probe";
       this.#probeMin = Number.POSITIVE_INFINITY;
-      this.#probeEnd = now + Math.min(1000, 2 * this.minRtt + 20);
-      this.#resize();
+      this.#probeEnd = now + Math.min(3000, 2 * this.minRtt + 20);
+      this.#resize(0);
     } else if (this.phase === "probe" && now >= this.#probeEnd && Number.isFinite(this.#probeMin)) {
       this.phase = "steady";
       this.minRtt = this.#probeMin;
       this.#minRttTime = now;
-      this.#resize();
+      this.#resize(0);
     }
+  }
+
+  /** How far answers run ahead of the rate. */
+  #clumped(more: number, now: number): void {
+    if (this.#clumpBytes <= this.rate * (now - this.#clumpStart)) {
+      this.#clumpStart = now;
+      this.#clumpBytes = 0;
+    }
+    this.#clumpBytes += more;
+    if (now - this.#clumpTime > CLUMP_AGE) {
+      this.#clumpTime = now;
+      this.#clumpBefore = this.#clump;
+      this.#clump = 0;
+    }
+    this.#clump = Math.max(this.#clump, this.#clumpBytes - this.rate * (now - this.#clumpStart));
   }
 
   #sample(rate: number, limited: boolean, now: number): void {
@@ -159,7 +187,7 @@ export class Window {
   }
 
   /** What was under way when the last round began is answered. */
-  #round(_now: number): void {
+  #round(): void {
     this.#roundEnd = this.#sent;
     if (this.phase === "startup" && this.#roundLimited) {
       if (this.rate >= this.#best * GROWTH) {
@@ -172,9 +200,14 @@ export class Window {
     this.#roundLimited = false;
   }
 
-  #resize(): void {
+  /** @param acked bytes just answered: the window opens by half of that at most, as a burst would be a queue of its own. */
+  #resize(acked: number): void {
     if (this.phase === "startup") return;
-    const time = this.phase === "probe" ? this.minRtt / 2 : this.minRtt * (1 + SLACK_PART) + SLACK;
-    this.size = Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, this.rate * time));
+    const clump = Math.min(Math.max(this.#clump, this.#clumpBefore), this.rate * CLUMP_MAX);
+    const size =
+      this.phase === "probe"
+        ? (this.rate * this.minRtt) / 2
+        : this.rate * (this.minRtt * (1 + SLACK_PART) + SLACK) + clump;
+    this.size = Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, Math.min(size, this.size + acked / 2)));
   }
 }

@@ -7,6 +7,7 @@ import {
   flag,
   hostPort,
   integer,
+  integerOr,
   type Key,
   network,
   path,
@@ -56,6 +57,23 @@ const KINDS: Record<string, { key: Key<unknown>; good: [unknown, unknown][]; bad
   },
   choice: { key: choice("a", ["a", "b"], ""), good: [["b", "b"]], bad: [...NOT_TEXT, "c", "A", ""] },
   flag: { key: flag(true, ""), good: [[false, false]], bad: [undefined, null, 0, 1, "true", "", {}, []] },
+  "an integer or a word": {
+    key: integerOr("auto", "auto", 1, 9, ""),
+    good: [
+      ["auto", "auto"],
+      [1, 1],
+      [9, 9],
+    ],
+    bad: [undefined, null, 0, 10, 1.5, "1", "", "Auto", true, {}, []],
+  },
+  "USB ports": {
+    key: TABLES["device.vm"].usb,
+    good: [
+      ["1-1", "1-1"],
+      ["1-1.1.2,2-4", "1-1.1.2,2-4"],
+    ],
+    bad: [...NOT_TEXT, "", "usb1", "1-1:1.0", "1-1,", "1-1, 1-2", "../1-1", "1-1.", "1-1.1.1.1.1.1.1.1"],
+  },
   integer: {
     key: integer(5, 1, 9, ""),
     good: [

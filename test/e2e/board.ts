@@ -3,9 +3,20 @@
  * runs no VideoCore firmware, which would read them), on a network of the laboratory by a TAP.
  */
 
-import { copyFileSync, mkdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  copyFileSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
-import { MIB } from "../../src/image/disk.ts";
+import { MIB, parseMasterBootRecord } from "../../src/image/disk.ts";
 import { readFat } from "../../src/image/fat.ts";
 import type { Host } from "../lab/host.ts";
 import type { LabProcess } from "../lab/process.ts";
@@ -20,6 +31,8 @@ export class Board {
   private constructor(
     readonly host: Host,
     readonly folder: string,
+    /** What the card was written with. */
+    readonly image: string,
     /** Of its network card. */
     readonly mac: string,
   ) {}
@@ -47,7 +60,7 @@ export class Board {
       "link set tap0 master br0 up",
       "link set br0 up",
     );
-    return new Board(host, folder, mac);
+    return new Board(host, folder, image, mac);
   }
 
   /** Its serial console, as a process whose output it is. */
@@ -88,6 +101,20 @@ export class Board {
     await this.#process.stop("SIGKILL", { tree: true });
     this.consoles.push(this.#process.output);
     this.#process = undefined;
+  }
+
+  /** Overwrite the beginning of the card's state partition: what no fsck repairs. The board is off. */
+  damageState(): void {
+    const card = this.host.path(join(this.folder, "card"));
+    const fd = openSync(card, "r+");
+    try {
+      const sector = Buffer.alloc(512);
+      readSync(fd, sector, 0, sector.length, 0);
+      const { state } = parseMasterBootRecord(sector, statSync(this.image).size, card);
+      writeSync(fd, randomBytes(8 * MIB), 0, 8 * MIB, state.start);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   /** All that its serial console said, boot after boot. */

@@ -103,15 +103,24 @@ async function makeBase(r: Run): Promise<string> {
     }
     return { detail: "x64 and arm64, in a folder of their own", value: join(r.outside, "walt-linux-x64") };
   });
-  return await r.steps.run("`walt image build`", async () => {
+  const build = async (...args: string[]) => {
     const cache = r.options.cache === undefined ? [] : ["--cache", r.options.cache];
-    const text = await run([walt, "image", "build", "--json", ...cache], {
+    const text = await run([walt, "image", "build", "--json", ...cache, ...args], {
       timeout: 1_200_000,
       env: { PATH: process.env["PATH"], HOME: process.env["HOME"] },
     });
-    const built = JSON.parse(text) as { image: string; size: number; cached: boolean };
+    return JSON.parse(text) as { image: string; size: number; sha256: string; cached: boolean };
+  };
+  const first = await r.steps.run("`walt image build`", async () => {
+    const built = await build();
     const detail = `${Math.round(built.size / 1e6)} MB${built.cached ? ", the cached one" : ""}`;
-    return { detail, value: built.image };
+    return { detail, value: built };
+  });
+  if (r.options.short) return first.image;
+  return await r.steps.run("the same once more", async () => {
+    const { image, sha256 } = await build("--force", "--jobs", "1");
+    if (sha256 !== first.sha256) throw new WaltError("the same inputs gave another base");
+    return { detail: `the same bytes, SHA-256 ${sha256.slice(0, 12)}…`, value: image };
   });
 }
 
@@ -140,8 +149,7 @@ async function nodeFiles(r: Run, world: World): Promise<void> {
 
 async function personalise(r: Run, world: World, base: string): Promise<string> {
   const image = await r.steps.run("`walt vpn setup-node`", async () => {
-    const path = join(r.outside, "rpi3bp-vpn.dd");
-    const { size } = await makeCard(world, base, path);
+    const { image: path, size } = await makeCard(world, base);
     return { detail: `rpi3bp-vpn.dd, ${Math.round(size / 1e6)} MB`, value: path };
   });
   await r.steps.run("checks on the image", async () => {
@@ -272,6 +280,14 @@ async function laterBoots(r: Run, world: World, board: Board): Promise<void> {
       return { detail: `at ${moment.source}; the next boot came up`, value: undefined };
     });
   }
+  await r.steps.run("a state partition beyond repair", async () => {
+    await board.cutPower();
+    board.damageState();
+    const log = await board.powerOn();
+    await log.waitFor(/walt-os: .* is made anew/, { timeout: SLOW });
+    await log.waitFor(/denied: nobody runs/, { timeout: SLOW });
+    return { detail: "is made anew, and the board asks for access again", value: undefined };
+  });
   await board.cutPower();
 }
 

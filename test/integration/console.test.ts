@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { ownTarget } from "../lab/binary.ts";
 import { describeWith } from "../lab/need.ts";
-import { INTEGRATION, WALT_NET, World } from "../lab/world.ts";
+import { INTEGRATION, World } from "../lab/world.ts";
 
 const ARM = ownTarget() === "arm64";
 const QEMU = ARM ? "qemu-system-aarch64" : "qemu-system-x86_64";
@@ -11,10 +11,10 @@ const QEMU = ARM ? "qemu-system-aarch64" : "qemu-system-x86_64";
 describeWith([...INTEGRATION, { programs: [QEMU] }], "the node's console", () => {
   test("shows what the node says, to several; what is typed reaches it; a reboot starts it afresh at once", async () => {
     await using world = await World.create({ proxies: 0 });
-    // What iPXE finds instead of a system: its own command line.
-    for (const arch of ARM ? ["arm64"] : ["x86_64", "i386"]) {
-      world.server.writeFile(`/var/lib/walt/boot/${arch}/boot.ipxe`, "#!ipxe\nshell\n");
-    }
+    // What iPXE finds in place of a kernel is a script, which it runs: its own command line.
+    const boot = `/var/lib/walt/boot/${ARM ? "arm64" : "x86_64"}`;
+    world.server.writeFile(`${boot}/vmlinuz`, "#!ipxe\nshell\n");
+    world.server.writeFile(`${boot}/initrd.img`, "none");
     const device = await world.device("device1", { toml: "[device.vm]\nmemory = 128\n" });
     const early = await world.walt(device.host, "device", "console");
     expect([early.status, early.stderr.split("\n")[0]]).toEqual([
@@ -25,14 +25,12 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "the node's console", () =>
     const attach = () => device.host.spawn([world.binary, "device", "console"]);
     const [first, second] = [attach(), attach()];
     await first.waitFor(/iPXE initialising[\s\S]*iPXE> /, { timeout: 60_000 });
-    first.write(`echo this is \${net0/mac} of \${net0/gateway:ipv4}\r`);
+    first.write(`echo this is \${net0/mac}\r`);
     const { mac } = await device.status();
-    await second.waitFor(new RegExp(`\\nthis is ${mac} of ${WALT_NET}`));
+    await second.waitFor(new RegExp(`\\nthis is ${mac}`));
     // Who comes later sees it too.
     const third = attach();
-    await third.waitFor(new RegExp(`SeaBIOS|EDK|iPXE`));
-    await third.waitFor(/\nthis is /);
-    console.log(await device.host.must(["sh", "-c", "for p in /proc/[0-9]*; do echo $p $(tr '\\0' ' ' < $p/cmdline | cut -c1-60); grep -E '^(Rss|Pss|Private|Anon)' $p/smaps_rollup; done"]));
+    await third.waitFor(/iPXE initialising[\s\S]*\nthis is /);
 
     const [console1, log] = [first.position, device.process?.position ?? 0];
     first.write("reboot\r");
@@ -40,9 +38,12 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "the node's console", () =>
       /\[walt: the node rebooted\]\r\n\r\n\[walt: the virtual machine starts\]\r\n[\s\S]*iPXE> /,
       { after: console1, timeout: 60_000 },
     );
-    const again = await device.process?.waitFor(/info +vm: the node rebooted; starting it again .*wait=(\d+)/, {
-      after: log,
-    });
+    const again = await device.process?.waitFor(
+      /info +vm: the node rebooted; starting it again .*wait=(\d+)/,
+      {
+        after: log,
+      },
+    );
     expect(again?.[1]).toBe("0");
     expect((await device.status()).lastError).toBeNull();
     const words = (await world.must(device.host, "device", "status")).split("\n").map((line) => line.trim());

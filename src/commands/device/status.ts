@@ -5,6 +5,7 @@ import { ApiClient } from "../../api/client.ts";
 import type { DeviceStatus, UsbStatus } from "../../api/types.ts";
 import { loadConfig, requireRole } from "../../config/load.ts";
 import { table } from "../../text.ts";
+import type { LinkStats } from "../../tunnel/pumps.ts";
 import { command, configOption, jsonOption, print } from "../_command.ts";
 
 export default command({
@@ -38,5 +39,11 @@ function shown(key: string, value: unknown): string {
     const rows = (value as UsbStatus[]).map(({ port, id, name }) => `${port} ${id} ${name}`.trim());
     return rows.length === 0 ? "-" : rows.join(", ");
   }
+  if (key === "traffic") return trafficOf(value as LinkStats);
   return key === "rtt" && typeof value === "number" ? `${value.toFixed(1)} ms` : String(value);
+}
+
+function trafficOf(t: LinkStats): string {
+  const rate = `${((t.rate * 8) / 1e6).toFixed(1)} Mbit/s`;
+  return `${t.framesIn} frames in, ${t.framesOut} out, ${t.dropped} dropped, queue ${t.queueDelay.toFixed(1)} ms, rate ${rate}`;
 }

@@ -1,11 +1,17 @@
 /** An SD card's image with a device's files on it. */
 
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { WaltError } from "../../errors.ts";
 import { findBinary } from "../../image/binary.ts";
 import { buildBase, cachedBase } from "../../image/build.ts";
 import { cacheFolder } from "../../image/cache.ts";
+import { type Card, flashCard, inspectCard, refuseCard } from "../../image/flash.ts";
 import { type OsSettings, osSettingsFile } from "../../image/os-settings.ts";
 import { type WrittenImage, writeImage } from "../../image/write.ts";
 import { duration } from "../../text.ts";
+import { confirm } from "../_ask.ts";
 import type { DeviceFiles } from "./_device-files.ts";
 
 export interface CardOptions {
@@ -64,4 +70,43 @@ function progress(): { tell: (what: string, fraction: number) => void; end: () =
     tell: (what, fraction) => void stderr.write(`\r\x1b[K${what} ${Math.round(fraction * 100)} %`),
     end: () => void stderr.write("\r\x1b[K"),
   };
+}
+
+export { osSettingsFile };
+
+/** The card in a reader. @throws WaltError when it is not to be written to. */
+export function lookAtCard(device: string, force: boolean): Card {
+  const card = inspectCard(device);
+  refuseCard(card, force);
+  return card;
+}
+
+/** The same, confirmed. @throws WaltError when it is not to be written to, or the answer is no. */
+export async function chooseCard(device: string, o: { force: boolean; yes: boolean }): Promise<Card> {
+  const card = lookAtCard(device, o.force);
+  const question = `${card.device}: ${card.model}, ${(card.size / 1e9).toFixed(1)} GB. Everything on it will be lost. Write to it?`;
+  if (!o.yes && !(await confirm(question, "--yes"))) throw new WaltError("nothing was written");
+  return card;
+}
+
+/** Write an image with a device's files straight to a card. @throws WaltError when the card is not what was written to it. */
+export async function flashFiles(
+  files: DeviceFiles,
+  card: Card,
+  o: Omit<CardOptions, "output" | "compress" | "force">,
+): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "walt-card-"));
+  const show = progress();
+  try {
+    const { image } = await writeCard(files, {
+      ...o,
+      output: join(folder, "image"),
+      compress: false,
+      force: false,
+    });
+    await flashCard(image, card, show.tell);
+  } finally {
+    show.end();
+    rmSync(folder, { recursive: true, force: true });
+  }
 }

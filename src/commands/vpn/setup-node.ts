@@ -55,9 +55,21 @@ export default command({
       valueHint: "path",
       description: "The image or folder to write (default: rpi3bp-vpn.dd or walt-device)",
     },
-    yes: { type: "boolean", alias: "y", description: "Trust the scanned host keys without asking" },
+    yes: {
+      type: "boolean",
+      alias: "y",
+      description: "Ask nothing: trust the scanned host keys, write to the card",
+    },
+    flash: {
+      type: "string",
+      valueHint: "/dev/sdX",
+      description: "Write straight to the card in this reader",
+    },
     compress: { type: "boolean", description: "Compress the image with zstd" },
-    force: { type: "boolean", description: "Replace an existing image" },
+    force: {
+      type: "boolean",
+      description: "Replace an existing image; with --flash: take what looks like no card",
+    },
     base: {
       type: "string",
       valueHint: "file",
@@ -77,26 +89,32 @@ export default command({
   async run(args) {
     if (args.entrypoint !== undefined) parseEntrypoint(args.entrypoint);
     if (args.next !== undefined) parseHostPort(args.next, SERVER_PORT);
-    const { board } = args;
+    const { board, flash } = args;
     const output = resolve(args.output ?? OUTPUT[board]);
-    const { compress = false, force = false, base, hostname, address, gateway } = args;
-    const card = {
-      compress: args.compress,
-      force: args.force,
-      base,
-      hostname,
-      address,
-      gateway,
-      dns: args.dns,
-      vlan: args.vlan,
+    const { compress = false, force = false, yes = false, base } = args;
+    const os = {
+      hostname: args.hostname,
+      address: args.address,
+      gateway: args.gateway,
+      dns: args.dns?.split(","),
+      vlan: args.vlan === undefined ? undefined : Number(args.vlan),
     };
-    const forCard = Object.entries(card).find(([, value]) => value !== undefined);
+    const forCard = { flash, compress: args.compress, force: args.force, base, ...os };
+    const surplus = Object.entries(forCard).find(([, value]) => value !== undefined);
+    if (board === "generic" && surplus !== undefined) {
+      throw usageError(`--${surplus[0]} is for an SD card, and --board generic has none`);
+    }
+    if (flash !== undefined && (compress || args.output !== undefined)) {
+      throw usageError("--flash writes to the card, and no file: it goes without -o and --compress");
+    }
     if (board === "generic") {
-      if (forCard !== undefined)
-        throw usageError(`--${forCard[0]} is for an SD card, and --board generic has none`);
       refuseExisting(output);
-    } else if (!force) {
-      refuseExisting(compress ? `${output}.zst` : output);
+    } else {
+      // Whatever can be refused is refused before anything is asked.
+      const { lookAtCard, osSettingsFile } = await import("./_card.ts");
+      osSettingsFile(os);
+      if (flash !== undefined) lookAtCard(flash, force);
+      else if (!force) refuseExisting(compress ? `${output}.zst` : output);
     }
     await withServer(args, async (api) => {
       const trust = await fetchTrust(api);
@@ -104,7 +122,7 @@ export default command({
       const server = parseHostPort(args.next ?? trust.address, SERVER_PORT);
       const hostKeys = await pinnedHostKeys("proxies" in entrypoint ? entrypoint.proxies : [], {
         file: args["known-hosts"],
-        yes: args.yes ?? false,
+        yes,
       });
       const files = deviceFiles({ entrypoint, server, board, hostKeys }, trust);
       const about = `for devices with entrypoint ${formatEntrypoint(entrypoint)}; server key ${fingerprint(trust.serverKey)}`;
@@ -114,14 +132,13 @@ export default command({
         print("Copy it to the device as /etc/walt, then run there: walt device run");
         return;
       }
-      const { writeCard } = await import("./_card.ts");
-      const os = {
-        hostname,
-        address,
-        gateway,
-        dns: args.dns?.split(","),
-        vlan: args.vlan === undefined ? undefined : Number(args.vlan),
-      };
+      const { chooseCard, flashFiles, writeCard } = await import("./_card.ts");
+      if (flash !== undefined) {
+        const card = await chooseCard(flash, { force, yes });
+        await flashFiles(files, card, { base, os });
+        print(`${card.device} is written and verified, ${about}.`);
+        return;
+      }
       const written = await writeCard(files, { output, base, compress, force, os });
       print(`${written.image} is written, ${about}.`);
       print(

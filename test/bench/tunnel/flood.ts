@@ -1,0 +1,85 @@
+/**
+ * A program that moves bytes as fast as they go, with blocking system calls and nothing else, so that it costs little itself:
+ * `sink PORT`, `source ADDRESS PORT SECONDS`; `stdout SECONDS`, `stdin`. A sink prints `BYTES SECONDS` for each connection;
+ * `reverse PORT SECONDS` and `fetch ADDRESS PORT` do the same the other way round.
+ */
+
+import { dlopen } from "bun:ffi";
+import { allocate, at, failure, libc, SOCK_STREAM } from "../../../src/linux/libc.ts";
+
+const CHUNK = 131_072;
+const AF_INET = 2;
+const c = dlopen("libc.so.6", {
+  bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  listen: { args: ["i32", "i32"], returns: "i32" },
+  accept: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+  connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  signal: { args: ["i32", "ptr"], returns: "ptr" },
+}).symbols;
+c.signal(13, at(1)); // SIGPIPE: ignored
+
+const memory = allocate(CHUNK);
+
+/** struct sockaddr_in */
+function address(host: string, port: number): ReturnType<typeof allocate> {
+  const made = allocate(16);
+  const view = new DataView(made.bytes.buffer);
+  view.setUint16(0, AF_INET, true);
+  view.setUint16(2, port);
+  made.bytes.set(host.split(".").map(Number), 4);
+  return made;
+}
+
+function must(result: number, what: string): number {
+  if (result < 0) throw failure(what);
+  return result;
+}
+
+function send(fd: number, seconds: number): void {
+  const end = performance.now() + seconds * 1000;
+  while (performance.now() < end) if (libc.write(fd, at(memory.address), CHUNK) < 0) return;
+}
+
+/** From the first byte to the last. */
+function receive(fd: number): void {
+  let bytes = 0;
+  let first = 0;
+  let last = 0;
+  for (;;) {
+    const n = libc.read(fd, at(memory.address), CHUNK);
+    if (n <= 0) break;
+    last = performance.now();
+    if (bytes === 0) first = last;
+    bytes += n;
+  }
+  process.stderr.write(`${bytes} ${(last - first) / 1000}\n`);
+}
+
+function serve(port: number, answer: (fd: number) => void): void {
+  const fd = must(libc.socket(AF_INET, SOCK_STREAM, 0), "make a socket");
+  const own = address("0.0.0.0", port);
+  must(c.bind(fd, at(own.address), 16), `bind port ${port}`);
+  must(c.listen(fd, 8), "listen");
+  process.stderr.write("listening\n");
+  for (;;) {
+    const peer = must(c.accept(fd, at(0), at(0)), "accept");
+    answer(peer);
+    libc.close(peer);
+  }
+}
+
+function connect(host: string, port: number): number {
+  const fd = must(libc.socket(AF_INET, SOCK_STREAM, 0), "make a socket");
+  const to = address(host, port);
+  must(c.connect(fd, at(to.address), 16), `connect to ${host}:${port}`);
+  return fd;
+}
+
+const [mode = "", first = "", second = "", third = ""] = process.argv.slice(2);
+if (mode === "sink") serve(Number(first), receive);
+else if (mode === "reverse") serve(Number(first), (fd) => send(fd, Number(second)));
+else if (mode === "source") send(connect(first, Number(second)), Number(third));
+else if (mode === "fetch") receive(connect(first, Number(second)));
+else if (mode === "stdout") send(1, Number(first));
+else if (mode === "stdin") receive(0);
+else throw new Error(`no such mode: ${mode}`);

@@ -1,0 +1,93 @@
+/** What the bench measures on hosts of the laboratory: goodput, processor time, round trips. */
+
+import { readFileSync } from "node:fs";
+import type { Host } from "../../lab/host.ts";
+
+const FLOOD = [process.execPath, new URL("./flood.ts", import.meta.url).pathname];
+export const flood = (...args: (string | number)[]): string[] => [...FLOOD, ...args.map(String)];
+const PORT = 5201;
+/** sysconf(_SC_CLK_TCK). */
+const TICKS = 100;
+
+export interface Flow {
+  /** Mbit/s, at the receiver. */
+  goodput: number;
+  /** Processor seconds per GB of each process but those that make and take the bytes. */
+  cpu: Record<string, number>;
+  cpuTotal: number;
+}
+
+/** `BYTES SECONDS` of a flood as bytes and Mbit/s. */
+export function parseFlood(text: string): { bytes: number; mbits: number } {
+  const [bytes = 0, seconds = 0] = text.trim().split(" ").map(Number);
+  return { bytes, mbits: (bytes * 8) / seconds / 1e6 };
+}
+
+/** Processor time so far in s, of every process of the hosts, by id. */
+function times(hosts: readonly Host[]): Map<number, { name: string; seconds: number }> {
+  const found = new Map<number, { name: string; seconds: number }>();
+  for (const host of hosts) {
+    for (const { pid, command } of host.processes()) {
+      if (/flood\.ts|ping|^sh |nsenter/.test(command)) continue;
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+        const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+        const seconds = (Number(fields[11]) + Number(fields[12])) / TICKS;
+        const program = /ssh(d)?\b|walt|plain-loop/.exec(command)?.[0] ?? command.split(" ")[0] ?? "";
+        found.set(pid, { name: `${host.name}: ${program}`, seconds });
+      } catch {
+        // it ended
+      }
+    }
+  }
+  return found;
+}
+
+/** Let `body` move bytes, and count what it cost. */
+export async function costed(
+  hosts: readonly Host[],
+  body: () => Promise<{ bytes: number; mbits: number }>,
+): Promise<Flow> {
+  const before = times(hosts);
+  const { bytes, mbits } = await body();
+  const cpu: Record<string, number> = {};
+  let cpuTotal = 0;
+  for (const [pid, { name, seconds }] of times(hosts)) {
+    const spent = (seconds - (before.get(pid)?.seconds ?? 0)) / (bytes / 1e9);
+    if (spent <= 0) continue;
+    cpu[name] = (cpu[name] ?? 0) + spent;
+    cpuTotal += spent;
+  }
+  return { goodput: mbits, cpu, cpuTotal };
+}
+
+/** TCP from one host to another for so many seconds. */
+export async function tcp(
+  from: Host,
+  to: Host,
+  address: string,
+  seconds: number,
+): Promise<{ bytes: number; mbits: number }> {
+  const sink = to.spawn(flood("sink", PORT));
+  await sink.waitFor(/listening/);
+  await from.must(flood("source", address, PORT, seconds), { timeout: seconds * 1000 + 60_000 });
+  const [line] = await sink.waitFor(/\d+ [\d.]+\n/, { timeout: 60_000 });
+  await sink.stop("SIGKILL");
+  return parseFlood(line);
+}
+
+/** Round trips in ms, one every `interval` s. A ping that is lost counts as the time that was waited for it. */
+export async function pings(from: Host, address: string, count: number, interval: number): Promise<number[]> {
+  const { stdout } = await from.run(
+    ["ping", "-n", "-c", String(count), "-i", String(interval), "-W", "3", address],
+    { timeout: count * interval * 1000 + 30_000 },
+  );
+  const times = [...stdout.matchAll(/time=([\d.]+) ms/g)].map((m) => Number(m[1]));
+  const lost = Math.max(0, count - times.length);
+  return [...times, ...Array<number>(lost).fill(3000)];
+}
+
+export function quantile(values: readonly number[], q: number): number {
+  const sorted = values.toSorted((x, y) => x - y);
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN;
+}

@@ -1,0 +1,139 @@
+/** What is compared: our tunnel, and three other ways over the same proxy, each up beside the others and idle until its turn. */
+
+import type { Host } from "../../lab/host.ts";
+import type { LabProcess } from "../../lab/process.ts";
+import { startSshd } from "../../lab/sshd.ts";
+import { pingable, WALT_NET, type World, type WorldDevice } from "../../lab/world.ts";
+import { flood, parseFlood, tcp } from "./measure.ts";
+
+type Moved = Promise<{ bytes: number; mbits: number }>;
+
+export interface Variant {
+  readonly name: string;
+  up(seconds: number): Moved;
+  down(seconds: number): Moved;
+  /** Whence and where to ping; undefined for a pipe. */
+  readonly ping: { from: Host; to: string } | undefined;
+}
+
+const PLAIN_LOOP = [process.execPath, new URL("./plain-loop.ts", import.meta.url).pathname];
+const SERVER = "walt.lab.example";
+
+/** A key for root on proxy and server, and an sshd on the server that lets tunnels through. */
+export async function letRootIn(world: World, device: Host): Promise<void> {
+  const script =
+    "mkdir -p -m 700 ~/.ssh && [ -e ~/.ssh/id_ed25519 ] || ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519";
+  await device.must(["sh", "-c", script]);
+  const key = await device.must(["sh", "-c", "cat ~/.ssh/id_ed25519.pub"]);
+  for (const host of [world.server, ...world.proxies.map((p) => p.host)]) {
+    const file = Bun.file(host.path("/root/.ssh/authorized_keys"));
+    const known = (await file.exists()) ? await file.text() : "";
+    host.writeFile("/root/.ssh/authorized_keys", known + key, 0o600);
+  }
+  for (const { host } of world.proxies) host.hosts({ [SERVER]: world.serverAddress });
+}
+
+export async function startPlainServer(world: World): Promise<void> {
+  await startSshd(world.server, { extraConfig: "PermitTunnel yes" });
+}
+
+/** ssh to the server's sshd through an outer one, with the same ciphers as ours. */
+async function nestedSsh(world: World, device: Host): Promise<string[]> {
+  const options = ["-F", "/dev/null", "-T", "-a", "-x", "-o", "BatchMode=yes", "-o", "IPQoS=none"];
+  const trust = [
+    "-o",
+    "StrictHostKeyChecking=no",
+    "-o",
+    "UserKnownHostsFile=/dev/null",
+    "-o",
+    "LogLevel=ERROR",
+  ];
+  const inner = ["ssh", ...options, ...trust, "-o", "Ciphers=aes128-gcm@openssh.com"];
+  const [proxy] = world.proxies;
+  if (proxy === undefined) return [...inner, `root@${SERVER}`];
+  const outer = device.spawn([
+    ...["ssh", ...options, ...trust, "-o", "Ciphers=chacha20-poly1305@openssh.com"],
+    ...["-L", `127.0.0.1:2200:${SERVER}:22`, `root@${proxy.name}`, "echo ready; exec cat"],
+  ]);
+  await outer.waitFor(/ready/);
+  return [...inner, "-p", "2200", "root@127.0.0.1"];
+}
+
+/** Everything between `device` and the world's server. The device is set up and not started yet. */
+export async function variants(
+  world: World,
+  device: WorldDevice,
+  net: number,
+): Promise<{ all: Variant[]; node: Host }> {
+  const { host } = device;
+  const { server } = world;
+  await device.enrol(); // while it has no other interface yet
+  await letRootIn(world, host);
+  const ssh = await nestedSsh(world, host);
+  const quote = (command: readonly string[]): string => command.join(" ");
+  const pipe: Variant = {
+    name: "nested ssh pipe",
+    ping: undefined,
+    up: async (seconds) => {
+      const line = `${quote(flood("stdout", seconds))} | ${quote(ssh)} '${quote(flood("stdin"))}'`;
+      const { stderr } = await host.run(["sh", "-c", line], { timeout: seconds * 1000 + 60_000 });
+      return parseFlood(stderr.split("\n").find((one) => /^\d+ [\d.]+$/.test(one)) ?? "");
+    },
+    down: async (seconds) => {
+      const line = `${quote(ssh)} '${quote(flood("stdout", seconds))}' | ${quote(flood("stdin"))}`;
+      const { stderr } = await host.run(["sh", "-c", line], { timeout: seconds * 1000 + 60_000 });
+      return parseFlood(stderr.split("\n").find((one) => /^\d+ [\d.]+$/.test(one)) ?? "");
+    },
+  };
+
+  const addressed = async (name: string, n: number): Promise<Variant> => {
+    for (const [one, last] of [
+      [host, 1],
+      [server, 2],
+    ] as const) {
+      await one.ip(`address add 10.${n}.${net}.${last}/24 dev ${name}`, `link set ${name} up`);
+    }
+    const there = `10.${n}.${net}.2`;
+    if (!(await pingable(host, there))) throw new Error(`${name}: no answer`);
+    return {
+      name,
+      ping: { from: host, to: there },
+      up: (seconds) => tcp(host, server, there, seconds),
+      down: (seconds) => tcp(server, host, `10.${n}.${net}.1`, seconds),
+    };
+  };
+  const tap = `${50 + net}`;
+  const openssh: LabProcess = host.spawn([
+    ...ssh.slice(0, -1),
+    // In this order: -w alone would settle for a layer 3 tunnel.
+    ...["-o", "Tunnel=ethernet", "-w", `${tap}:${tap}`, ssh.at(-1) ?? "", "echo ready; exec cat"],
+  ]);
+  await openssh.waitFor(/ready/, { timeout: 60_000 });
+  const w = await addressed(`tap${tap}`, 81);
+
+  const name = `plain${net}`;
+  const fifo = `/tmp/plain-${net}-${process.pid}`;
+  const loop = host.spawn([
+    "sh",
+    "-c",
+    `mkfifo ${fifo}; ${quote(ssh)} '${quote([...PLAIN_LOOP, name])}' < ${fifo} | ${quote([...PLAIN_LOOP, name])} > ${fifo}; rm ${fifo}`,
+  ]);
+  await loop.waitFor(/there[\s\S]*there/, { timeout: 60_000 });
+  const plain = await addressed(name, 82);
+
+  const board = (await host.must(["cat", "/sys/class/net/eth0/address"])).trim();
+  const mac = `52:54:00:${board.split(":").slice(3).join(":")}`;
+  const address = `192.168.192.${100 + net}`;
+  const node = await device.plugNode(address, mac);
+  if (!(await pingable(node, WALT_NET, 30))) throw new Error("the tunnel does not answer");
+  const ours: Variant = {
+    name: "walt",
+    ping: { from: node, to: WALT_NET },
+    up: (seconds) => tcp(node, server, WALT_NET, seconds),
+    down: (seconds) => tcp(server, node, address, seconds),
+  };
+  return {
+    all: [pipe, { ...w, name: "ssh -w" }, { ...plain, name: "plain loop" }, ours],
+    node,
+  };
+}
