@@ -10,6 +10,7 @@ import {
   openSync,
   readSync,
   renameSync,
+  rmSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -92,9 +93,14 @@ export async function writeImage(o: WriteImageOptions): Promise<WrittenImage> {
     writeFileSync(sums, `${done.sha256}  ${basename(image)}\n`);
     writeFileSync(map, blockMap(seen));
     // The image last: where it is, the others are.
-    put(map, written.blockMap, o.force);
-    put(sums, written.checksum, o.force);
-    put(done.path, image, o.force);
+    putAll(
+      [
+        [map, written.blockMap],
+        [sums, written.checksum],
+        [done.path, image],
+      ],
+      o.force,
+    );
     syncFolder(dirname(output));
     return { ...written, sha256: done.sha256, size: seen.size };
   } catch (error) {
@@ -189,7 +195,20 @@ async function compress(from: string, to: string, progress: Progress): Promise<s
   }
 }
 
-/** Give a finished file its name. */
+/** Give finished files their names: all, or none where one is taken. */
+function putAll(files: readonly (readonly [from: string, to: string])[], force: boolean): void {
+  const placed: string[] = [];
+  try {
+    for (const [from, to] of files) {
+      put(from, to, force);
+      placed.push(to);
+    }
+  } catch (error) {
+    if (!force) for (const path of placed) rmSync(path, { force: true });
+    throw error;
+  }
+}
+
 function put(from: string, to: string, force: boolean): void {
   if (force) {
     renameSync(from, to);

@@ -103,7 +103,7 @@ export class Board {
     this.#process = undefined;
   }
 
-  /** Overwrite the beginning of the card's state partition: what no fsck repairs. The board is off. */
+  /** Overwrite the whole of the card's state partition: what no fsck repairs. The board is off. */
   damageState(): void {
     const card = this.host.path(join(this.folder, "card"));
     const fd = openSync(card, "r+");
@@ -111,7 +111,7 @@ export class Board {
       const sector = Buffer.alloc(512);
       readSync(fd, sector, 0, sector.length, 0);
       const { state } = parseMasterBootRecord(sector, statSync(this.image).size, card);
-      writeSync(fd, randomBytes(8 * MIB), 0, 8 * MIB, state.start);
+      writeSync(fd, randomBytes(state.size), 0, state.size, state.start);
     } finally {
       closeSync(fd);
     }

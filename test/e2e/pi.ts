@@ -35,6 +35,14 @@ function options() {
 }
 
 const { short, json, cache, logs } = options();
-await ensurePackages((line) => process.stderr.write(`${line}\n`));
+const say = (line: string): boolean => process.stderr.write(`${line}\n`);
+await ensurePackages(say);
+try {
+  const { installPackages, PACKAGES } = await import("../lab/packages.ts");
+  await installPackages(say, [...new Set([...PACKAGES, "qemu-system-arm"])]); // the board
+} catch (error) {
+  process.stderr.write(`e2e: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(1);
+}
 const { e2e } = await import("./scenario.ts");
 process.exit(await e2e({ short, json, cache, logs }));

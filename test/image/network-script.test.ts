@@ -68,6 +68,7 @@ describeWith([LAB, { programs: ["busybox", "dnsmasq"] }], "the card's network", 
     expect(await board.must(["ip", "-4", "-o", "address", "show", "dev", "eth0"])).toContain(
       ` ${address}/24 `,
     );
+    expect(board.processes().filter(({ command }) => command.includes("udhcpc")).length).toBe(1);
     expect((await board.run(["ping", "-c1", "-W5", "10.99.0.1"])).status).toBe(0);
   }, 60_000);
 

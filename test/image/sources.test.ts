@@ -30,6 +30,8 @@ deb http://mirror.example/security bookworm-security main
       "Types: deb\nURIs: http://other.example/apt\nSuites: nodistro\nComponents: main\n",
     "sources.list.d/off.sources":
       "Types: deb\nEnabled: no\nURIs: http://off.example/debian\nSuites: trixie\nComponents: main\n",
+    "sources.list.d/source.sources":
+      "Types: deb-src\nURIs: http://source.example/debian\nSuites: trixie\nComponents: main\n",
     "sources.list.d/zdebian.sources": `Types: deb deb-src
 # between fields
 URIs:

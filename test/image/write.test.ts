@@ -79,7 +79,11 @@ describeWith(TOOLS, "image", () => {
       expect(readFileSync(path, "utf8")).toBe("mine");
       await Bun.file(path).delete();
     }
-    writeFileSync(output, "mine");
+    // Nor what appears while it is written.
+    const progress = (): void => writeFileSync(output, "mine");
+    expect(await failure(writeImage({ ...o, force: false, progress }))).toContain(`${output} exists already`);
+    expect(readdirSync(work.path).sort()).toEqual(["base.img", "card.dd", "fat"]);
+    expect(readFileSync(output, "utf8")).toBe("mine");
     await writeImage({ ...o, force: true });
     expect(statSync(output).size).toBe(statSync(base).size);
   });

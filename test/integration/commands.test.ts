@@ -19,6 +19,7 @@ const COMMANDS = [
     "proxy run",
     "device run",
     "device status",
+    "device console",
     "device forget",
   ],
   ...["config check", "config show"],

@@ -15,7 +15,11 @@ const QUESTION =
   "hostname or IP of the VPN entrypoint (a proxy; several with commas; ssh://host:port for the server itself)";
 
 /** What is written unless told: a card's image for a Raspberry Pi, a folder for a machine with an OS of its own. */
-const OUTPUT = { "rpi-3-b-plus": "rpi3bp-vpn.dd", generic: "walt-device" } as const;
+const OUTPUT = {
+  "rpi-3-b-plus": "rpi3bp-vpn.dd",
+  "rpi-3-b": "rpi3b-vpn.dd",
+  generic: "walt-device",
+} as const;
 
 export default command({
   name: "walt vpn setup-node",
@@ -39,7 +43,7 @@ export default command({
     },
     board: {
       type: "enum",
-      options: ["rpi-3-b-plus", "generic"],
+      options: ["rpi-3-b-plus", "rpi-3-b", "generic"],
       default: "rpi-3-b-plus",
       description:
         "The kind of board; generic: a machine with a Debian of its own, for which a folder is written",
