@@ -9,6 +9,7 @@ import {
   copyFileSync,
   mkdirSync,
   openSync,
+  readFileSync,
   readSync,
   statSync,
   truncateSync,
@@ -101,6 +102,16 @@ export class Board {
     await this.#process.stop("SIGKILL", { tree: true });
     this.consoles.push(this.#process.output);
     this.#process = undefined;
+  }
+
+  /** Another initramfs than the card's own, for a comparison. */
+  replaceInitramfs(data: Uint8Array): void {
+    writeFileSync(this.host.path(join(this.folder, "initramfs.img")), data);
+  }
+
+  /** The card's initramfs. */
+  initramfs(): Buffer {
+    return readFileSync(this.host.path(join(this.folder, "initramfs.img")));
   }
 
   /** Overwrite the whole of the card's state partition: what no fsck repairs. The board is off. */

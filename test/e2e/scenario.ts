@@ -225,7 +225,7 @@ async function nodeBoots(r: Run, world: World): Promise<void> {
     return { detail: "iPXE has its address and its boot script, through the VPN", value: undefined };
   });
   const node = await r.steps.run("node", async () => {
-    const deadline = performance.now() + 2 * SLOW;
+    const deadline = performance.now() + 3 * SLOW;
     for (;;) {
       const [found] = await world.nodes();
       if (found?.address != null && (await isReady(world, found.address)))

@@ -19,7 +19,17 @@ export const PACKAGES: readonly string[] = [
   ...(arch() === "arm64"
     ? ["qemu-system-arm", "qemu-efi-aarch64", "ipxe"] // the node's VM, its firmware and its network boot
     : ["qemu-system-x86", "ipxe", "qemu-user", "libc6-arm64-cross"]), // the last two run the arm64 binary
-  ...["dosfstools", "e2fsprogs", "kmod", "mtools", "squashfs-tools", "zstd", "debian-archive-keyring"], // SD-card images
+  ...[
+    "dosfstools",
+    "e2fsprogs",
+    "kmod",
+    "mtools",
+    "squashfs-tools",
+    "zstd",
+    "fdisk",
+    "binutils",
+    "debian-archive-keyring",
+  ], // SD-card images
   "mount", // losetup
   "systemd", // systemd-analyze, which checks the server's unit
   "shellcheck", // proxy-setup.sh must be clean
