@@ -5,6 +5,7 @@ import { messageOf, WaltError } from "../errors.ts";
 import { socketPair } from "../linux/socketpair.ts";
 import { openOffloadTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
+import { keepOpen } from "../ssh/window.ts";
 import { joinChannel } from "../tunnel/channel.ts";
 import type { Link, LinkStats, Pumps } from "../tunnel/pumps.ts";
 import type { Channel } from "./endpoint.ts";
@@ -92,7 +93,7 @@ export class Tunnels {
       guard: device.mac,
     });
     tunnel.link = link;
-    const join = joinChannel(theirs, channel.stream, channel.peer);
+    const join = joinChannel(theirs, channel.stream, channel.peer, () => keepOpen(channel.stream));
     let failure: WaltError | undefined;
     try {
       await this.net.addPort(name);

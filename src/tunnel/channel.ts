@@ -22,12 +22,15 @@ export interface Flow {
   whenClear(then: () => void): void;
 }
 
+/** What to do when some of the channel's data was taken: its window may be opened. */
+export type Taken = () => void;
+
 /**
  * Join the main loop's end of a socketpair, which is owned and closed here, to a channel. At most one chunk each way is held
  * besides the channel's own buffer: the socket is not read while the channel is full, nor the channel while the socket is.
  * The end of either side ends the other once what came before is delivered.
  */
-export function joinChannel(fd: number, channel: Duplex, flow?: Flow): Join {
+export function joinChannel(fd: number, channel: Duplex, flow?: Flow, taken?: Taken): Join {
   const done = Promise.withResolvers<void>();
   let socket: Bun.Socket | undefined;
   /** What the socket did not take of the channel's last chunk. */
@@ -54,7 +57,10 @@ export function joinChannel(fd: number, channel: Duplex, flow?: Flow): Join {
   };
 
   channel.pause();
-  channel.on("data", push);
+  channel.on("data", (chunk: Uint8Array) => {
+    push(chunk);
+    taken?.();
+  });
   channel.on("drain", () => {
     if (flow === undefined) socket?.resume();
     else flow.whenClear(() => socket?.resume());

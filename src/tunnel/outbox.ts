@@ -124,7 +124,8 @@ export class Outbox {
     if (queue === undefined || window === undefined || window.rate === 0) return;
     queue.slice = Math.max(SMALL, window.rate * SLICE);
     queue.quantum = Math.min(LARGE, Math.max(1514, window.rate));
-    queue.target = 10 + window.minRtt / 4;
+    // Only the flow itself waits behind its queue, so it may be long enough to bridge a halved TCP window.
+    queue.target = 15 + window.minRtt / 2;
     queue.interval = 100 + 2 * window.minRtt;
   }
 

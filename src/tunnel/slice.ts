@@ -34,12 +34,13 @@ export function measure(bytes: Uint8Array, at: number, end: number, max: number)
 /**
  * After the bytes from `at` on for `headers + data` bytes were copied to `first`: make both parts frames of their own. The rest
  * begins `data` bytes later than before; its headers are put there.
+ * @param first -1 = the first part is not wanted.
  */
 export function separate(bytes: Uint8Array, first: number, at: number, end: number): void {
   const { headers, data } = cut;
   const segment = littleU16(bytes, at + 4);
   bytes.copyWithin(at + data, at, at + headers);
-  finish(bytes, first, first + headers + data, 0, false);
+  if (first >= 0) finish(bytes, first, first + headers + data, 0, false);
   finish(bytes, at + data, end, data / segment, true);
 }
 

@@ -12,11 +12,14 @@ export const WINDOW_MAX = 8 << 20;
 const SLACK = 3;
 const SLACK_PART = 0.1;
 /**
- * Answers come in clumps when a process on the way has to wait for its processor: what is under way must last from one clump to
- * the next. The largest clump of the last two seconds is granted too, up to so many ms of the rate.
+ * Answers come in clumps when a process on the way has to wait for its processor, or TCP below us for what was lost: what is under
+ * way must last from one clump to the next, or each would lower the rate that the next window is made of. The largest clump of the
+ * last two seconds is granted too, up to so many ms of the rate, or one
+ * round trip after a stall.
  */
 const CLUMP_MAX = 8;
 const CLUMP_AGE = 1000;
+const STALL = 0.75;
 /** The rate is the best of so many stretches of at least so many ms and one round trip. */
 const STRETCHES = 10;
 const STRETCH = 100;
@@ -67,6 +70,7 @@ export class Window {
   #clump = 0;
   #clumpBefore = 0;
   #clumpTime = 0;
+  #stalled = false;
   #probeEnd = 0;
   #probeMin = Number.POSITIVE_INFINITY;
 
@@ -163,14 +167,19 @@ export class Window {
     if (this.#clumpBytes <= this.rate * (now - this.#clumpStart)) {
       this.#clumpStart = now;
       this.#clumpBytes = 0;
+      this.#stalled = false;
     }
+    // Nothing for most of a round trip: TCP below us waited for what was lost. A process that waits is back sooner.
+    this.#stalled ||= now - this.#ackedTime > STALL * this.minRtt;
     this.#clumpBytes += more;
     if (now - this.#clumpTime > CLUMP_AGE) {
       this.#clumpTime = now;
       this.#clumpBefore = this.#clump;
       this.#clump = 0;
     }
-    this.#clump = Math.max(this.#clump, this.#clumpBytes - this.rate * (now - this.#clumpStart));
+    const excess = this.#clumpBytes - this.rate * (now - this.#clumpStart);
+    const most = this.rate * (this.#stalled ? Math.max(CLUMP_MAX, this.minRtt) : CLUMP_MAX);
+    this.#clump = Math.max(this.#clump, Math.min(excess, most));
   }
 
   #sample(rate: number, limited: boolean, now: number): void {
@@ -203,7 +212,7 @@ export class Window {
   /** @param acked bytes just answered: the window opens by half of that at most, as a burst would be a queue of its own. */
   #resize(acked: number): void {
     if (this.phase === "startup") return;
-    const clump = Math.min(Math.max(this.#clump, this.#clumpBefore), this.rate * CLUMP_MAX);
+    const clump = Math.max(this.#clump, this.#clumpBefore);
     const size =
       this.phase === "probe"
         ? (this.rate * this.minRtt) / 2

@@ -39,12 +39,12 @@ interface Path {
 
 const PATHS: Path[] = [
   { name: "unshaped", words: "unshaped", pings: [100, 0.02], down: true },
-  { name: "20mbit", words: "20 Mbit/s, 40 ms", wire: [20, 20, 250_000, 0], pings: [250, 0.02], down: true },
+  { name: "20mbit", words: "20 Mbit/s, 40 ms", wire: [20, 20, 250_000, 0], pings: [150, 0.02], down: true },
   {
     name: "2mbit",
     words: "2 Mbit/s, 200 ms, 1 % loss",
     wire: [2, 100, 64_000, 1],
-    pings: [200, 0.05],
+    pings: [120, 0.05],
     down: false,
   },
   {

@@ -104,7 +104,9 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     const found: Uint8Array[] = [];
     let bytes = Buffer.alloc(0);
     while (found.length < count && readable(peer, 10_000)) {
-      bytes = Buffer.concat([bytes, readNow(peer) ?? new Uint8Array()]);
+      const more = readNow(peer);
+      if (more === undefined) break;
+      bytes = Buffer.concat([bytes, more]);
       while (bytes.length >= 4 && bytes.length >= 4 + bytes.readUIntBE(1, 3)) {
         const end = 4 + bytes.readUIntBE(1, 3);
         if (bytes[0] === type) found.push(bytes.subarray(4, end));
@@ -150,6 +152,29 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
         .equals(last.subarray(0, writeClose(last, 0, "test over"))),
     ).toBe(true);
     libc.close(peer);
+  });
+
+  test("frames are acknowledged to a peer that asked for it, and only to it", async () => {
+    for (const features of [0x100, 0]) {
+      const { link, peer } = join();
+      writeNow(peer, helloMessage(1500, features));
+      await soon(link.up, "up");
+      const sent = message(TYPE.frame, frame(MACHINE, [...EXPERIMENT, ...Array<number>(80).fill(7)]));
+      writeNow(peer, Buffer.concat([sent, sent]));
+      if (features !== 0) {
+        const ack = Buffer.from(expectMessages(peer, TYPE.ack, 1)[0] ?? []);
+        expect(ack.readUInt32BE(0)).toBe(2 * sent.length);
+        expect(ack.readUInt32BE(4)).toBeLessThan(10_000_000); // µs, as the machine may be busy
+      }
+      link.close("over");
+      const rest = Buffer.from(await readAll(peer));
+      if (features === 0) {
+        for (let at = 0; at < rest.length; at += 4 + rest.readUIntBE(at + 1, 3)) {
+          expect(rest[at]).not.toBe(TYPE.ack);
+        }
+      }
+      libc.close(peer);
+    }
   });
 
   const hello = helloMessage();
@@ -295,7 +320,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     const random = chance(31337);
     for (let i = 0; i < 300; i++) {
       const { link, peer } = join();
-      const junk = new Uint8Array(1 + random(300)).map(() => random(random(3) === 0 ? 6 : 256));
+      const junk = new Uint8Array(1 + random(300)).map(() => random(random(3) === 0 ? 8 : 256));
       writeNow(peer, random(2) === 0 ? Buffer.concat([hello, junk]) : junk);
       libc.close(peer);
       expect(await soon(link.ended, "end")).not.toMatch(/fault/);

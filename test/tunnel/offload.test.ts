@@ -1,12 +1,14 @@
 /** Bytes that went through a tunnel with offloads are the same, whatever is switched on and off around it. */
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { libc } from "../../src/linux/libc.ts";
 import { run } from "../../src/linux/run.ts";
 import { openOffloadTap, openTap } from "../../src/linux/tap.ts";
 import { type Link, type LinkOptions, Pumps } from "../../src/tunnel/pumps.ts";
 import { Holder } from "../lab/namespace.ts";
 import { describeWith, LAB } from "../lab/need.ts";
-import { soon, streamPair } from "./rig.ts";
+import { nextFrame, soon, streamPair, writeNow } from "./rig.ts";
+import { build, segments } from "./super.ts";
 
 const program = (name: string): string[] => [process.execPath, new URL(name, import.meta.url).pathname];
 const TRANSFER = program("transfer.ts");
@@ -181,6 +183,33 @@ describeWith(LAB, "offloads", () => {
       await left.set(where, device, ...ALL_ON);
     }, 60_000);
   }
+
+  test("tagged super-frames, as a machine with VLANs sends them: the same segments at the other end", async () => {
+    await tunnel();
+    const outer = openOffloadTap("inject", `/proc/${left.bridge.pid}/ns/net`);
+    const { fd: probe } = openTap("probe", `/proc/${right.bridge.pid}/ns/net`);
+    await ip(left.bridge, "link set inject mtu 9000 master br0 up");
+    await ip(right.bridge, "link set probe mtu 9000 master br0 up");
+    for (const [version, tags] of [
+      [4, 1],
+      [4, 2],
+      [6, 1],
+      [6, 2],
+    ] as const) {
+      const bytes = build({ version, protocol: "tcp", tags, data: 30_001, segment: 1448 });
+      const expected = segments(bytes);
+      expect(writeNow(outer.fd, bytes)).toBe(bytes.length);
+      const got: string[] = [];
+      while (got.length < expected.length) {
+        const one = nextFrame(probe, (bytes) => bytes[0] === 2 && bytes[12] === 0x81, 3000);
+        if (one === undefined) break;
+        got.push(Buffer.from(one).toString("base64"));
+      }
+      expect(got).toEqual(expected);
+    }
+    libc.close(outer.fd);
+    libc.close(probe);
+  }, 60_000);
 
   test("jumbo frames and VLANs, one and two tags", async () => {
     const [one, other] = await tunnel();

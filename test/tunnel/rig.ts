@@ -114,9 +114,9 @@ export async function readAll(fd: number): Promise<Uint8Array> {
   return Buffer.concat(parts);
 }
 
-export function helloMessage(mtu = 1500): Uint8Array {
+export function helloMessage(mtu = 1500, features = 0): Uint8Array {
   const bytes = new Uint8Array(12);
-  writeHello(bytes, 0, mtu);
+  writeHello(bytes, 0, mtu, features);
   return bytes;
 }
 

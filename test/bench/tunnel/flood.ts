@@ -14,6 +14,7 @@ const c = dlopen("libc.so.6", {
   listen: { args: ["i32", "i32"], returns: "i32" },
   accept: { args: ["i32", "ptr", "ptr"], returns: "i32" },
   connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   signal: { args: ["i32", "ptr"], returns: "ptr" },
 }).symbols;
 c.signal(13, at(1)); // SIGPIPE: ignored
@@ -58,6 +59,9 @@ function receive(fd: number): void {
 function serve(port: number, answer: (fd: number) => void): void {
   const fd = must(libc.socket(AF_INET, SOCK_STREAM, 0), "make a socket");
   const own = address("0.0.0.0", port);
+  const yes = allocate(4);
+  yes.bytes[0] = 1;
+  c.setsockopt(fd, 1, 2, at(yes.address), 4); // SO_REUSEADDR
   must(c.bind(fd, at(own.address), 16), `bind port ${port}`);
   must(c.listen(fd, 8), "listen");
   process.stderr.write("listening\n");

@@ -5,7 +5,8 @@ import type { Host } from "../../lab/host.ts";
 
 const FLOOD = [process.execPath, new URL("./flood.ts", import.meta.url).pathname];
 export const flood = (...args: (string | number)[]): string[] => [...FLOOD, ...args.map(String)];
-const PORT = 5201;
+/** A new one each time: what is still under way of a flow that was given up must not meet the next. */
+let port = 20_000;
 /** sysconf(_SC_CLK_TCK). */
 const TICKS = 100;
 
@@ -49,10 +50,18 @@ export async function costed(
   body: () => Promise<{ bytes: number; mbits: number }>,
 ): Promise<Flow> {
   const before = times(hosts);
+  // What ends before the flow does has been seen shortly before.
+  const seen = new Map(before);
+  const look = (): void => {
+    for (const [pid, one] of times(hosts)) seen.set(pid, one);
+  };
+  const timer = setInterval(look, 400);
   const { bytes, mbits } = await body();
+  clearInterval(timer);
+  look();
   const cpu: Record<string, number> = {};
   let cpuTotal = 0;
-  for (const [pid, { name, seconds }] of times(hosts)) {
+  for (const [pid, { name, seconds }] of seen) {
     const spent = (seconds - (before.get(pid)?.seconds ?? 0)) / (bytes / 1e9);
     if (spent <= 0) continue;
     cpu[name] = (cpu[name] ?? 0) + spent;
@@ -68,9 +77,10 @@ export async function tcp(
   address: string,
   seconds: number,
 ): Promise<{ bytes: number; mbits: number }> {
-  const sink = to.spawn(flood("sink", PORT));
+  port++;
+  const sink = to.spawn(flood("sink", port));
   await sink.waitFor(/listening/);
-  await from.must(flood("source", address, PORT, seconds), { timeout: seconds * 1000 + 60_000 });
+  await from.must(flood("source", address, port, seconds), { timeout: seconds * 1000 + 60_000 });
   const [line] = await sink.waitFor(/\d+ [\d.]+\n/, { timeout: 60_000 });
   await sink.stop("SIGKILL");
   return parseFlood(line);
