@@ -154,6 +154,8 @@ export class LabProcess {
   kill(name: NodeJS.Signals): void {
     const pid = this.pid;
     if (pid !== undefined) signal(pid, name);
+    // nsenter(1) stops itself when its child is stopped, and would never tell of its end.
+    if (name === "SIGCONT") signal(this.#child.pid, name);
   }
 
   /**

@@ -74,13 +74,17 @@ describeWith(INTEGRATION, "a tunnel that has too much to do", () => {
       await saturate(2); // code is compiled, buffers are touched
       const before = pids().map(rss);
       await saturate(SECONDS);
-      expect(await pingable(node, WALT_NET, 2)).toBe(true);
+      expect(await pingable(node, WALT_NET)).toBe(true);
       for (const [i, pid] of pids().entries()) expect(rss(pid) - (before[i] ?? 0)).toBeLessThan(40 << 20);
       // It is still the same tunnel, and it lost frames only at its ends.
       expect(await since()).toBe(began ?? null);
-      const { traffic } = await device.status();
-      expect(traffic?.framesOut).toBeGreaterThan(1000);
-      expect(traffic?.queued).toBeLessThan(100_000);
+      expect((await device.status()).traffic?.framesOut).toBeGreaterThan(1000);
+      // The kernel goes on sending what the killed programs gave it; then nothing is left standing.
+      const deadline = performance.now() + 20_000;
+      let queued: number | undefined;
+      do queued = (await device.status()).traffic?.queued;
+      while (queued !== 0 && performance.now() < deadline);
+      expect(queued).toBe(0);
       expect(await node.must([...program("transfer.ts"), "tcp", WALT_NET, String(8 << 20)])).toBe("same\n");
     },
     (SECONDS + 60) * 1000,
@@ -88,12 +92,11 @@ describeWith(INTEGRATION, "a tunnel that has too much to do", () => {
 
   test("a server that stands still for 5 s is waited for", async () => {
     const began = await since();
-    const [server] = pids();
     const transfer = node.spawn([...program("transfer.ts"), "tcp", WALT_NET, String(64 << 20)]);
     await Bun.sleep(200);
-    process.kill(server ?? 0, "SIGSTOP");
+    world.daemon.kill("SIGSTOP");
     await Bun.sleep(5000);
-    process.kill(server ?? 0, "SIGCONT");
+    world.daemon.kill("SIGCONT");
     await transfer.waitFor(/same/);
     expect(await pingable(node, WALT_NET, 2)).toBe(true);
     expect(await since()).toBe(began ?? null);
