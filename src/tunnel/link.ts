@@ -179,25 +179,27 @@ export class PumpLink {
     }
   }
 
-  #readStream(now: number): void {
+  /** @returns whether something came. */
+  #readStream(now: number): boolean {
     const reader = this.#in;
     const n = libc.read(this.#stream, at(reader.memory.address + reader.end), reader.room);
     if (n < 0) {
       const code = errno();
       if (code !== EAGAIN && code !== EINTR) this.#broken(`the stream broke (${errnoName(code)})`);
-      return;
+      return false;
     }
     if (n === 0) {
       this.#broken(
         reader.empty ? "the peer's end of the stream is closed" : "the stream ended inside a message",
       );
-      return;
+      return false;
     }
     this.#heard = now;
     reader.filled(n);
     while (this.reason === undefined && reader.next()) this.#message(now);
     if (this.reason === undefined && reader.problem !== undefined) this.#malformed(reader.problem, now);
     this.#acknowledge(now);
+    return true;
   }
 
   /** When the next acknowledgement has to leave. */
@@ -330,8 +332,11 @@ export class PumpLink {
     const n = this.#out.flush(this.#stream, now);
     if (n > 0 || this.#idle) this.#progress = now;
     this.#idle = !this.#out.waiting;
-    if (n < 0) this.#broken(`the stream broke (${errnoName(-n)})`);
-    else if (this.reason !== undefined && this.#idle) this.#finish();
+    if (n < 0) {
+      // The peer is gone, but perhaps it said why before it went.
+      while (this.reason === undefined && this.#readStream(now));
+      this.#broken(`the stream broke (${errnoName(-n)})`);
+    } else if (this.reason !== undefined && this.#idle) this.#finish();
   }
 
   #malformed(problem: string, now: number): void {
