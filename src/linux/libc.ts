@@ -34,10 +34,8 @@ export const EINTR = 4;
 export const EIO = 5;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
-export const EINVAL = 22;
 export const EPIPE = 32;
 export const EBADFD = 77;
-export const ENETDOWN = 100;
 export const ECONNRESET = 104;
 export const ENOBUFS = 105;
 
