@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { WaltError } from "../../errors.ts";
 import { findBinary } from "../../image/binary.ts";
-import { buildBase, cachedBase } from "../../image/build.ts";
+import { ensureBase } from "../../image/build.ts";
 import { cacheFolder } from "../../image/cache.ts";
 import { type Card, flashCard, inspectCard, refuseCard } from "../../image/flash.ts";
 import { type OsSettings, osSettingsFile } from "../../image/os-settings.ts";
@@ -49,16 +49,11 @@ export async function writeCard(files: DeviceFiles, o: CardOptions): Promise<Wri
 
 /** The base in the cache, or a new one. */
 async function ownBase(): Promise<string> {
-  const binary = findBinary();
-  const cache = cacheFolder();
-  const found = await cachedBase({ cache, binary });
-  if (found !== undefined) return found.files.image;
-  process.stderr.write("There is no base for this version yet; it is built now, from Debian's packages.\n");
   const start = performance.now();
   const step = (what: string): void => {
     process.stderr.write(`${duration(performance.now() - start).padStart(8)}  ${what}\n`);
   };
-  const base = await buildBase({ cache, binary, step });
+  const base = await ensureBase({ cache: cacheFolder(), binary: findBinary(), step });
   return base.files.image;
 }
 
