@@ -11,8 +11,11 @@ import { runAny } from "../linux/run.ts";
 import { safeText } from "../text.ts";
 import { type Accelerator, type Architecture, type Board, processor, QEMU } from "./machine.ts";
 
-/** QEMU starts in 0.1 s on a PC and in a few seconds on a Pi; KVM that does not execute hangs for ever. */
-const TIMEOUT = 10_000;
+/**
+ * KVM that does not execute hangs for ever. QEMU starts in 0.1 s on a PC; a Pi reads it from its card, with everything else that
+ * starts then, and must not be taken for one without KVM because it is slow: whose KVM hangs in that way is a PC. ms.
+ */
+const patience = (board: Board): number => (board === "generic" ? 10_000 : 60_000);
 
 /** Written to isa-debug-exit's port, this makes QEMU exit with `(value << 1) | 1`. */
 const EXIT_VALUE = 0x10;
@@ -45,7 +48,7 @@ function probe(arch: Architecture): { firmware: Buffer; args: string[]; status: 
  */
 export async function tryAccelerator(
   o: { board: Board; arch: Architecture; accel: Accelerator },
-  timeout = TIMEOUT,
+  timeout = patience(o.board),
 ): Promise<string | undefined> {
   const { firmware, args, status } = probe(o.arch);
   const folder = mkdtempSync(join(tmpdir(), "walt-kvm-"));
@@ -68,7 +71,7 @@ export async function tryAccelerator(
 }
 
 /**
- * `kvm` where it works, else `tcg` (emulation, many times slower), and then `say` is told why. Takes at most 10 s.
+ * `kvm` where it works, else `tcg` (emulation, many times slower), and then `say` is told why. Takes at most 10 s, on a Pi 60 s.
  * The board and this machine's architecture unless told: a VM of another architecture is always emulated.
  */
 export async function findAccelerator(

@@ -22,8 +22,8 @@ export {
 /** Characters of QEMU's own messages that are kept: for the reason when it ends. */
 const COMPLAINTS = 4096;
 
-/** How long QEMU may take until it answers on its socket, and until it has ended when told to, in ms. */
-const STARTING = 15_000;
+/** How long QEMU may take until it answers on its socket (a busy Pi reads it from its card), and to end when told to, ms. */
+const STARTING = 60_000;
 const ENDING = 5000;
 
 /** How a life of the machine ended. */

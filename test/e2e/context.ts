@@ -1,0 +1,35 @@
+/** What the parts of one run share. */
+
+import type { Steps } from "../demo/steps.ts";
+import type { LabProcess } from "../lab/process.ts";
+import type { World } from "../lab/world.ts";
+import type { Board } from "./board.ts";
+
+export interface E2eOptions {
+  /** Only until the VM starts. */
+  short: boolean;
+  json: boolean;
+  /** Folder of downloads and bases; the command's own unless told. */
+  cache: string | undefined;
+  /** Folder that console logs are written to. Without it they are kept only when something fails. */
+  logs: string | undefined;
+}
+
+export interface Run {
+  readonly steps: Steps;
+  /** Progress. */
+  readonly out: NodeJS.WriteStream;
+  /** A folder outside the repository. */
+  readonly outside: string;
+  readonly options: E2eOptions;
+  world?: World;
+  /** The boards' DHCP and DNS. */
+  router?: LabProcess;
+  readonly boards: Board[];
+}
+
+/**
+ * How long anything may take that an emulated board does, ms: the longest takes a minute on two quiet cores. Only what has
+ * come to a halt shall fail, not what is slow.
+ */
+export const SLOW = 600_000;

@@ -1,0 +1,109 @@
+/** A board's first boot, from the kernel to the virtual machine's start; and the node that comes up in it. */
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { WaltError } from "../../src/errors.ts";
+import { cacheFolder } from "../../src/image/cache.ts";
+import type { World } from "../lab/world.ts";
+import { Board } from "./board.ts";
+import { type Run, SLOW } from "./context.ts";
+import { buildArm64Node } from "./node.ts";
+
+/** Until the virtual machine runs. */
+export async function firstBoot(r: Run, world: World, image: string): Promise<Board> {
+  const board = await Board.create(await world.lab.host("board1"), image, "52:54:00:aa:00:01");
+  r.boards.push(board);
+  const log = await board.powerOn();
+  await r.steps.run("kernel and root", async () => {
+    const [, s, free] = await log.waitFor(/walt-os: started (\d+) s after the kernel, (\d+ MB of \d+ MB)/, {
+      timeout: SLOW,
+    });
+    return { detail: `${s} s after the kernel's start, ${free} free`, value: undefined };
+  });
+  await r.steps.run("DHCP", async () => {
+    const [, address = ""] = await log.waitFor(/has the address (\S+) by DHCP/, { timeout: SLOW });
+    return { detail: address, value: undefined };
+  });
+  await r.steps.run("the board asks, and nobody watches", async () => {
+    const [, why = ""] = await log.waitFor(/(denied: nobody runs `walt vpn monitor`[^\n]*?) wait=/, {
+      timeout: SLOW,
+    });
+    return { detail: why, value: undefined };
+  });
+  const node = await accept(r, world, board);
+  await vpn(r, world, board, node);
+  await r.steps.run("virtual machine", async () => {
+    const [, accel = ""] = await log.waitFor(/virtual machine runs .*accel=(kvm|tcg)/, { timeout: SLOW });
+    if (accel !== "kvm") throw new WaltError("the virtual machine is emulated, though the board has KVM");
+    return { detail: accel, value: undefined };
+  });
+  return board;
+}
+
+/** The operator's answer; the code on the board's screen is the one that the monitor shows. */
+async function accept(r: Run, world: World, board: Board): Promise<string> {
+  return await r.steps.run("`walt vpn monitor`", async () => {
+    const monitor = await world.monitor();
+    const question = await monitor.process.waitFor(/A device asks[\s\S]*?Accept this device\? \(y\/n\) /, {
+      timeout: SLOW,
+    });
+    const code = /short code +(\S+)/.exec(question[0])?.[1] ?? "";
+    const mac = /MAC address +(\S+)/i.exec(question[0])?.[1] ?? "";
+    if (mac !== board.mac) throw new WaltError(`the monitor shows the MAC address ${mac}, not ${board.mac}`);
+    const [, shown] = await board.console.waitFor(/walt-os: screen: Code +(\S+)/, { timeout: SLOW });
+    if (shown !== code) throw new WaltError(`the screen shows the code ${shown}, the monitor ${code}`);
+    monitor.process.write("y\n");
+    const [, node = ""] = await monitor.process.waitFor(/becomes node (\S+)/);
+    await monitor.stop();
+    return { detail: `code ${code} on both screens, accepted as ${node}`, value: node };
+  });
+}
+
+async function vpn(r: Run, world: World, board: Board, node: string): Promise<void> {
+  await r.steps.run("VPN", async () => {
+    await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { timeout: SLOW });
+    await board.console.waitFor(new RegExp(`walt-os: screen: Node +${node}`), { timeout: SLOW });
+    return { detail: node, value: undefined };
+  });
+}
+
+/** The system that the node boots, in the server's boot files. */
+export async function nodeFiles(r: Run, world: World): Promise<void> {
+  await r.steps.run("the node's image", async () => {
+    const boot = world.server.path("/var/lib/walt/boot");
+    mkdirSync(boot, { recursive: true });
+    const size = await buildArm64Node(boot, join(r.outside, "node"), cacheFolder(r.options.cache));
+    return { detail: `Debian kernel and busybox for arm64, ${Math.round(size / 1e6)} MB`, value: undefined };
+  });
+}
+
+/** The node's own system comes through the VPN, and answers from the other end of it. */
+export async function nodeBoots(r: Run, world: World): Promise<void> {
+  await r.steps.run("network boot", async () => {
+    await world.daemon.waitFor(/a node boots .*arch=(\S+)/, { timeout: SLOW });
+    return { detail: "iPXE has its address and its boot script, through the VPN", value: undefined };
+  });
+  const node = await r.steps.run("node", async () => {
+    const deadline = performance.now() + 3 * SLOW;
+    for (;;) {
+      const [found] = await world.nodes();
+      if (found?.address != null && (await isReady(world, found.address)))
+        return { detail: `${found.name} answers at ${found.address}`, value: found.address };
+      if (performance.now() > deadline) throw new WaltError("the node did not come up");
+      await Bun.sleep(1000);
+    }
+  });
+  await r.steps.run("ping", async () => {
+    const text = await world.server.must(["ping", "-c", "5", "-i", "0.3", node]);
+    const ms = /= [\d.]+\/([\d.]+)\//.exec(text)?.[1] ?? "?";
+    return { detail: `${ms} ms`, value: undefined };
+  });
+  r.out.write((await world.must(world.server, "node", "show")).replaceAll(/^/gm, "          "));
+  r.out.write("\n");
+}
+
+/** The node's own HTTP server is up, which is the last thing that its system starts. */
+async function isReady(world: World, address: string): Promise<boolean> {
+  const script = `const r = await fetch("http://${address}/blob.sha256", { signal: AbortSignal.timeout(5000) }); process.exit(r.ok ? 0 : 1)`;
+  return (await world.server.run([process.execPath, "-e", script])).status === 0;
+}
