@@ -19,7 +19,8 @@ export interface Command<T extends ArgsDef> {
   /** At least one line a user could type. */
   examples: readonly [string, ...string[]];
   args: T;
-  run(args: CommandContext<T>["args"]): Promise<void>;
+  /** `every` gives all values of an option that may be given several times; `args` has the last one only. */
+  run(args: CommandContext<T>["args"], every: (option: string) => readonly string[]): Promise<void>;
 }
 
 /** A command whose unknown options and surplus arguments are errors: a typo is never ignored. */
@@ -28,7 +29,7 @@ export function command<const T extends ArgsDef>(c: Command<T>): CommandDef<Args
     meta: { name: c.name, description: c.description },
     args: c.args,
     setup: ({ rawArgs }: CommandContext<T>) => checkArguments(c.name, rawArgs, c.args),
-    run: ({ args }: CommandContext<T>) => c.run(args),
+    run: ({ args, rawArgs }: CommandContext<T>) => c.run(args, (option) => valuesOf(option, rawArgs, c.args)),
   });
   examples.set(definition, c.examples);
   // A group holds commands with options of all kinds; citty calls each only with its own.
@@ -44,15 +45,11 @@ export function group(
   return defineCommand({ meta: { name, description }, subCommands });
 }
 
-/** @throws WaltError (usage) naming the option or argument that the command does not have. */
-export function checkArguments(name: string, rawArgs: readonly string[], args: ArgsDef): void {
+/** The options among a command's arguments, as parseArgs of node:util wants them. */
+function optionsOf(args: ArgsDef) {
   const options: Record<string, { type: "string" | "boolean"; short?: string }> = {};
-  let positionals = 0;
   for (const [key, arg] of Object.entries(args)) {
-    if (arg.type === "positional") {
-      positionals++;
-      continue;
-    }
+    if (arg.type === "positional") continue;
     const short =
       "alias" in arg && typeof arg.alias === "string" && arg.alias.length === 1 ? arg.alias : undefined;
     options[key] = {
@@ -60,6 +57,24 @@ export function checkArguments(name: string, rawArgs: readonly string[], args: A
       ...(short === undefined ? {} : { short }),
     };
   }
+  return options;
+}
+
+/** All values of an option, in the order in which they were typed; checkArguments has found nothing wrong with them. */
+function valuesOf(option: string, rawArgs: readonly string[], args: ArgsDef): string[] {
+  const { tokens } = parseArgs({
+    args: [...rawArgs],
+    options: optionsOf(args),
+    allowPositionals: true,
+    tokens: true,
+  });
+  return tokens.flatMap((t) => (t.kind === "option" && t.name === option ? [t.value ?? ""] : []));
+}
+
+/** @throws WaltError (usage) naming the option or argument that the command does not have. */
+export function checkArguments(name: string, rawArgs: readonly string[], args: ArgsDef): void {
+  const options = optionsOf(args);
+  const positionals = Object.values(args).filter((arg) => arg.type === "positional").length;
   const help = `\`${name} --help\` tells how it is used.`;
   try {
     const parsed = parseArgs({ args: [...rawArgs], options, allowPositionals: true, strict: true });

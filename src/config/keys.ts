@@ -5,6 +5,7 @@ import {
   formatEntrypoint,
   formatHostPort,
   type HostPort,
+  MAX_ENTRYPOINTS,
   parseEntrypoint,
   parseHostPort,
 } from "../ssh/address.ts";
@@ -144,14 +145,21 @@ export function hostPort(fallback: string, port: number, doc: string): Key<HostP
   };
 }
 
-/** An entrypoint as `walt vpn setup-node --entrypoint` takes it. */
-export function entrypoint(doc: string): Key<string> {
+/** Entrypoints as `walt vpn setup-node --entrypoint` takes them; one may stand alone. */
+export function entrypoints(doc: string): Key<readonly string[]> {
+  const read = (v: unknown): string | undefined => parsed(v, (t) => formatEntrypoint(parseEntrypoint(t)));
   return {
-    default: "",
+    default: [],
     doc,
-    allowed: '"proxy[:port]", a chain "proxy1,proxy2", or "ssh://server:port"',
-    read: (v) => parsed(v, (t) => formatEntrypoint(parseEntrypoint(t))),
-    show: quote,
+    allowed: `"proxy[:port]", a chain "proxy1,proxy2", or "ssh://server:port"; or an array of up to ${MAX_ENTRYPOINTS} such, each once`,
+    read: (v) => {
+      const all = (Array.isArray(v) ? v : [v]).map(read);
+      const good = all.filter((one) => one !== undefined);
+      const fits = all.length > 0 && all.length <= MAX_ENTRYPOINTS;
+      return fits && good.length === all.length && new Set(good).size === all.length ? good : undefined;
+    },
+    show: (all) =>
+      all.length === 1 ? quote(all[0]) : all.length === 0 ? '""' : `[${all.map(quote).join(", ")}]`,
   };
 }
 

@@ -3,7 +3,7 @@
 import { PROXY_PORT, SERVER_PORT } from "../ssh/address.ts";
 import {
   choice,
-  entrypoint,
+  entrypoints,
   flag,
   hostPort,
   integer,
@@ -72,13 +72,13 @@ export const TABLES = {
     state: path("/var/lib/walt", "Folder of the relay's own host key."),
   },
   device: {
-    entrypoint: entrypoint(
-      "How the device gets to the server: a proxy, a chain of proxies with commas (the first is the exposed one), or `ssh://host:port` for the server itself.",
+    entrypoint: entrypoints(
+      "How the device gets to the server: a proxy, a chain of proxies with commas (the first is the exposed one), or `ssh://host:port` for the server itself. Of several in an array the next is tried when one fails; the first is the preferred one.",
     ),
     server: hostPort(
       "",
       SERVER_PORT,
-      "The server as the last proxy names it: what was given to `walt vpn setup-proxy --next` there. Not used with an `ssh://` entrypoint.",
+      "The server as the last proxy names it: what was given to `walt vpn setup-proxy --next` there, the same for all entrypoints. Not used with an `ssh://` entrypoint.",
     ),
     board: choice("generic", ["rpi-3-b-plus", "rpi-3-b", "generic"], "What kind of machine this device is."),
     interface: text(

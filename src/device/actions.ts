@@ -26,7 +26,8 @@ import { Tunnel } from "./tunnel.ts";
 export interface DeviceParts {
   readonly config: Config;
   readonly files: DeviceFiles;
-  readonly entrypoint: Entrypoint;
+  /** The ways to the server, in the order of the state machine's. */
+  readonly entrypoints: readonly Entrypoint[];
   readonly key: KeyPair;
   readonly identity: BoardIdentity;
   readonly log: Log;
@@ -91,7 +92,7 @@ export class DeviceActions implements Actions {
       case "find-network":
         return await this.#findNetwork(tell);
       case "open-hops":
-        return await this.#openHops(action.key);
+        return await this.#openHops(action.key, state.entrypoint);
       case "ask":
         return await this.#ask(tell);
       case "renew":
@@ -132,10 +133,12 @@ export class DeviceActions implements Actions {
     return { type: "network" };
   }
 
-  async #openHops(key: HopKey): Promise<Event> {
-    const { files, config, entrypoint } = this.parts;
+  async #openHops(key: HopKey, index: number): Promise<Event> {
+    const { files, config, entrypoints } = this.parts;
     await this.#hops?.stop();
     this.#hops = undefined;
+    const entrypoint = entrypoints[index];
+    if (entrypoint === undefined) throw new Error(`there is no entrypoint ${index}`);
     this.#hops = await Hops.open({
       entrypoint,
       server: config.device.server,
@@ -181,8 +184,9 @@ export class DeviceActions implements Actions {
   }
 
   async #connect(tell: Tell): Promise<Event> {
-    const { files, config, entrypoint, signal } = this.parts;
-    const session = this.#session(files.deviceKey, `tunnel via=${formatEntrypoint(entrypoint)}`);
+    const { files, config, signal } = this.parts;
+    const via = this.#hops === undefined ? "" : formatEntrypoint(this.#hops.options.entrypoint);
+    const session = this.#session(files.deviceKey, `tunnel via=${via}`);
     const [pumps, bridge] = [await this.#readyPumps(), this.#readyBridge()];
     signal.throwIfAborted();
     const tunnel = new Tunnel({ ...session, pumps, bridge, silence: config.device.silence });
@@ -212,6 +216,7 @@ export class DeviceActions implements Actions {
       type: "tunnel-ended",
       error: failure.message,
       refused: failure.refused,
+      silent: failure.silent,
       up,
       hops: this.hopsAlive(),
     };

@@ -124,7 +124,10 @@ export class Hop {
   #check(): void {
     const silent = this.#heartbeat.overdue(performance.now());
     if (silent === undefined) this.#beat();
-    else this.#fail(new SshFailure(`${this.name} fell silent: no answer for ${Math.round(silent / 1000)} s`));
+    else {
+      const words = `${this.name} fell silent: no answer for ${Math.round(silent / 1000)} s`;
+      this.#fail(new SshFailure(words, false, true));
+    }
   }
 
   /** Only the first reason counts. */

@@ -33,7 +33,8 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
       hint: "Run it as root: `sudo walt device run`.",
     });
   }
-  const entrypoint = entrypointOf(config);
+  const entrypoints = entrypointsOf(config);
+  const names = entrypoints.map(formatEntrypoint);
   const files = deviceFiles(config);
   makeFolder(files.run, 0o755);
   makeFolder(files.state, 0o700);
@@ -59,10 +60,10 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
       log: log.with("vm"),
     });
   };
-  const parts = { config, files, entrypoint, key, identity, log, signal, firstUp };
+  const parts = { config, files, entrypoints, key, identity, log, signal, firstUp };
   const actions = new DeviceActions(parts, credentials);
   const supervisor = new Supervisor(
-    { credentials: credentials !== undefined, vm: config["device.vm"].start },
+    { credentials: credentials !== undefined, vm: config["device.vm"].start, entrypoints: names },
     actions,
     log,
   );
@@ -72,7 +73,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     usb: usb?.passed() ?? [],
     code: shortCode(key.publicKey),
     fingerprint: fingerprint(key.publicKey),
-    via: formatEntrypoint(entrypoint),
+    via: names[supervisor.state.entrypoint] ?? null,
   }));
   let release = (): void => {};
   let consoleServer: ConsoleServer | undefined;
@@ -81,7 +82,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     prepareGiven(files);
     log.info("device starts", {
       ...identity,
-      entrypoint: formatEntrypoint(entrypoint),
+      entrypoint: names.join(" or "),
       node: credentials?.node,
     });
     actions.prepare();
@@ -112,17 +113,19 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   }
 }
 
-function entrypointOf(config: Config): Entrypoint {
+function entrypointsOf(config: Config): Entrypoint[] {
   const hint = "`walt vpn setup-node` writes a walt.toml with both; name it with --config.";
-  if (config.device.entrypoint === "") throw new WaltError("device.entrypoint is not set", { hint });
-  const entrypoint = parseEntrypoint(config.device.entrypoint);
-  if ("proxies" in entrypoint && config.device.server === undefined) {
+  const { entrypoint: texts, server } = config.device;
+  if (texts.length === 0) throw new WaltError("device.entrypoint is not set", { hint });
+  const entrypoints = texts.map(parseEntrypoint);
+  const proxy = entrypoints.find((entrypoint) => "proxies" in entrypoint);
+  if (proxy !== undefined && server === undefined) {
     throw new WaltError(
-      `device.server is not set, and the entrypoint ${config.device.entrypoint} is a proxy`,
+      `device.server is not set, and the entrypoint ${formatEntrypoint(proxy)} is a proxy`,
       { hint },
     );
   }
-  return entrypoint;
+  return entrypoints;
 }
 
 interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {

@@ -9,6 +9,8 @@ export class SshFailure extends WaltError {
     message: string,
     /** The peer refuses the key or the certificate: trying again with it is of little use. */
     readonly refused = false,
+    /** Nothing came from the peer any more. */
+    readonly silent = false,
   ) {
     super(message);
   }
@@ -18,6 +20,7 @@ export class SshFailure extends WaltError {
     return new SshFailure(
       explainSshFailure(stderr, peer),
       /Permission denied \(|Too many authentication failures/.test(stderr),
+      /Timeout, server \S+ not responding|Connection timed out/.test(stderr),
     );
   }
 }

@@ -33,11 +33,12 @@ export type Event =
   | { readonly type: "denied"; readonly denial: Denial; readonly hops: boolean }
   | { readonly type: "renewed" }
   | { readonly type: "failed"; readonly error: string; readonly refused: boolean; readonly hops: boolean }
-  /** `up`: how long it was up, ms. */
+  /** `up`: how long it was up, ms. `silent`: nothing came through it any more. */
   | {
       readonly type: "tunnel-ended";
       readonly error: string;
       readonly refused: boolean;
+      readonly silent: boolean;
       readonly up: number;
       readonly hops: boolean;
     }
@@ -61,6 +62,13 @@ export interface State {
   readonly key: HopKey;
   /** The certificate was renewed because it was refused, and did not work since: asking for one more would not help. */
   readonly fresh: boolean;
+  /** The ways to the server as people write them, the preferred one first, and the place of the one that is used. */
+  readonly entrypoints: readonly string[];
+  readonly entrypoint: number;
+  /** Entrypoints in a row that failed. When it is all of them, that is a failure of the device. */
+  readonly failed: number;
+  /** The last tunnel through this entrypoint ended soon. */
+  readonly soon: boolean;
   /** Failures in a row; decides how long to wait. */
   readonly failures: number;
   readonly tunnel: DeviceStatus["tunnel"];
@@ -85,8 +93,8 @@ export function backoff(failures: number): number {
   return Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(Math.max(0, failures - 1), 16));
 }
 
-/** The state of a device that was just switched on. */
-export function initial(o: { credentials: boolean; vm: boolean }): State {
+/** The state of a device that was just switched on. There is at least one entrypoint. */
+export function initial(o: { credentials: boolean; vm: boolean; entrypoints: readonly string[] }): State {
   return {
     stage: "network",
     detail: "looking for a network",
@@ -95,6 +103,10 @@ export function initial(o: { credentials: boolean; vm: boolean }): State {
     credentials: o.credentials,
     key: o.credentials ? "device" : "enrolment",
     fresh: false,
+    entrypoints: o.entrypoints,
+    entrypoint: 0,
+    failed: 0,
+    soon: false,
     failures: 0,
     tunnel: "down",
     vm: "off",
@@ -112,7 +124,7 @@ export function step(state: State, event: Event): State {
     case "granted":
       // The hops were opened with the enrolment key; from now on it is the device's own.
       return begin(
-        { ...state, credentials: true, key: "device", failures: 0, lastError: null },
+        { ...state, credentials: true, key: "device", failed: 0, failures: 0, lastError: null },
         { do: "open-hops", key: "device" },
       );
     case "denied":
@@ -120,6 +132,7 @@ export function step(state: State, event: Event): State {
         ...state,
         detail: `${event.denial.message}; asking again`,
         lastError: `denied: ${event.denial.message}`,
+        failed: 0,
         failures: 0,
         action: { do: "wait", ms: event.denial.retryAfter * 1000, keepHops: event.hops },
       };
@@ -132,7 +145,8 @@ export function step(state: State, event: Event): State {
     case "waited":
       return begin(state, event.hops ? overHops(state) : { do: "find-network" });
     case "no-network":
-      return { ...state, detail: event.why };
+      // Then no entrypoint is to blame: once the network is back, it is as after a start.
+      return { ...state, detail: event.why, entrypoint: 0, failed: 0, soon: false };
     case "pending":
       return { ...state, detail: `waiting for an operator to answer, code ${event.code}` };
     case "tunnel-up":
@@ -163,8 +177,8 @@ function begin(state: State, action: Action): State {
       return at("network", "looking for a network");
     case "open-hops":
       return state.credentials
-        ? at("ssh", "connecting to the entrypoint", "connecting")
-        : at("credentials", "connecting to the entrypoint to ask for access");
+        ? at("ssh", `connecting to ${entrypointOf(state)}`, "connecting")
+        : at("credentials", `connecting to ${entrypointOf(state)} to ask for access`);
     case "ask":
       return at("credentials", "asking the server for access");
     case "renew":
@@ -174,6 +188,14 @@ function begin(state: State, action: Action): State {
     case "wait":
       return { ...state, action, tunnel: "down" };
   }
+}
+
+/** Which of several it is; of a single one the user knows. */
+function entrypointOf({ entrypoints, entrypoint }: State): string {
+  const count = entrypoints.length;
+  return count === 1
+    ? "the entrypoint"
+    : `the entrypoint ${entrypoints[entrypoint]} (${entrypoint + 1} of ${count})`;
 }
 
 /** Where a device stands whose tunnel is up; nothing changes while it is not. */
@@ -198,15 +220,35 @@ function failed(state: State, event: Extract<Event, { type: "failed" }>): State 
   }
   const next: State = { ...state, key: state.credentials ? "device" : "enrolment", fresh: false };
   if ((action.do === "renew" || action.do === "tunnel") && event.refused) return refusedByServer(next);
+  if (action.do === "find-network") return again(next, event.error, event.hops);
   // A renewal is only ever needed over hops with the enrolment key, which the next attempt does not begin with.
-  const hops = event.hops && action.do !== "renew";
-  return waiting({ ...next, failures: state.failures + 1 }, event.error, hops);
+  return elsewhere(next, event.error, event.hops && action.do !== "renew");
 }
 
 function tunnelEnded(state: State, event: Extract<Event, { type: "tunnel-ended" }>): State {
   if (event.refused) return refusedByServer(state);
-  const failures = event.up >= STABLE ? 1 : state.failures + 1;
-  return waiting({ ...state, failures }, event.error, event.hops);
+  const stable = event.up >= STABLE;
+  const next = stable ? { ...state, failed: 0, soon: false, failures: 0 } : state;
+  // An entrypoint is judged by what passes through the tunnel: one that carried it is given another chance, once.
+  const carried = event.up > 0 && !event.silent && !next.soon;
+  if (carried) return again({ ...next, soon: !stable }, event.error, event.hops);
+  return elsewhere(next, event.error, event.hops);
+}
+
+/** A failure after which the same entrypoint is tried again. */
+function again(state: State, error: string, hops: boolean): State {
+  return waiting({ ...state, failures: state.failures + 1 }, error, hops);
+}
+
+/** A failure of the entrypoint: the next one is tried soon, and when all have failed after a wait that grows. */
+function elsewhere(state: State, error: string, hops: boolean): State {
+  const count = state.entrypoints.length;
+  const failed = state.failed + 1;
+  const entrypoint = (state.entrypoint + 1) % count;
+  const next = { ...state, entrypoint, soon: false };
+  if (failed >= count) return again({ ...next, failed: 0 }, error, hops && count === 1);
+  const wait = begin({ ...next, failed }, { do: "wait", ms: FIRST_WAIT, keepHops: false });
+  return { ...fallen(wait, false), lastError: error, detail: `${error}; trying the next entrypoint` };
 }
 
 function waiting(state: State, error: string, hops: boolean): State {

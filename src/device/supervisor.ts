@@ -19,7 +19,7 @@ export class Supervisor {
   #since = new Date();
 
   constructor(
-    o: { credentials: boolean; vm: boolean },
+    o: Parameters<typeof initial>[0],
     readonly actions: Actions,
     readonly log: Log,
   ) {

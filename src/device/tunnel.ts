@@ -4,6 +4,7 @@ import { closeSync } from "node:fs";
 import { messageOf } from "../errors.ts";
 import { socketPair } from "../linux/socketpair.ts";
 import { openOffloadTap } from "../linux/tap.ts";
+import { SILENCE } from "../tunnel/control.ts";
 import type { Link, LinkStats, Pumps } from "../tunnel/pumps.ts";
 import { joinBridge, VPN_TAP } from "./bridge.ts";
 import type { Child } from "./child.ts";
@@ -103,7 +104,7 @@ export class Tunnel {
     const { stderr } = this.#child;
     // What the pump saw is better than ssh's words, unless it saw nothing but ssh's end.
     if (status !== 255 || stderr.trim() === "" || (this.#isUp && !/\bstream\b/.test(reason))) {
-      return new SshFailure(serverWords(stderr) ?? reason);
+      return new SshFailure(serverWords(stderr) ?? reason, false, SILENCE.test(reason));
     }
     return await this.options.hops.explain(stderr, mark);
   }

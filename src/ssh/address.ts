@@ -18,6 +18,8 @@ export const PROXY_PORT = 22;
 /** Where the server's own endpoint listens. */
 export const SERVER_PORT = 2222;
 const MAX_PROXIES = 8;
+/** Entrypoints of a device. */
+export const MAX_ENTRYPOINTS = 8;
 
 /** RFC 1123 labels, and the underscore that many a lab uses. Never begins with "-", never needs quoting. */
 const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;

@@ -2,6 +2,9 @@
 
 import { HEADER, REASON_MAX, writeClose } from "./message.ts";
 
+/** The reasons of a link that ended because nothing came from the peer any more, or nothing went there. */
+export const SILENCE = /^the peer was silent for|^the stream took nothing for/;
+
 /** Handed to the thread when it is started. */
 export interface ThreadData {
   kind: "pump";

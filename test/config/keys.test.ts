@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import {
   choice,
-  entrypoint,
+  entrypoints,
   flag,
   hostPort,
   integer,
@@ -102,14 +102,23 @@ const KINDS: Record<string, { key: Key<unknown>; good: [unknown, unknown][]; bad
     ],
     bad: [...NOT_TEXT, "", "a b", "-x", "a:0", "a:65536", "a:b", "ssh://a", "$(id)", "x".repeat(400)],
   },
-  entrypoint: {
-    key: entrypoint(""),
+  entrypoints: {
+    key: entrypoints(""),
     good: [
-      ["a", "a:22"],
-      ["a,b:2022", "a:22,b:2022"],
-      ["ssh://c", "ssh://c:2222"],
+      ["a", ["a:22"]],
+      ["a,b:2022", ["a:22,b:2022"]],
+      ["ssh://c", ["ssh://c:2222"]],
+      [["x"], ["x:22"]],
+      [
+        ["a", "a,b", "ssh://c"],
+        ["a:22", "a:22,b:22", "ssh://c:2222"],
+      ],
     ],
-    bad: [...NOT_TEXT, "", ",", "a,", "a,,b", "http://x", "ssh://a,b", "a;b"],
+    bad: [
+      ...NOT_TEXT.filter((value) => !Array.isArray(value) || value.length === 0),
+      ...["", ",", "a,", "a,,b", "http://x", "ssh://a,b", "a;b"],
+      ...[["a", ""], ["a", 3], [["a"]], ["a", "A:22"], "abcdefghi".split("")],
+    ],
   },
   publicKey: {
     key: publicKey(""),

@@ -44,7 +44,7 @@ describe("defaults", () => {
     });
     expect(rest["server.network"]).toMatchObject({ bridge: "walt-net", managed: true, boot_port: 8080 });
     expect(proxy).toMatchObject({ listen: { host: "::", port: 22 }, ca: "" });
-    expect(device).toMatchObject({ entrypoint: "", board: "generic", run: "/run/walt" });
+    expect(device).toMatchObject({ entrypoint: [], board: "generic", run: "/run/walt" });
     expect(rest["device.vm"]).toMatchObject({ start: true });
   });
 

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import {
+  type Action,
   backoff,
   type Event,
   initial,
@@ -15,8 +16,9 @@ import {
 
 const after = (state: State, ...events: Event[]): State => events.reduce(step, state);
 
-const fresh = initial({ credentials: false, vm: true });
-const known = initial({ credentials: true, vm: true });
+const entrypoints = ["a:22"];
+const fresh = initial({ credentials: false, vm: true, entrypoints });
+const known = initial({ credentials: true, vm: true, entrypoints });
 const network: Event = { type: "network" };
 const open: Event = { type: "hops-open" };
 const failed = (o: Partial<Extract<Event, { type: "failed" }>> = {}): Event => ({
@@ -30,6 +32,7 @@ const ended = (o: Partial<Extract<Event, { type: "tunnel-ended" }>> = {}): Event
   type: "tunnel-ended",
   error: "it broke",
   refused: false,
+  silent: false,
   up: 0,
   hops: true,
   ...o,
@@ -102,7 +105,9 @@ describe("a boot with credentials", () => {
   });
 
   test("without a virtual machine the tunnel alone is the end of the boot", () => {
-    const state = after(initial({ credentials: true, vm: false }), network, open, { type: "tunnel-up" });
+    const state = after(initial({ credentials: true, vm: false, entrypoints }), network, open, {
+      type: "tunnel-up",
+    });
     expect(state).toMatchObject({ stage: "watch", tunnel: "up", vm: "off" });
   });
 
@@ -210,5 +215,106 @@ describe("refusals", () => {
   test("a device without credentials whose key a proxy refuses tries the same again", () => {
     const state = after(fresh, network, refused, { type: "waited", hops: false }, network);
     expect(state.action).toEqual({ do: "open-hops", key: "enrolment" });
+  });
+});
+
+describe("several entrypoints", () => {
+  const ways = ["a:22", "b:22", "ssh://c:2222"];
+  const several = initial({ credentials: true, vm: false, entrypoints: ways });
+  const wait = (ms: number, keepHops = false): Action => ({ do: "wait", ms, keepHops });
+  const waited: Event = { type: "waited", hops: false };
+  /** Which entrypoint is used after each of these events, each followed by a wait and the next opening of the hops. */
+  const way = (state: State, ...events: Event[]): string[] => {
+    const used: string[] = [];
+    let now = state;
+    for (const event of events) {
+      now = after(now, event);
+      const hops = now.action.do === "wait" && now.action.keepHops;
+      now = after(now, { type: "waited", hops });
+      if (!hops) now = after(now, network, open);
+      used.push(ways[now.entrypoint] ?? "");
+    }
+    return used;
+  };
+  const over = (state: State): State => after(state, network, open);
+
+  test("one that cannot be opened is followed by the next, soon, which is named", () => {
+    const first = after(several, network);
+    expect(first.detail).toBe("connecting to the entrypoint a:22 (1 of 3)");
+    const next = after(first, failed());
+    expect(next).toMatchObject({ action: wait(500), detail: "it broke; trying the next entrypoint" });
+    expect(after(next, waited, network).detail).toBe("connecting to the entrypoint b:22 (2 of 3)");
+  });
+
+  test("after all of them the waits grow, as with one", () => {
+    let state = several;
+    const waits: number[] = [];
+    for (let i = 0; i < 9; i++) {
+      state = after(state, network, failed());
+      if (state.action.do === "wait") waits.push(state.action.ms);
+      state = after(state, waited);
+    }
+    expect(waits).toEqual([500, 500, 500, 500, 500, 1000, 500, 500, 2000]);
+    expect(state.entrypoint).toBe(0);
+  });
+
+  test("one that connects but carries no tunnel has failed, though its hops are open", () => {
+    expect(after(over(several), ended()).action).toEqual(wait(500));
+    expect(way(over(several), ended(), ended(), ended())).toEqual(["b:22", "ssh://c:2222", "a:22"]);
+  });
+
+  test("one whose tunnel falls silent has failed, however long it was up", () => {
+    expect(way(over(several), ended({ up: STABLE, silent: true }))).toEqual(["b:22"]);
+    expect(way(over(several), ended({ up: 1, silent: true, hops: true }))).toEqual(["b:22"]);
+  });
+
+  test("one whose tunnel ends soon gets a second chance, not a third", () => {
+    const soon = ended({ up: STABLE - 1 });
+    expect(way(over(several), soon, soon, soon, soon)).toEqual(["a:22", "b:22", "b:22", "ssh://c:2222"]);
+  });
+
+  test("what works is kept: a tunnel that ends after a while is built again over the same", () => {
+    const later = after(several, network, failed(), waited, network, open, { type: "tunnel-up" });
+    const lasted = ended({ up: STABLE });
+    expect(way(later, lasted, lasted, lasted)).toEqual(["b:22", "b:22", "b:22"]);
+    expect(after(later, lasted).action).toEqual(wait(500, true));
+  });
+
+  test("a long tunnel is the end of a series of failures", () => {
+    let state = after(several, network, failed(), waited, network, failed(), waited, network, open);
+    state = after(state, ended({ up: STABLE, silent: true }));
+    // One failure, of three: no long wait yet.
+    expect(state).toMatchObject({ action: wait(500), failed: 1, entrypoint: 0, failures: 0 });
+  });
+
+  test("enrolment goes over whichever works, and stays there", () => {
+    const asking = initial({ credentials: false, vm: false, entrypoints: ways });
+    const second = after(asking, network, open, failed({ hops: true, error: "the server says nothing" }));
+    expect(second.action).toEqual(wait(500));
+    const asked = after(second, waited, network, open);
+    expect(asked).toMatchObject({ action: { do: "ask" }, entrypoint: 1 });
+    const later = after(asked, denied);
+    expect(later).toMatchObject({ action: wait(5000, true), entrypoint: 1, failed: 0 });
+    const granted = after(later, { type: "waited", hops: true }, { type: "granted" });
+    expect(granted).toMatchObject({ action: { do: "open-hops", key: "device" }, entrypoint: 1 });
+  });
+
+  test("an expired certificate is renewed over the same; one that refuses both keys has failed", () => {
+    const refused = failed({ refused: true });
+    const renewing = after(several, network, refused);
+    expect(renewing).toMatchObject({ action: { do: "open-hops", key: "enrolment" }, entrypoint: 0 });
+    const next = after(renewing, refused);
+    expect(next.entrypoint).toBe(1);
+    expect(after(next, waited, network).action).toEqual({ do: "open-hops", key: "device" });
+  });
+
+  test("a server that refuses the device refuses it through every entrypoint", () => {
+    const state = after(over(several), ended({ refused: true }));
+    expect(state).toMatchObject({ action: { ms: REFUSED_WAIT }, entrypoint: 0 });
+  });
+
+  test("a device that lost its own network blames nobody and begins with the first", () => {
+    const lost = after(several, network, failed(), waited, { type: "no-network", why: "no cable" });
+    expect(lost).toMatchObject({ entrypoint: 0, failed: 0 });
   });
 });

@@ -33,7 +33,8 @@ async function play(
     hopsAlive: () => hops,
     isRefusal: (error) => error instanceof SshFailure && error.refused,
   };
-  const supervisor = new Supervisor({ credentials: true, vm: false }, actions, logInto(lines));
+  const first = { credentials: true, vm: false, entrypoints: ["a:22"] };
+  const supervisor = new Supervisor(first, actions, logInto(lines));
   await supervisor.run(stop.signal);
   return { supervisor, done, lines };
 }
@@ -49,7 +50,8 @@ test("each outcome leads to the next action, and what is told meanwhile shows at
     (_, tell) => {
       tell({ type: "tunnel-up" });
       stage = "told";
-      return { type: "tunnel-ended", error: "the server stops", refused: false, up: 40_000, hops: true };
+      const [refused, silent] = [false, false];
+      return { type: "tunnel-ended", error: "the server stops", refused, silent, up: 40_000, hops: true };
     },
   ]);
   expect(stage).toBe("told");

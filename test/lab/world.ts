@@ -82,10 +82,20 @@ export class World implements AsyncDisposable {
     return this.server.ports[0]?.ipv4 ?? "";
   }
 
-  async #addProxy(name: string, networks: string[]): Promise<void> {
+  async #addProxy(name: string, networks: string[]): Promise<Proxy> {
     const host = await this.lab.host(name, { networks });
     const sshd = await startSshd(host);
-    this.proxies.push({ host, name: `${name}.example.org`, sshd });
+    const proxy = { host, name: `${name}.example.org`, sshd };
+    this.proxies.push(proxy);
+    return proxy;
+  }
+
+  /** One more proxy beside the first, for devices that are told of it, in a world that began with one. */
+  async addEntrypoint(name: string): Promise<Proxy> {
+    const proxy = await this.#addProxy(name, [INTERNET, "lan1"]);
+    proxy.host.hosts({ [SERVER_NAME]: this.serverAddress });
+    await this.setupProxy(proxy.host, `${SERVER_NAME}:2222`);
+    return proxy;
   }
 
   /** `walt vpn setup-proxy` on the server, its script run on the proxy. */
@@ -142,7 +152,7 @@ export class World implements AsyncDisposable {
    */
   async device(
     name: string,
-    options: { entrypoint?: string; toml?: string; network?: string; next?: string } = {},
+    options: { entrypoints?: readonly string[]; toml?: string; network?: string; next?: string } = {},
   ): Promise<WorldDevice> {
     const host = await this.lab.host(name, { networks: [options.network ?? INTERNET] });
     const names = this.proxies.map((p) => [p.name, p.host.ports[0]?.ipv4 ?? ""] as const);
@@ -166,8 +176,7 @@ export class World implements AsyncDisposable {
         "vpn",
         "setup-node",
         ...["--board", "generic"],
-        "--entrypoint",
-        options.entrypoint ?? this.entrypoint,
+        ...(options.entrypoints ?? [this.entrypoint]).flatMap((one) => ["--entrypoint", one]),
         "--known-hosts",
         known,
         "-o",

@@ -2,6 +2,7 @@
 
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { TABLES } from "../../config/schema.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { syncFolder, writeFileAtomic } from "../../linux/files.ts";
 import { type Entrypoint, formatEntrypoint, formatHostPort, type HostPort } from "../../ssh/address.ts";
@@ -19,7 +20,8 @@ const MODES: Record<keyof DeviceFiles, number> = {
 };
 
 export interface DeviceConfiguration {
-  entrypoint: Entrypoint;
+  /** At least one, the preferred one first. */
+  entrypoints: readonly Entrypoint[];
   /** The server as the last proxy names it. */
   server: HostPort;
   board: string;
@@ -32,7 +34,7 @@ export function deviceFiles(o: DeviceConfiguration, trust: Trust): DeviceFiles {
     "walt.toml": `role = "device"
 
 [device]
-entrypoint = "${formatEntrypoint(o.entrypoint)}"
+entrypoint = ${TABLES.device.entrypoint.show(o.entrypoints.map(formatEntrypoint))}
 server = "${formatHostPort(o.server)}"
 board = "${o.board}"
 `,

@@ -2,7 +2,16 @@
 
 import { resolve } from "node:path";
 import { usageError } from "../../errors.ts";
-import { formatEntrypoint, parseEntrypoint, parseHostPort, SERVER_PORT } from "../../ssh/address.ts";
+import {
+  type Entrypoint,
+  formatEntrypoint,
+  formatHostPort,
+  type HostPort,
+  MAX_ENTRYPOINTS,
+  parseEntrypoint,
+  parseHostPort,
+  SERVER_PORT,
+} from "../../ssh/address.ts";
 import { fingerprint } from "../../ssh/keys.ts";
 import { ask } from "../_ask.ts";
 import { command, print } from "../_command.ts";
@@ -12,7 +21,7 @@ import { pinnedHostKeys } from "./_host-keys.ts";
 import { fetchTrust } from "./_trust.ts";
 
 const QUESTION =
-  "hostname or IP of the VPN entrypoint (a proxy; several with commas; ssh://host:port for the server itself)";
+  "hostname or IP of the VPN entrypoint (a proxy; a chain of them with commas; ssh://host:port for the server itself)";
 
 /** What is written unless told: a card's image for a Raspberry Pi, a folder for a machine with an OS of its own. */
 const OUTPUT = {
@@ -28,13 +37,15 @@ export default command({
   examples: [
     "walt vpn setup-node --entrypoint gate.example.org",
     "walt vpn setup-node --entrypoint gate.example.org,inner.lab.example --known-hosts ./checked_hosts --compress",
+    "walt vpn setup-node --entrypoint gate.example.org --entrypoint gate2.example.org --yes",
     "walt vpn setup-node --board generic --entrypoint ssh://walt.lab.example:2222 --yes -o bench-devices",
   ],
   args: {
     entrypoint: {
       type: "string",
       valueHint: "a[,b…]",
-      description: "The exposed proxy, a chain of proxies, or ssh://host:port for the server itself",
+      description:
+        "The exposed proxy, a chain of proxies, or ssh://host:port for the server itself; again for others to try when it fails",
     },
     next: {
       type: "string",
@@ -90,8 +101,8 @@ export default command({
     vlan: { type: "string", valueHint: "number", description: "The VLAN that the board is in" },
     ...serverOptions,
   },
-  async run(args) {
-    if (args.entrypoint !== undefined) parseEntrypoint(args.entrypoint);
+  async run(args, every) {
+    const given = entrypointsOf(every("entrypoint"));
     if (args.next !== undefined) parseHostPort(args.next, SERVER_PORT);
     const { board, flash } = args;
     const output = resolve(args.output ?? OUTPUT[board]);
@@ -122,14 +133,15 @@ export default command({
     }
     await withServer(args, async (api) => {
       const trust = await fetchTrust(api);
-      const entrypoint = parseEntrypoint(args.entrypoint ?? (await ask(QUESTION, "--entrypoint")));
+      const entrypoints = given.length > 0 ? given : entrypointsOf([await ask(QUESTION, "--entrypoint")]);
       const server = parseHostPort(args.next ?? trust.address, SERVER_PORT);
-      const hostKeys = await pinnedHostKeys("proxies" in entrypoint ? entrypoint.proxies : [], {
+      const hostKeys = await pinnedHostKeys(proxiesOf(entrypoints), {
         file: args["known-hosts"],
         yes,
       });
-      const files = deviceFiles({ entrypoint, server, board, hostKeys }, trust);
-      const about = `for devices with entrypoint ${formatEntrypoint(entrypoint)}; server key ${fingerprint(trust.serverKey)}`;
+      const files = deviceFiles({ entrypoints, server, board, hostKeys }, trust);
+      const ways = entrypoints.map(formatEntrypoint).join(", then ");
+      const about = `for devices with entrypoint ${ways}; server key ${fingerprint(trust.serverKey)}`;
       if (board === "generic") {
         writeFolder(output, files);
         print(`${output} is written, ${about}.`);
@@ -151,3 +163,17 @@ export default command({
     });
   },
 });
+
+/** What --entrypoint said, the preferred one first. @throws WaltError (usage) when one is none, or there are too many. */
+function entrypointsOf(texts: readonly string[]): Entrypoint[] {
+  const byName = new Map(texts.map(parseEntrypoint).map((one) => [formatEntrypoint(one), one]));
+  if (byName.size > MAX_ENTRYPOINTS)
+    throw usageError(`${byName.size} entrypoints are too many`, `${MAX_ENTRYPOINTS} at most.`);
+  return [...byName.values()];
+}
+
+/** The proxies on all ways, each once. */
+function proxiesOf(entrypoints: readonly Entrypoint[]): HostPort[] {
+  const all = entrypoints.flatMap((one) => ("proxies" in one ? one.proxies : []));
+  return [...new Map(all.map((proxy) => [formatHostPort(proxy), proxy])).values()];
+}
