@@ -15,8 +15,10 @@ export interface NodeInfo {
   address: string | null;
   /** Since when it is in this state; null if it never was up since the server's start. */
   since: string | null;
-  /** The entrypoint that its tunnel comes through. */
+  /** The entrypoint that its tunnel comes through; null as well when the device did not say. */
   via: string | null;
+  /** What its tunnel speaks while it is up: the messages of docs/protocol.md, or WalT's original framing. */
+  framing: "messages" | "original" | null;
   /** Round trip through the tunnel, ms. */
   rtt: number | null;
   /** Counters of the tunnel while it is up. "In" is from the node. */

@@ -83,6 +83,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     listen: server.listen ?? { host: "::", port: SERVER_PORT },
     hostKey: keys.host,
     log: log.with("endpoint"),
+    silence: server.silence,
     identify: (key) => {
       if (sameKey(key, keys.enrolment.publicKey)) return { kind: "enrolment" };
       const device = registry.byKey(key);
@@ -103,6 +104,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       log.info("certificate renewed", { node: device.node, next: next.renewAfter });
     },
     tunnel: (device, channel, via, from) => tunnels.open(device, channel, via, from),
+    originalTunnel: (device, channel, from) => tunnels.open(device, channel, undefined, from),
   });
   parts.defer(async () => {
     // The reason goes out before the connections end.
@@ -124,7 +126,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         mac: device.mac,
         address: addresses.get(device.mac) ?? null,
         since: tunnel?.since.toISOString() ?? null,
-        via: up ? tunnel.via : null,
+        via: up ? tunnel.via || null : null,
+        framing: up ? (tunnel.original ? "original" : "messages") : null,
         rtt: up ? tunnel.stats?.rtt || null : null,
         traffic: up ? (tunnel.stats ?? null) : null,
       };

@@ -1,6 +1,7 @@
 /**
  * The server's SSH endpoint: who a connection is comes from its key, and what it may do from who it is. An enrolment key
- * may `enrol`; a registered device may `tunnel` and `renew`; everything else is refused with a message.
+ * may `enrol`; a registered device may `tunnel` and `renew`, and gets a tunnel in WalT's original framing when it asks for no
+ * command; everything else is refused with a message.
  */
 
 import type { ServerChannel, Session } from "ssh2";
@@ -38,6 +39,10 @@ export interface EndpointOptions {
   enrol(channel: Channel, from: string): Promise<void>;
   renew(device: Device, channel: Channel): void;
   tunnel(device: Device, channel: Channel, via: string, from: string): Promise<void>;
+  /** A session without a command: a tunnel in the original framing. */
+  originalTunnel(device: Device, channel: Channel, from: string): Promise<void>;
+  /** ms of silence after which a connection is taken for dead. */
+  silence?: number;
   /** Connections with the enrolment key at once; 256 unless told. */
   enrolling?: number;
 }
@@ -69,6 +74,7 @@ export class Endpoint {
       hostKey: options.hostKey,
       log: options.log,
       maxConnections: LIMITS.connections,
+      ...(options.silence === undefined ? {} : { silence: options.silence }),
       authorise: (user, offer) => {
         if (user !== VPN_USER) return `the user is not ${VPN_USER}`;
         if (offer.certificate !== undefined) return "certificates are for the proxies";
@@ -194,11 +200,17 @@ export class Endpoint {
       };
     };
     const only = `this key may run: ${identity.kind === "device" ? "tunnel via=…, renew" : "enrol"}`;
+    const serve = (channel: Channel, command: string, run: () => Promise<void>): void => {
+      run().catch((error: unknown) => {
+        options.log.warn("a command failed", { from, command: safeText(command), reason: messageOf(error) });
+        channel.fail(error instanceof WaltError ? error.message : "internal error; the server's log has it");
+      });
+    };
     session.on("exec", (accept, _reject, info) => {
       const channel = open(accept());
       const command = info.command.length <= 4096 ? info.command : "";
       const [verb = "", argument, ...more] = command.split(" ");
-      const run = async (): Promise<void> => {
+      serve(channel, command, async () => {
         if (identity.kind === "enrolment" && command === "enrol") return options.enrol(channel, from);
         if (identity.kind === "device" && command === "renew") return options.renew(identity.device, channel);
         if (identity.kind === "device" && verb === "tunnel" && more.length === 0) {
@@ -206,15 +218,16 @@ export class Endpoint {
         }
         refuse(`command ${safeText(command)}`);
         channel.fail(`the command ${JSON.stringify(safeText(command))} is not allowed; ${only}`);
-      };
-      run().catch((error: unknown) => {
-        options.log.warn("a command failed", { from, command: safeText(command), reason: messageOf(error) });
-        channel.fail(error instanceof WaltError ? error.message : "internal error; the server's log has it");
       });
     });
     session.on("shell", (accept) => {
+      const channel = open(accept());
+      if (identity.kind === "device") {
+        serve(channel, "(none)", () => options.originalTunnel(identity.device, channel, from));
+        return;
+      }
       refuse("a shell");
-      open(accept()).fail(`there is no shell here; ${only}`);
+      channel.fail(`there is no shell here; ${only}`);
     });
     session.on("subsystem", (accept, _reject, info) => {
       refuse(`subsystem ${safeText(info.name)}`);

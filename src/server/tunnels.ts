@@ -3,7 +3,7 @@
 import type { NodeState } from "../api/types.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { socketPair } from "../linux/socketpair.ts";
-import { openOffloadTap } from "../linux/tap.ts";
+import { openOffloadTap, openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { keepOpen } from "../ssh/window.ts";
 import { joinChannel } from "../tunnel/channel.ts";
@@ -17,8 +17,10 @@ export interface TunnelInfo {
   state: NodeState;
   /** When it came to this state. */
   since: Date;
-  /** The entrypoint that the device says it came through. */
+  /** The entrypoint that the device says it came through; "" in the original framing, in which nothing can be said. */
   via: string;
+  /** The tunnel carries frames in WalT's original framing. */
+  original: boolean;
   stats: LinkStats | undefined;
 }
 
@@ -50,13 +52,22 @@ export class Tunnels {
     return { ...tunnel.info, stats: tunnel.link?.stats() };
   }
 
-  /** Join a device's channel to walt-net. A tunnel that it had before ends first. */
-  async open(device: Device, channel: Channel, via: string, from: string): Promise<void> {
+  /**
+   * Join a device's channel to walt-net. A tunnel that it had before ends first.
+   * @param via undefined: the channel carries frames in the original framing.
+   */
+  async open(device: Device, channel: Channel, via: string | undefined, from: string): Promise<void> {
     const before = this.#tunnels.get(device.id);
     let closed: string | undefined;
     const { promise: gone, resolve: isGone } = Promise.withResolvers<void>();
     const tunnel: Tunnel = {
-      info: { state: "down", since: before?.info.since ?? new Date(), via, stats: undefined },
+      info: {
+        state: "down",
+        since: before?.info.since ?? new Date(),
+        via: via ?? "",
+        original: via === undefined,
+        stats: undefined,
+      },
       link: undefined,
       gone,
       close: (reason) => {
@@ -81,7 +92,8 @@ export class Tunnels {
 
   async #carry(device: Device, channel: Channel, tunnel: Tunnel, from: string): Promise<void> {
     const name = `tap-${device.node}`.slice(0, 15);
-    const tap = openOffloadTap(name);
+    const { original } = tunnel.info;
+    const tap = original ? openTap(name) : openOffloadTap(name);
     const [ours, theirs] = socketPair();
     const { silence } = this;
     const link = this.pumps.add({
@@ -90,6 +102,7 @@ export class Tunnels {
       stream: ours,
       mtu: MTU,
       silence,
+      original,
       guard: device.mac,
     });
     tunnel.link = link;
@@ -99,7 +112,8 @@ export class Tunnels {
       await this.net.addPort(name);
       void link.up.then(() => {
         tunnel.info = { ...tunnel.info, state: "up", since: new Date() };
-        this.log.info("tunnel up", { node: device.node, from, via: tunnel.info.via });
+        const { via } = tunnel.info;
+        this.log.info("tunnel up", { node: device.node, from, via, ...(original ? { original } : {}) });
         this.changed(device, "up", tunnel.info.via);
       });
     } catch (error) {

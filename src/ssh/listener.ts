@@ -28,6 +28,8 @@ export interface ListenerOptions {
   maxConnections?: number;
   /** ms until a connection must have authenticated; 20 000 unless told. */
   grace?: number;
+  /** A connection from which nothing comes for so many ms, though it is asked to, is ended; 40 000 unless told. */
+  silence?: number;
 }
 
 /** Of those that have not authenticated yet, at most this part of all; the oldest goes when one more comes. */
@@ -36,8 +38,8 @@ const PENDING_PART = 4;
 const MAX_ATTEMPTS = 12;
 /** Bytes that wait to be sent on a connection before nothing more is read from it. */
 const CONGESTION = 1 << 20;
-/** ms between signs of life, and how many may be missed. */
-const KEEPALIVE = { interval: 10_000, missed: 3 };
+/** Questions whether a silent peer is there; when as many answers are missing it is not. */
+const KEEPALIVES = 2;
 
 /** The other side of one connection. */
 export class Peer {
@@ -127,8 +129,8 @@ export class SshListener {
         hostKeys: [encodePrivateKey(o.hostKey)],
         algorithms: SERVER_ALGORITHMS,
         ident: "walt",
-        keepaliveInterval: KEEPALIVE.interval,
-        keepaliveCountMax: KEEPALIVE.missed,
+        keepaliveInterval: (o.silence ?? 40_000) / (KEEPALIVES + 1),
+        keepaliveCountMax: KEEPALIVES,
       },
       (client, info) => {
         const address = peerAddress(info.ip, info.port);

@@ -54,6 +54,8 @@ export interface AddOrder {
   guard: Uint8Array | undefined;
   /** Frames of the TAP come and go with a virtio-net header. */
   vnet: boolean;
+  /** The stream carries frames in the original framing, no messages. */
+  original: boolean;
   /** What to say in HELLO, FEATURE_ bits of message.ts. */
   features: number;
 }
@@ -62,11 +64,13 @@ export interface AddOrder {
 export type Order = AddOrder | { kind: "close"; id: number; reason: string } | { kind: "stop" };
 
 const KINDS = ["add", "close", "stop"] as const;
+const VNET = 1;
+const ORIGINAL = 2;
 const REASON = 48;
 /** Bytes of every record: twelve numbers of 32 bits, then a reason as the CLOSE message that carries it. */
 export const RECORD = REASON + HEADER + REASON_MAX;
 
-/** @returns RECORD bytes: kind, id, slot, tap, stream, mtu, silence, guarded, MAC (6 bytes, 2 unused), vnet, features, reason. */
+/** @returns RECORD bytes: kind, id, slot, tap, stream, mtu, silence, guarded, MAC (6 bytes, 2 unused), vnet and original (bits), features, reason. */
 export function encodeOrder(order: Order, record: Uint8Array): void {
   const view = new DataView(record.buffer, record.byteOffset, RECORD);
   record.fill(0);
@@ -80,7 +84,7 @@ export function encodeOrder(order: Order, record: Uint8Array): void {
   const numbers = [order.slot, order.tap, order.stream, order.mtu, order.silence, order.guard ? 1 : 0];
   for (const [i, n] of numbers.entries()) view.setInt32(8 + 4 * i, n, true);
   if (order.guard !== undefined) record.set(order.guard, 32);
-  view.setInt32(40, order.vnet ? 1 : 0, true);
+  view.setInt32(40, (order.vnet ? VNET : 0) | (order.original ? ORIGINAL : 0), true);
   view.setUint32(44, order.features, true);
 }
 
@@ -100,7 +104,8 @@ export function decodeOrder(record: Uint8Array): Order {
         mtu: int(5),
         silence: int(6),
         guard: int(7) === 0 ? undefined : record.slice(32, 38),
-        vnet: int(10) !== 0,
+        vnet: (int(10) & VNET) !== 0,
+        original: (int(10) & ORIGINAL) !== 0,
         features: view.getUint32(44, true),
       };
     case "close": {

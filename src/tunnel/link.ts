@@ -24,6 +24,7 @@ import {
   featuresAt,
   HEADER,
   helloProblem,
+  originalMax,
   REASON_MAX,
   readU32,
   TYPE,
@@ -61,8 +62,8 @@ export class PumpLink {
   #order: AddOrder;
   #stats: Float64Array;
   #base: number;
-  #out = new Outbox();
-  #in = new MessageReader();
+  #out: Outbox;
+  #in: MessageReader;
   #refused = 0;
   #lost = 0;
   /** Times in ms, of performance.now(). */
@@ -96,7 +97,11 @@ export class PumpLink {
     this.#heard = now;
     this.#progress = now;
     this.#pinged = now;
-    this.#out.hello(order.mtu, order.features);
+    const original = order.original ? originalMax(order.mtu) : undefined;
+    this.#out = new Outbox(original);
+    this.#in = new MessageReader(original);
+    if (order.original) this.up = true;
+    else this.#out.hello(order.mtu, order.features);
   }
 
   /** For poll(2): file descriptors (-1 = none) and the events that are waited for. */
@@ -136,7 +141,8 @@ export class PumpLink {
     if (this.#acknowledge(now)) this.#flush(now);
     if (this.over) return 0;
     const silence = this.up ? this.#order.silence : Math.max(this.#order.silence, GREETING);
-    const quiet = now - this.#heard;
+    // In the original framing who has no traffic says nothing: whether he lives is for ssh to ask.
+    const quiet = this.#order.original ? 0 : now - this.#heard;
     if (quiet >= silence) {
       this.close(`the peer was silent for ${duration(silence)}`, now);
       return 0;
@@ -146,6 +152,7 @@ export class PumpLink {
       this.close(`the stream took nothing for ${duration(silence)}`, now);
       return 0;
     }
+    if (this.#order.original) return silence - stuck;
     const pause = window?.phase === "probe" ? PING_PROBE : Math.min(PING, silence / 3);
     if (now - this.#pinged >= pause) this.#ping(now);
     return Math.min(this.#pinged + pause - now, silence - Math.max(quiet, stuck), this.#ackDue - now);

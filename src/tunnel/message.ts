@@ -40,6 +40,15 @@ const PAIR_LENGTH = 8;
 /** An Ethernet header; a frame of 64 KB with two VLAN tags. */
 export const FRAME_MIN = 14;
 export const FRAME_MAX = 65_550;
+/**
+ * The framing of WalT's own VPN client and server instead of these messages: u16 length, frame, nothing else. It has no handshake,
+ * so what a frame may be long follows from the MTU alone: an Ethernet header and two VLAN tags more.
+ */
+export const ORIGINAL_HEADER = 2;
+export function originalMax(mtu: number): number {
+  return Math.min(mtu + 22, 0xffff);
+}
+
 /** A virtio-net header and an Ethernet header. */
 export const OFFLOADED_MIN = 24;
 /** Bytes. */
@@ -80,6 +89,12 @@ export function headerProblem(type: number, length: number): string | undefined 
     default:
       return length <= REASON_MAX ? undefined : `a reason of ${length} bytes, more than ${REASON_MAX}`;
   }
+}
+
+/** What is wrong with a frame's length in the original framing, in words; undefined = nothing. */
+export function originalProblem(length: number, max: number): string | undefined {
+  if (length >= FRAME_MIN && length <= max) return undefined;
+  return `a frame of ${length} bytes, not ${FRAME_MIN} to ${max}`;
 }
 
 /** Write a HELLO message. Returns its length in bytes, header and all, as every `write…` below. */

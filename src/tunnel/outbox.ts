@@ -6,6 +6,7 @@ import {
   FRAME_MAX,
   FRAME_MIN,
   HEADER,
+  ORIGINAL_HEADER,
   REASON_MAX,
   TYPE,
   writeClose,
@@ -58,6 +59,13 @@ export class Outbox {
   readonly #slots = new Int32Array(ENTRIES);
   #first = 0;
   #entries = 0;
+  /** Bytes of a message's header that do not leave: the rest is the length, as the original framing has it. */
+  readonly #skip: number;
+
+  /** @param original only frames, in the original framing, so many bytes long at most: no words, and nothing offloaded. */
+  constructor(readonly original?: number) {
+    this.#skip = original === undefined ? 0 : HEADER - ORIGINAL_HEADER;
+  }
 
   get queued(): number {
     return this.#queue?.bytes ?? 0;
@@ -107,6 +115,7 @@ export class Outbox {
   /** The last word. Frames that wait in the queue are given up. */
   close(reason: string): void {
     this.#queue?.clear();
+    if (this.original !== undefined) return;
     this.#wordsEnd += writeClose(this.#words.bytes, this.#half + this.#wordsEnd, reason);
   }
 
@@ -146,7 +155,8 @@ export class Outbox {
     const end = into + n;
     const offloaded = vnet && isOffloaded(bytes, header);
     // A frame that fills the slot may have been cut off.
-    const fits = end - frame >= FRAME_MIN && n < room && (offloaded || end - frame <= FRAME_MAX);
+    const fits =
+      end - frame >= FRAME_MIN && n < room && (offloaded || end - frame <= (this.original ?? FRAME_MAX));
     if (!fits || (offloaded && !this.offload && !plain(bytes, header, end))) {
       this.lost++;
       return n;
@@ -224,7 +234,7 @@ export class Outbox {
       if (slot < 0) break;
       const start = pool.start[slot] ?? 0;
       const length = pool.length[slot] ?? 0;
-      this.#entry(address + start, length, slot);
+      this.#entry(address + start + this.#skip, length - this.#skip, slot);
       sum += length;
       this.framesOut++;
       this.bytesOut += length - HEADER - (bytes[start] === TYPE.offloaded ? VIRTIO : 0);

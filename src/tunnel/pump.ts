@@ -119,6 +119,7 @@ export class Pump {
   #add(order: AddOrder, now: number): void {
     const link = new PumpLink(order, this.#stats, now);
     this.#links.push(link);
+    if (link.up) this.#tell({ kind: "up", id: link.id });
     if (this.#stopping) link.close("the tunnel's thread is stopping", now);
   }
 

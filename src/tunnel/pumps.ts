@@ -24,7 +24,7 @@ export interface LinkOptions {
   stream: number;
   /** The TAP's MTU in bytes, told to the peer. */
   mtu: number;
-  /** A peer that sends nothing, or takes nothing, for so many ms is taken for dead. */
+  /** A peer that takes nothing, or (not in the original framing) sends nothing, for so many ms is taken for dead. */
   silence: number;
   /**
    * Only on the server: the one source MAC that frames from the stream may have; DHCP-server packets and router
@@ -33,6 +33,8 @@ export interface LinkOptions {
   guard?: string;
   /** The TAP's `offload`: what it takes with virtio-net headers. Undefined: a TAP for plain frames. */
   offload?: number | undefined;
+  /** Plain frames, each behind its length, as WalT's own VPN speaks; else the messages of message.ts. */
+  original?: boolean;
   /** Feature bits that may be offered to the peer at most; all unless told. */
   features?: number;
 }
@@ -65,7 +67,7 @@ export interface LinkStats {
 export interface Link {
   /** The reason in words, safe for a terminal. Both file descriptors are closed by then. Never rejects. */
   readonly ended: Promise<string>;
-  /** The peer's hello came. Never rejects: stays pending when the link ends first. */
+  /** The peer's hello came; in the original framing, which has none, at once. Never rejects: stays pending when the link ends first. */
   readonly up: Promise<void>;
   /** End the link: frames stop at once, the peer is told the reason (200 bytes) if it listens. Again: does nothing. */
   close(reason: string): void;
@@ -176,8 +178,20 @@ export class Pumps {
     if (this.#links.size === 0) this.#worker.ref();
     this.#links.set(id, { slot, tap, stream, up: up.resolve, end });
     const vnet = options.offload !== undefined;
+    const original = options.original ?? false;
     const features = (FEATURE_ACK | (options.offload ?? 0)) & (options.features ?? 0xffff);
-    const order = { id, slot, tap, stream, mtu, silence: Math.round(silence), guard, vnet, features };
+    const order = {
+      id,
+      slot,
+      tap,
+      stream,
+      mtu,
+      silence: Math.round(silence),
+      guard,
+      vnet,
+      original,
+      features,
+    };
     this.#send({ kind: "add", ...order });
     return {
       ended: ended.promise,

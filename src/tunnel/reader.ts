@@ -1,7 +1,16 @@
 /** The bytes of a stream cut into messages: bounded, without a copy, whole or in pieces as they come. */
 
 import { allocate, type Memory } from "../linux/libc.ts";
-import { HEADER, headerProblem, lengthAt, PAYLOAD_MAX } from "./message.ts";
+import {
+  HEADER,
+  headerProblem,
+  lengthAt,
+  ORIGINAL_HEADER,
+  originalProblem,
+  PAYLOAD_MAX,
+  readU16,
+  TYPE,
+} from "./message.ts";
 
 /** What is in front of a message may be overwritten while it is handled: room for a virtio-net header, also before the first. */
 const MARGIN = 16;
@@ -18,6 +27,12 @@ export class MessageReader {
   problem: string | undefined;
   #start = MARGIN;
   #end = MARGIN;
+  readonly #header: number;
+
+  /** @param original frames in the original framing instead of messages, so many bytes long at most. */
+  constructor(readonly original?: number) {
+    this.#header = original === undefined ? HEADER : ORIGINAL_HEADER;
+  }
 
   /** Where the next bytes of the stream belong in `memory`. There is room once `next()` has returned false. */
   get end(): number {
@@ -41,16 +56,18 @@ export class MessageReader {
     if (this.problem !== undefined) return false;
     const { bytes } = this.memory;
     const have = this.#end - this.#start;
-    if (have >= HEADER) {
-      const type = bytes[this.#start] ?? 0;
-      const length = lengthAt(bytes, this.#start);
-      this.problem = headerProblem(type, length);
+    const header = this.#header;
+    if (have >= header) {
+      const { original } = this;
+      const type = original === undefined ? (bytes[this.#start] ?? 0) : TYPE.frame;
+      const length = original === undefined ? lengthAt(bytes, this.#start) : readU16(bytes, this.#start);
+      this.problem = original === undefined ? headerProblem(type, length) : originalProblem(length, original);
       if (this.problem !== undefined) return false;
-      if (have >= HEADER + length) {
+      if (have >= header + length) {
         this.type = type;
-        this.offset = this.#start + HEADER;
+        this.offset = this.#start + header;
         this.length = length;
-        this.#start += HEADER + length;
+        this.#start += header + length;
         return true;
       }
     }

@@ -45,6 +45,7 @@ async function endpoint(enrolling?: number): Promise<Endpoint> {
       channel.end(0);
     },
     tunnel: async (_device, channel, via) => channel.write(`hello tunnel ${via}\n`),
+    originalTunnel: async (_device, channel) => channel.write("hello original\n"),
     ...(enrolling === undefined ? {} : { enrolling }),
   });
   cleanup.push(() => made.close());
@@ -68,14 +69,20 @@ function connect(
 
 /** What a command says on its outputs, until it says something or ends. */
 function exec(client: ssh2.Client, command: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    client.exec(command, (error, channel) => {
-      if (error !== undefined) return reject(error);
-      channel.on("data", (data: Buffer) => resolve(data.toString()));
-      channel.stderr.on("data", (data: Buffer) => resolve(data.toString()));
-      channel.on("close", () => resolve(""));
-    });
-  });
+  return new Promise((resolve, reject) => client.exec(command, said(resolve, reject)));
+}
+
+function shell(client: ssh2.Client): Promise<string> {
+  return new Promise((resolve, reject) => client.shell(false, said(resolve, reject)));
+}
+
+function said(resolve: (text: string) => void, reject: (error: Error) => void): ssh2.ClientCallback {
+  return (error, channel) => {
+    if (error !== undefined) return reject(error);
+    channel.on("data", (data: Buffer) => resolve(data.toString()));
+    channel.stderr.on("data", (data: Buffer) => resolve(data.toString()));
+    channel.on("close", () => resolve(""));
+  };
 }
 
 test("who is who: an unknown key and another user are refused", async () => {
@@ -103,6 +110,14 @@ test("each key runs its own commands, and is told about others", async () => {
   ]) {
     expect(await exec(registered, bad)).toMatch(/^walt: /);
   }
+});
+
+test("a session without a command is a tunnel in the original framing for a device, and nothing for others", async () => {
+  const at = await endpoint();
+  expect(await shell((await connect(at, device)).client)).toBe("hello original\n");
+  expect(await shell((await connect(at, enrolment)).client)).toMatch(
+    /no shell here; this key may run: enrol/,
+  );
 });
 
 test("a connection has so many sessions and no more", async () => {

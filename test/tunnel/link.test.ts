@@ -44,6 +44,7 @@ test("one round takes no more than 64 frames of one TAP", () => {
       silence: 1000,
       guard: undefined,
       vnet: false,
+      original: false,
       features: 0,
     },
     stats,
@@ -65,8 +66,12 @@ test("one round takes no more than 64 frames of one TAP", () => {
 test("a peer that has not said hello yet has 20 s, however short the silence: its ssh may be connecting still", () => {
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
-  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 3000, guard: undefined, vnet: false };
-  const link = new PumpLink({ kind: "add", ...order, features: 0 }, new Float64Array(COUNTERS), 0);
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 3000, guard: undefined, features: 0 };
+  const link = new PumpLink(
+    { kind: "add", ...order, vnet: false, original: false },
+    new Float64Array(COUNTERS),
+    0,
+  );
   link.tick(19_999);
   expect(link.reason).toBeUndefined();
   link.tick(20_000);

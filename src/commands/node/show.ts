@@ -35,7 +35,7 @@ export default command({
           n.mac,
           n.address ?? "-",
           n.since === null ? "-" : `${duration(Date.now() - Date.parse(n.since))} ago`,
-          n.via ?? "-",
+          n.via ?? (n.framing === "original" ? "(original framing)" : "-"),
           n.rtt === null ? "-" : `${n.rtt.toFixed(1)} ms`,
         ]),
       ),

@@ -69,7 +69,7 @@ export class DeskScreen {
           {
             print:
               event.state === "up"
-                ? `node ${event.node} is up, through ${event.via}`
+                ? `node ${event.node} is up${event.via === "" ? "" : `, through ${event.via}`}`
                 : `node ${event.node} is down`,
           },
         ];
