@@ -10,9 +10,12 @@ import type { LabProcess } from "../lab/process.ts";
 
 const SCRIPTS = join(import.meta.dir, "../../device/root/usr/lib/walt");
 
-/** What the scripts expect of the card's root: themselves, a console, a boot partition, no modules. */
+/** What the scripts expect of the card's root: themselves, udhcpc on the PATH, a console, a boot partition, no modules. */
 const PREPARE = `set -e
 mkdir -p /run/over/upper /run/over/work
+busybox=$(command -v busybox)
+mount -t tmpfs bin /usr/local/bin
+ln -s "$busybox" /usr/local/bin/udhcpc
 mount -t overlay -o lowerdir=/usr/lib,upperdir=/run/over/upper,workdir=/run/over/work overlay /usr/lib
 cp -r "$0" /usr/lib/walt
 mount -t tmpfs boot /boot
