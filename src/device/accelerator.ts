@@ -49,6 +49,7 @@ function probe(arch: Architecture): { firmware: Buffer; args: string[]; status: 
 export async function tryAccelerator(
   o: { board: Board; arch: Architecture; accel: Accelerator },
   timeout = patience(o.board),
+  signal?: AbortSignal,
 ): Promise<string | undefined> {
   const { firmware, args, status } = probe(o.arch);
   const folder = mkdtempSync(join(tmpdir(), "walt-kvm-"));
@@ -57,7 +58,7 @@ export async function tryAccelerator(
     writeFileSync(path, firmware);
     const silent = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", "64M"];
     const qemu = [QEMU[o.arch].program, ...processor(o), ...silent, ...args, "-bios", path];
-    const done = await runAny(qemu, { timeout });
+    const done = await runAny(qemu, { timeout, signal });
     if (done.status === status) return undefined;
     const last = done.stderr.trim().split("\n").at(-1) ?? "";
     return `QEMU could not use it (exit ${done.status})${last === "" ? "" : `: ${safeText(last, 200)}`}`;
@@ -70,21 +71,45 @@ export async function tryAccelerator(
   }
 }
 
+export interface FindOptions {
+  /** A generic machine unless told. */
+  board?: Board;
+  /** This machine's architecture unless told; a VM of another one is always emulated. */
+  arch?: Architecture;
+  /** Is told what does not work, and why. */
+  say?: (words: string) => void;
+  signal?: AbortSignal;
+}
+
 /**
- * `kvm` where it works, else `tcg` (emulation, many times slower), and then `say` is told why. Takes at most 10 s, on a Pi 60 s.
- * The board and this machine's architecture unless told: a VM of another architecture is always emulated.
+ * `kvm` where it works, else `tcg` (emulation, many times slower), and then `say` is told why. Takes at most 20 s, on a Pi 2 min, and
+ * less when `signal` is aborted; then it is `tcg`.
  */
-export async function findAccelerator(
-  o: { board?: Board; arch?: Architecture; say?: (why: string) => void } = {},
-): Promise<Accelerator> {
+export async function findAccelerator(o: FindOptions = {}): Promise<Accelerator> {
+  const { board = "generic", signal, say } = o;
   const arch = o.arch ?? (hostArch() === "arm64" ? "arm64" : "x64");
-  const why = await refusal(o.board ?? "generic", arch);
+  const why =
+    absence(arch) ??
+    (await twice(() => tryAccelerator({ board, arch, accel: "kvm" }, patience(board), signal), signal, say));
   if (why === undefined) return "kvm";
-  o.say?.(`/dev/kvm: ${why}`);
+  if (signal?.aborted !== true) say?.(`the virtual machine is emulated, which is slow: /dev/kvm: ${why}`);
   return "tcg";
 }
 
-async function refusal(board: Board, arch: Architecture): Promise<string | undefined> {
+/** A board that is busy with its start may fail once what works the next time. Exported for its test. */
+export async function twice(
+  probe: () => Promise<string | undefined>,
+  signal?: AbortSignal,
+  say?: (words: string) => void,
+): Promise<string | undefined> {
+  const why = await probe();
+  if (why === undefined || signal?.aborted === true) return why;
+  say?.(`KVM is tried once more: ${why}`);
+  return await probe();
+}
+
+/** Why KVM need not be tried. */
+function absence(arch: Architecture): string | undefined {
   if (arch !== hostArch()) return `this machine is ${hostArch()}, the VM is ${arch}`;
   try {
     accessSync("/dev/kvm", constants.R_OK | constants.W_OK);
@@ -93,5 +118,5 @@ async function refusal(board: Board, arch: Architecture): Promise<string | undef
       ? "does not exist: the processor has no virtualisation, or the firmware or the kernel has it switched off"
       : messageOf(error);
   }
-  return await tryAccelerator({ board, arch, accel: "kvm" });
+  return undefined;
 }

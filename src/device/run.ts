@@ -87,9 +87,9 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     });
     actions.prepare();
     // It is tried in earnest, which takes seconds on a small board: done while the ways to the server are built.
-    const say = (why: string): void => log.warn(`the virtual machine is emulated, which is slow: ${why}`);
     if (config["device.vm"].start) {
-      accelerator = findAccelerator({ board: config.device.board, say });
+      const say = (words: string): void => log.warn(words);
+      accelerator = findAccelerator({ board: config.device.board, say, signal });
       consoleServer = serveConsole(files.consoleSocket, console);
       const ports = usbPorts(config.device.board, config["device.vm"].usb);
       usb = new Usb({ ports, log: log.with("usb") });

@@ -13,16 +13,19 @@ export interface RunOptions {
   input?: string;
   /** Killed after this many ms; 30 000 unless told. */
   timeout?: number;
+  /** Killed when it is aborted. */
+  signal?: AbortSignal | undefined;
   env?: Record<string, string | undefined>;
 }
 
 /**
  * Run a program and wait for it, whatever its exit status.
- * @throws WaltError when it cannot be started or takes too long.
+ * @throws WaltError when it cannot be started or takes too long; the reason of `signal` when that was aborted.
  */
 export async function runAny(command: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   const name = command[0] ?? "";
   const timeout = options.timeout ?? 30_000;
+  options.signal?.throwIfAborted();
   let child: Bun.Subprocess<"ignore" | Uint8Array<ArrayBuffer>, "pipe", "pipe">;
   try {
     child = Bun.spawn([...command], {
@@ -30,6 +33,7 @@ export async function runAny(command: readonly string[], options: RunOptions = {
       stdout: "pipe",
       stderr: "pipe",
       ...(options.env === undefined ? {} : { env: options.env }),
+      ...(options.signal === undefined ? {} : { signal: options.signal, killSignal: "SIGKILL" as const }),
     });
   } catch (error) {
     throw new WaltError(`cannot run ${name}: ${messageOf(error)}`, {
@@ -48,6 +52,7 @@ export async function runAny(command: readonly string[], options: RunOptions = {
       new Response(child.stderr).text(),
       child.exited,
     ]);
+    options.signal?.throwIfAborted();
     if (late) throw new WaltError(`${command.join(" ")} took longer than ${timeout} ms and was ended`);
     return { status, stdout, stderr };
   } finally {

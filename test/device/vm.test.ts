@@ -1,10 +1,10 @@
 /** The node's VM: boots over a real network in a real QEMU, and its end is told in words, whatever ended it. */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { appendFileSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { tryAccelerator } from "../../src/device/accelerator.ts";
+import { tryAccelerator, twice } from "../../src/device/accelerator.ts";
 import { findAccelerator, type MachineOptions, qemuArguments } from "../../src/device/vm.ts";
 import { startBootServer } from "../lab/boot-server.ts";
 import { cpioNewc, type Entry } from "../lab/cpio.ts";
@@ -207,7 +207,29 @@ test("a VM of another architecture is emulated, and the reason is said", async (
   const said: string[] = [];
   const other = ARCH === "x64" ? "arm64" : "x64";
   expect(await findAccelerator({ arch: other, say: (why) => said.push(why) })).toBe("tcg");
-  expect(said).toEqual([`/dev/kvm: this machine is ${ARCH}, the VM is ${other}`]);
+  const why = `this machine is ${ARCH}, the VM is ${other}`;
+  expect(said).toEqual([`the virtual machine is emulated, which is slow: /dev/kvm: ${why}`]);
+});
+
+describe("KVM is tried", () => {
+  const probe =
+    (...results: (string | undefined)[]) =>
+    async (): Promise<string | undefined> =>
+      results.length === 0 ? "tried too often" : results.shift();
+
+  test("once where it works, and once more where it does not, with the reason", async () => {
+    const said: string[] = [];
+    const say = (words: string): void => void said.push(words);
+    expect(await twice(probe(undefined), undefined, say)).toBeUndefined();
+    expect(said).toEqual([]);
+    expect(await twice(probe("it hangs", undefined), undefined, say)).toBeUndefined();
+    expect(said).toEqual(["KVM is tried once more: it hangs"]);
+    expect(await twice(probe("it hangs", "it broke"), undefined, say)).toBe("it broke");
+  });
+
+  test("no more when the device stops", async () => {
+    expect(await twice(probe("aborted"), AbortSignal.abort())).toBe("aborted");
+  });
 });
 
 test("QEMU's arguments on the Raspberry Pi", () => {

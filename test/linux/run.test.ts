@@ -33,6 +33,14 @@ describe("run", () => {
     );
   });
 
+  test("one that nobody waits for any more is ended", async () => {
+    const stop = new AbortController();
+    const ended = failure(runAny(["sleep", "1234"], { signal: stop.signal }));
+    stop.abort(new Error("stopped"));
+    expect(await ended).toBe("stopped");
+    expect(await failure(runAny(["sleep", "1234"], { signal: stop.signal }))).toBe("stopped");
+  });
+
   test("a megabyte each way does not block", async () => {
     const text = "x".repeat(1 << 20);
     expect((await runAny(["cat"], { input: text })).stdout).toBe(text);
