@@ -71,6 +71,8 @@ export interface DeviceStatus {
   /** What the stage is about right now, in words. */
   detail: string;
   lastError: string | null;
+  /** Seconds until it tries again; null while it does not wait. (Not a time of day: the device may have no clock.) */
+  nextTryIn: number | null;
   since: string;
   node: string | null;
   mac: string | null;

@@ -50,6 +50,8 @@ export class DeviceActions implements Actions {
   #asked = false;
   #wasUp = false;
   #renewing = Promise.resolve();
+  /** When it tries again, by performance.now(). */
+  #waitsUntil: number | undefined;
 
   constructor(
     readonly parts: DeviceParts,
@@ -65,6 +67,12 @@ export class DeviceActions implements Actions {
   /** Counters of the tunnel; undefined without one. */
   get traffic(): LinkStats | undefined {
     return this.#tunnel?.stats;
+  }
+
+  /** Whole seconds until it tries again; undefined while it does not wait. */
+  get nextTryIn(): number | undefined {
+    if (this.#waitsUntil === undefined) return undefined;
+    return Math.max(0, Math.ceil((this.#waitsUntil - performance.now()) / 1000));
   }
 
   /** When the certificate is to be renewed next. ISO 8601. */
@@ -238,7 +246,13 @@ export class DeviceActions implements Actions {
       await this.#hops?.stop();
       this.#hops = undefined;
     }
-    await this.#network.quiet(withJitter(ms), this.#interface, config.device.interface, signal);
+    const wait = withJitter(ms);
+    this.#waitsUntil = performance.now() + wait;
+    try {
+      await this.#network.quiet(wait, this.#interface, config.device.interface, signal);
+    } finally {
+      this.#waitsUntil = undefined;
+    }
     return { type: "waited", hops: this.hopsAlive() };
   }
 

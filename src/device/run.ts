@@ -7,6 +7,7 @@ import { codeOf, messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type Entrypoint, formatEntrypoint, parseEntrypoint } from "../ssh/address.ts";
 import { fingerprint, loadOrCreateKey, shortCode } from "../ssh/keys.ts";
+import { safeText } from "../text.ts";
 import { findAccelerator } from "./accelerator.ts";
 import { DeviceActions } from "./actions.ts";
 import { readBoard } from "./board.ts";
@@ -22,6 +23,9 @@ import { Usb } from "./usb.ts";
 import { usbPorts } from "./usb-ports.ts";
 import { type Accelerator, Vm } from "./vm.ts";
 import { VmKeeper, type VmKeeperOptions } from "./vm-keeper.ts";
+
+/** Characters of an error or of the stage's words in the status. */
+const MAX_WORDS = 500;
 
 /**
  * Run a device until `signal` is aborted; returns when all that it started is gone.
@@ -171,8 +175,10 @@ function statusOf(
   const { stage, detail, lastError, tunnel, vm } = supervisor.state;
   return {
     stage,
-    detail,
-    lastError,
+    // They may have words in them that came over the network.
+    detail: safeText(detail, MAX_WORDS),
+    lastError: lastError === null ? null : safeText(lastError, MAX_WORDS),
+    nextTryIn: actions.nextTryIn ?? null,
     since: supervisor.since.toISOString(),
     node: actions.credentials?.node ?? null,
     mac: actions.credentials?.mac ?? null,

@@ -17,7 +17,13 @@ describeWith(INTEGRATION, "faults", () => {
     await proxy.sshd.stop("SIGKILL");
     await log.waitFor(/gate1\.example\.org/, { after: position });
     expect((await device.status()).lastError).toMatch(/gate1\.example\.org/);
-    expect((await device.status()).tunnel).not.toBe("up");
+    let waiting = await device.status();
+    expect(waiting.tunnel).not.toBe("up");
+    // It says how long until the next try, for as long as it waits.
+    while (waiting.nextTryIn === null) waiting = await device.status();
+    expect(waiting.nextTryIn).toBeGreaterThanOrEqual(0);
+    expect(waiting.nextTryIn).toBeLessThanOrEqual(36);
+    expect(await world.must(device.host, "device", "status")).toMatch(/^next try in +(\d+ s|-)$/m);
     const back = world.daemon.position;
     await startSshd(proxy.host);
     await world.daemon.waitFor(/tunnel up/, { after: back, timeout: 60_000 });

@@ -32,6 +32,7 @@ export const PACKAGES: readonly string[] = [
   ], // SD-card images
   "mount", // losetup
   "systemd", // systemd-analyze, which checks the server's unit
+  "netcat-openbsd", // with which the card's screen asks the supervisor
   "shellcheck", // proxy-setup.sh must be clean
   ...(Bun.which("busybox") === null ? ["busybox"] : []), // and run in its sh; busybox-static would do as well
 ];

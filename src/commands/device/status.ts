@@ -10,7 +10,7 @@ import { command, configOption, jsonOption, print } from "../_command.ts";
 
 export default command({
   name: "walt device status",
-  description: "Show how far this device's boot is, and its last error",
+  description: "Show how far this device's boot is, its last error, and when it tries again",
   examples: ["walt device status", "walt device status --json"],
   args: { ...configOption, ...jsonOption },
   async run(args) {
@@ -40,6 +40,7 @@ function shown(key: string, value: unknown): string {
     return rows.length === 0 ? "-" : rows.join(", ");
   }
   if (key === "traffic") return trafficOf(value as LinkStats);
+  if (key === "nextTryIn") return `${String(value)} s`;
   return key === "rtt" && typeof value === "number" ? `${value.toFixed(1)} ms` : String(value);
 }
 
