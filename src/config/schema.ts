@@ -80,6 +80,11 @@ export const TABLES = {
       SERVER_PORT,
       "The server as the last proxy names it: what was given to `walt vpn setup-proxy --next` there, the same for all entrypoints. Not used with an `ssh://` entrypoint.",
     ),
+    framing: choice(
+      "messages",
+      ["messages", "original"],
+      "What the server speaks. messages: a `walt server run`. original: the VPN endpoint of an existing WalT server, which knows no enrolment: the device's public key is put into its authorized_keys by hand.",
+    ),
     board: choice("generic", ["rpi-3-b-plus", "rpi-3-b", "generic"], "What kind of machine this device is."),
     interface: text(
       "",

@@ -7,7 +7,7 @@ import type { Log } from "../log.ts";
 import { type Entrypoint, formatEntrypoint } from "../ssh/address.ts";
 import { fingerprint, type KeyPair, shortCode } from "../ssh/keys.ts";
 import { type LinkStats, Pumps } from "../tunnel/pumps.ts";
-import { type BoardIdentity, bridgeMac } from "./board.ts";
+import { type BoardIdentity, bridgeMac, nodeOf } from "./board.ts";
 import { makeBridge, removeBridge } from "./bridge.ts";
 import { Children } from "./child.ts";
 import { type Credentials, writeCredentials } from "./credentials.ts";
@@ -58,6 +58,17 @@ export class DeviceActions implements Actions {
     /** What the device was given, once it was. */
     public credentials: Credentials | undefined,
   ) {}
+
+  /** The server is an original one: no credentials, no certificate. */
+  get #original(): boolean {
+    return this.parts.config.device.framing === "original";
+  }
+
+  /** The node, as far as it is known yet. */
+  get node(): Pick<Credentials, "node" | "mac"> | undefined {
+    if (!this.#original) return this.credentials;
+    return this.#interface === undefined ? undefined : nodeOf(this.#interface.mac);
+  }
 
   /** Round trip through the tunnel, ms. */
   get rtt(): number | undefined {
@@ -155,7 +166,10 @@ export class DeviceActions implements Actions {
       children: this.#children,
       ...(key === "enrolment"
         ? { keyFile: files.enrolmentKeyCopy }
-        : { keyFile: files.deviceKey, certificateFile: files.certificate }),
+        : {
+            keyFile: files.deviceKey,
+            ...(this.#original ? {} : { certificateFile: files.certificate }),
+          }),
     });
     return { type: "hops-open" };
   }
@@ -194,7 +208,7 @@ export class DeviceActions implements Actions {
   async #connect(tell: Tell): Promise<Event> {
     const { files, config, signal } = this.parts;
     const via = this.#hops === undefined ? "" : formatEntrypoint(this.#hops.options.entrypoint);
-    const session = this.#session(files.deviceKey, `tunnel via=${via}`);
+    const session = this.#session(files.deviceKey, this.#original ? undefined : `tunnel via=${via}`);
     const [pumps, bridge] = [await this.#readyPumps(), this.#readyBridge()];
     signal.throwIfAborted();
     const tunnel = new Tunnel({ ...session, pumps, bridge, silence: config.device.silence });
@@ -205,8 +219,9 @@ export class DeviceActions implements Actions {
       if (over.signal.aborted || signal.aborted) return;
       upAt = performance.now();
       tell({ type: "tunnel-up" });
-      if (!this.#wasUp && this.credentials !== undefined) this.parts.firstUp(this.credentials.mac);
+      if (!this.#wasUp && this.node !== undefined) this.parts.firstUp(this.node.mac);
       this.#wasUp = true;
+      if (this.#original) return;
       // When the hops died they are the news.
       const trouble = (error: string): void => {
         if (this.hopsAlive()) tell({ type: "trouble", error });
@@ -256,7 +271,7 @@ export class DeviceActions implements Actions {
     return { type: "waited", hops: this.hopsAlive() };
   }
 
-  #session(keyFile: string, command: string): SessionOptions {
+  #session(keyFile: string, command: string | undefined): SessionOptions {
     const { files } = this.parts;
     if (this.#hops === undefined) throw new WaltError("the way to the server is not open");
     return { hops: this.#hops, keyFile, knownHosts: files.knownHosts, command, children: this.#children };

@@ -72,6 +72,12 @@ function told(path: string): string | undefined {
   }
 }
 
+/** Name and MAC address of the node of a board whose server gives none: as `walt server run` would choose them. */
+export function nodeOf(boardMac: string): { node: string; mac: string } {
+  const bytes = boardMac.split(":").slice(3);
+  return { node: `vpn-${bytes.join("")}`, mac: ["52", "54", "00", ...bytes].join(":") };
+}
+
 /** A MAC address for the board's bridge: locally administered, the same after every boot. */
 export function bridgeMac(identity: BoardIdentity): string {
   const digest = createHash("sha256").update(`walt-br:${identity.model}:${identity.serialNumber}`).digest();

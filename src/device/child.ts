@@ -15,6 +15,7 @@ export class Child {
   #stderr = "";
   #total = 0;
   #stopping = false;
+  readonly #watchers = new Set<() => void>();
   /** Exit status; it is there once all of standard error is. */
   readonly exited: Promise<number>;
 
@@ -48,7 +49,21 @@ export class Child {
       const text = decoder.decode(chunk, { stream: true });
       this.#total += text.length;
       this.#stderr = (this.#stderr + text).slice(-KEPT);
+      for (const look of this.#watchers) look();
     }
+  }
+
+  /** Resolves when it has printed this to standard error; stays pending when it does not. */
+  printed(text: string): Promise<void> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (!this.#stderr.includes(text)) return;
+        this.#watchers.delete(look);
+        resolve();
+      };
+      this.#watchers.add(look);
+      look();
+    });
   }
 
   /** The end of what it printed to standard error. */

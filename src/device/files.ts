@@ -75,17 +75,19 @@ export function makeFolder(folder: string, mode: number): void {
 /**
  * Check what the device was given, and copy the enrolment key to where it can have the mode that ssh insists on: an SD
  * card's boot partition is FAT, on which every file is readable by all.
+ * @param enrols the server knows enrolment; else there is no such key.
  * @throws WaltError when something is missing.
  */
-export function prepareGiven(files: DeviceFiles): void {
+export function prepareGiven(files: DeviceFiles, enrols: boolean): void {
   for (const [file, what] of [
-    [files.knownHosts, "the host keys of entrypoint and server"],
-    [files.enrolmentKey, "the key to ask for access with"],
-  ] as const) {
+    [files.knownHosts, "the host keys of entrypoint and server"] as const,
+    ...(enrols ? [[files.enrolmentKey, "the key to ask for access with"] as const] : []),
+  ]) {
     if (readTextIfAny(file, 1 << 20)?.trim()) continue;
     throw new WaltError(`${file} is missing or empty: ${what}`, {
       hint: "`walt vpn setup-node` writes it beside walt.toml; copy that whole folder to the device.",
     });
   }
-  writeFileAtomic(files.enrolmentKeyCopy, readTextIfAny(files.enrolmentKey) ?? "", { mode: 0o600 });
+  if (enrols)
+    writeFileAtomic(files.enrolmentKeyCopy, readTextIfAny(files.enrolmentKey) ?? "", { mode: 0o600 });
 }

@@ -6,7 +6,7 @@ import type { Config } from "../config/schema.ts";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type Entrypoint, formatEntrypoint, parseEntrypoint } from "../ssh/address.ts";
-import { fingerprint, loadOrCreateKey, shortCode } from "../ssh/keys.ts";
+import { fingerprint, loadOrCreateKey, publicKeyLine, shortCode } from "../ssh/keys.ts";
 import { safeText } from "../text.ts";
 import { findAccelerator } from "./accelerator.ts";
 import { DeviceActions } from "./actions.ts";
@@ -44,7 +44,8 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   makeFolder(files.state, 0o700);
   const key = loadOrCreateKey(files.deviceKey, "walt-device");
   const damaged = (why: string): void => log.warn(`the credentials are damaged, asking for new ones: ${why}`);
-  const credentials = readCredentials(files, key.publicKey, damaged);
+  const enrols = config.device.framing !== "original";
+  const credentials = enrols ? readCredentials(files, key.publicKey, damaged) : undefined;
   const identity = readBoard(config.device.board);
 
   let keeper: VmKeeper | undefined;
@@ -67,7 +68,12 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   const parts = { config, files, entrypoints, key, identity, log, signal, firstUp };
   const actions = new DeviceActions(parts, credentials);
   const supervisor = new Supervisor(
-    { credentials: credentials !== undefined, vm: config["device.vm"].start, entrypoints: names },
+    {
+      credentials: credentials !== undefined || !enrols,
+      enrols,
+      vm: config["device.vm"].start,
+      entrypoints: names,
+    },
     actions,
     log,
   );
@@ -83,7 +89,8 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   let consoleServer: ConsoleServer | undefined;
   try {
     release = lockNetwork();
-    prepareGiven(files);
+    prepareGiven(files, enrols);
+    if (!enrols) log.info("the server's authorized_keys needs", { key: publicKeyLine(key.publicKey) });
     log.info("device starts", {
       ...identity,
       entrypoint: names.join(" or "),
@@ -180,8 +187,8 @@ function statusOf(
     lastError: lastError === null ? null : safeText(lastError, MAX_WORDS),
     nextTryIn: actions.nextTryIn ?? null,
     since: supervisor.since.toISOString(),
-    node: actions.credentials?.node ?? null,
-    mac: actions.credentials?.mac ?? null,
+    node: actions.node?.node ?? null,
+    mac: actions.node?.mac ?? null,
     tunnel,
     rtt: actions.rtt ?? null,
     traffic: actions.traffic ?? null,

@@ -59,12 +59,13 @@ export interface SessionOptions {
   /** The key that the server knows us by, or the enrolment key. */
   readonly keyFile: string;
   readonly knownHosts: string;
-  readonly command: string;
+  /** Undefined: none, for a server that speaks the original framing. */
+  readonly command: string | undefined;
   readonly children: Children;
 }
 
 /** How to start the inner ssh for a command. */
-export function innerCommand(o: SessionOptions): string[] {
+export function innerCommand(o: SessionOptions & { alive?: number }): string[] {
   const { keyFile, knownHosts, command } = o;
   return innerArguments({
     connect: o.hops.target,
@@ -72,6 +73,7 @@ export function innerCommand(o: SessionOptions): string[] {
     knownHosts,
     command,
     connectTimeout: CONNECT_TIMEOUT,
+    ...(o.alive === undefined ? {} : { alive: o.alive }),
   });
 }
 

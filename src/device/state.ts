@@ -74,6 +74,8 @@ export interface State {
   readonly tunnel: DeviceStatus["tunnel"];
   readonly vm: DeviceStatus["vm"];
   readonly vmWanted: boolean;
+  /** The server gives credentials and renews them; WalT's original one does not, and is never asked. */
+  readonly enrols: boolean;
 }
 
 /** Waits after failures, ms: doubled from the first to the last, forgotten after a tunnel of STABLE ms. */
@@ -88,14 +90,23 @@ const FAILURES_PER_HOPS = 3;
 export const REFUSED_BY_SERVER =
   "the server refuses this device's key: revoked, or the server lost its registry; `walt device forget` lets it ask afresh";
 
+export const UNKNOWN_TO_SERVER =
+  "the server refuses this device's key: its public key belongs into the authorized_keys of walt-vpn there";
+
 /** Wait before the n-th attempt in a row, n from 1; ms. */
 export function backoff(failures: number): number {
   return Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(Math.max(0, failures - 1), 16));
 }
 
 /** The state of a device that was just switched on. There is at least one entrypoint. */
-export function initial(o: { credentials: boolean; vm: boolean; entrypoints: readonly string[] }): State {
+export function initial(o: {
+  credentials: boolean;
+  vm: boolean;
+  entrypoints: readonly string[];
+  enrols?: boolean;
+}): State {
   return {
+    enrols: o.enrols ?? true,
     stage: "network",
     detail: "looking for a network",
     lastError: null,
@@ -211,7 +222,7 @@ function settled(state: State): State {
 
 function failed(state: State, event: Extract<Event, { type: "failed" }>): State {
   const { action } = state;
-  if (action.do === "open-hops" && action.key === "device" && event.refused && !state.fresh) {
+  if (action.do === "open-hops" && action.key === "device" && event.refused && !state.fresh && state.enrols) {
     // Most often it expired while the device was off. Proxies let the enrolment key through as far as the server.
     return begin(
       { ...state, key: "enrolment", lastError: event.error },
@@ -259,7 +270,8 @@ function waiting(state: State, error: string, hops: boolean): State {
 
 function refusedByServer(state: State): State {
   const next = begin(state, { do: "wait", ms: REFUSED_WAIT, keepHops: false });
-  return { ...fallen(next, true), lastError: REFUSED_BY_SERVER, detail: REFUSED_BY_SERVER };
+  const error = state.enrols ? REFUSED_BY_SERVER : UNKNOWN_TO_SERVER;
+  return { ...fallen(next, true), lastError: error, detail: error };
 }
 
 /** A device whose boot was over is back at the stage that failed. */

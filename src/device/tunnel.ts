@@ -3,7 +3,8 @@
 import { closeSync } from "node:fs";
 import { messageOf } from "../errors.ts";
 import { socketPair } from "../linux/socketpair.ts";
-import { openOffloadTap } from "../linux/tap.ts";
+import { openOffloadTap, openTap } from "../linux/tap.ts";
+import { CONNECTED } from "../ssh/client.ts";
 import { SILENCE } from "../tunnel/control.ts";
 import type { Link, LinkStats, Pumps } from "../tunnel/pumps.ts";
 import { joinBridge, VPN_TAP } from "./bridge.ts";
@@ -14,6 +15,7 @@ import { SshFailure, serverWords } from "./ssh-failure.ts";
 /** MTU of walt-net, bytes. */
 const MTU = 1500;
 
+/** Without a command the tunnel is in the original framing. */
 export interface TunnelOptions extends SessionOptions {
   readonly pumps: Pumps;
   /** The bridge is there when this resolves. */
@@ -27,6 +29,7 @@ export class Tunnel {
   readonly #link: Link;
   #stopped: string | undefined;
   #isUp = false;
+  #over = false;
   /** Frames flow: the server greeted, and the TAP is in the bridge. Never rejects: stays pending when it ends first. */
   readonly up: Promise<void>;
   /** Why it ended; ssh and TAP are gone by then. */
@@ -35,9 +38,13 @@ export class Tunnel {
   /** @throws WaltError when there can be no TAP. */
   constructor(readonly options: TunnelOptions) {
     const mark = options.hops.mark;
+    const original = options.command === undefined;
     const [ours, theirs] = socketPair();
     try {
-      this.#child = options.children.spawn(innerCommand(options), theirs);
+      // In the original framing only ssh can tell that the server is silent: after three times this it gives up.
+      const alive = Math.max(1, Math.round(options.silence / 3000));
+      const command = innerCommand(original ? { ...options, alive } : options);
+      this.#child = options.children.spawn(command, theirs);
     } catch (error) {
       closeSync(ours);
       throw error;
@@ -46,7 +53,8 @@ export class Tunnel {
     }
     try {
       this.#link = options.pumps.add({
-        ...this.#tap(ours),
+        ...this.#tap(ours, original),
+        original,
         stream: ours,
         mtu: MTU,
         silence: options.silence,
@@ -55,7 +63,9 @@ export class Tunnel {
       void this.#child.stop();
       throw error;
     }
-    this.up = Promise.all([this.#link.up, this.#join()]).then(() => {
+    // Without a hello it is ssh's own word that the server has let us in.
+    const greeted = original ? this.#child.printed(CONNECTED) : this.#link.up;
+    this.up = Promise.all([greeted, this.#join(original ? greeted : undefined)]).then(() => {
       this.#isUp = true;
     });
     this.ended = this.#end(mark);
@@ -74,9 +84,9 @@ export class Tunnel {
   }
 
   /** The TAP. The link owns both descriptors once it has them, not before. */
-  #tap(ours: number): { tap: number; offload: number | undefined } {
+  #tap(ours: number, original: boolean): { tap: number; offload: number | undefined } {
     try {
-      const { fd, offload } = openOffloadTap(VPN_TAP);
+      const { fd, offload } = (original ? openTap : openOffloadTap)(VPN_TAP);
       return { tap: fd, offload };
     } catch (error) {
       closeSync(ours);
@@ -84,24 +94,28 @@ export class Tunnel {
     }
   }
 
-  async #join(): Promise<void> {
+  /** @param first what has to happen before frames may come from the bridge. */
+  async #join(first: Promise<void> | undefined): Promise<void> {
     try {
+      await first;
       await this.options.bridge;
       await joinBridge(VPN_TAP);
     } catch (error) {
-      this.#stopped ??= messageOf(error);
-      this.#link.close(this.#stopped);
+      // Of a tunnel that has ended meanwhile the TAP is gone, too, which is no news.
+      if (!this.#over) this.#stopped ??= messageOf(error);
+      this.#link.close(messageOf(error));
       await new Promise(() => {}); // never up
     }
   }
 
   async #end(mark: number): Promise<SshFailure> {
     const reason = await this.#link.ended;
+    this.#over = true;
     // Its stdio is closed: an ssh that is well ends by itself at once, and one that failed has said why.
     const status = await Promise.race([this.#child.exited, Bun.sleep(300)]);
     await this.#child.stop();
     if (this.#stopped !== undefined) return new SshFailure(this.#stopped);
-    const { stderr } = this.#child;
+    const stderr = this.#child.stderr.replace(CONNECTED, "");
     // What the pump saw is better than ssh's words, unless it saw nothing but ssh's end.
     if (status !== 255 || stderr.trim() === "" || (this.#isUp && !/\bstream\b/.test(reason))) {
       return new SshFailure(serverWords(stderr) ?? reason, false, SILENCE.test(reason));

@@ -30,11 +30,19 @@ export interface InnerHop {
   connect: HostPort;
   keyFile: string;
   knownHosts: string;
-  /** `enrol`, `renew` or `tunnel via=…`. */
-  command: string;
+  /** `enrol`, `renew` or `tunnel via=…`; undefined: none, as WalT's original server wants it. */
+  command: string | undefined;
   /** Seconds. */
   connectTimeout: number;
+  /** Seconds of silence after which the server is asked for a sign of life, 5 unless told; two may be missing. */
+  alive?: number;
 }
+
+/** Of an ssh without a command: the line on its standard error once the server has let it in. */
+export const CONNECTED = "walt-connected\n";
+
+/** Seconds, where something better than ssh tells whether the other side lives. */
+const ALIVE = 5;
 
 const CIPHERS = [
   "chacha20-poly1305@openssh.com",
@@ -74,12 +82,15 @@ export function innerArguments(h: InnerHop): string[] {
     ...option("KexAlgorithms", "curve25519-sha256,curve25519-sha256@libssh.org"),
     ...option("HostKeyAlgorithms", "ssh-ed25519"),
     ...option("ClearAllForwardings", "yes"),
-    ...["--", h.connect.host, h.command],
+    ...(h.command === undefined
+      ? [...option("PermitLocalCommand", "yes"), ...option("LocalCommand", `echo ${CONNECTED.trim()} >&2`)]
+      : []),
+    ...["--", h.connect.host, ...(h.command === undefined ? [] : [h.command])],
   ];
 }
 
 function common(
-  h: Pick<OuterHop, "connect" | "keyFile" | "knownHosts" | "connectTimeout">,
+  h: Pick<OuterHop, "connect" | "keyFile" | "knownHosts" | "connectTimeout"> & { alive?: number },
   alias: string,
 ): string[] {
   return [
@@ -105,7 +116,7 @@ function common(
     // Its default marks such a connection as background traffic (CS1), which some networks starve.
     ...option("IPQoS", "none"),
     ...option("ConnectTimeout", String(h.connectTimeout)),
-    ...option("ServerAliveInterval", "5"),
+    ...option("ServerAliveInterval", String(h.alive ?? ALIVE)),
     ...option("ServerAliveCountMax", "2"),
   ];
 }

@@ -124,15 +124,15 @@ describe("what a device is given", () => {
     writeFileSync(files().knownHosts, "walt-server ssh-ed25519 AAAA\n");
     writeFileSync(files().enrolmentKey, "a key\n", { mode: 0o755 });
     const other = { ...files(), enrolmentKeyCopy: join(dir, "copy") };
-    prepareGiven(other);
+    prepareGiven(other, true);
     expect(readFileSync(other.enrolmentKeyCopy, "utf8")).toBe("a key\n");
     expect(statSync(other.enrolmentKeyCopy).mode & 0o777).toBe(0o600);
   });
 
   test("what is missing is named", () => {
-    expect(() => prepareGiven(files())).toThrow("known_hosts is missing or empty");
+    expect(() => prepareGiven(files(), true)).toThrow("known_hosts is missing or empty");
     writeFileSync(files().knownHosts, "walt-server ssh-ed25519 AAAA\n");
-    expect(() => prepareGiven(files())).toThrow("enrolment_key is missing or empty");
+    expect(() => prepareGiven(files(), true)).toThrow("enrolment_key is missing or empty");
     expect(() => deviceFiles({ ...config, file: undefined })).toThrow("no walt.toml");
   });
 });

@@ -12,6 +12,7 @@ import {
   STABLE,
   type State,
   step,
+  UNKNOWN_TO_SERVER,
 } from "../../src/device/state.ts";
 
 const after = (state: State, ...events: Event[]): State => events.reduce(step, state);
@@ -316,5 +317,16 @@ describe("several entrypoints", () => {
   test("a device that lost its own network blames nobody and begins with the first", () => {
     const lost = after(several, network, failed(), waited, { type: "no-network", why: "no cable" });
     expect(lost).toMatchObject({ entrypoint: 0, failed: 0 });
+  });
+});
+
+test("a server without enrolment is never asked for anything: a refused key is for a person", () => {
+  const original = initial({ credentials: true, vm: true, entrypoints, enrols: false });
+  const refusedByProxy = after(original, network, failed({ refused: true }));
+  expect(refusedByProxy).toMatchObject({ key: "device", action: { do: "wait" }, lastError: "it broke" });
+  const refused = after(original, network, open, ended({ refused: true }));
+  expect(refused).toMatchObject({
+    lastError: UNKNOWN_TO_SERVER,
+    action: { do: "wait", ms: REFUSED_WAIT, keepHops: false },
   });
 });

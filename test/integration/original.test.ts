@@ -1,12 +1,18 @@
 /** WalT's original framing between real machines: its client at our server, and our device at its server. */
 
 import { expect, test } from "bun:test";
+import type { DeviceStatus } from "../../src/api/types.ts";
+import { waltBinary } from "../lab/binary.ts";
 import type { Host } from "../lab/host.ts";
+import { Lab } from "../lab/lab.ts";
 import { describeWith } from "../lab/need.ts";
 import type { LabProcess } from "../lab/process.ts";
+import { startSshd } from "../lab/sshd.ts";
 import { INTEGRATION, pingable, WALT_NET, World } from "../lab/world.ts";
 
 const LOOP = [process.execPath, new URL("../lab/original-loop.ts", import.meta.url).pathname];
+
+const SERVER = "walt.lab.example";
 
 /** `ssh -T walt-vpn@server` as WalT's own client runs it, with this key and more options. */
 function client(key: string, ...options: string[]): string[] {
@@ -23,14 +29,19 @@ async function machine(world: World, host: Host, mac: string, address: string): 
   await host.ip(
     "link add br0 type bridge",
     "link set br0 up",
-    "tuntap add dev tap0 mode tap",
-    "tuntap add dev tap1 mode tap",
-    "link set tap0 master br0 up",
     `link add port type veth peer name eth0 netns ${made.pid}`,
     "link set port master br0 up",
   );
   await made.ip(`link set eth0 address ${mac} up`, `address add ${address}/22 dev eth0`);
   return made;
+}
+
+/** Processes of a host. */
+function pids(host: Host, command: RegExp): number[] {
+  return host
+    .processes()
+    .filter((p) => command.test(p.command))
+    .map((p) => p.pid);
 }
 
 async function upAgain(world: World, after: number): Promise<void> {
@@ -49,8 +60,7 @@ describeWith(INTEGRATION, "the original framing", () => {
     const plugged = await machine(world, host, node?.mac ?? "", "192.168.192.60");
 
     let seen = daemon.output.length;
-    const start = (tap = "tap0"): LabProcess =>
-      host.spawn([...LOOP, tap, ...client("/var/lib/walt/device_key")]);
+    const start = (): LabProcess => host.spawn([...LOOP, "br0", ...client("/var/lib/walt/device_key")]);
     let loop = start();
     await upAgain(world, seen);
     expect(await pingable(plugged, WALT_NET)).toBe(true);
@@ -86,15 +96,14 @@ describeWith(INTEGRATION, "the original framing", () => {
     loop = start();
     await upAgain(world, seen);
     seen = daemon.output.length;
-    const second = start("tap1");
+    const second = start();
     await daemon.waitFor(/tunnel down .*took its place/, { after: seen });
     await loop.exited;
     await second.stop();
 
     // Lengths that no frame has: the end of that tunnel, and of nothing else.
     seen = daemon.output.length;
-    const nonsense = await host.run(client("/var/lib/walt/device_key"), { input: "GET / HTTP/1.1\r\n\r\n" });
-    expect(nonsense.stdout).toBe("");
+    await host.run(client("/var/lib/walt/device_key"), { input: "GET / HTTP/1.1\r\n\r\n" });
     await daemon.waitFor(/tunnel down .*the peer sent a frame of 18245 bytes, not 14 to 1522/, {
       after: seen,
     });
@@ -106,5 +115,64 @@ describeWith(INTEGRATION, "the original framing", () => {
     device.start();
     await daemon.waitFor(/tunnel up .*via=ssh:/, { after: seen });
     expect((await world.nodes())[0]).toMatchObject({ state: "up", framing: "messages" });
+  }, 120_000);
+
+  test("our device at WalT's server, which is an sshd with a program behind it", async () => {
+    await using lab = await Lab.create();
+    const [binary, server, host] = [await waltBinary(), await lab.host("server"), await lab.host("device1")];
+    await server.ip(
+      "link add walt-net address 02:00:00:00:00:01 type bridge forward_delay 0",
+      `address add ${WALT_NET}/22 dev walt-net`,
+      "link set walt-net up",
+    );
+    const { hostKeys } = await startSshd(server, { patient: true });
+    await server.must(["useradd", "-o", "-u", "0", "-m", "-s", "/bin/sh", "walt-vpn"]);
+    host.hosts({ [SERVER]: server.address() });
+    host.writeFile("/etc/walt/known_hosts", hostKeys.map((key) => `walt-server ${key}\n`).join(""));
+    host.writeFile(
+      "/etc/walt/walt.toml",
+      `role = "device"\n[device]\nentrypoint = "ssh://${SERVER}:22"\nframing = "original"\nsilence = "3s"\n[device.vm]\nstart = false\n`,
+    );
+    const status = async (): Promise<DeviceStatus> =>
+      JSON.parse(await host.must([binary, "device", "status", "--json"])) as DeviceStatus;
+
+    // The server does not know it yet: it says what is to be done, and does not ask for anything.
+    let device = host.spawn([binary, "device", "run"]);
+    const [, key = ""] = await device.waitFor(/authorized_keys needs key="(ssh-ed25519 [^"]+)"/);
+    await device.waitFor(/its public key belongs into the authorized_keys of walt-vpn there/);
+    expect(await status()).toMatchObject({ stage: "tunnel", tunnel: "down", certificateRenewal: null });
+    await device.stop();
+
+    const line = `restrict,command="${LOOP.join(" ")} walt-net" ${key}\n`;
+    server.writeFile("/home/walt-vpn/.ssh/authorized_keys", line, 0o600);
+    device = host.spawn([binary, "device", "run"]);
+    await device.waitFor(/watch: the tunnel is up/);
+    const { node, mac } = await status();
+    expect(mac).toBe(`52:54:00:${(node ?? "").replace("vpn-", "").replaceAll(/..(?=.)/g, "$&:")}`);
+    const plugged = await lab.host("node", { networks: [] });
+    await host.ip(
+      `link add to-node type veth peer name eth0 netns ${plugged.pid}`,
+      "link set to-node master walt-br up",
+    );
+    await plugged.ip(`link set eth0 address ${mac} up`, "address add 192.168.192.60/22 dev eth0");
+    expect(await pingable(plugged, WALT_NET)).toBe(true);
+    await plugged.must(["ping", "-c", "2", "-i", "0.2", "-M", "do", "-s", "1472", WALT_NET]);
+
+    // A server that stands still is noticed by ssh, one whose program ends by its end: each time there is another tunnel.
+    const programs = (): number[] => pids(server, /original-loop/);
+    const sessions = (): number[] => pids(server, /^sshd.*: walt-vpn/);
+    for (const [found, signal, reason] of [
+      [sessions, "SIGSTOP", /the server walt.lab.example:22: it fell silent/],
+      [programs, "SIGKILL", /the peer's end of the stream is closed/],
+    ] as const) {
+      const [seen, all] = [device.output.length, found()];
+      expect(all).not.toEqual([]);
+      for (const pid of all) process.kill(pid, signal);
+      await device.waitFor(reason, { after: seen });
+      await device.waitFor(/watch: the tunnel is up/, { after: seen });
+      expect(await pingable(plugged, WALT_NET)).toBe(true);
+    }
+    expect(await device.stop()).toBe(0);
+    expect(await host.must(["ip", "-o", "link"])).not.toMatch(/walt-/);
   }, 120_000);
 });

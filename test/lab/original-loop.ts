@@ -1,15 +1,16 @@
 /**
  * What WalT's own VPN does at either end: a loop between a TAP and a stream on which each frame stands behind its length in two
- * bytes. `original-loop.ts TAP` uses standard input and output, as the server's end under sshd does; `original-loop.ts TAP ssh …` starts
- * that command and uses its, as the client does. The TAP exists. It writes "joined" to standard error, and ends with the stream.
+ * bytes. `original-loop.ts BRIDGE` uses standard input and output, as the server's end under sshd does; `original-loop.ts BRIDGE ssh …`
+ * starts that command and uses its, as the client does. The TAP, `tap0` or the next number, is put into the bridge. It ends with the stream.
  */
 
-import { allocate, at, libc, POLLIN } from "../../src/linux/libc.ts";
+import { allocate, at, EAGAIN, errno, libc, POLLIN, POLLOUT } from "../../src/linux/libc.ts";
 import { socketPair } from "../../src/linux/socketpair.ts";
 import { openTap } from "../../src/linux/tap.ts";
 
-const [name = "", ...command] = process.argv.slice(2);
-const tap = openTap(name).fd;
+const [bridge = "", ...command] = process.argv.slice(2);
+const { fd: tap, name } = openTap("tap%d");
+Bun.spawnSync(["ip", "link", "set", name, "master", bridge, "up"]);
 let [input, output] = [0, 1];
 if (command.length > 0) {
   const [ours, theirs] = socketPair();
@@ -17,7 +18,6 @@ if (command.length > 0) {
   libc.close(theirs);
   [input, output] = [ours, ours];
 }
-console.error("joined");
 
 const MAX = 65_535;
 const fromTap = allocate(2 + MAX);
@@ -30,7 +30,8 @@ function send(bytes: ReturnType<typeof allocate>, length: number): void {
   for (let done = 0; done < length; ) {
     const n = libc.write(output, at(bytes.address + done), length - done);
     if (n > 0) done += n;
-    else wait([output, 4]);
+    else if (errno() === EAGAIN) wait([output, POLLOUT]);
+    else process.exit(0);
   }
 }
 
