@@ -3,9 +3,16 @@
 import type { Host } from "../lab/host.ts";
 import type { LabProcess } from "../lab/process.ts";
 
-/** @param names what its DNS knows: name → IPv4 address. */
-export async function startRouter(host: Host, names: Readonly<Record<string, string>>): Promise<LabProcess> {
-  const { device, ipv4 } = host.port();
+/**
+ * @param names what its DNS knows: name → IPv4 address.
+ * @param at the interface to serve, and its address.
+ */
+export async function startRouter(
+  host: Host,
+  names: Readonly<Record<string, string>>,
+  at: { device: string; ipv4: string } = host.port(),
+): Promise<LabProcess> {
+  const { device, ipv4 } = at;
   const network = ipv4.split(".").slice(0, 3).join(".");
   const router = host.spawn([
     "dnsmasq",
