@@ -55,7 +55,8 @@ if (Bun.isMainThread) {
     throw error;
   });
   const status = await main(process.argv.slice(2));
-  await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
+  // Until a slow reader of the pipe has taken all: the callback of an empty write would not wait for what was written before.
+  await new Promise<void>((resolve) => process.stdout.end(() => resolve()));
   process.exit(status);
 } else {
   // In the compiled binary the pump's thread begins here too (src/tunnel/pumps.ts).
