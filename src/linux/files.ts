@@ -107,10 +107,13 @@ export function readTextIfAny(path: string, max = 1 << 20): string | undefined {
     throw new WaltError(`cannot read ${path}: ${messageOf(error)}`, { cause: error });
   }
   try {
-    if (fstatSync(fd).isDirectory()) throw new WaltError(`cannot read ${path}: it is a directory`);
-    const bytes = Buffer.alloc(max + 1);
+    const stat = fstatSync(fd);
+    if (stat.isDirectory()) throw new WaltError(`cannot read ${path}: it is a directory`);
+    // One byte more than there should be, and no more than that: the bound is for files that are not what they should be.
+    let bytes = Buffer.alloc(Math.min(max, stat.size) + 1);
     let length = 0;
     for (;;) {
+      if (length === bytes.length) bytes = Buffer.concat([bytes], Math.min(max + 1, 2 * length + 4096));
       const n = readSync(fd, bytes, length, bytes.length - length, null);
       if (n === 0) break;
       length += n;
