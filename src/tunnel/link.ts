@@ -192,6 +192,7 @@ export class PumpLink {
     const n = libc.read(this.#stream, at(reader.memory.address + reader.end), reader.room);
     if (n < 0) {
       const code = errno();
+      reader.giveBack();
       if (code !== EAGAIN && code !== EINTR) this.#broken(`the stream broke (${errnoName(code)})`);
       return false;
     }
@@ -205,6 +206,7 @@ export class PumpLink {
     reader.filled(n);
     while (this.reason === undefined && reader.next()) this.#message(now);
     if (this.reason === undefined && reader.problem !== undefined) this.#malformed(reader.problem, now);
+    reader.giveBack();
     this.#acknowledge(now);
     return true;
   }
@@ -360,6 +362,7 @@ export class PumpLink {
     if (this.over) return;
     this.#publish();
     this.#out.dispose();
+    this.#in.giveBack(true);
     this.#closeTap();
     libc.close(this.#stream);
     this.#stream = -1;

@@ -16,9 +16,12 @@ import {
 const MARGIN = 16;
 /** Room for the largest message. */
 const SIZE = MARGIN + HEADER + PAYLOAD_MAX;
+/** Buffers of this thread (modules are per thread) that hold nothing, and how many of these are kept. */
+const spare: Memory[] = [];
+const SPARES = 4;
 
 export class MessageReader {
-  readonly memory: Memory = allocate(SIZE);
+  #memory: Memory | undefined;
   /** Of the message that `next()` found: its type, and where in `memory` its payload lies, in bytes. */
   type = 0;
   offset = 0;
@@ -46,6 +49,20 @@ export class MessageReader {
     return this.#start === this.#end;
   }
 
+  /** A buffer that is borrowed from here to `giveBack`: a stream on which nothing comes needs none. */
+  get memory(): Memory {
+    this.#memory ??= spare.pop() ?? allocate(SIZE);
+    return this.#memory;
+  }
+
+  /** Call when what came has been handled; `all`: also what is left of it is of no more use. */
+  giveBack(all = false): void {
+    if (this.#memory === undefined || !(all || this.empty)) return;
+    if (spare.length < SPARES) spare.push(this.#memory);
+    this.#memory = undefined;
+    this.#start = this.#end = MARGIN;
+  }
+
   /** So many bytes were put at `end`. */
   filled(count: number): void {
     this.#end += count;
@@ -54,8 +71,12 @@ export class MessageReader {
   /** Find the next message; it stays where it is until the next call. False: more bytes are needed, or `problem`. */
   next(): boolean {
     if (this.problem !== undefined) return false;
-    const { bytes } = this.memory;
     const have = this.#end - this.#start;
+    if (have === 0) {
+      this.#start = this.#end = MARGIN;
+      return false;
+    }
+    const { bytes } = this.memory;
     const header = this.#header;
     if (have >= header) {
       const { original } = this;

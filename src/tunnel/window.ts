@@ -25,13 +25,46 @@ const STRETCHES = 10;
 const STRETCH = 100;
 /** A least round trip time that was not seen again for so long (ms) is measured anew: the path may have changed. */
 const MIN_RTT_AGE = 10_000;
-/** Messages under way that are remembered one by one. */
-const RECORDS = 512;
+/** Messages under way that are remembered one by one, in the beginning and at most. */
+const RECORDS = 32;
+const RECORDS_MAX = 512;
 /** Rounds without a quarter more rate that end the beginning. */
 const FLAT_ROUNDS = 3;
 const GROWTH = 1.25;
 
 export type Phase = "startup" | "steady" | "probe";
+
+/** Of what is under way: its end, when it was sent, and what was known then. A ring; most links need a small one. */
+class Flight {
+  readonly end: Float64Array;
+  readonly time: Float64Array;
+  /** Bytes answered, when the last answer came, and when what it answered was sent. */
+  readonly wasAcked: Float64Array;
+  readonly wasTime: Float64Array;
+  readonly wasFirst: Float64Array;
+  /** More waited for the window to open. */
+  readonly limited: Float64Array;
+
+  constructor(readonly size: number) {
+    const field = (): Float64Array => new Float64Array(size);
+    this.end = field();
+    this.time = field();
+    this.wasAcked = field();
+    this.wasTime = field();
+    this.wasFirst = field();
+    this.limited = field();
+  }
+
+  /** A larger one with the same in it, the one at `oldest` first. */
+  doubled(oldest: number): Flight {
+    const next = new Flight(2 * this.size);
+    for (const field of ["end", "time", "wasAcked", "wasTime", "wasFirst", "limited"] as const) {
+      next[field].set(this[field].subarray(oldest));
+      next[field].set(this[field].subarray(0, oldest), this.size - oldest);
+    }
+    return next;
+  }
+}
 
 export class Window {
   phase: Phase = "startup";
@@ -48,13 +81,7 @@ export class Window {
   /** When the last answer came, and when what it answered was sent. */
   #ackedTime = 0;
   #firstSent = 0;
-  /** Of what is under way, oldest first: its end, when it was sent, and then: bytes answered, `#ackedTime`, `#firstSent`. */
-  readonly #end = new Float64Array(RECORDS);
-  readonly #time = new Float64Array(RECORDS);
-  readonly #wasAcked = new Float64Array(RECORDS);
-  readonly #wasTime = new Float64Array(RECORDS);
-  readonly #wasFirst = new Float64Array(RECORDS);
-  readonly #limited = new Uint8Array(RECORDS);
+  #flight = new Flight(RECORDS);
   #oldest = 0;
   #records = 0;
   readonly #stretches = new Float64Array(STRETCHES);
@@ -86,18 +113,22 @@ export class Window {
     }
     this.#sent += bytes;
     const limited = more || this.inFlight >= this.size;
-    if (this.#records === RECORDS) {
-      const last = (this.#oldest + RECORDS - 1) % RECORDS;
-      this.#end[last] = this.#sent;
+    if (this.#records === this.#flight.size && this.#records < RECORDS_MAX) {
+      this.#flight = this.#flight.doubled(this.#oldest);
+      this.#oldest = 0;
+    }
+    const { size, end, time, wasAcked, wasTime, wasFirst, limited: wasLimited } = this.#flight;
+    if (this.#records === size) {
+      end[(this.#oldest + size - 1) % size] = this.#sent;
       return;
     }
-    const at = (this.#oldest + this.#records++) % RECORDS;
-    this.#end[at] = this.#sent;
-    this.#time[at] = now;
-    this.#wasAcked[at] = this.#acked;
-    this.#wasTime[at] = this.#ackedTime;
-    this.#wasFirst[at] = this.#firstSent;
-    this.#limited[at] = limited ? 1 : 0;
+    const at = (this.#oldest + this.#records++) % size;
+    end[at] = this.#sent;
+    time[at] = now;
+    wasAcked[at] = this.#acked;
+    wasTime[at] = this.#ackedTime;
+    wasFirst[at] = this.#firstSent;
+    wasLimited[at] = limited ? 1 : 0;
   }
 
   /**
@@ -110,24 +141,25 @@ export class Window {
     if (more === 0) return true;
     this.#acked += more;
     this.#clumped(more, now);
+    const flight = this.#flight;
     let at = -1;
-    while (this.#records > 0 && (this.#end[this.#oldest] ?? 0) <= this.#acked) {
+    while (this.#records > 0 && (flight.end[this.#oldest] ?? 0) <= this.#acked) {
       at = this.#oldest;
-      this.#oldest = (this.#oldest + 1) % RECORDS;
+      this.#oldest = (this.#oldest + 1) % flight.size;
       this.#records--;
     }
     if (at < 0) return true;
-    const sentAt = this.#time[at] ?? now;
+    const sentAt = flight.time[at] ?? now;
     const rtt = Math.max(0.01, now - sentAt - delay);
-    const since = Math.max(now - (this.#wasTime[at] ?? now), sentAt - (this.#wasFirst[at] ?? sentAt));
+    const since = Math.max(now - (flight.wasTime[at] ?? now), sentAt - (flight.wasFirst[at] ?? sentAt));
     this.#ackedTime = now;
     this.#firstSent = sentAt;
     this.measured(rtt, now);
-    const limited = this.#limited[at] === 1;
+    const limited = flight.limited[at] === 1;
     // A stretch shorter than the path is a clump of answers, not a rate.
-    if (since >= this.minRtt) this.#sample((this.#acked - (this.#wasAcked[at] ?? 0)) / since, limited, now);
+    if (since >= this.minRtt) this.#sample((this.#acked - (flight.wasAcked[at] ?? 0)) / since, limited, now);
     this.#roundLimited ||= limited;
-    if ((this.#wasAcked[at] ?? 0) >= this.#roundEnd) this.#round();
+    if ((flight.wasAcked[at] ?? 0) >= this.#roundEnd) this.#round();
     if (this.phase === "startup" && limited) {
       this.size = Math.min(WINDOW_MAX, this.size + more);
       // A queue has built up: there is no more to find.

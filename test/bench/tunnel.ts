@@ -1,7 +1,7 @@
 /**
  * `bun run bench:tunnel`: the tunnel beside a nested ssh pipe with the same ciphers, OpenSSH's own Ethernet tunnel and a plain
  * read/write loop, over the same proxy, all in one run, one after the other, medians of at least 5.
- * Options: --runs N, --seconds N, --only PATHS (comma separated: unshaped, 20mbit, 2mbit, long), --without VARIANTS, --json.
+ * Options: --runs N, --seconds N, --only PATHS (comma separated: unshaped, 20mbit, 2mbit, long, idle), --without VARIANTS, --json.
  */
 
 import { parseArgs } from "node:util";
@@ -12,7 +12,7 @@ const { values } = parseArgs({
     json: { type: "boolean", default: false },
     runs: { type: "string", default: "5" },
     seconds: { type: "string", default: "4" },
-    only: { type: "string", default: "unshaped,20mbit,2mbit,long" },
+    only: { type: "string", default: "unshaped,20mbit,2mbit,long,idle" },
     without: { type: "string", default: "" },
   },
 });
@@ -25,6 +25,7 @@ const { World } = await import("../lab/world.ts");
 const { table } = await import("../../src/text.ts");
 const { median } = await import("./stats.ts");
 const { costed, pings, quantile } = await import("./tunnel/measure.ts");
+const { idleMemory, memoryOf } = await import("./tunnel/memory.ts");
 const { startPlainServer, variants } = await import("./tunnel/variants.ts");
 
 /** Mbit/s, ms each way, bytes of queue, per cent of loss; and what to measure. */
@@ -56,6 +57,9 @@ const PATHS: Path[] = [
   },
 ];
 
+/** Tunnels of the part `idle`. */
+const IDLE = 500;
+
 interface Sample {
   up: number[];
   down: number[];
@@ -83,6 +87,8 @@ await wire.ip(
 );
 const SHAPER = [process.execPath, new URL("./tunnel/shaper.ts", import.meta.url).pathname];
 const results: Record<string, Record<string, Sample>> = {};
+/** The most that the device's process ever held, bytes, by path. */
+const deviceMemory: Record<string, number> = {};
 
 for (const [index, path] of PATHS.entries()) {
   if (!only.includes(path.name)) continue;
@@ -130,11 +136,17 @@ for (const [index, path] of PATHS.entries()) {
     }
   }
   results[path.name] = samples;
+  const { pid } = device.process ?? {};
+  if (pid !== undefined) deviceMemory[path.name] = memoryOf(pid, "VmHWM");
   await device.stop();
   await node.stop();
   await device.host.stop();
   await shaper?.stop("SIGKILL");
 }
+
+if (only.includes("idle")) say(`${IDLE} idle tunnels`);
+const idle = only.includes("idle") ? await idleMemory(IDLE) : undefined;
+const mb = (bytes: number): string => (bytes / 1e6).toFixed(1);
 
 /** Median over the runs of what each process cost. */
 function processes(sample: Sample): Record<string, number> {
@@ -151,7 +163,7 @@ if (values.json) {
       Object.entries(samples).map(([name, sample]) => [name, { ...sample, processes: processes(sample) }]),
     ),
   ]);
-  process.stdout.write(`${JSON.stringify(Object.fromEntries(rows), null, 2)}\n`);
+  process.stdout.write(`${JSON.stringify({ ...Object.fromEntries(rows), deviceMemory, idle }, null, 2)}\n`);
 } else {
   const show = (list: number[], digits: number): string =>
     list.length === 0 ? "-" : median(list).toFixed(digits);
@@ -175,6 +187,13 @@ if (values.json) {
       const parts = Object.entries(processes(sample)).map(([what, cost]) => `${what} ${cost.toFixed(2)}`);
       process.stdout.write(`  ${name}, CPU s/GB: ${parts.join(", ")}\n`);
     }
+    process.stdout.write(`  walt on the device, most memory: ${mb(deviceMemory[path.name] ?? 0)} MB\n`);
+  }
+  if (idle !== undefined) {
+    process.stdout.write(
+      `\n${idle.tunnels} idle tunnels: the server's memory ${mb(idle.before)} MB without, ${mb(idle.during)} MB with them, ` +
+        `${(idle.each / 1000).toFixed(0)} kB each; ${(idle.load * 100).toFixed(0)} % of a processor\n`,
+    );
   }
 }
 process.exit(0);
