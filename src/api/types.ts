@@ -19,6 +19,8 @@ export interface NodeInfo {
   via: string | null;
   /** What its tunnel speaks while it is up: the messages of docs/protocol.md, or WalT's original framing. */
   framing: "messages" | "original" | null;
+  /** The MTU that device and server agreed on, bytes. */
+  mtu: number | null;
   /** Round trip through the tunnel, ms. */
   rtt: number | null;
   /** Counters of the tunnel while it is up. "In" is from the node. */

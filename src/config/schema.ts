@@ -62,6 +62,16 @@ export const TABLES = {
       "/var/lib/walt/boot",
       "Folder of the boot files of a managed network: `<arch>/vmlinuz`, `<arch>/initrd.img` and `<arch>/cmdline`, arch being x86_64 or arm64.",
     ),
+    mtu: integer(
+      1500,
+      1500,
+      9000,
+      "Largest MTU on walt-net: larger than 1500 for jumbo frames, which a node gets if its device agrees (`device.mtu`). A managed bridge gets it; one that exists already must have it.",
+    ),
+    isolation: flag(
+      false,
+      "true: nodes of the VPN reach the server and what else is in the bridge, but not each other.",
+    ),
     boot_port: integer(8080, 1, 65535, "TCP port of the boot files' HTTP service, on `address`."),
   },
   proxy: {
@@ -95,6 +105,12 @@ export const TABLES = {
     state: path(
       "/var/lib/walt",
       "Folder of the device's key, certificate and credentials; it must survive reboots.",
+    ),
+    mtu: integer(
+      9000,
+      1500,
+      9000,
+      "Largest MTU that the node is given. It gets what the server has on walt-net, if that is less; 1500 in the original framing.",
     ),
     run: path("/run/walt", "Folder of sockets, gone after a reboot."),
     silence: span("10s", "3s", "5m", "A tunnel whose server is silent for this long is built anew."),

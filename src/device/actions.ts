@@ -47,6 +47,8 @@ export class DeviceActions implements Actions {
   #pumps: Promise<Pumps> | undefined;
   #bridge: Promise<void> | undefined;
   readonly #renewer = new Renewer();
+  /** Of the node's network, as last agreed on with the server, bytes. */
+  mtu = 1500;
   #asked = false;
   #wasUp = false;
   #renewing = Promise.resolve();
@@ -211,11 +213,18 @@ export class DeviceActions implements Actions {
     const session = this.#session(files.deviceKey, this.#original ? undefined : `tunnel via=${via}`);
     const [pumps, bridge] = [await this.#readyPumps(), this.#readyBridge()];
     signal.throwIfAborted();
-    const tunnel = new Tunnel({ ...session, pumps, bridge, silence: config.device.silence });
+    const tunnel = new Tunnel({
+      ...session,
+      pumps,
+      bridge,
+      silence: config.device.silence,
+      mtu: config.device.mtu,
+    });
     this.#tunnel = tunnel;
     const over = new AbortController();
     let upAt: number | undefined;
-    void tunnel.up.then(() => {
+    void tunnel.up.then((mtu) => {
+      this.mtu = mtu;
       if (over.signal.aborted || signal.aborted) return;
       upAt = performance.now();
       tell({ type: "tunnel-up" });

@@ -1,6 +1,6 @@
 /** The bridge in the board between the tunnel and the virtual machine: plain L2, without an address of its own. */
 
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { ipBatch } from "../linux/ip.ts";
 
 export const BRIDGE = "walt-br";
@@ -40,6 +40,13 @@ export async function makeBridge(mac: string): Promise<void> {
 export async function joinBridge(tap: string): Promise<void> {
   withoutIpv6(tap);
   await ipBatch([`link set ${tap} master ${BRIDGE} up`]);
+}
+
+/** Give the tunnel's TAP and the virtual machine's the MTU that the server agreed to, bytes. @throws WaltError when ip(8) fails. */
+export async function setMtu(mtu: number): Promise<void> {
+  const differs = (name: string): boolean =>
+    readFileSync(`/sys/class/net/${name}/mtu`, "utf8").trim() !== String(mtu);
+  await ipBatch([VPN_TAP, VM_TAP].filter(differs).map((name) => `link set ${name} mtu ${mtu}`));
 }
 
 /** Take both away, as far as they are there. */

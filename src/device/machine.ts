@@ -16,6 +16,8 @@ export interface MachineOptions {
   cpus: number;
   /** `52:54:00:01:02:03`. */
   mac: string;
+  /** Of its network, bytes. */
+  mtu: number;
   /** An existing TAP that the VM's network card is attached to. */
   tap: string;
   /** Path of the UNIX socket on which QEMU will listen for QMP, at most 107 bytes (unix(7)). */
@@ -100,7 +102,7 @@ export function processor(o: Pick<MachineOptions, "board" | "arch" | "accel">): 
  */
 function boot(o: MachineOptions): string[] {
   const firmware = o.arch === "arm64" ? ["-bios", EFI.path] : [];
-  const card = `virtio-net-pci,netdev=net0,mac=${o.mac},romfile=`;
+  const card = `virtio-net-pci,netdev=net0,mac=${o.mac},romfile=${o.mtu > 1500 ? `,host_mtu=${o.mtu}` : ""}`;
   return [...firmware, "-kernel", IPXE[o.arch].path, "-append", NETBOOT, "-device", card];
 }
 

@@ -58,6 +58,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
       config,
       files,
       mac,
+      mtu: () => actions.mtu,
       accelerator,
       console,
       usb,
@@ -144,13 +145,15 @@ interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
   files: DeviceFiles;
   /** The node's. */
   mac: string;
+  /** Of the node's network now, bytes. */
+  mtu: () => number;
   accelerator: Promise<Accelerator>;
   console: SerialConsole;
   usb: Usb | undefined;
 }
 
 /** Keep the virtual machine of the node running. */
-function keepVm({ config, files, mac, accelerator, console, usb, tell, log }: KeepVmOptions): VmKeeper {
+function keepVm({ config, files, mac, mtu, accelerator, console, usb, tell, log }: KeepVmOptions): VmKeeper {
   const { board } = config.device;
   const { cpus } = config["device.vm"];
   const { arch } = process;
@@ -158,7 +161,7 @@ function keepVm({ config, files, mac, accelerator, console, usb, tell, log }: Ke
     start: async (signal) => {
       if (arch !== "x64" && arch !== "arm64") throw new WaltError(`no virtual machine for ${arch}`);
       const memory = vmMemory(config["device.vm"].memory, board, totalMemory());
-      const machine = { board, arch, accel: await accelerator, memory, cpus, mac, tap: VM_TAP };
+      const machine = { board, arch, accel: await accelerator, memory, cpus, mac, mtu: mtu(), tap: VM_TAP };
       signal.throwIfAborted();
       console.note("the virtual machine starts");
       const vm = await Vm.start({ ...machine, qmpSocket: files.qmpSocket }, console, log);

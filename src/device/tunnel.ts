@@ -6,14 +6,12 @@ import { socketPair } from "../linux/socketpair.ts";
 import { openOffloadTap, openTap } from "../linux/tap.ts";
 import { CONNECTED } from "../ssh/client.ts";
 import { SILENCE } from "../tunnel/control.ts";
+import { ORIGINAL_MTU } from "../tunnel/message.ts";
 import type { Link, LinkStats, Pumps } from "../tunnel/pumps.ts";
-import { joinBridge, VPN_TAP } from "./bridge.ts";
+import { joinBridge, setMtu, VPN_TAP } from "./bridge.ts";
 import type { Child } from "./child.ts";
 import { innerCommand, type SessionOptions } from "./session.ts";
 import { SshFailure, serverWords } from "./ssh-failure.ts";
-
-/** MTU of walt-net, bytes. */
-const MTU = 1500;
 
 /** Without a command the tunnel is in the original framing. */
 export interface TunnelOptions extends SessionOptions {
@@ -22,6 +20,8 @@ export interface TunnelOptions extends SessionOptions {
   readonly bridge: Promise<void>;
   /** A server that is silent for so many ms is taken for dead. */
   readonly silence: number;
+  /** Largest MTU that the node may be given, bytes. */
+  readonly mtu: number;
 }
 
 export class Tunnel {
@@ -30,8 +30,11 @@ export class Tunnel {
   #stopped: string | undefined;
   #isUp = false;
   #over = false;
-  /** Frames flow: the server greeted, and the TAP is in the bridge. Never rejects: stays pending when it ends first. */
-  readonly up: Promise<void>;
+  /**
+   * Frames flow: the server greeted, and the TAP is in the bridge, with the MTU that both agreed on, in bytes. Never rejects:
+   * stays pending when it ends first.
+   */
+  readonly up: Promise<number>;
   /** Why it ended; ssh and TAP are gone by then. */
   readonly ended: Promise<SshFailure>;
 
@@ -56,18 +59,14 @@ export class Tunnel {
         ...this.#tap(ours, original),
         original,
         stream: ours,
-        mtu: MTU,
+        mtu: original ? ORIGINAL_MTU : options.mtu,
         silence: options.silence,
       });
     } catch (error) {
       void this.#child.stop();
       throw error;
     }
-    // Without a hello it is ssh's own word that the server has let us in.
-    const greeted = original ? this.#child.printed(CONNECTED) : this.#link.up;
-    this.up = Promise.all([greeted, this.#join(original ? greeted : undefined)]).then(() => {
-      this.#isUp = true;
-    });
+    this.up = this.#rise(original);
     this.ended = this.#end(mark);
   }
 
@@ -94,17 +93,21 @@ export class Tunnel {
     }
   }
 
-  /** @param first what has to happen before frames may come from the bridge. */
-  async #join(first: Promise<void> | undefined): Promise<void> {
+  async #rise(original: boolean): Promise<number> {
     try {
-      await first;
+      // Without a hello it is ssh's own word that the server has let us in; before it frames would wait in vain.
+      if (original) await this.#child.printed(CONNECTED);
       await this.options.bridge;
       await joinBridge(VPN_TAP);
+      const mtu = await this.#link.up;
+      await setMtu(mtu);
+      this.#isUp = true;
+      return mtu;
     } catch (error) {
       // Of a tunnel that has ended meanwhile the TAP is gone, too, which is no news.
       if (!this.#over) this.#stopped ??= messageOf(error);
       this.#link.close(messageOf(error));
-      await new Promise(() => {}); // never up
+      return await new Promise(() => {}); // never up
     }
   }
 

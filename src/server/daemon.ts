@@ -127,6 +127,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         address: addresses.get(device.mac) ?? null,
         since: tunnel?.since.toISOString() ?? null,
         via: up ? tunnel.via || null : null,
+        mtu: up ? (tunnel.mtu ?? null) : null,
         framing: up ? (tunnel.original ? "original" : "messages") : null,
         rtt: up ? tunnel.stats?.rtt || null : null,
         traffic: up ? (tunnel.stats ?? null) : null,

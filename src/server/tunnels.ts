@@ -7,6 +7,7 @@ import { openOffloadTap, openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { keepOpen } from "../ssh/window.ts";
 import { joinChannel } from "../tunnel/channel.ts";
+import { ORIGINAL_MTU } from "../tunnel/message.ts";
 import type { Link, LinkStats, Pumps } from "../tunnel/pumps.ts";
 import type { Channel } from "./endpoint.ts";
 import type { Device } from "./registry.ts";
@@ -21,6 +22,8 @@ export interface TunnelInfo {
   via: string;
   /** The tunnel carries frames in WalT's original framing. */
   original: boolean;
+  /** What both ends agreed on, bytes; undefined until it is up. */
+  mtu: number | undefined;
   stats: LinkStats | undefined;
 }
 
@@ -31,8 +34,6 @@ interface Tunnel {
   gone: Promise<void>;
   close(reason: string): void;
 }
-
-const MTU = 1500;
 
 export class Tunnels {
   readonly #tunnels = new Map<number, Tunnel>();
@@ -66,6 +67,7 @@ export class Tunnels {
         since: before?.info.since ?? new Date(),
         via: via ?? "",
         original: via === undefined,
+        mtu: undefined,
         stats: undefined,
       },
       link: undefined,
@@ -100,7 +102,7 @@ export class Tunnels {
       tap: tap.fd,
       offload: tap.offload,
       stream: ours,
-      mtu: MTU,
+      mtu: original ? ORIGINAL_MTU : this.net.mtu,
       silence,
       original,
       guard: device.mac,
@@ -109,9 +111,10 @@ export class Tunnels {
     const join = joinChannel(theirs, channel.stream, channel.peer, () => keepOpen(channel.stream));
     let failure: WaltError | undefined;
     try {
-      await this.net.addPort(name);
-      void link.up.then(() => {
-        tunnel.info = { ...tunnel.info, state: "up", since: new Date() };
+      await this.net.addPort(name, this.net.mtu);
+      void link.up.then((mtu) => {
+        if (mtu < this.net.mtu) this.#lower(name, mtu);
+        tunnel.info = { ...tunnel.info, state: "up", since: new Date(), mtu };
         const { via } = tunnel.info;
         this.log.info("tunnel up", { node: device.node, from, via, ...(original ? { original } : {}) });
         this.changed(device, "up", tunnel.info.via);
@@ -130,6 +133,14 @@ export class Tunnels {
     tunnel.info = { ...tunnel.info, state: "down", since: new Date() };
     this.log.info("tunnel down", { node: device.node, from, reason });
     if (wasUp && this.#tunnels.get(device.id) === tunnel) this.changed(device, "down", tunnel.info.via);
+  }
+
+  /** Towards a device that takes smaller frames than walt-net has, the bridge drops the larger ones. */
+  #lower(tap: string, mtu: number): void {
+    // It fails when the tunnel has ended meanwhile.
+    this.net
+      .addPort(tap, mtu)
+      .catch((error: unknown) => this.log.debug("the MTU stays", { tap, reason: messageOf(error) }));
   }
 
   /** End a device's tunnel, if it has one; resolves when the device was told and all is gone. */

@@ -15,8 +15,10 @@ import { Dnsmasq } from "./dnsmasq.ts";
 const ALIAS = "made by walt server";
 
 export interface WaltNet {
-  /** Put an interface into the bridge and set it up. */
-  addPort(name: string): Promise<void>;
+  /** Largest MTU here, bytes. */
+  readonly mtu: number;
+  /** Put a node's interface into the bridge and set it up; or, where it is there already, give it another MTU. */
+  addPort(name: string, mtu: number): Promise<void>;
   /** The IPv4 addresses of MAC addresses, as far as known. */
   addresses(macs: readonly string[]): Promise<Map<string, string>>;
   /** Names that DHCP gives, by MAC address. */
@@ -34,7 +36,7 @@ export async function openWaltNet(
   names: ReadonlyMap<string, string>,
   log: Log,
 ): Promise<WaltNet> {
-  const { bridge, managed } = config["server.network"];
+  const { bridge, managed, mtu, isolation } = config["server.network"];
   const link = await bridgeInfo(bridge);
   if (!managed) {
     if (link === undefined) {
@@ -43,7 +45,7 @@ export async function openWaltNet(
       });
     }
     log.info("using an existing bridge", { bridge });
-    return plainNet(bridge);
+    return plainNet(bridge, mtu, isolation);
   }
   if (link !== undefined && link !== ALIAS) {
     throw new WaltError(`${bridge} exists already and is not ours`, {
@@ -74,9 +76,16 @@ async function bridgeInfo(bridge: string): Promise<string | undefined> {
   return typeof record["ifalias"] === "string" ? record["ifalias"] : "";
 }
 
-function plainNet(bridge: string): WaltNet {
+function plainNet(bridge: string, mtu: number, isolation: boolean): WaltNet {
   return {
-    addPort: (name) => ipBatch([`link set dev ${name} master ${bridge} up`]),
+    mtu,
+    // Between two isolated ports a bridge forwards nothing (Linux 4.18). A port is one before it is up.
+    addPort: (name, portMtu) =>
+      ipBatch([
+        `link set dev ${name} mtu ${portMtu} master ${bridge}`,
+        ...(isolation ? [`link set dev ${name} type bridge_slave isolated on`] : []),
+        `link set dev ${name} up`,
+      ]),
     addresses: (macs) => neighbours(bridge, macs),
     setNames: () => {},
     close: () => Promise.resolve(),
@@ -101,7 +110,7 @@ async function managedNet(
   names: ReadonlyMap<string, string>,
   log: Log,
 ): Promise<WaltNet> {
-  const { bridge, address, boot_files, boot_port } = config["server.network"];
+  const { bridge, address, boot_files, boot_port, mtu, isolation } = config["server.network"];
   const ip = address.split("/")[0] ?? "";
   const run = join(dirname(config.server.socket), "walt-net");
   try {
@@ -115,6 +124,8 @@ async function managedNet(
   // One that an earlier run left behind is used again: should that run live after all, nothing is taken from it.
   await ipBatch([
     ...(exists ? [] : [`link add name ${bridge} type bridge`, `link set dev ${bridge} alias "${ALIAS}"`]),
+    // Set, it stays: else a bridge takes the least of its ports' MTUs.
+    `link set dev ${bridge} mtu ${mtu}`,
     `link set dev ${bridge} address ${mac} type bridge forward_delay 0 stp_state 0`,
     `addr replace ${address} dev ${bridge}`,
     `link set dev ${bridge} up`,
@@ -132,7 +143,7 @@ async function managedNet(
     log.info("walt-net is up", { bridge, address, boot: bootUrl });
     const service = boot;
     return {
-      ...plainNet(bridge),
+      ...plainNet(bridge, mtu, isolation),
       addresses: async (macs) => {
         const result = await neighbours(bridge, macs);
         for (const one of macs) {

@@ -17,7 +17,7 @@ export interface ThreadData {
 /** What the thread tells, by postMessage. */
 export type ThreadEvent =
   | { kind: "ready" }
-  | { kind: "up"; id: number }
+  | { kind: "up"; id: number; mtu: number }
   | { kind: "ended"; id: number; reason: string };
 
 /** Links at a time in one thread. */

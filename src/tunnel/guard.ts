@@ -1,6 +1,6 @@
 /**
  * What a node may send to walt-net: frames from its own MAC address, and nothing that plays DHCP server or router.
- * Pure functions over bytes. Where a header is cut off or hidden so that nobody can tell what follows, the frame is refused.
+ * Where a header is cut off or hidden so that nobody can tell what follows, the frame is refused.
  */
 
 import { WaltError } from "../errors.ts";
@@ -8,6 +8,27 @@ import { readU16 } from "./message.ts";
 
 /** Why a frame is refused. */
 export type Refusal = "source" | "dhcp" | "router" | "malformed";
+
+/**
+ * Frames to group addresses (broadcast and multicast) that a node may send, a second and at once. Those go to everybody, so a loop
+ * behind a device, in which the node's own come round again and again, must not fill walt-net with them. Multicast of 60 Mbit/s passes.
+ */
+export const GROUP_FRAMES = 5000;
+
+/** Counts a node's frames to group addresses. */
+export class GroupLimit {
+  #left = GROUP_FRAMES;
+  #at = 0;
+
+  /** Whether one more may pass. @param now ms. */
+  allows(now: number): boolean {
+    this.#left = Math.min(GROUP_FRAMES, this.#left + ((now - this.#at) * GROUP_FRAMES) / 1000);
+    this.#at = now;
+    if (this.#left < 1) return false;
+    this.#left--;
+    return true;
+  }
+}
 
 /** IEEE 802 numbers. */
 const IPV4 = 0x0800;

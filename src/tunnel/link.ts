@@ -17,13 +17,14 @@ import {
 import { setOffload } from "../linux/tap.ts";
 import { duration, safeText } from "../text.ts";
 import { type AddOrder, COUNTER, COUNTERS } from "./control.ts";
-import { refusal } from "./guard.ts";
+import { GroupLimit, refusal } from "./guard.ts";
 import {
   FEATURE_ACK,
   FEATURE_OFFLOADS,
   featuresAt,
   HEADER,
   helloProblem,
+  mtuAt,
   originalMax,
   REASON_MAX,
   readU32,
@@ -57,6 +58,8 @@ export class PumpLink {
   /** Both file descriptors are closed. */
   over = false;
   up = false;
+  /** What both ends can do, bytes; known once it is up. */
+  mtu: number;
   #tap: number;
   #stream: number;
   #order: AddOrder;
@@ -65,6 +68,7 @@ export class PumpLink {
   #out: Outbox;
   #in: MessageReader;
   #refused = 0;
+  #groups = new GroupLimit();
   #lost = 0;
   /** Times in ms, of performance.now(). */
   #heard: number;
@@ -88,6 +92,7 @@ export class PumpLink {
 
   constructor(order: AddOrder, stats: Float64Array, now: number) {
     this.id = order.id;
+    this.mtu = order.mtu;
     this.#order = order;
     this.#tap = order.tap;
     this.#stream = order.stream;
@@ -246,6 +251,7 @@ export class PumpLink {
         this.#malformed(problem, now);
         return;
       }
+      this.mtu = Math.min(this.mtu, mtuAt(memory.bytes, offset));
       this.#greeted(featuresAt(memory.bytes, offset));
       this.#pinged = Number.NEGATIVE_INFINITY; // so that the round trip time is known soon
     } else if (!this.up) {
@@ -292,7 +298,7 @@ export class PumpLink {
     const header = offloaded ? offset : offset - VIRTIO;
     const frame = header + VIRTIO;
     const sane = !offloaded || sanitise(memory.bytes, header, end, guard === undefined);
-    if (!sane || (guard !== undefined && refusal(memory.bytes, frame, end - frame, guard) !== undefined)) {
+    if (!sane || (guard !== undefined && this.#refuses(guard, frame, end, now))) {
       this.#refused++;
       this.#publish();
       return;
@@ -314,6 +320,12 @@ export class PumpLink {
       this.#lost++;
       this.#publish();
     }
+  }
+
+  #refuses(guard: Uint8Array, frame: number, end: number, now: number): boolean {
+    const { bytes } = this.#in.memory;
+    if (refusal(bytes, frame, end - frame, guard) !== undefined) return true;
+    return ((bytes[frame] ?? 0) & 1) !== 0 && !this.#groups.allows(now);
   }
 
   #ping(now: number): void {

@@ -45,6 +45,8 @@ export const FRAME_MAX = 65_550;
  * so what a frame may be long follows from the MTU alone: an Ethernet header and two VLAN tags more.
  */
 export const ORIGINAL_HEADER = 2;
+/** Its C program has room for no larger frames. */
+export const ORIGINAL_MTU = 1500;
 export function originalMax(mtu: number): number {
   return Math.min(mtu + 22, 0xffff);
 }
@@ -112,8 +114,13 @@ export function writeHello(bytes: Uint8Array, offset: number, mtu: number, featu
 export function helloProblem(bytes: Uint8Array, offset: number): string | undefined {
   const version = bytes[offset];
   if (version !== VERSION) return `version ${version} of the tunnel, and we speak version ${VERSION}`;
-  const mtu = ((bytes[offset + 2] ?? 0) << 8) | (bytes[offset + 3] ?? 0);
+  const mtu = mtuAt(bytes, offset);
   return mtu >= MTU_MIN ? undefined : `an MTU of ${mtu} bytes`;
+}
+
+/** The MTU in the payload of a HELLO at `offset`, bytes. */
+export function mtuAt(bytes: Uint8Array, offset: number): number {
+  return readU16(bytes, offset + 2);
 }
 
 /** The feature bits in the payload of a HELLO at `offset`. */

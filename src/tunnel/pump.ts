@@ -79,7 +79,7 @@ export class Pump {
       } catch (error) {
         fault(link, error);
       }
-      if (link.up && !wasUp) this.#tell({ kind: "up", id: link.id });
+      if (link.up && !wasUp) this.#tell({ kind: "up", id: link.id, mtu: link.mtu });
     }
     this.#sweep();
     if ((words[1] ?? 0) >>> 16 !== 0) this.#takeOrders(now);
@@ -119,7 +119,7 @@ export class Pump {
   #add(order: AddOrder, now: number): void {
     const link = new PumpLink(order, this.#stats, now);
     this.#links.push(link);
-    if (link.up) this.#tell({ kind: "up", id: link.id });
+    if (link.up) this.#tell({ kind: "up", id: link.id, mtu: link.mtu });
     if (this.#stopping) link.close("the tunnel's thread is stopping", now);
   }
 

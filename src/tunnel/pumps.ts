@@ -22,7 +22,7 @@ export interface LinkOptions {
   tap: number;
   /** File descriptor of the byte stream to the peer, a non-blocking socket; the link owns it and closes it. */
   stream: number;
-  /** The TAP's MTU in bytes, told to the peer. */
+  /** The largest MTU that this end can do, in bytes, told to the peer. */
   mtu: number;
   /** A peer that takes nothing, or (not in the original framing) sends nothing, for so many ms is taken for dead. */
   silence: number;
@@ -67,8 +67,11 @@ export interface LinkStats {
 export interface Link {
   /** The reason in words, safe for a terminal. Both file descriptors are closed by then. Never rejects. */
   readonly ended: Promise<string>;
-  /** The peer's hello came; in the original framing, which has none, at once. Never rejects: stays pending when the link ends first. */
-  readonly up: Promise<void>;
+  /**
+   * The peer's hello came (in the original framing, which has none: at once), and with it the MTU that both ends can do, in bytes.
+   * Never rejects: stays pending when the link ends first.
+   */
+  readonly up: Promise<number>;
   /** End the link: frames stop at once, the peer is told the reason (200 bytes) if it listens. Again: does nothing. */
   close(reason: string): void;
   stats(): LinkStats;
@@ -81,7 +84,7 @@ interface LinkState {
   slot: number;
   tap: number;
   stream: number;
-  up: () => void;
+  up: (mtu: number) => void;
   end: (reason: string) => void;
 }
 
@@ -168,7 +171,7 @@ export class Pumps {
     const slot = this.#free.pop() ?? this.#slots++;
     const id = ++this.#ids;
     const ended = Promise.withResolvers<string>();
-    const up = Promise.withResolvers<void>();
+    const up = Promise.withResolvers<number>();
     let last: LinkStats | undefined;
     this.#stats.fill(0, slot * COUNTERS, (slot + 1) * COUNTERS);
     const end = (reason: string): void => {
@@ -228,7 +231,7 @@ export class Pumps {
       this.#worker.unref();
       this.#ready.resolve();
     } else if (event.kind === "up") {
-      this.#links.get(event.id)?.up();
+      this.#links.get(event.id)?.up(event.mtu);
     } else {
       this.#forget(event.id, event.reason);
     }

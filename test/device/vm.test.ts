@@ -30,6 +30,7 @@ const MACHINE: MachineOptions = {
   memory: 512,
   cpus: 1,
   mac: "52:54:00:01:02:03",
+  mtu: 1500,
   tap: "tap-vm",
   qmpSocket: "/run/walt/qmp.sock",
 };
@@ -243,6 +244,8 @@ test("QEMU's arguments on the Raspberry Pi", () => {
   expect(args).toContain(" -netdev tap,id=net0,ifname=tap-vm,script=no,downscript=no ");
   expect(args).toContain(" -device virtio-net-pci,netdev=net0,mac=52:54:00:01:02:03,romfile= ");
   expect(args).toContain(" -no-reboot ");
+  const jumbo = qemuArguments({ ...MACHINE, board: "rpi-3-b-plus", arch: "arm64", accel: "kvm", mtu: 9000 });
+  expect(jumbo).toContain("virtio-net-pci,netdev=net0,mac=52:54:00:01:02:03,romfile=,host_mtu=9000");
 });
 
 test("QEMU's arguments on a PC: a comma in a path stays part of it, and a Pi's board is refused", () => {

@@ -1,6 +1,7 @@
 /** walt-net itself: a bridge that exists already is used and left, and a node is only itself there. */
 
 import { expect, test } from "bun:test";
+import { GROUP_FRAMES } from "../../src/tunnel/guard.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
 import { INTEGRATION, pingable, WALT_NET, World } from "../lab/world.ts";
@@ -72,16 +73,108 @@ describeWith(INTEGRATION, "walt-net", () => {
 
   test("two nodes on two devices reach each other, with the largest frames", async () => {
     await using world = await World.create();
-    const hosts: Host[] = [];
-    for (const [i, name] of ["device1", "device2"].entries()) {
-      const device = await world.device(name);
-      const label = await device.enrol();
-      const mac = (await world.nodes()).find((n) => n.name === label)?.mac ?? "";
-      hosts.push(await device.plugNode(`192.168.192.7${i}`, mac));
-    }
-    const [one, two] = hosts;
-    if (one === undefined || two === undefined) throw new Error("no hosts");
+    const [one] = await twoNodes(world);
     // 1472 bytes of data make 1500 of IP; they must not be fragmented on the way.
     await one.must(["ping", "-c", "2", "-i", "0.2", "-M", "do", "-s", "1472", "192.168.192.71"]);
   }, 60_000);
+
+  test("larger frames where both ends agree, else 1500", async () => {
+    await using world = await World.create({ server: "[server.network]\nmtu = 9000" });
+    const { server } = world;
+    const mtuOf = async (host: Host, name: string): Promise<string | undefined> =>
+      / mtu (\d+) /.exec(await host.must(["ip", "-o", "link", "show", "dev", name]))?.[1];
+    const passes = async (from: Host, size: number): Promise<boolean> =>
+      (await from.run(["ping", "-c", "1", "-W", "2", "-M", "do", "-s", String(size), WALT_NET])).status === 0;
+    for (const [name, toml, mtu] of [
+      ["device1", "[device.vm]\nstart = false\n", 9000],
+      ["device2", "mtu = 1500\n[device.vm]\nstart = false\n", 1500],
+    ] as const) {
+      const device = await world.device(name, { toml });
+      const label = await device.enrol();
+      const node = (await world.nodes()).find((n) => n.name === label);
+      expect(node?.mtu).toBe(mtu);
+      const plugged = await device.plugNode(`192.168.192.7${mtu === 9000 ? 0 : 1}`, node?.mac ?? "");
+      for (const tap of ["walt-vpn", "walt-vm"]) expect(await mtuOf(device.host, tap)).toBe(String(mtu));
+      await expectSoon(() => mtuOf(server, `tap-${label}`), String(mtu));
+      // The machine behind it may well believe in more.
+      await device.host.ip("link set to-node mtu 9000");
+      await plugged.ip("link set eth0 mtu 9000");
+      expect(await pingable(plugged, WALT_NET)).toBe(true);
+      expect(await passes(plugged, 1472)).toBe(true);
+      expect(await passes(plugged, mtu === 9000 ? 8972 : 1473)).toBe(mtu === 9000);
+    }
+    // The small one has not made the network smaller for others.
+    expect(await mtuOf(server, "walt-net")).toBe("9000");
+  }, 60_000);
+
+  test("isolated nodes reach the server, and not each other", async () => {
+    await using world = await World.create({ server: "[server.network]\nisolation = true" });
+    const hosts = await twoNodes(world);
+    for (const host of hosts) expect(await pingable(host, WALT_NET)).toBe(true);
+    const [one, two] = hosts;
+    expect(await pingable(one, "192.168.192.71", 2)).toBe(false);
+    expect(await pingable(two, "192.168.192.70", 2)).toBe(false);
+    // What else is in the bridge is reached, too.
+    const lab = await world.lab.host("lab", { networks: [] });
+    await world.server.ip(
+      `link add to-lab type veth peer name eth0 netns ${lab.pid}`,
+      "link set to-lab master walt-net up",
+    );
+    await lab.ip("link set eth0 up", "address add 192.168.192.90/22 dev eth0");
+    expect(await pingable(one, "192.168.192.90")).toBe(true);
+    expect(await pingable(lab, "192.168.192.71")).toBe(true);
+  }, 60_000);
+
+  test("a loop behind a device stays behind it", async () => {
+    await using world = await World.create();
+    const { server } = world;
+    const [one, two] = await twoNodes(world);
+    expect(await pingable(one, "192.168.192.71")).toBe(true);
+    const device = world.devices[0]?.host;
+    if (device === undefined) throw new Error("no device");
+    const frames = async (host: Host, name: string): Promise<number> =>
+      Number(await host.must(["cat", `/sys/class/net/${name}/statistics/rx_packets`]));
+    // Two ports of its bridge are joined by a cable: what comes is carried round for ever, and each time back to the server.
+    await device.ip(
+      "link add loop-a type veth peer name loop-b",
+      "link set loop-a master walt-br up",
+      "link set loop-b master walt-br up",
+    );
+    const start = performance.now();
+    const before = await frames(server, "walt-net");
+    const asks = (host: Host): Promise<unknown> => host.run(["ping", "-c", "1", "-W", "1", "192.168.192.99"]);
+    // A broadcast of another node: none of it comes back, as it has another source address than this device's node.
+    await asks(two);
+    await expectSoon(async () => (await frames(device, "loop-a")) > 20_000, true);
+    expect((await frames(server, "walt-net")) - before).toBeLessThan(1000);
+    expect(await pingable(two, WALT_NET)).toBe(true);
+    // The node's own comes back as itself, but no more of it than one node may send to everybody.
+    await asks(one);
+    await expectSoon(async () => (await frames(device, "loop-a")) > 50_000, true);
+    const most = GROUP_FRAMES * (1 + (performance.now() - start) / 1000) + 1000;
+    expect((await frames(server, "walt-net")) - before).toBeLessThan(most);
+    expect(await pingable(two, WALT_NET)).toBe(true);
+    expect(Math.max(...(await world.nodes()).map((n) => n.traffic?.refused ?? 0))).toBeGreaterThan(100);
+    await device.ip("link delete loop-a");
+    expect(await pingable(one, WALT_NET)).toBe(true);
+  }, 60_000);
 });
+
+/** Two nodes on two devices: 192.168.192.70 and 192.168.192.71. */
+async function twoNodes(world: World): Promise<[Host, Host]> {
+  const plug = async (number: number): Promise<Host> => {
+    const device = await world.device(`device${number + 1}`);
+    const label = await device.enrol();
+    const mac = (await world.nodes()).find((n) => n.name === label)?.mac ?? "";
+    return await device.plugNode(`192.168.192.7${number}`, mac);
+  };
+  return [await plug(0), await plug(1)];
+}
+
+/** Asked again until it is so. */
+async function expectSoon(ask: () => Promise<unknown>, wanted: unknown): Promise<void> {
+  const late = performance.now() + 10_000;
+  let got = await ask();
+  while (got !== wanted && performance.now() < late) got = await ask();
+  expect(got).toBe(wanted);
+}

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { parseMac, refusal } from "../../src/tunnel/guard.ts";
+import { GROUP_FRAMES, GroupLimit, parseMac, refusal } from "../../src/tunnel/guard.ts";
 import { chance, frame } from "./rig.ts";
 
 const NODE = "52:54:00:01:02:03";
@@ -183,4 +183,15 @@ test("MAC addresses: only one machine's", () => {
   for (const bad of ["", "52:54:00:01:02", "52-54-00-01-02-03", "52:54:00:01:02:0g", "01:00:5e:00:00:01"]) {
     expect(() => parseMac(bad)).toThrow(/MAC|group/);
   }
+});
+
+test("frames to everybody are limited: a burst, then so many a second", () => {
+  const limit = new GroupLimit();
+  const passed = (from: number, to: number): number => {
+    let count = 0;
+    for (let now = from; now < to; now += 0.01) if (limit.allows(now)) count++;
+    return count;
+  };
+  expect(passed(1e6, 1e6 + 1000)).toBeWithin(2 * GROUP_FRAMES - 5, 2 * GROUP_FRAMES + 5);
+  expect(passed(1e6 + 1000, 1e6 + 2000)).toBeWithin(GROUP_FRAMES - 5, GROUP_FRAMES + 5);
 });

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { libc, POLLIN } from "../../src/linux/libc.ts";
 import { recordPair } from "../../src/linux/socketpair.ts";
 import { COUNTER, COUNTERS } from "../../src/tunnel/control.ts";
+import { GROUP_FRAMES, parseMac } from "../../src/tunnel/guard.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
 import { TYPE, writeClose } from "../../src/tunnel/message.ts";
 import { type Link, type LinkOptions, Pumps } from "../../src/tunnel/pumps.ts";
@@ -76,6 +77,35 @@ test("a peer that has not said hello yet has 20 s, however short the silence: it
   expect(link.reason).toBeUndefined();
   link.tick(20_000);
   expect(link.reason).toBe("the peer was silent for 20.0 s");
+  link.abort("over");
+  libc.close(wire);
+  libc.close(peer);
+});
+
+test("a guarded peer's frames to everybody are limited, those to one machine are not", () => {
+  const [tap, wire] = recordPair();
+  const [stream, peer] = streamPair();
+  const stats = new Float64Array(COUNTERS);
+  const guard = parseMac(MACHINE);
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 1000, vnet: false, original: false };
+  const link = new PumpLink({ kind: "add", ...order, guard, features: 0 }, stats, 0);
+  writeNow(peer, helloMessage());
+  link.service(0, POLLIN, 1);
+  const toAll = message(TYPE.frame, frame(MACHINE, EXPERIMENT));
+  const toOne = message(TYPE.frame, frame(MACHINE, EXPERIMENT, "52:54:00:00:00:01"));
+  const arrived = (bytes: Uint8Array, count: number, now: number): number => {
+    let found = 0;
+    for (let i = 0; i < count; i += 10) {
+      writeNow(peer, Buffer.concat(Array<Uint8Array>(10).fill(bytes)));
+      link.service(0, POLLIN, now);
+      while ((readNow(wire)?.length ?? 0) > 0) found++;
+    }
+    return found;
+  };
+  expect(arrived(toAll, 2 * GROUP_FRAMES, 2)).toBe(GROUP_FRAMES);
+  expect(arrived(toOne, 100, 2)).toBe(100);
+  expect(stats[COUNTER.refused]).toBe(GROUP_FRAMES);
+  expect(arrived(toAll, GROUP_FRAMES, 102)).toBe(GROUP_FRAMES / 10);
   link.abort("over");
   libc.close(wire);
   libc.close(peer);
@@ -157,6 +187,21 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
         .equals(last.subarray(0, writeClose(last, 0, "test over"))),
     ).toBe(true);
     libc.close(peer);
+  });
+
+  test("the MTU is the less of both", async () => {
+    for (const [ours, theirs] of [
+      [9000, 1500],
+      [1500, 9000],
+      [9000, 9000],
+    ] as const) {
+      const { link, peer } = join({ mtu: ours });
+      writeNow(peer, helloMessage(theirs));
+      expect(await soon(link.up, "up")).toBe(Math.min(ours, theirs));
+      link.close("over");
+      await soon(link.ended, "end");
+      libc.close(peer);
+    }
   });
 
   test("frames are acknowledged to a peer that asked for it, and only to it", async () => {
