@@ -17,17 +17,37 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { Qmp } from "../../src/device/qmp.ts";
 import { MIB, parseMasterBootRecord } from "../../src/image/disk.ts";
 import { readFat } from "../../src/image/fat.ts";
 import type { Host } from "../lab/host.ts";
 import type { LabProcess } from "../lab/process.ts";
 
+/**
+ * The hubs that a real board has (src/device/usb-ports.ts): its wired network card is port 1.1.1, its sockets are 1.1.2, 1.1.3,
+ * 1.2 and 1.3. QEMU's hubs are full-speed ones, as is all that hangs on them.
+ */
+const HUBS = ["1", "1.1"];
+const NETWORK_CARD = "1.1.1";
+
 const BOOT_FILES = ["kernel8.img", "initramfs.img", "cmdline.txt", "bcm2837-rpi-3-b-plus.dtb"] as const;
+
+/** QEMU's log of what is written to the card: it writes one sector after the other. */
+const WRITES = "card.writes";
+const SECTOR = 512;
+
+/** A file as a part of one of QEMU's drives. */
+const storage = (part: string, path: string): string =>
+  `${part}.driver=raw,${part}.file.driver=file,${part}.file.filename=${path}`;
 
 export class Board {
   #process: LabProcess | undefined;
   /** Everything that its serial console said in earlier boots. */
   readonly consoles: string[] = [];
+  /** Files with the content of the sticks in its sockets, by the sockets' names. */
+  readonly #sticks = new Map<string, string>();
+  /** Sticks so far: QEMU's names of them. */
+  #stick = 0;
 
   private constructor(
     readonly host: Host,
@@ -74,6 +94,7 @@ export class Board {
   async powerOn(): Promise<LabProcess> {
     const file = (name: string): string => join(this.folder, name);
     const cmdline = (await Bun.file(this.host.path(file("cmdline.txt"))).text()).trim();
+    writeFileSync(this.host.path(file(WRITES)), "");
     // biome-ignore format: one option a line
     this.#process = this.host.spawn([
       "qemu-system-aarch64",
@@ -89,9 +110,14 @@ export class Board {
       "-initrd", file("initramfs.img"),
       "-dtb", file("bcm2837-rpi-3-b-plus.dtb"),
       "-append", cmdline,
-      "-drive", `if=sd,format=raw,file=${file("card")}`,
+      "-drive", `if=sd,driver=blklogwrites,${storage("file", file("card"))},${storage("log", file(WRITES))}`,
       "-netdev", "tap,id=net0,ifname=tap0,script=no,downscript=no",
-      "-device", `usb-net,netdev=net0,mac=${this.mac}`,
+      ...HUBS.flatMap((port) => ["-device", `usb-hub,port=${port}`]),
+      "-device", `usb-net,netdev=net0,mac=${this.mac},port=${NETWORK_CARD}`,
+      ...[...this.#sticks].flatMap(([socket, stick]) => [
+        "-drive", `if=none,id=drive-${stick},format=raw,file=${file(stick)}`,
+        "-device", `usb-storage,id=${stick},drive=drive-${stick},port=${socket}`,
+      ]),
     ]);
     return this.#process;
   }
@@ -102,6 +128,45 @@ export class Board {
     await this.#process.stop("SIGKILL", { tree: true });
     this.consoles.push(this.#process.output);
     this.#process = undefined;
+  }
+
+  /** Sectors that were written to the card since it was switched on. */
+  get written(): number {
+    // The log has a sector for each that was written, and that one itself (block/blklogwrites.c).
+    return Math.floor(statSync(this.host.path(join(this.folder, WRITES))).size / SECTOR / 2);
+  }
+
+  /** Put a USB stick with this content into a socket (`1.1.2`) of the board, be it on or off. */
+  async plug(socket: string, content: Uint8Array): Promise<void> {
+    const stick = `stick${++this.#stick}`;
+    const file = join(this.folder, stick);
+    writeFileSync(this.host.path(file), content);
+    this.#sticks.set(socket, stick);
+    if (this.#process === undefined) return;
+    await this.#qmp(async (qmp) => {
+      const drive = `drive-${stick}`;
+      const storage = { driver: "file", filename: file };
+      await qmp.execute("blockdev-add", { driver: "raw", "node-name": drive, file: storage });
+      await qmp.execute("device_add", { driver: "usb-storage", id: stick, drive, port: socket });
+    });
+  }
+
+  /** Pull the stick out of a socket. */
+  async pull(socket: string): Promise<void> {
+    const id = this.#sticks.get(socket);
+    if (id === undefined) throw new Error(`there is no stick in ${this.host.name}'s socket ${socket}`);
+    this.#sticks.delete(socket);
+    if (this.#process !== undefined) await this.#qmp((qmp) => qmp.execute("device_del", { id }));
+  }
+
+  async #qmp(body: (qmp: Qmp) => Promise<unknown>): Promise<void> {
+    const qmp = await Qmp.connect(this.host.path(join(this.folder, "qmp.sock")));
+    if (qmp === undefined) throw new Error(`${this.host.name}'s QEMU does not listen`);
+    try {
+      await body(qmp);
+    } finally {
+      qmp.close();
+    }
   }
 
   /** Another initramfs than the card's own, for a comparison. */

@@ -1,5 +1,6 @@
 /** What the parts of one run share. */
 
+import { WaltError } from "../../src/errors.ts";
 import type { Steps } from "../demo/steps.ts";
 import type { LabProcess } from "../lab/process.ts";
 import type { World } from "../lab/world.ts";
@@ -33,3 +34,27 @@ export interface Run {
  * come to a halt shall fail, not what is slow.
  */
 export const SLOW = 600_000;
+
+/** Ask once a second until there is an answer. @throws WaltError with `otherwise` when that takes too long. */
+export async function eventually<T>(
+  otherwise: string,
+  ask: () => Promise<T | undefined>,
+  timeout = SLOW,
+): Promise<T> {
+  const deadline = performance.now() + timeout;
+  for (;;) {
+    const answer = await ask();
+    if (answer !== undefined) return answer;
+    if (performance.now() > deadline) throw new WaltError(otherwise);
+    await Bun.sleep(1000);
+  }
+}
+
+/** A text file of the node's HTTP server, as WalT's server sees it; undefined when it cannot be had now. */
+export async function fetchFrom(world: World, address: string, file: string): Promise<string | undefined> {
+  const script = `const answer = await fetch("http://${address}/${file}", { signal: AbortSignal.timeout(20000) });
+    if (!answer.ok) process.exit(1);
+    process.stdout.write(await answer.text());`;
+  const { status, stdout } = await world.server.run([process.execPath, "-e", script]);
+  return status === 0 ? stdout : undefined;
+}

@@ -6,13 +6,14 @@ import { WaltError } from "../../src/errors.ts";
 import { cacheFolder } from "../../src/image/cache.ts";
 import type { World } from "../lab/world.ts";
 import { Board } from "./board.ts";
-import { type Run, SLOW } from "./context.ts";
+import { eventually, fetchFrom, type Run, SLOW } from "./context.ts";
 import { buildArm64Node } from "./node.ts";
 
-/** Until the virtual machine runs. */
-export async function firstBoot(r: Run, world: World, image: string): Promise<Board> {
+/** Until the virtual machine runs. `stick` is the content of what is in the socket 1.2 then. */
+export async function firstBoot(r: Run, world: World, image: string, stick: Uint8Array): Promise<Board> {
   const board = await Board.create(await world.lab.host("board1"), image, "52:54:00:aa:00:01");
   r.boards.push(board);
+  await board.plug("1.2", stick);
   const log = await board.powerOn();
   await r.steps.run("kernel and root", async () => {
     const [, s, free] = await log.waitFor(/walt-os: started (\d+) s after the kernel, (\d+ MB of \d+ MB)/, {
@@ -77,21 +78,21 @@ export async function nodeFiles(r: Run, world: World): Promise<void> {
   });
 }
 
-/** The node's own system comes through the VPN, and answers from the other end of it. */
-export async function nodeBoots(r: Run, world: World): Promise<void> {
+/** The node's own system comes through the VPN, and answers from the other end of it; its address. */
+export async function nodeBoots(r: Run, world: World): Promise<string> {
   await r.steps.run("network boot", async () => {
     await world.daemon.waitFor(/a node boots .*arch=(\S+)/, { timeout: SLOW });
     return { detail: "iPXE has its address and its boot script, through the VPN", value: undefined };
   });
   const node = await r.steps.run("node", async () => {
-    const deadline = performance.now() + 3 * SLOW;
-    for (;;) {
-      const [found] = await world.nodes();
-      if (found?.address != null && (await isReady(world, found.address)))
-        return { detail: `${found.name} answers at ${found.address}`, value: found.address };
-      if (performance.now() > deadline) throw new WaltError("the node did not come up");
-      await Bun.sleep(1000);
-    }
+    // Its own HTTP server is up, with the file that its system makes last.
+    const found = await eventually("the node did not come up", async () => {
+      const [node] = await world.nodes();
+      if (node?.address == null || (await fetchFrom(world, node.address, "blob.sha256")) === undefined)
+        return;
+      return { name: node.name, address: node.address };
+    });
+    return { detail: `${found.name} answers at ${found.address}`, value: found.address };
   });
   await r.steps.run("ping", async () => {
     const text = await world.server.must(["ping", "-c", "5", "-i", "0.3", node]);
@@ -100,10 +101,5 @@ export async function nodeBoots(r: Run, world: World): Promise<void> {
   });
   r.out.write((await world.must(world.server, "node", "show")).replaceAll(/^/gm, "          "));
   r.out.write("\n");
-}
-
-/** The node's own HTTP server is up, which is the last thing that its system starts. */
-async function isReady(world: World, address: string): Promise<boolean> {
-  const script = `const r = await fetch("http://${address}/blob.sha256", { signal: AbortSignal.timeout(5000) }); process.exit(r.ok ? 0 : 1)`;
-  return (await world.server.run([process.execPath, "-e", script])).status === 0;
+  return node;
 }

@@ -19,10 +19,10 @@ export async function buildArm64Node(boot: string, work: string, cache: string):
   mkdirSync(work);
   const { packages } = loadRecipe();
   const apt = await Apt.create({
-    folder: join(cache, "apt-node"),
+    folder: join(cache, "apt"), // the base's packages: both are among them
     mirrors: findMirrors(undefined, machineSources()),
     keyring: debianKeyring() ?? "",
-    packages: { ...packages, withDependencies: [], alone: ["linux-image-cloud-arm64", "busybox-static"] },
+    packages: { ...packages, withDependencies: [], alone: ["linux-image-arm64", "busybox-static"] },
   });
   await apt.update();
   const found = await apt.resolve();

@@ -11,6 +11,7 @@ import { firstBoot, nodeBoots, nodeFiles } from "./first-boot.ts";
 import { makeBase, personalise } from "./image.ts";
 import { laterBoots, secondCard } from "./power.ts";
 import { startRouter } from "./site.ts";
+import { Stick, usb } from "./usb.ts";
 
 /** Lines of each log that a failure shows; the whole logs are in files. */
 const SHOWN = 60;
@@ -38,9 +39,11 @@ export async function e2e(options: E2eOptions): Promise<number> {
     const world = await makeWorld(r);
     if (!options.short) await nodeFiles(r, world);
     const image = await personalise(r, world, base);
-    const board = await firstBoot(r, world, image);
+    const stick = new Stick();
+    const board = await firstBoot(r, world, image, stick.content);
     if (!options.short) {
-      await nodeBoots(r, world);
+      const node = await nodeBoots(r, world);
+      await usb(r, world, board, node, stick);
       await laterBoots(r, world, board);
       await secondCard(r, world, image);
     }

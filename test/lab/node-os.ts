@@ -24,7 +24,10 @@ export function blob(): Buffer {
 export const READY = /walt-node: ready (\S+) (\S+)/;
 
 /** The modules it loads; those they depend on are found. What the kernel has built in, or has not, is passed over. */
-const MODULES = ["virtio_pci", "virtio_mmio", "virtio_net", "virtio-rng"];
+const MODULES = [
+  ...["virtio_pci", "virtio_mmio", "virtio_net", "virtio-rng"],
+  ...["xhci-pci", "usb-storage", "sd_mod"], // a cloud kernel has no USB
+];
 
 const APPLETS = [
   "cat",
@@ -68,6 +71,23 @@ bound|renew)
   [ -z "$hostname" ] || hostname "$hostname"
   echo $ip > /address ;;
 esac
+`;
+
+/** Bytes of each USB stick that the node reads. */
+export const STICK_BYTES = 64 << 10;
+
+/** `http://<node>/cgi-bin/usb`: `usb VENDOR:PRODUCT` for each USB device but root hubs, `disk SHA-256` for each stick; a line each. */
+const USB = `#!/bin/sh
+PATH=/bin
+printf 'Content-Type: text/plain\\r\\n\\r\\n'
+for device in /sys/bus/usb/devices/*-*; do
+  [ -f $device/idVendor ] && echo "usb $(cat $device/idVendor):$(cat $device/idProduct)"
+done
+for disk in /sys/block/sd*; do
+  [ -d $disk ] || continue
+  sum=$(head -c ${STICK_BYTES} /dev/\${disk##*/} | sha256sum)
+  echo "disk \${sum%% *}"
+done
 `;
 
 /** `http://<node>/cgi-bin/reboot`: what a person at the node would type. */
@@ -174,6 +194,7 @@ async function entries(root: string): Promise<Entry[]> {
     script("init", INIT),
     script("dhcp", DHCP),
     script("www/cgi-bin/reboot", REBOOT),
+    script("www/cgi-bin/usb", USB),
   ];
 }
 
