@@ -1,27 +1,12 @@
 /** The card's own network scripts, on a host of the laboratory in the place of a board: busybox's shell and udhcpc, a real DHCP server. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { join } from "node:path";
 import { startRouter } from "../e2e/site.ts";
 import type { Host } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
 import { describeWith, LAB } from "../lab/need.ts";
 import type { LabProcess } from "../lab/process.ts";
-
-const SCRIPTS = join(import.meta.dir, "../../device/root/usr/lib/walt");
-
-/** What the scripts expect of the card's root: themselves, busybox's udhcpc, a console, a boot partition, no modules. */
-const PREPARE = `set -e
-mount -t tmpfs bin /usr/local/bin
-ln -s "$(command -v busybox)" /usr/local/bin/udhcpc
-mkdir -p /run/over/upper /run/over/work
-mount -t overlay -o lowerdir=/usr/lib,upperdir=/run/over/upper,workdir=/run/over/work overlay /usr/lib
-cp -r "$0" /usr/lib/walt
-mount -t tmpfs boot /boot
-: >/run/console
-mount --bind /run/console /dev/console
-: >/etc/walt-modules
-`;
+import * as scripts from "./card-scripts.ts";
 
 describeWith([LAB, { programs: ["busybox", "dnsmasq"] }], "the card's network", () => {
   let lab: Lab;
@@ -37,24 +22,14 @@ describeWith([LAB, { programs: ["busybox", "dnsmasq"] }], "the card's network", 
     await board.ip(
       ...["eth0", "eth1"].flatMap((name) => [`address flush dev ${name}`, `link set ${name} down`]),
     );
-    await board.must(["sh", "-c", PREPARE, SCRIPTS]);
+    await scripts.prepareBoard(board);
   });
   afterEach(() => lab.stop());
 
   const start = (): LabProcess => board.spawn(["busybox", "sh", "/usr/lib/walt/network"]);
 
-  /** Wait until a shell command on the board succeeds. */
-  const until = (condition: string): Promise<string> =>
-    board.must(["sh", "-c", `until ${condition}; do sleep 0.1; done`], { timeout: 30_000 });
-
-  /** Wait for a line of the console. */
-  async function said(pattern: RegExp): Promise<RegExpExecArray> {
-    const text = await until(`grep -E '${pattern.source}' /run/console`);
-    const found = pattern.exec(text);
-    if (found === null) throw new Error(text);
-    return found;
-  }
-
+  const until = (condition: string): Promise<string> => scripts.until(board, condition);
+  const said = (pattern: RegExp): Promise<RegExpExecArray> => scripts.said(board, pattern);
   const routes = (): Promise<string> => board.must(["ip", "route", "show", "default"]);
   const addresses = (device: string): Promise<string> =>
     board.must(["ip", "-4", "-o", "address", "show", "dev", device]);

@@ -31,6 +31,7 @@ export const PACKAGES: readonly string[] = [
     "debian-archive-keyring",
   ], // SD-card images
   "mount", // losetup
+  "netcat-openbsd", // the card's screen asks the supervisor with it
   "systemd", // systemd-analyze, which checks the server's unit
   "netcat-openbsd", // with which the card's screen asks the supervisor
   "shellcheck", // proxy-setup.sh must be clean
