@@ -163,6 +163,20 @@ export function entrypoints(doc: string): Key<readonly string[]> {
   };
 }
 
+/** Address of a Debian mirror, as apt takes it: `http://host/debian`. */
+export const MIRROR = /^(https?:\/\/|(file|copy|mirror\+file):\/)[^\s"'\\\p{C}]+$/u;
+
+/** A Debian mirror; undefined unless the file has one. */
+export function mirror(doc: string): Key<string | undefined> {
+  return {
+    default: undefined,
+    doc,
+    allowed: 'the address of a Debian mirror, "http://…"',
+    read: (v) => (typeof v === "string" && v.length <= 1024 && MIRROR.test(v) ? v : undefined),
+    show: (v) => quote(v ?? ""),
+  };
+}
+
 /** An ed25519 public key on one line. */
 export function publicKey(doc: string): Key<string> {
   return {

@@ -9,6 +9,7 @@ import {
   integer,
   integerOr,
   type Key,
+  mirror,
   network,
   path,
   publicKey,
@@ -73,6 +74,11 @@ export const TABLES = {
       "true: nodes of the VPN reach the server and what else is in the bridge, but not each other.",
     ),
     boot_port: integer(8080, 1, 65535, "TCP port of the boot files' HTTP service, on `address`."),
+  },
+  image: {
+    mirror: mirror(
+      "The Debian mirror that SD cards are made from. Unless told, the one that this machine's apt uses. Without a Debian mirror of its own a machine has to be told.",
+    ),
   },
   proxy: {
     next: hostPort("", PROXY_PORT, "The next hop: the server's endpoint, or the next proxy."),

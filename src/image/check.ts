@@ -184,7 +184,8 @@ function checkLibraries(root: string, paths: readonly string[]): string[] {
 
 function checkSecrets(root: string, paths: readonly string[]): string[] {
   return paths.flatMap((path) => {
-    if (/ssh_host_|authorized_keys$/.test(path)) return [`${path} must not be in an image`];
+    if (/ssh_host_|host_key$|dropbear_\w+_key|authorized_keys$/.test(path))
+      return [`${path} must not be in an image`];
     const bytes = readFileSync(join(root, path));
     // Libraries bring keys of their own, for testing themselves.
     const found = !isElf(bytes) && PRIVATE_KEY.test(bytes.toString("latin1"));

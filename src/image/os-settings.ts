@@ -14,7 +14,13 @@ export interface OsSettings {
   dns?: readonly string[] | undefined;
   /** Number of the VLAN that the board is in. */
   vlan?: number | undefined;
+  /** NTP servers that set the board's clock, names or addresses; nobody unless told. */
+  ntp?: readonly string[] | undefined;
 }
+
+/** RFC 1123, 2.1: one label of a host name. */
+const LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+const HOST_NAME = new RegExp(`^(?=.{1,253}$)${LABEL}(?:\\.${LABEL})*$`);
 
 /**
  * The file: lines of a key and a value. Undefined where there is nothing to tell.
@@ -26,14 +32,8 @@ export function osSettingsFile(o: OsSettings): string | undefined {
     if (!correct) throw usageError(`${key} ${JSON.stringify(value)} is not ${what}`);
     lines.push(`${key} ${value}\n`);
   };
-  // RFC 1123, 2.1
   if (o.hostname !== undefined)
-    add(
-      "hostname",
-      o.hostname,
-      /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/.test(o.hostname),
-      "a host name without dots",
-    );
+    add("hostname", o.hostname, new RegExp(`^${LABEL}$`).test(o.hostname), "a host name without dots");
   if (o.vlan !== undefined)
     add(
       "vlan",
@@ -48,6 +48,8 @@ export function osSettingsFile(o: OsSettings): string | undefined {
   }
   if (o.gateway !== undefined) add("gateway", o.gateway, isIP(o.gateway) === 4, "an IPv4 address");
   for (const server of o.dns ?? []) add("dns", server, isIP(server) === 4, "an IPv4 address");
+  for (const server of o.ntp ?? [])
+    add("ntp", server, isIP(server) !== 0 || HOST_NAME.test(server), "a host name or an IP address");
   if (o.address === undefined && (o.gateway !== undefined || (o.dns ?? []).length > 0))
     throw usageError("a gateway and DNS servers are told by DHCP, unless there is a static address");
   return lines.length === 0 ? undefined : lines.join("");

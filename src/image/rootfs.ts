@@ -31,6 +31,7 @@ const LINKS: Readonly<Record<string, string>> = {
   "etc/walt": "../boot", // so that `walt device status` needs no --config
   "usr/sbin/init": "../bin/busybox",
   "usr/bin/nc": "nc.openbsd",
+  "usr/bin/walt": "../local/bin/walt", // sshd's PATH
 };
 
 export interface RootOptions {

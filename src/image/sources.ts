@@ -2,6 +2,7 @@
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { MIRROR } from "../config/keys.ts";
 import { usageError, WaltError } from "../errors.ts";
 import { readTextIfAny } from "../linux/files.ts";
 
@@ -69,7 +70,7 @@ export interface Mirrors {
  */
 export function findMirrors(told: string | undefined, sources: readonly Source[]): Mirrors {
   if (told !== undefined) {
-    if (!/^(https?|file|copy|mirror\+file):\/?\/?[^\s"'\\]+$/.test(told))
+    if (!MIRROR.test(told))
       throw usageError(`--mirror ${JSON.stringify(told)} is not the address of a Debian mirror`);
     return { debian: told, security: undefined };
   }
@@ -78,7 +79,7 @@ export function findMirrors(told: string | undefined, sources: readonly Source[]
   const debian = ours.find((source) => !isSecurity(source));
   if (debian === undefined) {
     throw new WaltError("this machine's apt has no Debian mirror, from which the image's packages come", {
-      hint: "Name one with --mirror: the address that ends in /debian of a mirror near you.",
+      hint: "Name one with --mirror, or image.mirror in walt.toml: the address that ends in /debian of a mirror near you.",
     });
   }
   return { debian: debian.uri, security: ours.find(isSecurity)?.uri };

@@ -19,7 +19,7 @@ import { codeOf, messageOf, usageError, WaltError } from "../errors.ts";
 import { syncFolder } from "../linux/files.ts";
 import { blockMap, mappedRanges } from "./bmap.ts";
 import { type Layout, parseMasterBootRecord } from "./disk.ts";
-import { readFat, writeFat } from "./fat.ts";
+import { listFat, readFat, writeFat } from "./fat.ts";
 import { copySparse, type Progress, survey } from "./sparse.ts";
 import { needTools, WRITE_TOOLS } from "./tools.ts";
 import { WorkFolder } from "./work-folder.ts";
@@ -30,6 +30,7 @@ export const DEVICE_FILES: Readonly<Record<string, boolean>> = {
   known_hosts: true,
   enrolment_key: true,
   "os.txt": false,
+  authorized_keys: false,
 };
 const MAX_DEVICE_FILE = 1 << 20;
 
@@ -42,9 +43,9 @@ const LEVEL = 3;
 const FRAME = 8 << 20;
 
 export interface WriteImageOptions {
-  /** Path of the base, uncompressed. */
+  /** Path of the base, as it is or compressed with zstd. */
   base: string;
-  /** `walt.toml`, `known_hosts` and `enrolment_key` with their content; `os.txt` (os-settings.ts) may be there. */
+  /** `walt.toml`, `known_hosts` and `enrolment_key` with their content; `os.txt` (os-settings.ts) and `authorized_keys` (login-keys.ts) may be there. */
   deviceFiles: Readonly<Record<string, Uint8Array>>;
   /** Path of the image; with `compress` `.zst` is put behind it. `.sha256` and `.bmap` stand beside it. */
   output: string;
@@ -81,7 +82,9 @@ export async function writeImage(o: WriteImageOptions): Promise<WrittenImage> {
     using folder = new WorkFolder(join(dirname(output), `.${basename(output)}.`));
     const work = folder.path;
     const raw = join(work, "raw");
-    const layout = await copyBase(o.base, raw, (f) => o.progress?.("copying", f));
+    const base = await uncompressed(o.base, join(work, "base"));
+    const layout = await copyBase(base, o.base, raw, (f) => o.progress?.("copying", f));
+    if (base !== o.base) rmSync(base);
     await personalise(raw, layout, o.deviceFiles);
     const seen = await survey(raw, await mappedRanges(raw, layout), (f) => o.progress?.("checking", f));
     const done = { path: raw, sha256: seen.sha256 };
@@ -133,19 +136,51 @@ function refuseExisting(path: string): void {
   });
 }
 
-async function copyBase(base: string, to: string, progress: Progress): Promise<Layout> {
-  let from: number;
+/** RFC 8878, 3.1.1: how a zstd file begins. */
+const ZSTD = Buffer.from("28b52ffd", "hex");
+/** Bytes that no base has. */
+const MAX_BASE = 1 << 30;
+
+/** Where a base can be read uncompressed: its own path, or `to`. @throws WaltError when it cannot be read. */
+async function uncompressed(base: string, to: string): Promise<string> {
+  const magic = Buffer.alloc(ZSTD.length);
   try {
-    from = openSync(base, "r");
+    const fd = openSync(base, "r");
+    try {
+      readSync(fd, magic, 0, magic.length, 0);
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
     throw new WaltError(`cannot read the base: ${messageOf(error)}`, { cause: error });
   }
+  if (!magic.equals(ZSTD)) return base;
+  const fd = openSync(to, "wx", 0o600);
+  try {
+    let size = 0;
+    for await (const chunk of Bun.file(base).stream().pipeThrough(new DecompressionStream("zstd"))) {
+      size += chunk.length;
+      if (size > MAX_BASE) throw new Error(`it has more than ${MAX_BASE} bytes`);
+      for (let n = 0; n < chunk.length; ) n += writeSync(fd, chunk, n);
+    }
+  } catch (error) {
+    if (codeOf(error) === "ENOSPC" || codeOf(error) === "EDQUOT") throw error;
+    throw new WaltError(`cannot unpack the base ${base}: ${messageOf(error)}`, { cause: error });
+  } finally {
+    closeSync(fd);
+  }
+  return to;
+}
+
+/** @param base to read. @param name what it is called in errors. */
+async function copyBase(base: string, name: string, to: string, progress: Progress): Promise<Layout> {
+  const from = openSync(base, "r");
   // Whoever reads it can ask for access to the VPN.
   const fd = openSync(to, "wx", 0o600);
   try {
     const sector = Buffer.alloc(512);
     readSync(from, sector, 0, sector.length, 0);
-    const layout = parseMasterBootRecord(sector, fstatSync(from).size, base);
+    const layout = parseMasterBootRecord(sector, fstatSync(from).size, name);
     await copySparse(from, fd, { progress });
     return layout;
   } finally {
@@ -160,6 +195,14 @@ async function personalise(
   layout: Layout,
   files: Readonly<Record<string, Uint8Array>>,
 ): Promise<void> {
+  // What another card's image has beyond these files would stay on this one.
+  const present = (await listFat(image, layout.boot.start)).filter((name) =>
+    Object.hasOwn(DEVICE_FILES, name),
+  );
+  if (present.length > 0)
+    throw new WaltError(`the base is an image for a device already: it has ${present.join(", ")}`, {
+      hint: "`walt image build` makes a base, and says where it is.",
+    });
   await writeFat(image, layout.boot.start, files, FILE_TIME);
   for (const [name, data] of Object.entries(files)) {
     const found = await readFat(image, layout.boot.start, name);

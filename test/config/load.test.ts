@@ -120,7 +120,7 @@ network.managed = false
       "walt.toml, line 1: sevrer is not a table of walt.toml; did you mean server?",
     );
     expect(wrong('# x\nlisten = "a"\n')).toBe(
-      "walt.toml, line 2: listen is not a table of walt.toml; allowed: role, server, proxy, device",
+      "walt.toml, line 2: listen is not a table of walt.toml; allowed: role, server, image, proxy, device",
     );
     expect(wrong("server = 3\n")).toBe("walt.toml, line 1: server must be a table, found number 3");
     expect(wrong("[server]\nnetwork = 2020-01-01\n")).toBe(

@@ -11,9 +11,10 @@ test("one line each, and no file for nothing", () => {
     gateway: "10.1.2.1",
     dns: ["10.1.2.1", "1.1.1.1"],
     vlan: 12,
+    ntp: ["ntp.example.org", "2001:db8::7"],
   };
   expect(osSettingsFile(all)).toBe(
-    "hostname roof-3\nvlan 12\naddress 10.1.2.3/24\ngateway 10.1.2.1\ndns 10.1.2.1\ndns 1.1.1.1\n",
+    "hostname roof-3\nvlan 12\naddress 10.1.2.3/24\ngateway 10.1.2.1\ndns 10.1.2.1\ndns 1.1.1.1\nntp ntp.example.org\nntp 2001:db8::7\n",
   );
 });
 
@@ -34,5 +35,7 @@ test("what is no such value is refused, with the value", () => {
   expect(refused({ address: "10.0.0.2/24", gateway: "gate" })).toThrow(
     'gateway "gate" is not an IPv4 address',
   );
+  for (const ntp of ["", "-x", "a b", "a..b", "ntp.example.org;reboot", "x".repeat(64), "1.2.3.4 iburst"])
+    expect(refused({ ntp: ["192.0.2.1", ntp] })).toThrow("is not a host name or an IP address");
   expect(refused({ dns: ["10.0.0.1"] })).toThrow("unless there is a static address");
 });

@@ -12,7 +12,7 @@ import { run } from "../../src/linux/run.ts";
 import { describeWith } from "../lab/need.ts";
 import { DEVICE, folder, slice, smallBase } from "./rig.ts";
 
-const TOOLS = { programs: ["mkfs.vfat", "mcopy", "mtype"] };
+const TOOLS = { programs: ["mkfs.vfat", "mcopy", "mtype", "zstd"] };
 
 async function failure(promise: Promise<unknown>): Promise<string> {
   return promise.then(
@@ -107,6 +107,34 @@ describeWith(TOOLS, "image", () => {
       "config.txt is no file of a device's configuration",
     );
     expect(readdirSync(work.path).filter((name) => name.includes("card"))).toEqual([]);
+  });
+
+  test("comes from a compressed base as from the base itself; one that is damaged is refused", async () => {
+    using work = folder();
+    const base = await smallBase(work.path);
+    const packed = join(work.path, "base.img.zst");
+    await run(["zstd", "-q", base, "-o", packed]);
+    const output = join(work.path, "card.dd");
+    const o = { deviceFiles: DEVICE, output, compress: false, force: true };
+    const first = await writeImage({ ...o, base });
+    const second = await writeImage({ ...o, base: packed });
+    expect(second.sha256).toBe(first.sha256);
+    writeFileSync(packed, readFileSync(packed).subarray(0, -10));
+    expect(await failure(writeImage({ ...o, base: packed }))).toContain(`cannot unpack the base ${packed}`);
+    expect(readdirSync(work.path).filter((name) => name.startsWith("."))).toEqual([]);
+  });
+
+  test("does not come from another device's image, whose settings would stay", async () => {
+    using work = folder();
+    const base = await smallBase(work.path);
+    const [first, second] = [join(work.path, "1.dd"), join(work.path, "2.dd")];
+    const o = { compress: false, force: false };
+    const login = { ...DEVICE, authorized_keys: Buffer.from("ssh-ed25519 AAAA\n") };
+    await writeImage({ ...o, base, deviceFiles: login, output: first });
+    const why = await failure(writeImage({ ...o, base: first, deviceFiles: DEVICE, output: second }));
+    expect(why).toContain("the base is an image for a device already: it has ");
+    expect(why).toContain("authorized_keys");
+    expect(existsSync(second)).toBe(false);
   });
 
   test("has a block map with the sums of all that must be written", async () => {

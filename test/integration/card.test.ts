@@ -22,6 +22,7 @@ describeWith([...INTEGRATION, TOOLS], "SD card", () => {
     const setup = (...more: string[]): Promise<RunResult> =>
       world.walt(server, "vpn", "setup-node", "--entrypoint", proxy?.name ?? "", "--base", base, ...more);
 
+    await server.must(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ada", "-f", "id"]);
     const made = await setup(
       "--yes",
       "--hostname",
@@ -32,6 +33,10 @@ describeWith([...INTEGRATION, TOOLS], "SD card", () => {
       "10.0.0.1",
       "--vlan",
       "7",
+      "--ntp",
+      "ntp.example.org,192.0.2.9",
+      "--ssh-key",
+      "id.pub",
     );
     expect(made.stderr).toMatch(/SHA256:\S+ .*ED25519/);
     expect(made).toMatchObject({ status: 0 });
@@ -45,7 +50,10 @@ describeWith([...INTEGRATION, TOOLS], "SD card", () => {
     for (const key of proxy?.sshd.hostKeys ?? []) expect(known).toContain(`gate1.example.org:22 ${key}\n`);
     expect(known).toMatch(/^walt-server ssh-ed25519 /m);
     expect(await text("enrolment_key")).toMatch(/^-----BEGIN OPENSSH PRIVATE KEY-----/);
-    expect(await text("os.txt")).toBe("hostname roof\nvlan 7\naddress 10.0.0.3/24\ngateway 10.0.0.1\n");
+    expect(await text("os.txt")).toBe(
+      "hostname roof\nvlan 7\naddress 10.0.0.3/24\ngateway 10.0.0.1\nntp ntp.example.org\nntp 192.0.2.9\n",
+    );
+    expect(await text("authorized_keys")).toBe(await server.must(["cat", "id.pub"]));
     await server.must(["sha256sum", "-c", "rpi3bp-vpn.dd.sha256"]);
 
     for (const [more, status, said] of [
@@ -56,6 +64,9 @@ describeWith([...INTEGRATION, TOOLS], "SD card", () => {
         /address "10\.0\.0\.3" is not an IPv4 address with prefix length/,
       ],
       [["-o", "b.dd", "--vlan", "5000"], 2, /vlan/],
+      [["-o", "b.dd", "--ntp", "a b"], 2, /ntp "a b" is not a host name/],
+      [["-o", "b.dd", "--ssh-key", "id"], 2, /id is a private key, which belongs on no card/],
+      [["--board", "generic", "--ssh-key", "id.pub"], 2, /is for an SD card/],
       [["-o", "/nowhere/b.dd"], 1, /\/nowhere does not exist/],
       [["--board", "generic", "--compress"], 2, /--compress is for an SD card/],
       [["--flash", "/dev/null"], 2, /\/dev\/null is not a block device/],

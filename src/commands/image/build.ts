@@ -1,8 +1,9 @@
 /** `walt image build` */
 
+import { loadConfig } from "../../config/load.ts";
 import { usageError } from "../../errors.ts";
 import { duration } from "../../text.ts";
-import { command, jsonOption, print } from "../_command.ts";
+import { command, configOption, jsonOption, print } from "../_command.ts";
 
 export default command({
   name: "walt image build",
@@ -15,7 +16,7 @@ export default command({
     mirror: {
       type: "string",
       valueHint: "url",
-      description: "The Debian mirror; unless told the one that this machine's apt uses",
+      description: "The Debian mirror; unless told image.mirror, else the one that this machine's apt uses",
     },
     binary: {
       type: "string",
@@ -30,6 +31,7 @@ export default command({
     },
     jobs: { type: "string", valueHint: "n", description: "Processors for compressing; unless told all" },
     force: { type: "boolean", description: "Build it even when nothing changed" },
+    ...configOption,
     ...jsonOption,
   },
   async run(args) {
@@ -42,7 +44,7 @@ export default command({
     const base = await buildBase({
       cache: cacheFolder(args.cache),
       binary: findBinary(args.binary),
-      mirror: args.mirror,
+      mirror: args.mirror ?? loadConfig(args.config).image.mirror,
       force: args.force ?? false,
       ...(args.jobs === undefined ? {} : { jobs: Number(args.jobs) }),
       step: (what) => process.stderr.write(`${duration(performance.now() - start).padStart(8)}  ${what}\n`),

@@ -8,6 +8,7 @@ import { findBinary } from "../../image/binary.ts";
 import { ensureBase } from "../../image/build.ts";
 import { cacheFolder } from "../../image/cache.ts";
 import { type Card, flashCard, inspectCard, refuseCard } from "../../image/flash.ts";
+import { loginKeysFile } from "../../image/login-keys.ts";
 import { type OsSettings, osSettingsFile } from "../../image/os-settings.ts";
 import { type WrittenImage, writeImage } from "../../image/write.ts";
 import { duration } from "../../text.ts";
@@ -20,7 +21,22 @@ export interface CardOptions {
   base: string | undefined;
   compress: boolean;
   force: boolean;
-  os: OsSettings;
+  /** Of Debian, when there is no base yet; this machine's own unless told. */
+  mirror: string | undefined;
+  /** From `systemFiles`. */
+  system: SystemFiles;
+}
+
+/** What the card's operating system is told, beside what its supervisor is. */
+export type SystemFiles = Partial<Record<"os.txt" | "authorized_keys", string>>;
+
+/** @param loginKeys file of public keys that may log in. @throws WaltError naming a value that cannot be. */
+export function systemFiles(os: OsSettings, loginKeys: string | undefined): SystemFiles {
+  const settings = osSettingsFile(os);
+  return {
+    ...(settings === undefined ? {} : { "os.txt": settings }),
+    ...(loginKeys === undefined ? {} : { authorized_keys: loginKeysFile(loginKeys) }),
+  };
 }
 
 /**
@@ -28,12 +44,11 @@ export interface CardOptions {
  * @throws WaltError when a base cannot be had or the image not be written.
  */
 export async function writeCard(files: DeviceFiles, o: CardOptions): Promise<WrittenImage> {
-  const os = osSettingsFile(o.os);
-  const content = { ...files, ...(os === undefined ? {} : { "os.txt": os }) };
+  const content: Record<string, string> = { ...files, ...o.system };
   const show = progress();
   try {
     return await writeImage({
-      base: o.base ?? (await ownBase()),
+      base: o.base ?? (await ownBase(o.mirror)),
       deviceFiles: Object.fromEntries(
         Object.entries(content).map(([name, text]) => [name, Buffer.from(text)]),
       ),
@@ -48,12 +63,12 @@ export async function writeCard(files: DeviceFiles, o: CardOptions): Promise<Wri
 }
 
 /** The base in the cache, or a new one. */
-async function ownBase(): Promise<string> {
+async function ownBase(mirror: string | undefined): Promise<string> {
   const start = performance.now();
   const step = (what: string): void => {
     process.stderr.write(`${duration(performance.now() - start).padStart(8)}  ${what}\n`);
   };
-  const base = await ensureBase({ cache: cacheFolder(), binary: findBinary(), step });
+  const base = await ensureBase({ cache: cacheFolder(), binary: findBinary(), mirror, step });
   return base.files.image;
 }
 
@@ -66,8 +81,6 @@ function progress(): { tell: (what: string, fraction: number) => void; end: () =
     end: () => void stderr.write("\r\x1b[K"),
   };
 }
-
-export { osSettingsFile };
 
 /** The card in a reader. @throws WaltError when it is not to be written to. */
 export function lookAtCard(device: string, force: boolean): Card {

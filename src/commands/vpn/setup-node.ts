@@ -1,6 +1,7 @@
 /** `walt vpn setup-node` */
 
 import { resolve } from "node:path";
+import { loadConfig } from "../../config/load.ts";
 import { usageError } from "../../errors.ts";
 import {
   type Entrypoint,
@@ -88,7 +89,8 @@ export default command({
     base: {
       type: "string",
       valueHint: "file",
-      description: "A base from `walt image build`, instead of this version's own",
+      description:
+        "A base from `walt image build`, compressed with zstd or not, instead of this version's own",
     },
     hostname: { type: "string", valueHint: "name", description: "The board's host name" },
     address: {
@@ -99,6 +101,16 @@ export default command({
     gateway: { type: "string", valueHint: "ip", description: "With --address: the default route" },
     dns: { type: "string", valueHint: "ip[,ip]", description: "With --address: DNS servers" },
     vlan: { type: "string", valueHint: "number", description: "The VLAN that the board is in" },
+    ntp: {
+      type: "string",
+      valueHint: "host[,host]",
+      description: "NTP servers for the board's clock; it works without",
+    },
+    "ssh-key": {
+      type: "string",
+      valueHint: "file",
+      description: "Public keys that may log in to the board's own system as root; nobody may unless told",
+    },
     ...serverOptions,
   },
   async run(args, every) {
@@ -113,8 +125,10 @@ export default command({
       gateway: args.gateway,
       dns: args.dns?.split(","),
       vlan: args.vlan === undefined ? undefined : Number(args.vlan),
+      ntp: args.ntp?.split(","),
     };
-    const forCard = { flash, compress: args.compress, force: args.force, base, ...os };
+    const loginKeys = args["ssh-key"];
+    const forCard = { flash, compress: args.compress, force: args.force, base, ...os, "ssh-key": loginKeys };
     const surplus = Object.entries(forCard).find(([, value]) => value !== undefined);
     if (board === "generic" && surplus !== undefined) {
       throw usageError(`--${surplus[0]} is for an SD card, and --board generic has none`);
@@ -122,12 +136,13 @@ export default command({
     if (flash !== undefined && (compress || args.output !== undefined)) {
       throw usageError("--flash writes to the card, and no file: it goes without -o and --compress");
     }
+    let system = {};
     if (board === "generic") {
       refuseExisting(output);
     } else {
       // Whatever can be refused is refused before anything is asked.
-      const { lookAtCard, osSettingsFile } = await import("./_card.ts");
-      osSettingsFile(os);
+      const { lookAtCard, systemFiles } = await import("./_card.ts");
+      system = systemFiles(os, loginKeys);
       if (flash !== undefined) lookAtCard(flash, force);
       else if (!force) refuseExisting(compress ? `${output}.zst` : output);
     }
@@ -149,13 +164,14 @@ export default command({
         return;
       }
       const { chooseCard, flashFiles, writeCard } = await import("./_card.ts");
+      const what = { base, system, mirror: loadConfig(args.config).image.mirror };
       if (flash !== undefined) {
         const card = await chooseCard(flash, { force, yes });
-        await flashFiles(files, card, { base, os });
+        await flashFiles(files, card, what);
         print(`${card.device} is written and verified, ${about}.`);
         return;
       }
-      const written = await writeCard(files, { output, base, compress, force, os });
+      const written = await writeCard(files, { ...what, output, compress, force });
       print(`${written.image} is written, ${about}.`);
       print(
         `Flash it: ${compress ? `zstd -dc ${written.image} | ` : ""}dd ${compress ? "" : `if=${written.image} `}of=/dev/sdX bs=4M conv=fsync status=progress`,
