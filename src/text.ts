@@ -36,6 +36,17 @@ export function table(header: readonly string[], rows: readonly (readonly string
     .join("\n");
 }
 
+/** Bytes, for people: `0 B`, `999 B`, `1.5 kB`, `12.3 MB`. */
+export function size(bytes: number): string {
+  const units = ["kB", "MB", "GB", "TB", "PB"];
+  // Rounded before the unit is chosen, so that there is no "1000.0 kB".
+  if (Math.round(bytes) < 1000) return `${Math.round(bytes)} B`;
+  let value = bytes / 1000;
+  let at = 0;
+  for (; value >= 999.95 && at < units.length - 1; at++) value /= 1000;
+  return `${value.toFixed(1)} ${units[at]}`;
+}
+
 /** A duration in ms, for people (below zero, where two clocks differ, it is `0 ms`): `8 ms`, `1.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
 export function duration(ms: number): string {
   // Rounded before the unit is chosen, so that there is no "1000 ms" and no "60.0 s".

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { duration, quoted, safeText, table } from "../src/text.ts";
+import { duration, quoted, safeText, size, table } from "../src/text.ts";
 
 /** What a hostile device would like to print: each with a name. */
 const HOSTILE: Record<string, string> = {
@@ -13,6 +13,13 @@ const HOSTILE: Record<string, string> = {
   "a private-use character and a lone surrogate": "\ue000\ud800x",
   "a tag beyond the first plane": "\u{e0041}",
 };
+
+test("size", () => {
+  const bytes = [0, 1, 999, 999.6, 1500, 999_949, 999_950, 12_345_678, 4e12, 4e18];
+  expect(bytes.map(size)).toEqual([
+    ...["0 B", "1 B", "999 B", "1.0 kB", "1.5 kB", "999.9 kB", "1.0 MB", "12.3 MB", "4.0 TB", "4000.0 PB"],
+  ]);
+});
 
 describe("safeText", () => {
   for (const [name, text] of Object.entries(HOSTILE)) {

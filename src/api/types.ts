@@ -23,6 +23,8 @@ export interface NodeInfo {
   mtu: number | null;
   /** Round trip through the tunnel, ms. */
   rtt: number | null;
+  /** The share of late or unanswered PINGs lately, 0 to 1: what the path lost and TCP repeated. */
+  loss: number | null;
   /** Counters of the tunnel while it is up. "In" is from the node. */
   traffic: LinkStats | null;
 }
@@ -82,7 +84,9 @@ export interface DeviceStatus {
   fingerprint: string | null;
   tunnel: "down" | "connecting" | "up";
   via: string | null;
+  /** As in NodeInfo, measured by this end. */
   rtt: number | null;
+  loss: number | null;
   /** Counters of the tunnel while it is up. "In" is from the server. */
   traffic: LinkStats | null;
   vm: "off" | "starting" | "running" | "waiting";

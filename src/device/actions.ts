@@ -72,11 +72,6 @@ export class DeviceActions implements Actions {
     return this.#interface === undefined ? undefined : nodeOf(this.#interface.mac);
   }
 
-  /** Round trip through the tunnel, ms. */
-  get rtt(): number | undefined {
-    return this.traffic?.rtt || undefined;
-  }
-
   /** Counters of the tunnel; undefined without one. */
   get traffic(): LinkStats | undefined {
     return this.#tunnel?.stats;

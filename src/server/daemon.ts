@@ -130,6 +130,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         mtu: up ? (tunnel.mtu ?? null) : null,
         framing: up ? (tunnel.original ? "original" : "messages") : null,
         rtt: up ? tunnel.stats?.rtt || null : null,
+        loss: up && tunnel.stats !== undefined && tunnel.stats.pings > 0 ? tunnel.stats.loss : null,
         traffic: up ? (tunnel.stats ?? null) : null,
       };
     });

@@ -24,7 +24,7 @@ export type ThreadEvent =
 export const LINKS_MAX = 4096;
 
 /** Doubles of a link's place in the shared memory. */
-export const COUNTERS = 16;
+export const COUNTERS = 17;
 export const COUNTER = {
   framesIn: 0,
   framesOut: 1,
@@ -40,6 +40,9 @@ export const COUNTER = {
   rate: 11,
   minRtt: 12,
   inFlight: 13,
+  pings: 14,
+  late: 15,
+  loss: 16,
 } as const;
 
 export interface AddOrder {

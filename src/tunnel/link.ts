@@ -31,6 +31,7 @@ import {
   TYPE,
 } from "./message.ts";
 import { Outbox } from "./outbox.ts";
+import { Pings } from "./pings.ts";
 import { MessageReader } from "./reader.ts";
 import { sanitise, VIRTIO } from "./virtio.ts";
 import { Window } from "./window.ts";
@@ -77,10 +78,7 @@ export class PumpLink {
   /** Nothing waited for the stream when it was last written to. */
   #idle = true;
   #lingerUntil = 0;
-  /** The last ping's timestamp in µs as two halves; `#awaited` until it is answered. */
-  #high = 0;
-  #low = 0;
-  #awaited = false;
+  #pings = new Pings();
   /** Bytes of frames that came, those of them that are not acknowledged yet, when the first and the last of these came. */
   #received = 0;
   #unacked = 0;
@@ -330,23 +328,30 @@ export class PumpLink {
 
   #ping(now: number): void {
     this.#pinged = now;
-    const stamp = Math.floor(now * 1000);
-    this.#high = Math.floor(stamp / 0x1_0000_0000);
-    this.#low = stamp >>> 0;
-    this.#awaited = true;
-    this.#out.ping(TYPE.ping, this.#high, this.#low);
+    // Those of a probe come too often to tell how the path is.
+    const stamp = this.#pings.send(now, this.#out.window?.phase !== "probe");
+    this.#out.ping(TYPE.ping, Math.floor(stamp / 0x1_0000_0000), stamp >>> 0);
+    this.#publishPings();
     this.#flush(now);
   }
 
-  /** Only the answer to the last ping counts: the peer could send any number. */
+  /** Only answers to our own pings count, each once: the peer could send any number. */
   #pong(offset: number, now: number): void {
     const { bytes } = this.#in.memory;
-    if (!this.#awaited || readU32(bytes, offset) !== this.#high || readU32(bytes, offset + 4) !== this.#low)
-      return;
-    this.#awaited = false;
-    const rtt = now - this.#pinged;
+    const rtt = this.#pings.answered(
+      readU32(bytes, offset) * 0x1_0000_0000 + readU32(bytes, offset + 4),
+      now,
+    );
+    if (rtt === undefined) return;
     this.#stats[this.#base + COUNTER.rtt] = rtt;
+    this.#publishPings();
     this.#out.window?.measured(rtt, now);
+  }
+
+  #publishPings(): void {
+    this.#stats[this.#base + COUNTER.pings] = this.#pings.count;
+    this.#stats[this.#base + COUNTER.late] = this.#pings.late;
+    this.#stats[this.#base + COUNTER.loss] = this.#pings.loss;
   }
 
   #flush(now: number): void {

@@ -62,6 +62,10 @@ export interface LinkStats {
   /** What the peer gets, bytes per second, and the least round trip time, ms; 0 = unknown. */
   rate: number;
   minRtt: number;
+  /** PINGs that were answered or given up, those of them that were late or not answered (pings.ts), and their share lately, 0 to 1. */
+  pings: number;
+  late: number;
+  loss: number;
 }
 
 export interface Link {
@@ -223,6 +227,9 @@ export class Pumps {
       inFlight: value(COUNTER.inFlight),
       rate: value(COUNTER.rate) * 1000,
       minRtt: value(COUNTER.minRtt),
+      pings: value(COUNTER.pings),
+      late: value(COUNTER.late),
+      loss: value(COUNTER.loss),
     };
   }
 

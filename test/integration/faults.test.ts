@@ -81,12 +81,44 @@ describeWith(INTEGRATION, "faults", () => {
     const [at, from] = [world.daemon.position, device.process?.position ?? 0];
     await device.host.port().wire("down");
     await world.daemon.waitFor(/tunnel down .*silent|tunnel down .*nothing/, { after: at, timeout: 20_000 });
-    await device.process?.waitFor(/silent/, { after: from, timeout: 20_000 });
+    await device.process?.waitFor(/silent|took nothing/, { after: from, timeout: 20_000 });
     expect((await world.nodes())[0]?.state).toBe("down");
     await device.host.port().wire("up");
     await world.daemon.waitFor(/tunnel up/, { after: at, timeout: 60_000 });
     // What was plugged into the device's bridge is still there, and works.
     expect(await pingable(plugged, WALT_NET, 30)).toBe(true);
+  }, 120_000);
+
+  test("an end that is there but does nothing is noticed by the other, and the path is built anew", async () => {
+    await using world = await World.create({ server: 'silence = "3s"' });
+    const device = await world.device("device1", { toml: 'silence = "3s"\n[device.vm]\nstart = false\n' });
+    const node = await device.enrol();
+    const process = device.process;
+    if (process === undefined) throw new Error("no device");
+    for (const stopped of [world.daemon, process]) {
+      const other = stopped === process ? world.daemon : process;
+      const [at, back] = [other.position, world.daemon.position];
+      stopped.kill("SIGSTOP");
+      await other.waitFor(/the peer was silent for 3\.0 s/, { after: at, timeout: 20_000 });
+      stopped.kill("SIGCONT");
+      await world.daemon.waitFor(/tunnel up/, { after: back, timeout: 60_000 });
+    }
+    expect((await world.nodes())[0]).toMatchObject({ name: node, state: "up" });
+    // Both ends know how the path is, and say so.
+    let [known] = await world.nodes();
+    while ((known?.traffic?.pings ?? 0) === 0) [known] = await world.nodes();
+    expect(known?.rtt).toBeGreaterThan(0);
+    expect(known?.loss).toBeNumber();
+    expect(await world.must(world.server, "node", "show", node)).toMatch(
+      /^state +up$[\s\S]*^entrypoint +gate1\.example\.org:22$[\s\S]*^from the node +\d+ frames, [\s\S]*^late pings +\d+\.\d % lately; \d+ of \d+ in all$/m,
+    );
+    let status = await device.status();
+    while ((status.traffic?.pings ?? 0) === 0) status = await device.status();
+    expect(status.rtt).toBeGreaterThan(0);
+    expect(status.loss).toBeNumber();
+    expect(await world.must(device.host, "device", "status")).toMatch(
+      /^from the server +\d+ frames, [\s\S]*^round trip +\d+\.\d ms, /m,
+    );
   }, 120_000);
 
   test("a second `walt device run` and a second `walt server run` are refused with a reason", async () => {

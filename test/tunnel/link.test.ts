@@ -308,7 +308,25 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     }
     expect(ended).toBe(false);
     expect(link.stats().rtt).toBeGreaterThan(0);
+    expect(link.stats().pings).toBeGreaterThanOrEqual(9);
     expect(await soon(link.ended, "end")).toBe("the peer was silent for 300 ms");
+    libc.close(peer);
+  });
+
+  test("pings that are not answered are counted, though the peer speaks", async () => {
+    const { link, peer } = join({ silence: 900 });
+    writeNow(peer, hello);
+    await soon(link.up, "up");
+    for (let i = 0; i < 4; i++) {
+      const ping = expectMessages(peer, TYPE.ping, 1)[0] ?? [];
+      writeNow(peer, message(TYPE.pong, i === 0 ? ping : PING_BACK));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const { late, pings, loss } = link.stats();
+    expect(late).toBeGreaterThanOrEqual(2);
+    expect(loss).toBe(late / pings);
+    link.close("done");
+    await soon(link.ended, "end");
     libc.close(peer);
   });
 

@@ -7,6 +7,7 @@ import { loadConfig, requireRole } from "../../config/load.ts";
 import { table } from "../../text.ts";
 import type { LinkStats } from "../../tunnel/pumps.ts";
 import { command, configOption, jsonOption, print } from "../_command.ts";
+import { trafficRows } from "../_traffic.ts";
 
 export default command({
   name: "walt device status",
@@ -22,7 +23,11 @@ export default command({
       print(
         table(
           ["WHAT", "VALUE"],
-          Object.entries(status).map(([key, value]) => [words(key), shown(key, value)]),
+          Object.entries(status).flatMap(([key, value]) => {
+            if (key === "rtt" || key === "loss") return []; // among the counters
+            if (key === "traffic" && value !== null) return trafficRows(value as LinkStats, "server");
+            return [[words(key), shown(key, value)]];
+          }),
         ),
       );
   },
@@ -39,12 +44,6 @@ function shown(key: string, value: unknown): string {
     const rows = (value as UsbStatus[]).map(({ port, id, name }) => `${port} ${id} ${name}`.trim());
     return rows.length === 0 ? "-" : rows.join(", ");
   }
-  if (key === "traffic") return trafficOf(value as LinkStats);
   if (key === "nextTryIn") return `${String(value)} s`;
-  return key === "rtt" && typeof value === "number" ? `${value.toFixed(1)} ms` : String(value);
-}
-
-function trafficOf(t: LinkStats): string {
-  const rate = `${((t.rate * 8) / 1e6).toFixed(1)} Mbit/s`;
-  return `${t.framesIn} frames in, ${t.framesOut} out, ${t.dropped} dropped, queue ${t.queueDelay.toFixed(1)} ms, rate ${rate}`;
+  return String(value);
 }

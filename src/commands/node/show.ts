@@ -5,13 +5,15 @@ import { WaltError } from "../../errors.ts";
 import { duration, table } from "../../text.ts";
 import { command, jsonOption, print } from "../_command.ts";
 import { serverOptions, withServer } from "../_server.ts";
+import { trafficRows } from "../_traffic.ts";
 
 export default command({
   name: "walt node show",
-  description: "Show the nodes: state, MAC and IP address, since when, through which entrypoint",
-  examples: ["walt node show", "walt node show vpn-010203 --json"],
+  description:
+    "Show the nodes: state, MAC and IP address, since when, through which entrypoint; of one node also its tunnel's counters",
+  examples: ["walt node show", "walt node show vpn-010203", "walt node show vpn-010203 --json"],
   args: {
-    node: { type: "positional", required: false, description: "Only this node" },
+    node: { type: "positional", required: false, description: "Only this node, with its counters" },
     ...serverOptions,
     ...jsonOption,
   },
@@ -24,7 +26,9 @@ export default command({
       });
     }
     if (args.json) return print(JSON.stringify(nodes, null, 2));
-    if (nodes.length === 0) return print("There are no nodes yet. `walt vpn monitor` lets the first one in.");
+    const [node] = nodes;
+    if (node === undefined) return print("There are no nodes yet. `walt vpn monitor` lets the first one in.");
+    if (args.node !== undefined) return print(detailsOf(node));
     print(
       table(
         ["NAME", "TYPE", "STATE", "MAC", "ADDRESS", "SINCE", "ENTRYPOINT", "RTT"],
@@ -34,11 +38,35 @@ export default command({
           n.state,
           n.mac,
           n.address ?? "-",
-          n.since === null ? "-" : `${duration(Date.now() - Date.parse(n.since))} ago`,
-          n.via ?? (n.framing === "original" ? "(original framing)" : "-"),
+          sinceOf(n),
+          viaOf(n),
           n.rtt === null ? "-" : `${n.rtt.toFixed(1)} ms`,
         ]),
       ),
     );
   },
 });
+
+function sinceOf(n: NodeInfo): string {
+  return n.since === null ? "-" : `${duration(Date.now() - Date.parse(n.since))} ago`;
+}
+
+function viaOf(n: NodeInfo): string {
+  return n.via ?? (n.framing === "original" ? "(original framing)" : "-");
+}
+
+function detailsOf(n: NodeInfo): string {
+  return table(
+    ["WHAT", "VALUE"],
+    [
+      ["name", n.name],
+      ["type", n.type],
+      ["state", n.state],
+      ["since", sinceOf(n)],
+      ["MAC address", n.mac],
+      ["address", n.address ?? "-"],
+      ["entrypoint", viaOf(n)],
+      ...(n.traffic === null ? [] : trafficRows(n.traffic, "node")),
+    ],
+  );
+}
