@@ -145,6 +145,21 @@ export function hostPort(fallback: string, port: number, doc: string): Key<HostP
   };
 }
 
+/** `host[:port]` that only this machine can reach; undefined unless told. */
+export function loopback(port: number, doc: string): Key<HostPort | undefined> {
+  const any = hostPort("", port, doc);
+  return {
+    ...any,
+    allowed: `"127.0.0.1", "[::1]" or "localhost", with or without ":port" (${port} unless told)`,
+    read: (v) => {
+      const address = any.read(v);
+      return address !== undefined && /^(localhost|127\.[\d.]+|::1)$/.test(address.host)
+        ? address
+        : undefined;
+    },
+  };
+}
+
 /** Entrypoints as `walt vpn setup-node --entrypoint` takes them; one may stand alone. */
 export function entrypoints(doc: string): Key<readonly string[]> {
   const read = (v: unknown): string | undefined => parsed(v, (t) => formatEntrypoint(parseEntrypoint(t)));

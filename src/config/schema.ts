@@ -9,6 +9,7 @@ import {
   integer,
   integerOr,
   type Key,
+  loopback,
   mirror,
   network,
   path,
@@ -20,6 +21,7 @@ import {
 export const ROLES = ["server", "proxy", "device"] as const;
 export type Role = (typeof ROLES)[number];
 
+const METRICS_PORT = 9586;
 const INTERFACE = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$/;
 
 /** Tables of walt.toml and their keys. */
@@ -46,6 +48,10 @@ export const TABLES = {
       "10s",
       "90d",
       "Validity of device certificates. Devices renew theirs at half of it.",
+    ),
+    metrics: loopback(
+      METRICS_PORT,
+      "Where Prometheus may scrape `/metrics`: an address of this machine's loopback. Unless told: nowhere.",
     ),
     silence: span("10s", "3s", "5m", "A tunnel whose device is silent for this long is taken down."),
   },

@@ -22,6 +22,7 @@ import { grant } from "./credentials.ts";
 import { Endpoint } from "./endpoint.ts";
 import { serveEnrolment } from "./enrol.ts";
 import { loadServerKeys } from "./keys.ts";
+import { metricsPage, type ServerMetrics, serveMetrics } from "./metrics.ts";
 import { type Device, Registry } from "./registry.ts";
 import { Tunnels } from "./tunnels.ts";
 import { openWaltNet } from "./walt-net.ts";
@@ -153,6 +154,22 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         revokedAt: device.revokedAt,
       };
     });
+  const measured = (): ServerMetrics => {
+    const all = registry.list();
+    const current = all.filter((device) => device.revokedAt === null);
+    return {
+      version: VERSION,
+      nodes: current.map((device) => {
+        const tunnel = tunnels.info(device);
+        const up = tunnel?.state === "up";
+        const stats = up ? tunnel.stats : undefined;
+        return { node: device.node, up, totals: tunnels.totals(device), stats };
+      }),
+      revoked: all.length - current.length,
+      monitors: desk.monitors,
+      pending: desk.pending.length,
+    };
+  };
   const revoke = (node: string, by: string): void => {
     const device = registry.byNode(node);
     if (device === undefined) {
@@ -189,10 +206,15 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     }),
   );
   parts.defer(() => api.stop());
+  if (server.metrics !== undefined) {
+    const metrics = serveMetrics(server.metrics, () => metricsPage(measured()));
+    parts.defer(() => metrics.stop());
+  }
 
   log.info("server is ready", {
     endpoint: formatHostPort(endpoint.address),
     socket: server.socket,
+    metrics: server.metrics === undefined ? undefined : formatHostPort(server.metrics),
     hostKey: fingerprint(keys.host.publicKey),
     version: VERSION,
   });

@@ -27,6 +27,14 @@ export interface TunnelInfo {
   stats: LinkStats | undefined;
 }
 
+/** Counters over all tunnels of a device since the server's start. */
+export type Totals = Record<(typeof COUNTED)[number] | "tunnels", number>;
+
+const COUNTED = [
+  ...(["framesIn", "framesOut", "bytesIn", "bytesOut"] as const),
+  ...(["dropped", "refused", "marked", "pings", "late"] as const),
+];
+
 interface Tunnel {
   info: TunnelInfo;
   link: Link | undefined;
@@ -37,6 +45,8 @@ interface Tunnel {
 
 export class Tunnels {
   readonly #tunnels = new Map<number, Tunnel>();
+  /** Of tunnels that have ended, and how many came up. */
+  readonly #ended = new Map<number, Totals>();
 
   constructor(
     readonly pumps: Pumps,
@@ -51,6 +61,21 @@ export class Tunnels {
     const tunnel = this.#tunnels.get(device.id);
     if (tunnel === undefined) return undefined;
     return { ...tunnel.info, stats: tunnel.link?.stats() };
+  }
+
+  /** What all tunnels of a device carried, the one that is up too. */
+  totals(device: Device): Totals {
+    const totals = { ...this.#endedOf(device) };
+    const stats = this.#tunnels.get(device.id)?.link?.stats();
+    if (stats !== undefined) for (const name of COUNTED) totals[name] += stats[name];
+    return totals;
+  }
+
+  #endedOf({ id }: Device): Totals {
+    const zero = { tunnels: 0, framesIn: 0, framesOut: 0, bytesIn: 0, bytesOut: 0, dropped: 0 };
+    const totals = this.#ended.get(id) ?? { ...zero, refused: 0, marked: 0, pings: 0, late: 0 };
+    this.#ended.set(id, totals);
+    return totals;
   }
 
   /**
@@ -115,6 +140,7 @@ export class Tunnels {
       void link.up.then((mtu) => {
         if (mtu < this.net.mtu) this.#lower(name, mtu);
         tunnel.info = { ...tunnel.info, state: "up", since: new Date(), mtu };
+        this.#endedOf(device).tunnels++;
         const { via } = tunnel.info;
         this.log.info("tunnel up", { node: device.node, from, via, ...(original ? { original } : {}) });
         this.changed(device, "up", tunnel.info.via);
@@ -124,6 +150,9 @@ export class Tunnels {
       link.close(failure.message);
     }
     const reason = await link.ended;
+    const [totals, stats] = [this.#endedOf(device), link.stats()];
+    for (const name of COUNTED) totals[name] += stats[name];
+    tunnel.link = undefined;
     await Promise.race([join.done, Bun.sleep(1000)]);
     join.destroy();
     // A link that ended at once took its TAP with it before the bridge could have it: then its end is what happened.

@@ -1,17 +1,18 @@
 /**
  * PINGs under way, and what their answers tell of the path: its round trip time, and how often it made one wait. Below the tunnel is
- * TCP, which repeats what a network lost; no frame gets lost, but whatever is behind it waits at least one more round trip. So a
- * PING that took that long stands for a loss. No I/O here, time is given.
+ * TCP, which repeats what a network lost; no frame gets lost, but whatever is behind it waits. So a PING that had to wait stands for
+ * a loss. No I/O here, time is given.
  */
 
 /** PINGs under way that are remembered; one that is pushed out was not answered. */
 const UNDER_WAY = 8;
 /**
- * A PING is late after so many of the path's least round trips and so many ms more. TCP's earliest repair takes one round trip (fast
- * retransmit) to two (tail loss probe, RFC 8985); the ms are for processes that wait for their processor.
+ * A PING is late after so many of the path's least round trips, or after one and so many ms where that is more. What is lost with
+ * nothing behind it, as a PING on an idle path, TCP repeats after 200 ms at the earliest (Linux' TCP_RTO_MIN, which its tail loss
+ * probe waits for too); what has more behind it after one round trip. Less would be a processor that is busy.
  */
 const LATE = 2;
-const GRACE = 20;
+const GRACE = 150;
 /** The share of late ones, and the least round trip, are those of the last one to two times so many PINGs: 2 to 4 minutes. */
 const SPAN = 64;
 
@@ -74,7 +75,8 @@ export class Pings {
 
   /** After how many ms a PING is late; infinite while nothing is known of the path. */
   get limit(): number {
-    return LATE * Math.min(this.#least, this.#leastBefore) + GRACE;
+    const least = Math.min(this.#least, this.#leastBefore);
+    return Math.max(LATE * least, least + GRACE);
   }
 
   #judge(at: number, late: boolean): void {

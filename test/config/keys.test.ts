@@ -9,6 +9,7 @@ import {
   integer,
   integerOr,
   type Key,
+  loopback,
   network,
   path,
   publicKey,
@@ -101,6 +102,19 @@ const KINDS: Record<string, { key: Key<unknown>; good: [unknown, unknown][]; bad
       ["[::1]:5", { host: "::1", port: 5 }],
     ],
     bad: [...NOT_TEXT, "", "a b", "-x", "a:0", "a:65536", "a:b", "ssh://a", "$(id)", "x".repeat(400)],
+  },
+  loopback: {
+    key: loopback(9586, ""),
+    good: [
+      ["127.0.0.1", { host: "127.0.0.1", port: 9586 }],
+      ["127.1.2.3:80", { host: "127.1.2.3", port: 80 }],
+      ["[::1]:80", { host: "::1", port: 80 }],
+      ["localhost", { host: "localhost", port: 9586 }],
+    ],
+    bad: [
+      ...NOT_TEXT,
+      ...["", ":9586", "0.0.0.0:80", "[::]:80", "10.0.0.1", "localhost.example.org", "127.0.0.1.example.org"],
+    ],
   },
   entrypoints: {
     key: entrypoints(""),

@@ -35,10 +35,13 @@ test("an answer counts once, and only to what was asked", () => {
   expect(pings.count).toBe(1);
 });
 
-test("a path that repeats what it lost shows: late is more than two least round trips and 20 ms", () => {
-  const pings = new Pings();
-  play(pings, [40, 41, 99, 40, 101, 40, 240, 45, 40, 40]);
-  expect(pings).toMatchObject({ count: 10, late: 2, loss: 0.2 });
+test("a path that repeats what it lost shows: late is more than one least round trip and 150 ms, and than two", () => {
+  const near = new Pings();
+  play(near, [40, 41, 189, 40, 191, 40, 240, 45, 40, 40]);
+  expect(near).toMatchObject({ count: 10, late: 2, loss: 0.2 });
+  const far = new Pings();
+  play(far, [300, 460, 590, 610]);
+  expect(far).toMatchObject({ count: 4, late: 1 });
 });
 
 test("the first one is not late, whatever it takes: nothing is known of the path yet", () => {

@@ -1,0 +1,145 @@
+/** What the server shows to Prometheus, and where. */
+
+import { messageOf, WaltError } from "../errors.ts";
+import { formatHostPort, type HostPort } from "../ssh/address.ts";
+import type { LinkStats } from "../tunnel/pumps.ts";
+import { CONTENT_TYPE, exposition, type Family, type Sample } from "./exposition.ts";
+import type { Totals } from "./tunnels.ts";
+
+export interface NodeMetrics {
+  node: string;
+  up: boolean;
+  totals: Totals;
+  /** Of the tunnel that is up. */
+  stats: LinkStats | undefined;
+}
+
+export interface ServerMetrics {
+  version: string;
+  /** Of devices that are not revoked. */
+  nodes: readonly NodeMetrics[];
+  revoked: number;
+  monitors: number;
+  /** Requests for access that wait for an answer. */
+  pending: number;
+}
+
+type NodeRow = readonly [name: string, help: string, value: (node: NodeMetrics) => number | undefined];
+
+/** Since the server's start, over all tunnels of a node. */
+const COUNTERS: readonly NodeRow[] = [
+  ["tunnels", "Tunnels of the node that came up.", (n) => n.totals.tunnels],
+  ["receive_frames", "Frames from the node.", (n) => n.totals.framesIn],
+  ["receive_bytes", "Bytes of frames from the node.", (n) => n.totals.bytesIn],
+  ["transmit_frames", "Frames to the node.", (n) => n.totals.framesOut],
+  ["transmit_bytes", "Bytes of frames to the node.", (n) => n.totals.bytesOut],
+  ["dropped_frames", "Frames lost for want of room or to slow a flow down.", (n) => n.totals.dropped],
+  ["marked_frames", "Frames marked instead of dropped (ECN).", (n) => n.totals.marked],
+  ["refused_frames", "Frames from the node that it may not send.", (n) => n.totals.refused],
+  ["pings", "PINGs to the device that were answered or given up.", (n) => n.totals.pings],
+  ["late_pings", "PINGs to the device that were answered late or not at all.", (n) => n.totals.late],
+];
+
+/** Not there while there is no tunnel, or the value is not known. */
+const GAUGES: readonly NodeRow[] = [
+  ["queue_bytes", "Bytes that wait in the queue to the node.", (n) => n.stats?.queued],
+  ["queue_delay_seconds", "How long frames wait in that queue.", (n) => seconds(n.stats?.queueDelay)],
+  ["rtt_seconds", "Round trip time through the tunnel.", (n) => seconds(n.stats?.rtt || undefined)],
+  ["min_rtt_seconds", "The least round trip time lately.", (n) => seconds(n.stats?.minRtt || undefined)],
+  ["late_ping_ratio", "Share of late PINGs lately.", (n) => (n.stats?.pings ? n.stats.loss : undefined)],
+  ["window_bytes", "Bytes that may be under way to the device.", (n) => n.stats?.window || undefined],
+  ["in_flight_bytes", "Bytes that are under way.", (n) => (n.stats?.window ? n.stats.inFlight : undefined)],
+  ["rate_bytes_per_second", "What the path gave at best lately.", (n) => n.stats?.rate || undefined],
+];
+
+function seconds(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : ms / 1000;
+}
+
+/** The page. */
+export function metricsPage(server: ServerMetrics): string {
+  const gauge = (name: string, help: string, samples: Sample[]): Family => ({
+    name,
+    type: "gauge",
+    help,
+    samples,
+  });
+  const ofNodes = (type: Family["type"], ending: string, rows: readonly NodeRow[]): Family[] =>
+    rows.map(([name, help, value]) => ({
+      name: `walt_node_${name}${ending}`,
+      type,
+      help,
+      samples: server.nodes.flatMap((node) => {
+        const found = value(node);
+        return found === undefined ? [] : [{ labels: { node: node.node }, value: found }];
+      }),
+    }));
+  const up = server.nodes.filter((node) => node.up).length;
+  const state = (name: string, value: number): Sample => ({ labels: { state: name }, value });
+  return exposition([
+    gauge("walt_build_info", "The running version.", [{ labels: { version: server.version }, value: 1 }]),
+    gauge("walt_devices", "Registered devices.", [
+      state("up", up),
+      state("down", server.nodes.length - up),
+      state("revoked", server.revoked),
+    ]),
+    gauge("walt_monitors", "Monitors that watch.", [{ value: server.monitors }]),
+    gauge("walt_requests_pending", "Requests for access that wait.", [{ value: server.pending }]),
+    gauge(
+      "walt_node_up",
+      "Whether the node's tunnel is up.",
+      server.nodes.map((node) => ({ labels: { node: node.node }, value: node.up ? 1 : 0 })),
+    ),
+    ...ofNodes("counter", "_total", COUNTERS),
+    ...ofNodes("gauge", "", GAUGES),
+    ...processFamilies(),
+  ]);
+}
+
+/** The names that all Prometheus clients use. */
+function processFamilies(): Family[] {
+  const { user, system } = process.cpuUsage();
+  const family = (name: string, type: Family["type"], help: string, value: number): Family => ({
+    name: `process_${name}`,
+    type,
+    help,
+    samples: [{ value }],
+  });
+  return [
+    family("cpu_seconds_total", "counter", "Processor time of the server.", (user + system) / 1e6),
+    family("resident_memory_bytes", "gauge", "Resident memory of the server.", process.memoryUsage.rss()),
+    family("start_time_seconds", "gauge", "Start of the server, Unix time.", performance.timeOrigin / 1000),
+  ];
+}
+
+/**
+ * Answer `GET /metrics`.
+ * @throws WaltError when it cannot listen there.
+ */
+export function serveMetrics(address: HostPort, page: () => string): { stop(): Promise<void> } {
+  const { host, port } = address;
+  try {
+    const server = Bun.serve({
+      hostname: host,
+      port,
+      idleTimeout: 30,
+      maxRequestBodySize: 1024,
+      fetch: (request) => {
+        if (new URL(request.url).pathname !== "/metrics") {
+          return new Response("/metrics is all there is\n", { status: 404 });
+        }
+        if (request.method !== "GET" && request.method !== "HEAD") {
+          return new Response("it can only be read\n", { status: 405, headers: { allow: "GET, HEAD" } });
+        }
+        return new Response(page(), { headers: { "content-type": CONTENT_TYPE } });
+      },
+      error: (error) => new Response(`internal error: ${messageOf(error)}\n`, { status: 500 }),
+    });
+    return { stop: () => server.stop(true) };
+  } catch (error) {
+    throw new WaltError(`cannot serve metrics on ${formatHostPort(address)}: ${messageOf(error)}`, {
+      hint: "Choose another port with server.metrics.",
+      cause: error,
+    });
+  }
+}
