@@ -14,11 +14,12 @@ describeWith(INTEGRATION, "several entrypoints", () => {
     const [first] = world.proxies;
     if (first === undefined) throw new Error("no proxy");
     const second = await world.addEntrypoint("gate2");
-    const entrypoints = [first.name, second.name];
+    // A device out there has no way to the server itself.
+    const entrypoints = ["ssh://walt.lab.example", first.name, second.name];
     const toml = 'silence = "3s"\n[device.vm]\nstart = false\n';
     const device = await world.device("device1", { entrypoints, toml });
     expect(await device.host.must(["cat", "/etc/walt/walt.toml"])).toContain(
-      'entrypoint = ["gate1.example.org:22", "gate2.example.org:22"]',
+      'entrypoint = ["ssh://walt.lab.example:2222", "gate1.example.org:22", "gate2.example.org:22"]',
     );
 
     // The first proxy lets the device in, and what it takes for the server takes the connection; then there is nothing.
@@ -30,8 +31,8 @@ describeWith(INTEGRATION, "several entrypoints", () => {
     expect(await world.must(world.server, "node", "show")).toMatch(/ up .* gate2\.example\.org:22 /);
     expect(await device.status()).toMatchObject({ via: "gate2.example.org:22", tunnel: "up" });
     const log = device.process?.output ?? "";
-    expect(log).toMatch(/the entrypoint gate1\.example\.org:22 \(1 of 2\)/);
-    expect(log).toMatch(/the entrypoint gate2\.example\.org:22 \(2 of 2\)/);
+    expect(log).toMatch(/the entrypoint gate1\.example\.org:22 \(2 of 3\)/);
+    expect(log).toMatch(/the entrypoint gate2\.example\.org:22 \(3 of 3\)/);
     const plugged = await device.plugNode("192.168.192.77", node?.mac ?? "");
     expect(await pingable(plugged, WALT_NET)).toBe(true);
 
@@ -44,8 +45,9 @@ describeWith(INTEGRATION, "several entrypoints", () => {
     expect((await world.nodes())[0]).toMatchObject({ state: "up", via: "gate1.example.org:22" });
     expect(await pingable(plugged, WALT_NET, 30)).toBe(true);
     // Silence counts at once: the second one was not tried again before.
-    const tried = (device.process?.output ?? "").slice(from).match(/connecting to the entrypoint \S+/g);
-    expect(tried).toEqual(["connecting to the entrypoint gate1.example.org:22"]);
+    const later = (device.process?.output ?? "").slice(from);
+    const tried = [...later.matchAll(/connecting to the entrypoint (\S+)/g)].map((match) => match[1]);
+    expect(tried).toEqual(["ssh://walt.lab.example:2222", "gate1.example.org:22"]);
 
     // The first one dies: nothing listens there any more.
     await second.host.port().wire("up");

@@ -66,6 +66,7 @@ function detailsOf(n: NodeInfo): string {
       ["MAC address", n.mac],
       ["address", n.address ?? "-"],
       ["entrypoint", viaOf(n)],
+      ["MTU", n.mtu === null ? "-" : String(n.mtu)],
       ...(n.traffic === null ? [] : trafficRows(n.traffic, "node")),
     ],
   );
