@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { ArgsDef } from "citty";
 import { ApiClient } from "../api/client.ts";
 import { loadConfig } from "../config/load.ts";
-import { usageError, WaltError } from "../errors.ts";
+import { codeOf, usageError, WaltError } from "../errors.ts";
 import { configOption } from "./_command.ts";
 
 export const serverOptions = {
@@ -62,7 +62,8 @@ export async function withServer<T>(
       watcher.on("change", () => existsSync(local) && resolve());
       if (existsSync(local)) resolve();
     });
-    const status = await Promise.race([appeared.then(() => undefined), child.exited]);
+    const listens = appeared.then(() => listening(local));
+    const status = await Promise.race([listens, child.exited]);
     if (status !== undefined)
       throw new WaltError(`ssh to ${host} ended with status ${status}`, {
         hint: "Its message stands above.",
@@ -73,5 +74,19 @@ export async function withServer<T>(
     child.kill();
     await child.exited;
     rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** A socket's file is there as soon as ssh has bound it, a moment before ssh listens: until then connections are refused. */
+async function listening(path: string): Promise<undefined> {
+  for (;;) {
+    try {
+      const connection = await Bun.connect({ unix: path, socket: { data: () => {} } });
+      connection.end();
+      return;
+    } catch (error) {
+      if (codeOf(error) !== "ECONNREFUSED") throw error;
+      await Bun.sleep(5);
+    }
   }
 }
