@@ -103,8 +103,8 @@ export class FairQueue {
   dropLongest(): boolean {
     let longest = -1;
     let most = 0;
-    for (const first of [this.#newHead, this.#oldHead]) {
-      for (let flow = first; flow >= 0; flow = this.#after[flow] ?? -1) {
+    for (let list = 0; list < 2; list++) {
+      for (let flow = list === 0 ? this.#newHead : this.#oldHead; flow >= 0; flow = this.#after[flow] ?? -1) {
         const backlog = this.#backlog[flow] ?? 0;
         if (backlog > most) {
           most = backlog;

@@ -223,7 +223,7 @@ export class Window {
     }
     this.#stretches[this.#stretch] = Math.max(this.#stretches[this.#stretch] ?? 0, rate);
     let best = 0;
-    for (const one of this.#stretches) best = Math.max(best, one);
+    for (let i = 0; i < STRETCHES; i++) best = Math.max(best, this.#stretches[i] ?? 0);
     this.rate = best;
   }
 
