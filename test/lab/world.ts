@@ -215,8 +215,16 @@ export class World implements AsyncDisposable {
   }
 }
 
+/** What the server's systemd unit puts into its environment. */
+async function serviceEnvironment(): Promise<Record<string, string>> {
+  const unit = await Bun.file(new URL("../../src/server/walt-server.service", import.meta.url)).text();
+  return Object.fromEntries(
+    [...unit.matchAll(/^Environment=(\w+)=(.*)$/gm)].map(([, name = "", value = ""]) => [name, value]),
+  );
+}
+
 async function startServer(host: Host, binary: string): Promise<LabProcess> {
-  const daemon = host.spawn([binary, "server", "run"]);
+  const daemon = host.spawn([binary, "server", "run"], { env: await serviceEnvironment() });
   await daemon.waitFor(/server is ready/);
   return daemon;
 }
@@ -250,6 +258,8 @@ export class Monitor {
 /** A device of the world. */
 export class WorldDevice {
   process: LabProcess | undefined;
+  /** Added to the environment that it is started in. */
+  env: Record<string, string> = {};
 
   constructor(
     readonly world: World,
@@ -257,7 +267,7 @@ export class WorldDevice {
   ) {}
 
   start(): LabProcess {
-    this.process = this.host.spawn([this.world.binary, "device", "run"]);
+    this.process = this.host.spawn([this.world.binary, "device", "run"], { env: this.env });
     return this.process;
   }
 
