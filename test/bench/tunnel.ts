@@ -27,6 +27,7 @@ const { median } = await import("./stats.ts");
 const { costed, pings, quantile } = await import("./tunnel/measure.ts");
 const { idleMemory, memoryOf } = await import("./tunnel/memory.ts");
 const { startPlainServer, variants } = await import("./tunnel/variants.ts");
+const { FAR, Wire } = await import("./tunnel/wire.ts");
 
 /** Mbit/s, ms each way, bytes of queue, per cent of loss; and what to measure. */
 interface Path {
@@ -77,31 +78,17 @@ const only = values.only.split(",");
 const without = values.without.split(",");
 await using world = await World.create();
 await startPlainServer(world);
-const wire = await world.lab.host("wire", { networks: ["far", INTERNET] });
-await wire.ip(
-  ...["eth0", "eth1"].flatMap((port, i) => [
-    `link add b${i} type bridge`,
-    `link set ${port} master b${i}`,
-    `link set b${i} up`,
-  ]),
-);
-const SHAPER = [process.execPath, new URL("./tunnel/shaper.ts", import.meta.url).pathname];
+const wire = await Wire.lay(world);
 const results: Record<string, Record<string, Sample>> = {};
 /** The most that the device's process ever held, bytes, by path. */
 const deviceMemory: Record<string, number> = {};
 
 for (const [index, path] of PATHS.entries()) {
   if (!only.includes(path.name)) continue;
-  const shaper =
-    path.wire === undefined ? undefined : wire.spawn([...SHAPER, "b0", "b1", ...path.wire.map(String)]);
-  await shaper?.waitFor(/wire is there/);
-  const device = await world.device(`device${index}`, {
-    network: path.wire === undefined ? INTERNET : "far",
-  });
-  if (path.wire !== undefined) {
-    const near = wire.port(INTERNET).ipv4.split(".").slice(0, 3).join(".");
-    await device.host.ip(`address add ${near}.${200 + index}/24 dev eth0`);
-  }
+  const shaped = path.wire !== undefined;
+  if (path.wire !== undefined) await wire.shape(...path.wire);
+  const device = await world.device(`device${index}`, { network: shaped ? FAR : INTERNET });
+  if (shaped) await wire.admit(device.host, index);
   const { all, node } = await variants(world, device, index);
   const chosen = all.filter((one) => !without.includes(one.name));
   const hosts = [device.host, world.server, ...world.proxies.map((p) => p.host)];
@@ -141,7 +128,7 @@ for (const [index, path] of PATHS.entries()) {
   await device.stop();
   await node.stop();
   await device.host.stop();
-  await shaper?.stop("SIGKILL");
+  await wire.cut();
 }
 
 if (only.includes("idle")) say(`${IDLE} idle tunnels`);

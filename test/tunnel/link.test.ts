@@ -1,12 +1,12 @@
 /** One link against a peer driven by hand: what it says, what it refuses, how it ends. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { libc, POLLIN } from "../../src/linux/libc.ts";
+import { libc, POLLIN, POLLOUT } from "../../src/linux/libc.ts";
 import { recordPair } from "../../src/linux/socketpair.ts";
 import { COUNTER, COUNTERS } from "../../src/tunnel/control.ts";
 import { GROUP_FRAMES, parseMac } from "../../src/tunnel/guard.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
-import { TYPE, writeClose } from "../../src/tunnel/message.ts";
+import { FEATURE_ACK, TYPE, writeClose } from "../../src/tunnel/message.ts";
 import { type Link, type LinkOptions, Pumps } from "../../src/tunnel/pumps.ts";
 import { describeWith, LAB } from "../lab/need.ts";
 import {
@@ -27,6 +27,7 @@ import {
 } from "./rig.ts";
 
 const MACHINE = "52:54:00:0a:0b:0c";
+const u32 = (n: number): number[] => [n >>> 24, (n >>> 16) & 255, (n >>> 8) & 255, n & 255];
 const PING_BACK = [1, 2, 3, 4, 5, 6, 7, 8];
 
 test("one round takes no more than 64 frames of one TAP", () => {
@@ -59,6 +60,41 @@ test("one round takes no more than 64 frames of one TAP", () => {
   expect(stats[COUNTER.framesOut]).toBe(64);
   link.service(POLLIN, 0, 3);
   expect(stats[COUNTER.framesOut]).toBe(100);
+  link.abort("over");
+  libc.close(wire);
+  libc.close(peer);
+});
+
+test.each([
+  ["of one flow", () => 0],
+  ["each of another flow, as those that have little to send", (i: number) => i],
+])("a peer that never acknowledges gets the first window and no more, of frames %s", (_, source) => {
+  const [tap, wire] = recordPair();
+  const [stream, peer] = streamPair();
+  const stats = new Float64Array(COUNTERS);
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 60_000, guard: undefined };
+  const features = FEATURE_ACK;
+  const link = new PumpLink({ kind: "add", ...order, vnet: false, original: false, features }, stats, 0);
+  writeNow(peer, helloMessage(1500, FEATURE_ACK));
+  let got = 0;
+  let now = 0;
+  const ms = (): void => {
+    const host = source(now);
+    const address = `52:54:00:${[host >> 8, host & 255, 1].map((n) => n.toString(16).padStart(2, "0")).join(":")}`;
+    writeNow(wire, frame(address, [...EXPERIMENT, ...new Uint8Array(1000)]));
+    link.tick(++now);
+    link.service(POLLIN, POLLIN | POLLOUT, now);
+    got += readNow(peer)?.length ?? 0;
+  };
+  while (now < 3000) ms();
+  // 64 KiB, what small flows may have beyond it, one frame that crosses the line, and pings.
+  const first = got;
+  expect(first).toBeWithin(64 << 10, (64 << 10) + 6000 + 1018 + 200);
+  expect(stats[COUNTER.queued]).toBeGreaterThan(500_000);
+  const sent = stats[COUNTER.framesOut] ?? 0;
+  writeNow(peer, message(TYPE.ack, [...u32(sent * 1018), ...u32(0)]));
+  for (const until = now + 5; now < until; ) ms();
+  expect(got - first).toBeGreaterThan(32 << 10);
   link.abort("over");
   libc.close(wire);
   libc.close(peer);

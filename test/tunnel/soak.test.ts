@@ -1,33 +1,112 @@
 /**
- * The tunnel on its real way, through a proxy's sshd that changes keys every 16 MB, with more than it can carry both ways at
- * once, and with a server that stands still for a while. WALT_SOAK=600 makes ten minutes of it.
+ * The tunnel on its real way, through a proxy's sshd, with new keys every 16 MB in both connections, more than it can carry both ways
+ * at once, ends that stand still, and a wire that delays, loses and is cut. WALT_SOAK=600 makes ten minutes of it, and long stops.
  */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { memoryOf } from "../bench/tunnel/memory.ts";
+import { FAR, Wire } from "../bench/tunnel/wire.ts";
 import type { Host } from "../lab/host.ts";
-import { describeWith } from "../lab/need.ts";
+import { describeWith, SYSTEM_PATH } from "../lab/need.ts";
 import { childrenOf } from "../lab/proc.ts";
 import type { LabProcess } from "../lab/process.ts";
 import { startSshd } from "../lab/sshd.ts";
 import { INTEGRATION, pingable, WALT_NET, World, type WorldDevice } from "../lab/world.ts";
 
 const SECONDS = Number(process.env["WALT_SOAK"] ?? 5);
+const LONG = SECONDS >= 60;
 const ADDRESS = "192.168.192.77";
 const PORT = "7100";
 const program = (name: string): string[] => [process.execPath, new URL(name, import.meta.url).pathname];
 
 const FLOOD = program("../bench/tunnel/flood.ts");
 
-/** Resident memory of a process, bytes. */
-function rss(pid: number): number {
-  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024;
+/** Bytes that a process's memory may grow by in the meantime. */
+const GROWTH = 20 << 20;
+/** OpenSSH's client, which changes keys every 16 MB; ssh2 follows. */
+const SSH = `#!/bin/sh\nexec ${Bun.which("ssh", { PATH: SYSTEM_PATH })} -o RekeyLimit=16M "$@"\n`;
+
+/** A device with its tunnel, and what is done to both. */
+class Load {
+  private constructor(
+    readonly world: World,
+    readonly device: WorldDevice,
+    readonly node: Host,
+  ) {}
+
+  /** @param network where the device is; `internet` unless told. */
+  static async create(world: World, network?: Wire): Promise<Load> {
+    const device = await world.device("device", network === undefined ? {} : { network: FAR });
+    await network?.admit(device.host, 1);
+    device.host.writeFile("/root/bin/ssh", SSH, 0o755);
+    device.env = { PATH: `/root/bin:${SYSTEM_PATH}` };
+    const name = await device.enrol();
+    const { mac } = (await world.nodes()).find((one) => one.name === name) ?? { mac: "" };
+    const node = await device.plugNode(ADDRESS, mac);
+    expect(await pingable(node, WALT_NET)).toBe(true);
+    for (const host of [node, world.server]) {
+      await host.spawn([...FLOOD, "sink", PORT]).waitFor(/listening/);
+      await host.spawn([...program("transfer.ts"), "serve"]).waitFor(/serving/);
+    }
+    return new Load(world, device, node);
+  }
+
+  /** When the tunnel came up. */
+  async since(): Promise<string | null> {
+    return (await this.world.nodes())[0]?.since ?? null;
+  }
+
+  /** Resident memory of both ends, bytes. */
+  memory(): number[] {
+    return [this.world.daemon, this.device.process].map((one) => memoryOf(one?.pid ?? 0, "VmRSS"));
+  }
+
+  /** TCP and UDP both ways, at several times what the tunnel carries. */
+  async saturate(seconds: number): Promise<void> {
+    const { world, node } = this;
+    const floods: LabProcess[] = [];
+    for (const [from, to] of [
+      [node, WALT_NET],
+      [world.server, ADDRESS],
+    ] as const) {
+      floods.push(from.spawn([...FLOOD, "source", to, PORT, String(seconds)]));
+      floods.push(from.spawn([...program("blast.ts"), to, "1000000000"]));
+    }
+    await Bun.sleep(seconds * 1000);
+    for (const flood of floods) if (flood.ended === undefined) await flood.stop("SIGKILL");
+  }
+
+  /** It is still the tunnel that it was, with no more memory, nothing stuck in it, and bytes pass as they are. */
+  async isWell(began: string | null, before?: readonly number[]): Promise<void> {
+    expect(await pingable(this.node, WALT_NET, 3)).toBe(true);
+    // The kernel goes on sending what killed programs gave it; then nothing is left standing.
+    const deadline = performance.now() + 20_000;
+    let queued: number | undefined;
+    do queued = (await this.device.status()).traffic?.queued;
+    while (queued !== 0 && performance.now() < deadline);
+    expect(queued).toBe(0);
+    for (const [i, now] of this.memory().entries()) {
+      if (before !== undefined) expect(now - (before[i] ?? 0)).toBeLessThan(GROWTH);
+    }
+    expect(await this.since()).toBe(began);
+    expect(await this.transfer(8 << 20)).toBe("same\n");
+  }
+
+  transfer(bytes: number): Promise<string> {
+    return this.node.must([...program("transfer.ts"), "tcp", WALT_NET, String(bytes)]);
+  }
+
+  /** After its tunnel was given up: a new one comes, and works. */
+  async comesBack(began: string | null): Promise<void> {
+    expect(await pingable(this.node, WALT_NET, 60)).toBe(true);
+    expect(await this.transfer(8 << 20)).toBe("same\n");
+    expect(await this.since()).not.toBe(began);
+  }
 }
 
 describeWith(INTEGRATION, "a tunnel that has too much to do", () => {
   let world: World;
-  let device: WorldDevice;
-  let node: Host;
+  let load: Load;
 
   beforeAll(async () => {
     world = await World.create();
@@ -35,82 +114,119 @@ describeWith(INTEGRATION, "a tunnel that has too much to do", () => {
       await proxy.sshd.stop();
       await startSshd(proxy.host, { extraConfig: "RekeyLimit 16M" });
     }
-    device = await world.device("device");
-    const name = await device.enrol();
-    const { mac } = (await world.nodes()).find((one) => one.name === name) ?? { mac: "" };
-    node = await device.plugNode(ADDRESS, mac);
-    expect(await pingable(node, WALT_NET)).toBe(true);
-    for (const host of [node, world.server]) {
-      await host.spawn([...FLOOD, "sink", PORT]).waitFor(/listening/);
-      await host.spawn([...program("transfer.ts"), "serve"]).waitFor(/serving/);
-    }
+    load = await Load.create(world);
   }, 120_000);
   afterAll(async () => {
     await world?.[Symbol.asyncDispose]();
   }, 60_000);
 
-  const pids = (): number[] =>
-    [world.daemon, device.process].map((one) => one?.pid).filter((pid) => pid !== undefined);
-  const since = async (): Promise<string | null | undefined> => (await world.nodes())[0]?.since;
-
-  /** TCP and UDP both ways, at several times what the tunnel carries. */
-  async function saturate(seconds: number): Promise<void> {
-    const floods: LabProcess[] = [];
-    for (const [from, to] of [
-      [node, WALT_NET],
-      [world.server, ADDRESS],
-    ] as const) {
-      floods.push(from.spawn([...FLOOD, "source", to, PORT, String(seconds)]));
-      floods.push(from.spawn([...program("blast.ts"), to, "100000000"]));
-    }
-    await Bun.sleep(seconds * 1000);
-    for (const flood of floods) if (flood.ended === undefined) await flood.stop("SIGKILL");
-  }
-
   test(
     `both ways at once for ${SECONDS} s, with new keys every 16 MB: then it answers, and its memory is what it was`,
     async () => {
-      const began = await since();
-      await saturate(2); // code is compiled, buffers are touched
-      const before = pids().map(rss);
-      await saturate(SECONDS);
-      expect(await pingable(node, WALT_NET)).toBe(true);
-      for (const [i, pid] of pids().entries()) expect(rss(pid) - (before[i] ?? 0)).toBeLessThan(40 << 20);
-      // It is still the same tunnel, and it lost frames only at its ends.
-      expect(await since()).toBe(began ?? null);
-      expect((await device.status()).traffic?.framesOut).toBeGreaterThan(1000);
-      // The kernel goes on sending what the killed programs gave it; then nothing is left standing.
-      const deadline = performance.now() + 20_000;
-      let queued: number | undefined;
-      do queued = (await device.status()).traffic?.queued;
-      while (queued !== 0 && performance.now() < deadline);
-      expect(queued).toBe(0);
-      expect(await node.must([...program("transfer.ts"), "tcp", WALT_NET, String(8 << 20)])).toBe("same\n");
+      const began = await load.since();
+      const ssh = load.device.host.processes().map((one) => one.command);
+      expect(ssh.filter((one) => /RekeyLimit=16M.* tunnel via=/.test(one))).toHaveLength(1);
+      await load.saturate(LONG ? 20 : 3); // code is compiled, buffers are touched
+      const before = load.memory();
+      await load.saturate(SECONDS);
+      await load.isWell(began, before);
+      if (LONG)
+        console.log(`memory in MB: ${[...before, ...load.memory()].map((n) => (n / 1e6).toFixed(1))}`);
+      expect((await load.device.status()).traffic?.framesOut).toBeGreaterThan(1000);
     },
-    (SECONDS + 60) * 1000,
+    (SECONDS + 90) * 1000,
   );
 
   test("a server that stands still for 5 s is waited for", async () => {
-    const began = await since();
-    const transfer = node.spawn([...program("transfer.ts"), "tcp", WALT_NET, String(64 << 20)]);
+    const began = await load.since();
+    const transfer = load.node.spawn([...program("transfer.ts"), "tcp", WALT_NET, String(64 << 20)]);
     await Bun.sleep(200);
     world.daemon.kill("SIGSTOP");
     await Bun.sleep(5000);
     world.daemon.kill("SIGCONT");
     await transfer.waitFor(/same/);
-    expect(await pingable(node, WALT_NET, 2)).toBe(true);
-    expect(await since()).toBe(began ?? null);
+    await load.isWell(began);
   }, 60_000);
 
   test("so is an ssh of the device", async () => {
-    const began = await since();
-    const ssh = childrenOf(device.process?.pid ?? 0);
+    const began = await load.since();
+    const ssh = childrenOf(load.device.process?.pid ?? 0);
     expect(ssh.length).toBeGreaterThanOrEqual(2);
     for (const pid of ssh) process.kill(pid, "SIGSTOP");
     await Bun.sleep(5000);
     for (const pid of ssh) process.kill(pid, "SIGCONT");
-    expect(await pingable(node, WALT_NET, 3)).toBe(true);
-    expect(await since()).toBe(began ?? null);
-    expect(await node.must([...program("transfer.ts"), "tcp", WALT_NET, String(8 << 20)])).toBe("same\n");
+    await load.isWell(began);
   }, 60_000);
+
+  test.if(LONG)(
+    "one that stands still for 60 s, under load, is given up; there is a new tunnel when it goes on",
+    async () => {
+      const began = await load.since();
+      const before = load.memory();
+      const loaded = load.saturate(70);
+      await Bun.sleep(3000);
+      world.daemon.kill("SIGSTOP");
+      await load.device.process?.waitFor(/silent for|took nothing for/, { timeout: 30_000 });
+      await Bun.sleep(57_000);
+      world.daemon.kill("SIGCONT");
+      await loaded;
+      await load.comesBack(began);
+      for (const [i, now] of load.memory().entries()) expect(now - (before[i] ?? 0)).toBeLessThan(GROWTH);
+    },
+    240_000,
+  );
+});
+
+describeWith(INTEGRATION, "a tunnel over a wire that delays and loses", () => {
+  let world: World;
+  let wire: Wire;
+  let load: Load;
+  const shape = (): Promise<void> => wire.shape(40, 10, 250_000, 0.5);
+
+  beforeAll(async () => {
+    world = await World.create();
+    wire = await Wire.lay(world);
+    await shape();
+    load = await Load.create(world, wire);
+  }, 120_000);
+  afterAll(async () => {
+    await world?.[Symbol.asyncDispose]();
+  }, 60_000);
+
+  test(
+    "both ways at once",
+    async () => {
+      const began = await load.since();
+      await load.saturate(LONG ? 20 : 2);
+      const before = load.memory();
+      await load.saturate(LONG ? SECONDS / 5 : 4);
+      await load.isWell(began, before);
+      if (LONG)
+        console.log(`memory in MB: ${[...before, ...load.memory()].map((n) => (n / 1e6).toFixed(1))}`);
+    },
+    (SECONDS + 90) * 1000,
+  );
+
+  test("and is cut for 3 s: what was under way arrives", async () => {
+    const began = await load.since();
+    const transfer = load.node.spawn([...program("transfer.ts"), "tcp", WALT_NET, String(8 << 20)]);
+    await Bun.sleep(300);
+    await wire.cut();
+    await Bun.sleep(3000);
+    await shape();
+    await transfer.waitFor(/same/, { timeout: 30_000 });
+    await load.isWell(began);
+  }, 60_000);
+
+  test.if(LONG)(
+    "and is cut for 40 s: a new tunnel",
+    async () => {
+      const began = await load.since();
+      await wire.cut();
+      await Bun.sleep(40_000);
+      await shape();
+      await load.comesBack(began);
+    },
+    240_000,
+  );
 });
