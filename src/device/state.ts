@@ -52,7 +52,7 @@ export type Event =
 
 export interface State {
   readonly stage: Stage;
-  /** What the stage is about right now, in words. */
+  /** What the stage is about right now, in words; what went wrong is not repeated there. */
   readonly detail: string;
   readonly lastError: string | null;
   readonly action: Action;
@@ -141,7 +141,7 @@ export function step(state: State, event: Event): State {
     case "denied":
       return {
         ...state,
-        detail: `${event.denial.message}; asking again`,
+        detail: "waiting to ask again",
         lastError: `denied: ${event.denial.message}`,
         failed: 0,
         failures: 0,
@@ -259,19 +259,19 @@ function elsewhere(state: State, error: string, hops: boolean): State {
   const next = { ...state, entrypoint, soon: false };
   if (failed >= count) return again({ ...next, failed: 0 }, error, hops && count === 1);
   const wait = begin({ ...next, failed }, { do: "wait", ms: FIRST_WAIT, keepHops: false });
-  return { ...fallen(wait, false), lastError: error, detail: `${error}; trying the next entrypoint` };
+  return { ...fallen(wait, false), lastError: error, detail: "waiting to try the next entrypoint" };
 }
 
 function waiting(state: State, error: string, hops: boolean): State {
   const keepHops = hops && state.failures % FAILURES_PER_HOPS !== 0;
   const next = begin(state, { do: "wait", ms: backoff(state.failures), keepHops });
-  return { ...fallen(next, hops), lastError: error, detail: `${error}; trying again` };
+  return { ...fallen(next, hops), lastError: error, detail: "waiting to try again" };
 }
 
 function refusedByServer(state: State): State {
   const next = begin(state, { do: "wait", ms: REFUSED_WAIT, keepHops: false });
   const error = state.enrols ? REFUSED_BY_SERVER : UNKNOWN_TO_SERVER;
-  return { ...fallen(next, true), lastError: error, detail: error };
+  return { ...fallen(next, true), lastError: error, detail: "waiting to try again" };
 }
 
 /** A device whose boot was over is back at the stage that failed. */

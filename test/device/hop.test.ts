@@ -50,14 +50,26 @@ test("a proxy that takes the session but never answers is given up", async () =>
 test("a proxy that falls silent ends the hop, by name", async () => {
   // It sends back the first line only.
   const hop = await open('read line; echo "$line"; exec sleep 60', { silence: 60 });
-  expect((await hop.ended).message).toContain("proxy gate:22 fell silent");
+  const failure = await hop.ended;
+  expect(failure.message).toContain("proxy gate:22 fell silent");
+  expect(failure.silent).toBe(true);
+});
+
+test("silence that ssh noticed first is silence as well", async () => {
+  const hop = await open(
+    'read line; echo "$line"; echo "Timeout, server gate not responding." >&2; exit 255',
+  );
+  expect(await hop.ended).toMatchObject({ message: "proxy gate:22: it fell silent", silent: true });
 });
 
 test("a connection that breaks ends the hop", async () => {
   const hop = await open(
     'read line; echo "$line"; echo "Connection to gate closed by remote host." >&2; exit 255',
   );
-  expect((await hop.ended).message).toBe("proxy gate:22: it closed the connection");
+  expect(await hop.ended).toMatchObject({
+    message: "proxy gate:22: it closed the connection",
+    silent: false,
+  });
 });
 
 test("a proxy that floods us is given up, with lines or without", async () => {

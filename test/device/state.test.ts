@@ -67,7 +67,7 @@ describe("a first boot", () => {
   test("asks again over the same hops after a denial, when the server says", () => {
     const waiting = after(fresh, network, open, denied);
     expect(waiting.action).toEqual({ do: "wait", ms: 5000, keepHops: true });
-    expect(waiting.lastError).toBe("denied: nobody watches");
+    expect(waiting).toMatchObject({ lastError: "denied: nobody watches", detail: "waiting to ask again" });
     expect(after(waiting, { type: "waited", hops: true }).action).toEqual({ do: "ask" });
   });
 
@@ -206,7 +206,7 @@ describe("refusals", () => {
       expect(state).toMatchObject({
         action: { do: "wait", ms: REFUSED_WAIT, keepHops: false },
         lastError: REFUSED_BY_SERVER,
-        detail: REFUSED_BY_SERVER,
+        detail: "waiting to try again",
       });
       const next = after(state, { type: "waited", hops: false }, network, open);
       expect(next.action).toEqual({ do: "tunnel" });
@@ -243,7 +243,8 @@ describe("several entrypoints", () => {
     const first = after(several, network);
     expect(first.detail).toBe("connecting to the entrypoint a:22 (1 of 3)");
     const next = after(first, failed());
-    expect(next).toMatchObject({ action: wait(500), detail: "it broke; trying the next entrypoint" });
+    expect(next).toMatchObject({ action: wait(500), detail: "waiting to try the next entrypoint" });
+    expect(next.lastError).toBe("it broke");
     expect(after(next, waited, network).detail).toBe("connecting to the entrypoint b:22 (2 of 3)");
   });
 

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { libc, POLLIN, POLLOUT } from "../../src/linux/libc.ts";
 import { recordPair } from "../../src/linux/socketpair.ts";
-import { COUNTER, COUNTERS } from "../../src/tunnel/control.ts";
+import { COUNTER, COUNTERS, SILENCE } from "../../src/tunnel/control.ts";
 import { GROUP_FRAMES, parseMac } from "../../src/tunnel/guard.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
 import { FEATURE_ACK, TYPE, writeClose } from "../../src/tunnel/message.ts";
@@ -327,7 +327,9 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
   test("a silent peer ends the link, one that speaks does not", async () => {
     const never = join({ silence: 150 });
     writeNow(never.peer, hello);
-    expect(await soon(never.link.ended, "end")).toBe("the peer was silent for 150 ms");
+    const reason = await soon(never.link.ended, "end");
+    expect(reason).toBe("the peer was silent for 150 ms");
+    expect(reason).toMatch(SILENCE);
     libc.close(never.peer);
     const { link, peer } = join({ silence: 300 });
     writeNow(peer, hello);
@@ -391,7 +393,9 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     await soon(stuck.link.up, "up");
     for (let i = 0; i < 300; i++) writeNow(site.probe, big);
     const chatter = setInterval(() => writeNow(stuck.peer, message(TYPE.pong, PING_BACK)), 50);
-    expect(await soon(stuck.link.ended, "end")).toBe("the stream took nothing for 400 ms");
+    const reason = await soon(stuck.link.ended, "end");
+    expect(reason).toBe("the stream took nothing for 400 ms");
+    expect(reason).toMatch(SILENCE);
     clearInterval(chatter);
     libc.close(stuck.peer);
   });
