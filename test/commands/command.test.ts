@@ -1,8 +1,8 @@
 /** What all commands share, tried with the real tree of commands: help with examples, and typos that are never ignored. */
 
 import { describe, expect, test } from "bun:test";
-import type { ArgsDef, CommandDef } from "citty";
-import { checkArguments, examplesOf } from "../../src/commands/_command.ts";
+import { type ArgsDef, type CommandDef, runCommand } from "citty";
+import { checkArguments, command, examplesOf } from "../../src/commands/_command.ts";
 import { explainUsage, help } from "../../src/commands/_help.ts";
 import { root } from "../../src/commands/root.ts";
 import { WaltError } from "../../src/errors.ts";
@@ -117,6 +117,25 @@ describe("arguments", () => {
     expect(said("--no-json")).toStartWith("walt x: there is no option --no-json; ");
     expect(said("a", "b")).toBe('walt x: unexpected argument "b"');
     expect(said("--", "a", "--b")).toBe('walt x: unexpected argument "--b"');
+  });
+
+  test("that are given several times: all values, in their order", async () => {
+    let all: readonly string[] = [];
+    const collecting = command({
+      name: "walt x",
+      description: "",
+      examples: ["walt x"],
+      args,
+      run: async (_, every) => {
+        all = every("output");
+      },
+    });
+    await runCommand(collecting, {
+      rawArgs: ["-o", "a", "--json", "--output=b", "n", "-oc", "--output", "a"],
+    });
+    expect(all).toEqual(["a", "b", "c", "a"]);
+    await runCommand(collecting, { rawArgs: ["--", "-o"] });
+    expect(all).toEqual([]);
   });
 
   test("that lack their value, or have one too many", () => {
