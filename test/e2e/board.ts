@@ -22,6 +22,7 @@ import { MIB, parseMasterBootRecord } from "../../src/image/disk.ts";
 import { readFat } from "../../src/image/fat.ts";
 import type { Host } from "../lab/host.ts";
 import type { LabProcess } from "../lab/process.ts";
+import { SECTOR, sectorsWritten } from "./write-log.ts";
 
 /**
  * The hubs that a real board has (src/device/usb-ports.ts): its wired network card is port 1.1.1, its sockets are 1.1.2, 1.1.3,
@@ -32,9 +33,8 @@ const NETWORK_CARD = "1.1.1";
 
 const BOOT_FILES = ["kernel8.img", "initramfs.img", "cmdline.txt", "bcm2837-rpi-3-b-plus.dtb"] as const;
 
-/** QEMU's log of what is written to the card: it writes one sector after the other. */
+/** QEMU's log of what is written to the card. */
 const WRITES = "card.writes";
-const SECTOR = 512;
 
 /** A file as a part of one of QEMU's drives. */
 const storage = (part: string, path: string): string =>
@@ -132,8 +132,21 @@ export class Board {
 
   /** Sectors that were written to the card since it was switched on. */
   get written(): number {
-    // The log has a sector for each that was written, and that one itself (block/blklogwrites.c).
-    return Math.floor(statSync(this.host.path(join(this.folder, WRITES))).size / SECTOR / 2);
+    return sectorsWritten(statSync(this.host.path(join(this.folder, WRITES))).size);
+  }
+
+  /** Pull the plug as soon as so many sectors were written since it was switched on; how many it were. */
+  async cutPowerAt(sectors: number, timeout: number): Promise<number> {
+    const deadline = performance.now() + timeout;
+    while (this.written < sectors) {
+      if (this.#process?.ended !== undefined)
+        throw new Error(`${this.host.name} ended (${this.#process.ended})`);
+      if (performance.now() > deadline)
+        throw new Error(`only ${this.written} of ${sectors} sectors were written`);
+      await Bun.sleep(1);
+    }
+    await this.cutPower();
+    return this.written;
   }
 
   /** Put a USB stick with this content into a socket (`1.1.2`) of the board, be it on or off. */
@@ -181,13 +194,25 @@ export class Board {
 
   /** Overwrite the whole of the card's state partition: what no fsck repairs. The board is off. */
   damageState(): void {
-    const card = this.host.path(join(this.folder, "card"));
-    const fd = openSync(card, "r+");
+    const { start, size } = this.#state;
+    const fd = openSync(this.#card, "r+");
     try {
-      const sector = Buffer.alloc(512);
-      readSync(fd, sector, 0, sector.length, 0);
-      const { state } = parseMasterBootRecord(sector, statSync(this.image).size, card);
-      writeSync(fd, randomBytes(state.size), 0, state.size, state.start);
+      writeSync(fd, randomBytes(size), 0, size, start);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  get #card(): string {
+    return this.host.path(join(this.folder, "card"));
+  }
+
+  get #state(): { start: number; size: number } {
+    const fd = openSync(this.#card, "r");
+    try {
+      const sector = Buffer.alloc(SECTOR);
+      readSync(fd, sector, 0, SECTOR, 0);
+      return parseMasterBootRecord(sector, statSync(this.image).size, this.#card).state;
     } finally {
       closeSync(fd);
     }

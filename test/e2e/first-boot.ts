@@ -54,7 +54,7 @@ async function accept(r: Run, world: World, board: Board): Promise<string> {
     const [, shown] = await board.console.waitFor(/walt-os: screen: Code +(\S+)/, { timeout: SLOW });
     if (shown !== code) throw new WaltError(`the screen shows the code ${shown}, the monitor ${code}`);
     monitor.process.write("y\n");
-    const [, node = ""] = await monitor.process.waitFor(/becomes node (\S+)/);
+    const [, node = ""] = await monitor.process.waitFor(/becomes node (\S+)/, { timeout: SLOW });
     await monitor.stop();
     return { detail: `code ${code} on both screens, accepted as ${node}`, value: node };
   });
@@ -81,7 +81,10 @@ export async function nodeFiles(r: Run, world: World): Promise<void> {
 /** The node's own system comes through the VPN, and answers from the other end of it; its address. */
 export async function nodeBoots(r: Run, world: World): Promise<string> {
   await r.steps.run("network boot", async () => {
-    await world.daemon.waitFor(/a node boots .*arch=(\S+)/, { timeout: SLOW });
+    await world.daemon.waitFor(/a node boots .*arch=(\S+)/, { timeout: SLOW }).catch((error: unknown) => {
+      if (world.daemon.ended !== undefined) throw error;
+      throw new WaltError(`the node did not boot from the network: ${howFar(world)}`);
+    });
     return { detail: "iPXE has its address and its boot script, through the VPN", value: undefined };
   });
   const node = await r.steps.run("node", async () => {
@@ -102,4 +105,13 @@ export async function nodeBoots(r: Run, world: World): Promise<string> {
   r.out.write((await world.must(world.server, "node", "show")).replaceAll(/^/gm, "          "));
   r.out.write("\n");
   return node;
+}
+
+/** What the server has heard of the node's firmware, which has no other witness. */
+function howFar(world: World): string {
+  const { output } = world.daemon;
+  if (/DHCPACK\(walt-net\)/.test(output)) return "iPXE has an address, and did not ask for its boot script";
+  if (/DHCPDISCOVER\(walt-net\)/.test(output))
+    return "iPXE asks for an address, and the answer does not reach it";
+  return "its firmware or iPXE hangs, nothing came from it";
 }

@@ -2,7 +2,7 @@
 
 import { WaltError } from "../../src/errors.ts";
 import type { World } from "../lab/world.ts";
-import { Board } from "./board.ts";
+import type { Board } from "./board.ts";
 import { type Run, SLOW } from "./context.ts";
 
 /** Lines of the console at which the power is cut: from the kernel's first word to the running VM. */
@@ -53,29 +53,4 @@ async function comesUp(world: World, board: Board, node: string): Promise<void> 
   const log = await board.powerOn();
   await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { timeout: SLOW, after });
   if (/this device asks as/.test(log.output)) throw new WaltError("the board asked for access again");
-}
-
-/** Another card with the same image, whose power is cut while it writes what it was granted. */
-export async function secondCard(r: Run, world: World, image: string): Promise<void> {
-  const board = await Board.create(await world.lab.host("board2"), image, "52:54:00:aa:00:02");
-  r.boards.push(board);
-  const first = await world.list();
-  const log = await board.powerOn();
-  await r.steps.run("a second card", async () => {
-    await log.waitFor(/denied: nobody runs/, { timeout: SLOW });
-    const monitor = await world.monitor();
-    await monitor.process.waitFor(/Accept this device\? \(y\/n\) /, { timeout: SLOW });
-    const after = world.daemon.position;
-    monitor.process.write("y\n");
-    const [, node = ""] = await world.daemon.waitFor(/device accepted node=(\S+)/, { after });
-    await board.cutPower();
-    await monitor.stop();
-    if (first.some((device) => device.node === node))
-      throw new WaltError(`it became ${node}, which there is already`);
-    const again = world.daemon.position;
-    await board.powerOn();
-    // What was not written is asked for again, and a key that the server knows is granted without a person.
-    await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { timeout: SLOW, after: again });
-    return { detail: `${node}; its power was cut while it wrote its credentials`, value: undefined };
-  });
 }

@@ -9,7 +9,8 @@ import { World } from "../lab/world.ts";
 import type { E2eOptions, Run } from "./context.ts";
 import { firstBoot, nodeBoots, nodeFiles } from "./first-boot.ts";
 import { makeBase, personalise } from "./image.ts";
-import { laterBoots, secondCard } from "./power.ts";
+import { laterBoots } from "./power.ts";
+import { secondCard } from "./second-card.ts";
 import { startRouter } from "./site.ts";
 import { Stick, usb } from "./usb.ts";
 
