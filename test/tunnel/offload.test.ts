@@ -1,120 +1,27 @@
 /** Bytes that went through a tunnel with offloads are the same, whatever is switched on and off around it. */
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
-import { libc } from "../../src/linux/libc.ts";
 import { run } from "../../src/linux/run.ts";
-import { openOffloadTap, openTap } from "../../src/linux/tap.ts";
-import { type Link, type LinkOptions, Pumps } from "../../src/tunnel/pumps.ts";
-import { Holder } from "../lab/namespace.ts";
+import type { Link } from "../../src/tunnel/pumps.ts";
 import { describeWith, LAB } from "../lab/need.ts";
-import { nextFrame, soon, streamPair, writeNow } from "./rig.ts";
-import { build, segments } from "./super.ts";
-
-const program = (name: string): string[] => [process.execPath, new URL(name, import.meta.url).pathname];
-const TRANSFER = program("transfer.ts");
-const FEATURES = program("features.ts");
-
-/** A host with a bridge for the tunnel's TAP, and a machine on that bridge. */
-class End {
-  private constructor(
-    readonly number: number,
-    readonly bridge: Holder,
-    readonly machine: Holder,
-    readonly server: Bun.Subprocess,
-  ) {}
-
-  static async create(number: number): Promise<End> {
-    const [bridge, machine] = await Promise.all([
-      Holder.start("ip link set lo up; ip link add br0 mtu 9000 type bridge; ip link set br0 up", []),
-      Holder.start("ip link set lo up", []),
-    ]);
-    await ip(
-      bridge,
-      `link add port mtu 9000 type veth peer name eth0 netns ${machine.pid} address 52:54:00:00:00:0${number} mtu 9000`,
-      "link set port master br0 up",
-    );
-    await ip(
-      machine,
-      `address add 10.78.0.${number}/24 dev eth0`,
-      `address add fd78::${number}/64 dev eth0 nodad`,
-      "link set eth0 up mtu 1500",
-    );
-    const server = Bun.spawn([...machine.enterNetwork(), ...TRANSFER, "serve"], { stdout: "pipe" });
-    await server.stdout.getReader().read();
-    return new End(number, bridge, machine, server);
-  }
-
-  tap(offload: boolean): { tap: number; offload: number | undefined } {
-    const ns = `/proc/${this.bridge.pid}/ns/net`;
-    const tap = (offload ? openOffloadTap : openTap)("tunnel", ns);
-    return { tap: tap.fd, offload: tap.offload };
-  }
-
-  transfer(...args: string[]): Promise<string> {
-    return run([...this.machine.enterNetwork(), ...TRANSFER, ...args]);
-  }
-
-  set(where: "bridge" | "machine", device: string, ...changes: string[]): Promise<string> {
-    return run([...this[where].enterNetwork(), ...FEATURES, device, ...changes]);
-  }
-
-  async stop(): Promise<void> {
-    this.server.kill();
-    await Promise.all([this.bridge.stop(), this.machine.stop()]);
-  }
-}
-
-async function ip(holder: Holder, ...lines: string[]): Promise<void> {
-  await run([...holder.enterNetwork(), "ip", "-batch", "-"], { input: `${lines.join("\n")}\n` });
-}
-
-/** `plain`: with a TAP without virtio-net headers. */
-type Options = Partial<LinkOptions> & { plain?: boolean };
-
-const ALL_OFF = ["tx=off", "sg=off", "tso=off", "gso=off", "gro=off"];
-const ALL_ON = ["tx=on", "sg=on", "tso=on", "gso=on", "gro=on"];
+import { ALL_OFF, ALL_ON, type End, Ends, ip } from "./ends.ts";
 
 describeWith(LAB, "offloads", () => {
+  let ends: Ends;
   let left: End;
   let right: End;
-  let pumps: Pumps;
-  let links: [Link, Link] | undefined;
 
   beforeAll(async () => {
-    [left, right, pumps] = await Promise.all([End.create(1), End.create(2), Pumps.start()]);
+    ends = await Ends.create();
+    ({ left, right } = ends);
   });
-  afterAll(async () => {
-    await pumps.stop();
-    await Promise.all([left.stop(), right.stop()]);
-  });
-  afterEach(async () => {
-    for (const link of links ?? []) link.close("test over");
-    await Promise.all((links ?? []).map((link) => soon(link.ended, "end")));
-    links = undefined;
-  });
-
-  async function tunnel(one: Options = {}, other: Options = {}): Promise<[Link, Link]> {
-    const [a, b] = streamPair();
-    const add = (end: End, stream: number, { plain = false, ...more }: Options): Link =>
-      pumps.add({ ...end.tap(!plain), stream, mtu: 1500, silence: 15_000, ...more });
-    const made: [Link, Link] = [add(left, a, one), add(right, b, other)];
-    links = made;
-    for (const end of [left, right]) await ip(end.bridge, "link set tunnel mtu 9000 master br0 up");
-    await soon(Promise.all(made.map((link) => link.up)), "up");
-    return made;
-  }
-
-  const ways = (): [End, string][] => [
-    [left, "10.78.0.2"],
-    [right, "10.78.0.1"],
-    [left, "fd78::2"],
-    [right, "fd78::1"],
-  ];
+  afterAll(() => ends.stop());
+  afterEach(() => ends.clear());
 
   async function transfers(bytes: number): Promise<void> {
     // Datagrams: small, of full size, fragmented.
     const udp = "1,18,100,1472,1473,2000,8000,20000";
-    for (const [end, to] of ways()) {
+    for (const [end, to] of ends.ways) {
       expect(await end.transfer("tcp", to, String(bytes))).toBe("same\n");
       expect(await end.transfer("udp", to, udp)).toBe("same\n");
     }
@@ -127,20 +34,20 @@ describeWith(LAB, "offloads", () => {
   };
 
   test("both ends take them: super-frames pass", async () => {
-    const [one, other] = await tunnel();
+    const [one, other] = await ends.tunnel();
     await transfers(8 << 20);
     expect(average(one)).toBeGreaterThan(4000);
     expect([one, other].map((link) => link.stats().refused)).toEqual([0, 0]);
   }, 60_000);
 
   test("UDP in segments (USO) passes as one frame", async () => {
-    const [one] = await tunnel();
-    for (const [end, to] of ways()) expect(await end.transfer("gso", to, "1200")).toBe("same\n");
+    const [one] = await ends.tunnel();
+    for (const [end, to] of ends.ways) expect(await end.transfer("gso", to, "1200")).toBe("same\n");
     expect(one.stats().refused).toBe(0);
     expect(average(one)).toBeGreaterThan(1500);
   }, 60_000);
 
-  const neighbours: [string, Parameters<typeof tunnel>][] = [
+  const neighbours: [string, Parameters<Ends["tunnel"]>][] = [
     ["a peer with a plain TAP", [{}, { plain: true }]],
     ["a peer of the first version", [{}, { plain: true, features: 0 }]],
     [
@@ -154,12 +61,20 @@ describeWith(LAB, "offloads", () => {
     ["a peer that takes offloads and does not acknowledge", [{}, { features: 0x6f }]],
     ["a peer that acknowledges and takes no offloads", [{}, { features: 0x100 }]],
     ["a guarded end", [{}, { guard: "52:54:00:00:00:01" }]],
+    [
+      "the original framing",
+      [
+        { plain: true, original: true },
+        { plain: true, original: true },
+      ],
+    ],
+    ["the original framing from a TAP with virtio-net headers", [{ original: true }, { original: true }]],
   ];
   for (const [name, options] of neighbours) {
     test(name, async () => {
-      const made = await tunnel(...options);
+      const made = await ends.tunnel(...options);
       await transfers(2 << 20);
-      for (const [end, to] of ways()) expect(await end.transfer("gso", to, "1000")).toBe("same\n");
+      for (const [end, to] of ends.ways) expect(await end.transfer("gso", to, "1000")).toBe("same\n");
       if (options[1]?.guard === undefined) {
         expect(made.map((link) => link.stats().refused)).toEqual([0, 0]);
       }
@@ -176,7 +91,7 @@ describeWith(LAB, "offloads", () => {
   ];
   for (const [name, where, device, changes] of switches) {
     test(`offloads off: ${name}`, async () => {
-      const made = await tunnel();
+      const made = await ends.tunnel();
       await left.set(where, device, ...changes);
       await transfers(2 << 20);
       expect(made.map((link) => link.stats().refused)).toEqual([0, 0]);
@@ -184,35 +99,8 @@ describeWith(LAB, "offloads", () => {
     }, 60_000);
   }
 
-  test("tagged super-frames, as a machine with VLANs sends them: the same segments at the other end", async () => {
-    await tunnel();
-    const outer = openOffloadTap("inject", `/proc/${left.bridge.pid}/ns/net`);
-    const { fd: probe } = openTap("probe", `/proc/${right.bridge.pid}/ns/net`);
-    await ip(left.bridge, "link set inject mtu 9000 master br0 up");
-    await ip(right.bridge, "link set probe mtu 9000 master br0 up");
-    for (const [version, tags] of [
-      [4, 1],
-      [4, 2],
-      [6, 1],
-      [6, 2],
-    ] as const) {
-      const bytes = build({ version, protocol: "tcp", tags, data: 30_001, segment: 1448 });
-      const expected = segments(bytes);
-      expect(writeNow(outer.fd, bytes)).toBe(bytes.length);
-      const got: string[] = [];
-      while (got.length < expected.length) {
-        const one = nextFrame(probe, (bytes) => bytes[0] === 2 && bytes[12] === 0x81, 3000);
-        if (one === undefined) break;
-        got.push(Buffer.from(one).toString("base64"));
-      }
-      expect(got).toEqual(expected);
-    }
-    libc.close(outer.fd);
-    libc.close(probe);
-  }, 60_000);
-
   test("jumbo frames and VLANs, one and two tags", async () => {
-    const [one, other] = await tunnel();
+    const [one, other] = await ends.tunnel();
     for (const [end, n] of [
       [left, 1],
       [right, 2],

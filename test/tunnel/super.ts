@@ -12,18 +12,21 @@ export interface Super {
   version: 4 | 6;
   protocol: "tcp" | "udp";
   tags?: number;
+  /** Ethernet type of the first tag: 802.1Q unless told. */
+  outer?: number;
   data: number;
   segment: number;
 }
 
 /** A virtio-net header and a super-frame, as a kernel hands it over. */
-export function build({ version, protocol, tags = 0, data, segment }: Super): Uint8Array {
+export function build({ version, protocol, tags = 0, outer = 0x8100, data, segment }: Super): Uint8Array {
   const l4 = protocol === "tcp" ? 32 : 8;
   const l3 = version === 4 ? 20 : 40;
   const network = VIRTIO + 14 + 4 * tags;
   const transport = network + l3;
   const bytes = new Uint8Array(transport + l4 + data);
   bytes.set([...MACS, ...Array(tags).fill(TAG).flat(), ...(version === 4 ? [8, 0] : [0x86, 0xdd])], VIRTIO);
+  if (tags > 0) writeU16(bytes, VIRTIO + 12, outer);
   const number = protocol === "tcp" ? 6 : 17;
   if (version === 4) {
     bytes.set([0x45, 0, 0, 0, 0x12, 0xff, 0x40, 0, 64, number, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2], network);
