@@ -1,11 +1,12 @@
 /**
  * A program that moves bytes as fast as they go, with blocking system calls and nothing else, so that it costs little itself:
  * `sink PORT`, `source ADDRESS PORT SECONDS`; `stdout SECONDS`, `stdin`. A sink prints `BYTES SECONDS` for each connection;
- * `reverse PORT SECONDS` and `fetch ADDRESS PORT` do the same the other way round.
+ * `reverse PORT SECONDS` and `fetch ADDRESS PORT` do the same the other way round. `drip ADDRESS PORT SECONDS` sends the smallest
+ * UDP datagrams, and `count PORT` prints `DATAGRAMS SECONDS` once none came for a second.
  */
 
 import { dlopen } from "bun:ffi";
-import { allocate, at, failure, libc, SOCK_STREAM } from "../../../src/linux/libc.ts";
+import { allocate, at, failure, libc, SOCK_DGRAM, SOCK_STREAM } from "../../../src/linux/libc.ts";
 
 const CHUNK = 131_072;
 const AF_INET = 2;
@@ -79,11 +80,47 @@ function connect(host: string, port: number): number {
   return fd;
 }
 
+/** 18 bytes: with the headers of UDP, IPv4 and Ethernet a frame of 60, the shortest. */
+const SMALLEST = 18;
+
+function drip(host: string, port: number, seconds: number): void {
+  const fd = must(libc.socket(AF_INET, SOCK_DGRAM, 0), "make a socket");
+  const to = address(host, port);
+  must(c.connect(fd, at(to.address), 16), `connect to ${host}:${port}`);
+  const end = performance.now() + seconds * 1000;
+  while (performance.now() < end) for (let i = 0; i < 100; i++) libc.write(fd, at(memory.address), SMALLEST);
+}
+
+function count(port: number): void {
+  const fd = must(libc.socket(AF_INET, SOCK_DGRAM, 0), "make a socket");
+  const own = address("0.0.0.0", port);
+  const size = allocate(4);
+  new DataView(size.bytes.buffer).setInt32(0, 8 << 20, true);
+  c.setsockopt(fd, 1, 33, at(size.address), 4); // SO_RCVBUFFORCE
+  must(c.bind(fd, at(own.address), 16), `bind port ${port}`);
+  process.stderr.write("listening\n");
+  let datagrams = 0;
+  let first = 0;
+  let last = 0;
+  for (;;) {
+    if (libc.read(fd, at(memory.address), CHUNK) < 0) break;
+    last = performance.now();
+    if (datagrams++ > 0) continue;
+    first = last;
+    const second = allocate(16); // struct timeval
+    second.bytes[0] = 1;
+    c.setsockopt(fd, 1, 20, at(second.address), 16); // SO_RCVTIMEO
+  }
+  process.stderr.write(`${datagrams} ${(last - first) / 1000}\n`);
+}
+
 const [mode = "", first = "", second = "", third = ""] = process.argv.slice(2);
 if (mode === "sink") serve(Number(first), receive);
 else if (mode === "reverse") serve(Number(first), (fd) => send(fd, Number(second)));
 else if (mode === "source") send(connect(first, Number(second)), Number(third));
 else if (mode === "fetch") receive(connect(first, Number(second)));
 else if (mode === "stdout") send(1, Number(first));
+else if (mode === "drip") drip(first, Number(second), Number(third));
+else if (mode === "count") count(Number(first));
 else if (mode === "stdin") receive(0);
 else throw new Error(`no such mode: ${mode}`);

@@ -86,6 +86,17 @@ export async function tcp(
   return parseFlood(line);
 }
 
+/** The smallest UDP datagrams, as many as go: how many arrive a second. */
+export async function smallFrames(from: Host, to: Host, address: string, seconds: number): Promise<number> {
+  port++;
+  const counter = to.spawn(flood("count", port));
+  await counter.waitFor(/listening/);
+  await from.must(flood("drip", address, port, seconds), { timeout: seconds * 1000 + 60_000 });
+  const [line] = await counter.waitFor(/\d+ [\d.]+\n/, { timeout: 60_000 });
+  const [datagrams = 0, time = 0] = line.trim().split(" ").map(Number);
+  return datagrams / time;
+}
+
 /** Round trips in ms, one every `interval` s. A ping that is lost counts as the time that was waited for it. */
 export async function pings(from: Host, address: string, count: number, interval: number): Promise<number[]> {
   const { stdout } = await from.run(

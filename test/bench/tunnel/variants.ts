@@ -4,7 +4,8 @@ import type { Host } from "../../lab/host.ts";
 import type { LabProcess } from "../../lab/process.ts";
 import { startSshd } from "../../lab/sshd.ts";
 import { pingable, WALT_NET, type World, type WorldDevice } from "../../lab/world.ts";
-import { flood, parseFlood, tcp } from "./measure.ts";
+import { median } from "../stats.ts";
+import { flood, parseFlood, pings, smallFrames, tcp } from "./measure.ts";
 
 type Moved = Promise<{ bytes: number; mbits: number }>;
 
@@ -12,6 +13,8 @@ export interface Variant {
   readonly name: string;
   up(seconds: number): Moved;
   down(seconds: number): Moved;
+  /** Frames of 60 bytes a second, from the device's side to the server's. */
+  small?(seconds: number): Promise<number>;
   /** Whence and where to ping; undefined for a pipe. */
   readonly ping: { from: Host; to: string } | undefined;
 }
@@ -59,6 +62,18 @@ async function nestedSsh(world: World, device: Host): Promise<string[]> {
   return [...inner, "-p", "2200", "root@127.0.0.1"];
 }
 
+/** Round trip of the bare path, ms: the sum over its hops. */
+export async function bareRtt(world: World, device: Host): Promise<number> {
+  const hops = [device, ...world.proxies.map((p) => p.host)];
+  let sum = 0;
+  for (const [i, hop] of hops.entries()) {
+    const next = hops[i + 1];
+    const to = next === undefined ? world.serverAddress : (next.ports[0]?.ipv4 ?? "");
+    sum += median(await pings(hop, to, 30, 0.02));
+  }
+  return sum;
+}
+
 /** Everything between `device` and the world's server. The device is set up and not started yet. */
 export async function variants(
   world: World,
@@ -100,6 +115,7 @@ export async function variants(
       ping: { from: host, to: there },
       up: (seconds) => tcp(host, server, there, seconds),
       down: (seconds) => tcp(server, host, `10.${n}.${net}.1`, seconds),
+      small: (seconds) => smallFrames(host, server, there, seconds),
     };
   };
   const tap = `${50 + net}`;
@@ -131,6 +147,7 @@ export async function variants(
     ping: { from: node, to: WALT_NET },
     up: (seconds) => tcp(node, server, WALT_NET, seconds),
     down: (seconds) => tcp(server, node, address, seconds),
+    small: (seconds) => smallFrames(node, server, WALT_NET, seconds),
   };
   return {
     all: [pipe, { ...w, name: "ssh -w" }, { ...plain, name: "plain loop" }, ours],
