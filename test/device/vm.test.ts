@@ -35,7 +35,7 @@ const MACHINE: MachineOptions = {
   qmpSocket: "/run/walt/qmp.sock",
 };
 
-/** What a person at the node's keyboard would do, to be asked for at `http://<node>/cgi-bin/<name>`. */
+/** What a person at the node's keyboard would do, to be asked for at `http://<node>/cgi-bin/<name>`, which tells the MTU. */
 const DOINGS = {
   poweroff: "echo o > /proc/sysrq-trigger",
   panic: "insmod /modules/pvpanic.ko; insmod /modules/pvpanic-pci.ko; echo c > /proc/sysrq-trigger",
@@ -52,7 +52,7 @@ function addDoings(initrd: string, packages: string): void {
     return { path: `modules/${name}.ko`, type: "file", data, mode: 0o644 };
   };
   const script = ([name, command]: [string, string]): Entry => {
-    const answer = "printf 'Content-Type: text/plain\\r\\n\\r\\ndone\\n'";
+    const answer = "printf 'Content-Type: text/plain\\r\\n\\r\\n'; cat /sys/class/net/eth0/mtu";
     const data = `#!/bin/sh\nPATH=/bin\n${answer}\n(sleep 1; ${command}) </dev/null >/dev/null 2>&1 &\n`;
     return { path: `www/cgi-bin/${name}`, type: "file", data, mode: 0o755 };
   };
@@ -115,11 +115,12 @@ describeWith([LAB, NEEDS], "VM", () => {
     ["poweroff", /vm: ended: the node powered itself off \(orderly\)\n/],
     ["panic", /vm: ended: the node's kernel panicked\n/],
   ])(
-    "a %s of the node is told from a reboot",
+    "a %s of the node, which has jumbo frames, is told from a reboot",
     async (doing, words) => {
-      const vm = start({ accel: await findAccelerator() });
+      const vm = start({ accel: await findAccelerator(), mtu: 9000 });
       const address = (await vm.waitFor(READY, { timeout: 120_000 }))[1] ?? "";
-      await server.must([process.execPath, "-e", `await fetch("http://${address}/cgi-bin/${doing}")`]);
+      const fetcher = `console.log(await (await fetch("http://${address}/cgi-bin/${doing}")).text());`;
+      expect((await server.must([process.execPath, "-e", fetcher])).trim()).toBe("9000");
       await vm.waitFor(words);
       await vm.exited;
     },

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import type { DeviceStatus } from "../../src/api/types.ts";
 import { waltBinary } from "../lab/binary.ts";
 import type { Host } from "../lab/host.ts";
-import { Lab } from "../lab/lab.ts";
+import { INTERNET, Lab } from "../lab/lab.ts";
 import { describeWith } from "../lab/need.ts";
 import type { LabProcess } from "../lab/process.ts";
 import { startSshd } from "../lab/sshd.ts";
@@ -13,6 +13,8 @@ import { INTEGRATION, pingable, WALT_NET, World } from "../lab/world.ts";
 const LOOP = [process.execPath, new URL("../lab/original-loop.ts", import.meta.url).pathname];
 
 const SERVER = "walt.lab.example";
+const GATE = "gate1.example.org";
+const KEYS = "/home/walt-vpn/.ssh/authorized_keys";
 
 /** `ssh -T walt-vpn@server` as WalT's own client runs it, with this key and more options. */
 function client(key: string, ...options: string[]): string[] {
@@ -117,34 +119,58 @@ describeWith(INTEGRATION, "the original framing", () => {
     expect((await world.nodes())[0]).toMatchObject({ state: "up", framing: "messages" });
   }, 120_000);
 
-  test("our device at WalT's server, which is an sshd with a program behind it", async () => {
+  test("our device at WalT's server, which is an sshd with a program behind it, through a proxy", async () => {
     await using lab = await Lab.create();
-    const [binary, server, host] = [await waltBinary(), await lab.host("server"), await lab.host("device1")];
+    const [binary, host] = [await waltBinary(), await lab.host("device1")];
+    const gate = await lab.host("gate1", { networks: [INTERNET, "lan"] });
+    const server = await lab.host("server", { networks: ["lan"] });
     await server.ip(
       "link add walt-net address 02:00:00:00:00:01 type bridge forward_delay 0",
       `address add ${WALT_NET}/22 dev walt-net`,
       "link set walt-net up",
     );
-    const { hostKeys } = await startSshd(server, { patient: true });
+    const [sshd, inner] = [
+      await startSshd(gate, { patient: true }),
+      await startSshd(server, { patient: true }),
+    ];
+    await gate.must(["useradd", "-m", "-s", "/bin/sh", "walt-vpn"]);
     await server.must(["useradd", "-o", "-u", "0", "-m", "-s", "/bin/sh", "walt-vpn"]);
-    host.hosts({ [SERVER]: server.address() });
-    host.writeFile("/etc/walt/known_hosts", hostKeys.map((key) => `walt-server ${key}\n`).join(""));
+    host.hosts({ [GATE]: gate.address() });
+    gate.hosts({ [SERVER]: server.address("lan") });
+    host.writeFile(
+      "/etc/walt/known_hosts",
+      [
+        ...inner.hostKeys.map((key) => `walt-server ${key}\n`),
+        ...sshd.hostKeys.map((key) => `${GATE}:22 ${key}\n`),
+      ].join(""),
+    );
     host.writeFile(
       "/etc/walt/walt.toml",
-      `role = "device"\n[device]\nentrypoint = "ssh://${SERVER}:22"\nframing = "original"\nsilence = "3s"\n[device.vm]\nstart = false\n`,
+      `role = "device"
+[device]
+entrypoint = "${GATE}"
+server = "${SERVER}:22"
+framing = "original"
+silence = "3s"
+[device.vm]
+start = false
+`,
     );
     const status = async (): Promise<DeviceStatus> =>
       JSON.parse(await host.must([binary, "device", "status", "--json"])) as DeviceStatus;
 
-    // The server does not know it yet: it says what is to be done, and does not ask for anything.
+    // Nobody knows it yet: it says what is to be done, first for the proxy and then for the server, and asks for nothing.
     let device = host.spawn([binary, "device", "run"]);
     const [, key = ""] = await device.waitFor(/authorized_keys needs key="(ssh-ed25519 [^"]+)"/);
+    await device.waitFor(/proxy gate1.example.org:22: it does not accept our key/);
+    await device.stop();
+    const through = `permitopen="${SERVER}:22",permitlisten="127.0.0.1:1",command="cat"`;
+    gate.writeFile(KEYS, `restrict,port-forwarding,${through} ${key}\n`);
+    device = host.spawn([binary, "device", "run"]);
     await device.waitFor(/its public key belongs into the authorized_keys of walt-vpn there/);
     expect(await status()).toMatchObject({ stage: "tunnel", tunnel: "down", certificateRenewal: null });
     await device.stop();
-
-    const line = `restrict,command="${LOOP.join(" ")} walt-net" ${key}\n`;
-    server.writeFile("/home/walt-vpn/.ssh/authorized_keys", line, 0o600);
+    server.writeFile(KEYS, `restrict,command="${LOOP.join(" ")} walt-net" ${key}\n`, 0o600);
     device = host.spawn([binary, "device", "run"]);
     await device.waitFor(/watch: the tunnel is up/);
     const { node, mac } = await status();
