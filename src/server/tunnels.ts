@@ -136,7 +136,7 @@ export class Tunnels {
     const join = joinChannel(theirs, channel.stream, channel.peer, () => keepOpen(channel.stream));
     let failure: WaltError | undefined;
     try {
-      await this.net.addPort(name, this.net.mtu);
+      await this.net.addPort(name);
       void link.up.then((mtu) => {
         if (mtu < this.net.mtu) this.#lower(name, mtu);
         tunnel.info = { ...tunnel.info, state: "up", since: new Date(), mtu };
@@ -164,11 +164,10 @@ export class Tunnels {
     if (wasUp && this.#tunnels.get(device.id) === tunnel) this.changed(device, "down", tunnel.info.via);
   }
 
-  /** Towards a device that takes smaller frames than walt-net has, the bridge drops the larger ones. */
   #lower(tap: string, mtu: number): void {
     // It fails when the tunnel has ended meanwhile.
     this.net
-      .addPort(tap, mtu)
+      .lowerPort(tap, mtu)
       .catch((error: unknown) => this.log.debug("the MTU stays", { tap, reason: messageOf(error) }));
   }
 

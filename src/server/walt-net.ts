@@ -17,8 +17,10 @@ const ALIAS = "made by walt server";
 export interface WaltNet {
   /** Largest MTU here, bytes. */
   readonly mtu: number;
-  /** Put a node's interface into the bridge and set it up; or, where it is there already, give it another MTU. */
-  addPort(name: string, mtu: number): Promise<void>;
+  /** Put a node's interface into the bridge, with the MTU that is the largest here, and set it up. */
+  addPort(name: string): Promise<void>;
+  /** Have the bridge drop what is too large for a node. Not on another one's bridge, whose own MTU could follow. */
+  lowerPort(name: string, mtu: number): Promise<void>;
   /** The IPv4 addresses of MAC addresses, as far as known. */
   addresses(macs: readonly string[]): Promise<Map<string, string>>;
   /** Names that DHCP gives, by MAC address. */
@@ -80,12 +82,13 @@ function plainNet(bridge: string, mtu: number, isolation: boolean): WaltNet {
   return {
     mtu,
     // Between two isolated ports a bridge forwards nothing (Linux 4.18). A port is one before it is up.
-    addPort: (name, portMtu) =>
+    addPort: (name) =>
       ipBatch([
-        `link set dev ${name} mtu ${portMtu} master ${bridge}`,
+        `link set dev ${name} mtu ${mtu} master ${bridge}`,
         ...(isolation ? [`link set dev ${name} type bridge_slave isolated on`] : []),
         `link set dev ${name} up`,
       ]),
+    lowerPort: () => Promise.resolve(),
     addresses: (macs) => neighbours(bridge, macs),
     setNames: () => {},
     close: () => Promise.resolve(),
@@ -144,6 +147,7 @@ async function managedNet(
     const service = boot;
     return {
       ...plainNet(bridge, mtu, isolation),
+      lowerPort: (name, less) => ipBatch([`link set dev ${name} mtu ${less}`]),
       addresses: async (macs) => {
         const result = await neighbours(bridge, macs);
         for (const one of macs) {

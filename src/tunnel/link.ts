@@ -19,12 +19,12 @@ import { duration, safeText } from "../text.ts";
 import { type AddOrder, COUNTER, COUNTERS } from "./control.ts";
 import { GroupLimit, refusal } from "./guard.ts";
 import {
+  commonMtu,
   FEATURE_ACK,
   FEATURE_OFFLOADS,
   featuresAt,
   HEADER,
   helloProblem,
-  mtuAt,
   originalMax,
   REASON_MAX,
   readU32,
@@ -249,7 +249,7 @@ export class PumpLink {
         this.#malformed(problem, now);
         return;
       }
-      this.mtu = Math.min(this.mtu, mtuAt(memory.bytes, offset));
+      this.mtu = commonMtu(this.mtu, memory.bytes, offset);
       this.#greeted(featuresAt(memory.bytes, offset));
       this.#pinged = Number.NEGATIVE_INFINITY; // so that the round trip time is known soon
     } else if (!this.up) {

@@ -114,13 +114,16 @@ export function writeHello(bytes: Uint8Array, offset: number, mtu: number, featu
 export function helloProblem(bytes: Uint8Array, offset: number): string | undefined {
   const version = bytes[offset];
   if (version !== VERSION) return `version ${version} of the tunnel, and we speak version ${VERSION}`;
-  const mtu = mtuAt(bytes, offset);
+  const mtu = readU16(bytes, offset + 2);
   return mtu >= MTU_MIN ? undefined : `an MTU of ${mtu} bytes`;
 }
 
-/** The MTU in the payload of a HELLO at `offset`, bytes. */
-export function mtuAt(bytes: Uint8Array, offset: number): number {
-  return readU16(bytes, offset + 2);
+/** Ethernet's: every end can do this, and less is no reason for anybody to change anything. */
+const MTU_ETHERNET = 1500;
+
+/** What both ends can do, of our MTU and that in the payload of a HELLO at `offset`, bytes. */
+export function commonMtu(ours: number, bytes: Uint8Array, offset: number): number {
+  return Math.min(ours, Math.max(MTU_ETHERNET, readU16(bytes, offset + 2)));
 }
 
 /** The feature bits in the payload of a HELLO at `offset`. */

@@ -225,15 +225,16 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     libc.close(peer);
   });
 
-  test("the MTU is the less of both", async () => {
-    for (const [ours, theirs] of [
-      [9000, 1500],
-      [1500, 9000],
-      [9000, 9000],
+  test("the MTU is the less of both, and never less than Ethernet's", async () => {
+    for (const [ours, theirs, agreed] of [
+      [9000, 1500, 1500],
+      [1500, 9000, 1500],
+      [9000, 9000, 9000],
+      [9000, 68, 1500],
     ] as const) {
       const { link, peer } = join({ mtu: ours });
       writeNow(peer, helloMessage(theirs));
-      expect(await soon(link.up, "up")).toBe(Math.min(ours, theirs));
+      expect(await soon(link.up, "up")).toBe(agreed);
       link.close("over");
       await soon(link.ended, "end");
       libc.close(peer);
