@@ -26,7 +26,7 @@ import { type BaseRecord, type Manifest, readRecord } from "./manifest.ts";
 import { Modules } from "./modules.ts";
 import { tool } from "./process.ts";
 import { loadRecipe, type Recipe } from "./recipe.ts";
-import { assembleRoot, MANIFEST_PATH, makeSquashfs, rootFiles } from "./rootfs.ts";
+import { assembleRoot, evenModes, MANIFEST_PATH, makeSquashfs, rootFiles } from "./rootfs.ts";
 import { findMirrors, machineSources } from "./sources.ts";
 import { copySparse } from "./sparse.ts";
 import { BUILD_TOOLS, debianKeyring, needTools } from "./tools.ts";
@@ -146,6 +146,7 @@ async function build(
   mkdirSync(join(root, "usr/share/walt"), { recursive: true, mode: 0o755 });
   await assembleRoot(root, files, options);
   writeFileAtomic(join(root, MANIFEST_PATH), `${JSON.stringify(manifest, null, 2)}\n`);
+  evenModes(root);
   const squashfs = join(work, "root.squashfs");
   await makeSquashfs(root, squashfs, o.jobs ?? navigator.hardwareConcurrency, epoch);
 

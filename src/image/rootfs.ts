@@ -6,6 +6,7 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -93,6 +94,16 @@ export async function assembleRoot(root: string, files: Map<string, Found>, o: R
     place(module.path, 0o644, (to) => writeFileSync(to, module.data));
   for (const [path, source] of o.modules.lists()) place(path, 0o644, (to) => copyFileSync(source, to));
   await indexModules(root, o.modules.version);
+}
+
+/** Everybody may read all of it and only its owner write, whatever umask it was put together with. */
+export function evenModes(folder: string): void {
+  chmodSync(folder, 0o755);
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) evenModes(path);
+    else if (entry.isFile()) chmodSync(path, (lstatSync(path).mode & 0o100) === 0 ? 0o644 : 0o755);
+  }
 }
 
 function link(path: string, target: string): void {

@@ -6,6 +6,7 @@ import {
   closeSync,
   mkdirSync,
   openSync,
+  readFileSync,
   rmSync,
   statSync,
   truncateSync,
@@ -17,7 +18,7 @@ import { checkImage } from "../../src/image/check.ts";
 import { BOOT_SIZE, layout, masterBootRecord, STATE_SIZE } from "../../src/image/disk.ts";
 import { makeFat, writeFat } from "../../src/image/fat.ts";
 import { loadRecipe } from "../../src/image/recipe.ts";
-import { MANIFEST_PATH, makeSquashfs, WALT_PATH } from "../../src/image/rootfs.ts";
+import { evenModes, MANIFEST_PATH, makeSquashfs, WALT_PATH } from "../../src/image/rootfs.ts";
 import { copySparse } from "../../src/image/sparse.ts";
 import { run } from "../../src/linux/run.ts";
 import { describeWith } from "../lab/need.ts";
@@ -98,6 +99,25 @@ describeWith(TOOLS, "checks on an image", () => {
     const checked = await checkImage(await makeImage(work.path, good()));
     expect(checked.problems).toEqual([]);
     expect(checked.files).toBe(6);
+  });
+
+  test("a root is the same whatever umask it was put together with", async () => {
+    const root = async (umask: number): Promise<Buffer> => {
+      using work = folder();
+      const before = process.umask(umask);
+      try {
+        const path = join(work.path, "root");
+        mkdirSync(join(path, "usr/bin"), { recursive: true });
+        writeFileSync(join(path, "usr/list"), "x");
+        writeFileSync(join(path, "usr/bin/program"), "x", { mode: 0o777 });
+        evenModes(path);
+        await makeSquashfs(path, join(work.path, "squashfs"), 1, 1e9);
+        return readFileSync(join(work.path, "squashfs"));
+      } finally {
+        process.umask(before);
+      }
+    };
+    expect((await root(0o077)).equals(await root(0o002))).toBe(true);
   });
 
   const key = `-----BEGIN OPENSSH PRIVATE KEY-----\n${"b3Blbn".repeat(12)}\n`;

@@ -63,7 +63,11 @@ describeWith({ programs: ["shellcheck"] }, "scripts", () => {
   test("are clean", async () => {
     const { rootFiles } = loadRecipe();
     const scripts = rootFiles.map(({ path }) => path).filter((path) => path.startsWith("usr/lib/walt/"));
-    const files = [...scripts.map((path) => join(DEVICE, "root", path)), join(DEVICE, "initramfs/init")];
+    const files = [
+      ...scripts.map((path) => join(DEVICE, "root", path)),
+      join(DEVICE, "initramfs/init"),
+      join(import.meta.dir, "../empty/inside.sh"),
+    ];
     const found = await run(["shellcheck", "-s", "sh", "-x", "-P", join(DEVICE, "root"), ...files]);
     expect(found).toBe("");
   }, 30_000);
