@@ -29,6 +29,7 @@ import { DEVICE_FILES } from "./write.ts";
 export const CHECK_TOOLS: Readonly<Record<string, string>> = {
   "fsck.vfat": "dosfstools",
   e2fsck: "e2fsprogs",
+  debugfs: "e2fsprogs",
   unsquashfs: "squashfs-tools",
   mcopy: "mtools",
 };
@@ -66,6 +67,7 @@ export async function checkImage(image: string): Promise<Checked> {
   await check("boot partition", () => checkFat(image, layout, work));
   await check("state partition", () => checkState(image, layout));
   await check("boot files", () => checkBootFiles(image, layout));
+  await check("state", () => checkStateEmpty(image, layout));
   const root = join(work, "root");
   await check("root partition", async () => {
     await tool(["unsquashfs", "-n", "-q", "-no-xattrs", "-o", `${layout.root.start}`, "-d", root, image]);
@@ -134,13 +136,29 @@ async function checkBootFiles(image: string, l: Layout): Promise<string[]> {
   const present = await listFat(image, l.boot.start);
   const config = (await readFat(image, l.boot.start, "config.txt")).toString();
   const named = [/^kernel=(\S+)$/m, /^initramfs (\S+)/m].map((pattern) => pattern.exec(config)?.[1] ?? "?");
-  const wanted = [
-    "cmdline.txt",
-    ...named,
-    ...recipe.firmware.map(({ name }) => name),
-    ...Object.keys(DEVICE_FILES).filter((name) => DEVICE_FILES[name]),
-  ];
-  return wanted.filter((name) => !present.includes(name)).map((name) => `${name} is missing`);
+  const system = ["cmdline.txt", "config.txt", ...named, ...recipe.firmware.map(({ name }) => name)];
+  const device = Object.keys(DEVICE_FILES);
+  const wanted = [...system, ...device.filter((name) => DEVICE_FILES[name])];
+  const problems = wanted.filter((name) => !present.includes(name)).map((name) => `${name} is missing`);
+  for (const name of present) {
+    if (![...system, ...device].includes(name)) problems.push(`${name} is not of an image`);
+    // The enrolment key is the one that every card may have, and nobody's file but its own.
+    if (!device.includes(name) || name === "enrolment_key") continue;
+    if ((await readFat(image, l.boot.start, name)).toString("latin1").includes("PRIVATE KEY"))
+      problems.push(`${name} holds a private key`);
+  }
+  return problems;
+}
+
+/** What is on the state partition would be on every board: keys that are made on one, above all. */
+async function checkStateEmpty(image: string, l: Layout): Promise<string[]> {
+  const listing = await tool(["debugfs", "-R", "ls -p /", `${image}?offset=${l.state.start}`]);
+  // /inode/mode/uid/gid/name/size/
+  const names = [...listing.matchAll(/^\/\d+\/\d+\/\d+\/\d+\/([^/]+)\//gm)].map((match) => match[1] ?? "");
+  if (!names.includes("lost+found")) return [`debugfs says ${listing.trim()}`];
+  return names
+    .filter((name) => ![".", "..", "lost+found"].includes(name))
+    .map((name) => `${name} would be on every board`);
 }
 
 /** By the squashfs itself, as unpacking gives everything to the current user. */
@@ -152,6 +170,7 @@ async function checkPermissions(image: string, l: Layout): Promise<string[]> {
     const [, type = "", mode = "", uid, gid, path = ""] = match;
     const problems: string[] = [];
     if (type !== "l" && mode[7] === "w") problems.push(`${path} may be written by everybody`);
+    if (type === "d" && mode !== "rwxr-xr-x") problems.push(`${path} is a folder not open to all`);
     if (/[sS]/.test(mode)) problems.push(`${path} is set-user-id`);
     if (uid !== "0" || gid !== "0") problems.push(`${path} does not belong to root`);
     if (!/[-dl]/.test(type)) problems.push(`${path} is no file, folder or link`);

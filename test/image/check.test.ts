@@ -29,6 +29,8 @@ interface Parts {
   root: Record<string, string | Buffer>;
   boot: Record<string, Buffer>;
   modes: Record<string, number>;
+  /** Files of the state partition. */
+  state: Record<string, string>;
 }
 
 function good(): Parts {
@@ -49,6 +51,7 @@ function good(): Parts {
       "config.txt": Buffer.from(recipe.configTxt),
     },
     modes: {},
+    state: {},
   };
 }
 
@@ -60,13 +63,19 @@ async function makeImage(work: string, parts: Parts): Promise<string> {
     writeFileSync(join(root, path), content);
     chmodSync(join(root, path), parts.modes[path] ?? 0o644);
   }
+  for (const [path, mode] of Object.entries(parts.modes)) chmodSync(join(root, path), mode);
   const [squashfs, fat, state] = [join(work, "squashfs"), join(work, "fat"), join(work, "state")];
   await makeSquashfs(root, squashfs, 1, 1e9);
   await makeFat(fat, BOOT_SIZE);
   await writeFat(fat, 0, parts.boot, 1e9);
   writeFileSync(state, "");
   truncateSync(state, STATE_SIZE);
-  await run(["mkfs.ext4", "-q", "-F", state], { env: { PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` } });
+  const kept = join(work, "kept");
+  mkdirSync(kept, { recursive: true });
+  for (const [name, content] of Object.entries(parts.state)) writeFileSync(join(kept, name), content);
+  await run(["mkfs.ext4", "-q", "-F", "-d", kept, state], {
+    env: { PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` },
+  });
   const l = layout(statSync(squashfs).size);
   const image = join(work, "image");
   rmSync(image, { force: true });
@@ -156,6 +165,32 @@ describeWith(TOOLS, "checks on an image", () => {
       (p) => delete p.boot["kernel8.img"],
       /boot files: kernel8\.img is missing/,
     ],
+    [
+      "a folder that only root may read",
+      (p) => (p.modes["/etc"] = 0o700),
+      /squashfs-root\/etc is a folder not open to all/,
+    ],
+    [
+      "a login for everybody's boards",
+      (p) => (p.root["/root/.ssh/authorized_keys"] = "ssh-ed25519 AAAA\n"),
+      /authorized_keys must not be/,
+    ],
+    [
+      "a host key that boards would share",
+      (p) => (p.state["host_key"] = "x"),
+      /state: host_key would be on every board/,
+    ],
+    [
+      "a private key where a public one belongs",
+      (p) => (p.boot["authorized_keys"] = Buffer.from(key)),
+      /boot files: authorized_keys holds a private key/,
+    ],
+    [
+      "a file of somebody's on the boot partition",
+      (p) => (p.boot["ca_key"] = Buffer.from(key)),
+      /boot files: ca_key is not of an image/,
+    ],
+    ["no configuration", (p) => delete p.boot["walt.toml"], /boot files: walt\.toml is missing/],
     ["no walt", (p) => delete p.root[WALT_PATH], /\/usr\/local\/bin\/walt is missing/],
   ];
   for (const [name, change, problem] of defects) {
