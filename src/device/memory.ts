@@ -5,9 +5,9 @@ import { readText } from "../linux/files.ts";
 import type { Board } from "./machine.ts";
 
 /**
- * MiB that a Raspberry Pi keeps of its (926 MiB of a 3 B+, with 16 for the GPU and what the kernel reserves gone): 85 for kernel
- * and system, 70 for the supervisor with its tunnel, 8 for each ssh, 60 for QEMU itself, 64 for translated code where KVM
- * is missing; the rest is for buffers and for the pages of programs, which are read from the card again when they do not fit.
+ * MiB that a Raspberry Pi keeps of its own: of 904 in an emulated 3 B+ kernel and system take 76, the supervisor 55 to 70, the ssh
+ * of a way 4 each, QEMU itself 25 to 40 (docs/sd-card.md tells how that was measured), and translated code up to 64 where KVM is
+ * missing. The rest is for buffers and for the pages of programs, which are read from the card again when they do not fit.
  */
 const KEPT = 320;
 /** What "auto" gives at least and at most, MiB. */
