@@ -84,7 +84,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     listen: server.listen ?? { host: "::", port: SERVER_PORT },
     hostKey: keys.host,
     log: log.with("endpoint"),
-    silence: server.silence,
+    // A tunnel that notices the silence itself tells it in its own words: it comes first.
+    silence: server.silence + 500,
     identify: (key) => {
       if (sameKey(key, keys.enrolment.publicKey)) return { kind: "enrolment" };
       const device = registry.byKey(key);
