@@ -22,11 +22,14 @@ export interface Flow {
   whenClear(then: () => void): void;
 }
 
+/** Bytes that are written to the socket in one call, from how much on no more are waited for. */
+const TOGETHER = 65_536;
+
 /** What to do when some of the channel's data was taken: its window may be opened. */
 export type Taken = () => void;
 
 /**
- * Join the main loop's end of a socketpair, which is owned and closed here, to a channel. At most one chunk each way is held
+ * Join the main loop's end of a socketpair, which is owned and closed here, to a channel. At most one chunk each way (some 96 KB) is held
  * besides the channel's own buffer: the socket is not read while the channel is full, nor the channel while the socket is.
  * The end of either side ends the other once what came before is delivered.
  */
@@ -35,6 +38,9 @@ export function joinChannel(fd: number, channel: Duplex, flow?: Flow, taken?: Ta
   let socket: Bun.Socket | undefined;
   /** What the socket did not take of the channel's last chunk. */
   let rest: Uint8Array | undefined;
+  /** Chunks that came in this turn of the event loop: one for each of ssh's packets, which are written at once. */
+  let fresh: Uint8Array[] = [];
+  let freshBytes = 0;
   let socketOver = false;
   let channelOver = false;
   let channelEnded = false;
@@ -56,16 +62,27 @@ export function joinChannel(fd: number, channel: Duplex, flow?: Flow, taken?: Ta
     else if (channel.isPaused()) channel.resume();
   };
 
+  const pushFresh = (): void => {
+    const [first, ...more] = fresh;
+    if (first === undefined) return;
+    fresh = [];
+    freshBytes = 0;
+    push(more.length === 0 ? first : Buffer.concat([first, ...more]));
+    taken?.();
+  };
+
   channel.pause();
   channel.on("data", (chunk: Uint8Array) => {
-    push(chunk);
-    taken?.();
+    freshBytes += chunk.length;
+    if (fresh.push(chunk) === 1) queueMicrotask(pushFresh);
+    if (freshBytes >= TOGETHER) pushFresh(); // a channel that waited gives all it has at once, unless it is paused
   });
   channel.on("drain", () => {
     if (flow === undefined) socket?.resume();
     else flow.whenClear(() => socket?.resume());
   });
   channel.on("end", () => {
+    pushFresh();
     channelEnded = true;
     if (rest === undefined) closeSocket();
   });
@@ -75,6 +92,7 @@ export function joinChannel(fd: number, channel: Duplex, flow?: Flow, taken?: Ta
     settle();
   });
   channel.on("close", () => {
+    pushFresh();
     channelOver = true;
     closeSocket();
     settle();
@@ -84,6 +102,7 @@ export function joinChannel(fd: number, channel: Duplex, flow?: Flow, taken?: Ta
     if (socketOver) return;
     socketOver = true;
     rest = undefined;
+    fresh = [];
     channel.end();
     channel.resume(); // its end, and so its close, comes only to who reads
     settle();
