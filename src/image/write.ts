@@ -6,7 +6,6 @@ import {
   existsSync,
   fstatSync,
   fsyncSync,
-  linkSync,
   openSync,
   readSync,
   renameSync,
@@ -16,7 +15,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { codeOf, messageOf, usageError, WaltError } from "../errors.ts";
-import { syncFolder } from "../linux/files.ts";
+import { claim, syncFolder } from "../linux/files.ts";
 import { blockMap, mappedRanges } from "./bmap.ts";
 import { type Layout, parseMasterBootRecord } from "./disk.ts";
 import { listFat, readFat, writeFat } from "./fat.ts";
@@ -258,7 +257,7 @@ function put(from: string, to: string, force: boolean): void {
     return;
   }
   try {
-    linkSync(from, to); // unlike rename(2) it never replaces
+    claim(from, to);
   } catch (error) {
     if (codeOf(error) === "EEXIST") refuseExisting(to);
     throw error;

@@ -70,8 +70,9 @@ export function writeFileAtomic(path: string, data: string | Uint8Array, options
  * Give a file its name without ever replacing another: link(2), or on a file system without links (FAT) a new empty file that
  * rename(2) may replace.
  * @returns whether the temporary name is gone already.
+ * @throws the system's error, EEXIST when the name is taken.
  */
-function claim(temp: string, path: string): boolean {
+export function claim(temp: string, path: string): boolean {
   try {
     linkSync(temp, path);
     return false;

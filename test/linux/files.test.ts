@@ -1,5 +1,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import {
+  chmodSync,
+  chownSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -152,6 +154,28 @@ describeWith({ root: true }, "writeFileAtomic, as nobody", () => {
     const child = Bun.spawnSync([process.execPath, "-e", program]);
     expect(child.stdout.toString()).toMatch(/^WaltError cannot write .*(EACCES|permission denied)/i);
     expect(readdirSync(at)).toEqual([]);
+  });
+});
+
+describeWith({ root: true }, "a file system without links", () => {
+  // Where Debian's kernels refuse a link to another user's file (proc_sys_fs(5), protected_hardlinks) stands for FAT's refusal: both say EPERM.
+  const guarded = readTextIfAny("/proc/sys/fs/protected_hardlinks")?.trim() === "1";
+  test.if(guarded)("gives a file its name all the same, and replaces none", () => {
+    const at = folder();
+    chmodSync(dir, 0o755);
+    chownSync(at, 65534, 65534);
+    for (const name of ["new", "other"]) writeFileSync(join(at, name), name, { mode: 0o600 });
+    const program = `
+      process.setgid?.(65534); process.setuid?.(65534);
+      const { linkSync } = await import("node:fs");
+      const { claim } = await import(${JSON.stringify(join(import.meta.dir, "../../src/linux/files.ts"))});
+      const code = (body) => { try { return String(body()); } catch (error) { return error.code; } };
+      process.chdir(${JSON.stringify(at)});
+      console.log(code(() => linkSync("new", "x")), code(() => claim("new", "a")), code(() => claim("other", "a")));`;
+    const child = Bun.spawnSync([process.execPath, "-e", program]);
+    expect(child.stdout.toString()).toBe("EPERM true EEXIST\n");
+    expect(readFileSync(join(at, "a"), "utf8")).toBe("new");
+    expect(readdirSync(at).sort()).toEqual(["a", "other"]);
   });
 });
 
