@@ -22,7 +22,7 @@ import { MIB, parseMasterBootRecord } from "../../src/image/disk.ts";
 import { readFat } from "../../src/image/fat.ts";
 import type { Host } from "../lab/host.ts";
 import type { LabProcess } from "../lab/process.ts";
-import { SECTOR, sectorsWritten } from "./write-log.ts";
+import { parseWrites, SECTOR, sectorsWritten, type Write } from "./write-log.ts";
 
 /**
  * The hubs that a real board has (src/device/usb-ports.ts): its wired network card is port 1.1.1, its sockets are 1.1.2, 1.1.3,
@@ -95,6 +95,7 @@ export class Board {
     const file = (name: string): string => join(this.folder, name);
     const cmdline = (await Bun.file(this.host.path(file("cmdline.txt"))).text()).trim();
     writeFileSync(this.host.path(file(WRITES)), "");
+    const card = `if=sd,driver=blklogwrites,${storage("file", file("card"))},${storage("log", file(WRITES))}`;
     // biome-ignore format: one option a line
     this.#process = this.host.spawn([
       "qemu-system-aarch64",
@@ -110,7 +111,7 @@ export class Board {
       "-initrd", file("initramfs.img"),
       "-dtb", file("bcm2837-rpi-3-b-plus.dtb"),
       "-append", cmdline,
-      "-drive", `if=sd,driver=blklogwrites,${storage("file", file("card"))},${storage("log", file(WRITES))}`,
+      "-drive", card,
       "-netdev", "tap,id=net0,ifname=tap0,script=no,downscript=no",
       ...HUBS.flatMap((port) => ["-device", `usb-hub,port=${port}`]),
       "-device", `usb-net,netdev=net0,mac=${this.mac},port=${NETWORK_CARD}`,
@@ -133,6 +134,11 @@ export class Board {
   /** Sectors that were written to the card since it was switched on. */
   get written(): number {
     return sectorsWritten(statSync(this.host.path(join(this.folder, WRITES))).size);
+  }
+
+  /** What was written to the card since it was last switched on, in its order. */
+  writes(): Write[] {
+    return parseWrites(readFileSync(this.host.path(join(this.folder, WRITES))));
   }
 
   /** Pull the plug as soon as so many sectors were written since it was switched on; how many it were. */
@@ -201,6 +207,19 @@ export class Board {
     } finally {
       closeSync(fd);
     }
+  }
+
+  /** The card's state partition: its content, and where it is on the card, bytes. The board is off. */
+  readState(): { content: Buffer; start: number } {
+    const { start, size } = this.#state;
+    const content = Buffer.alloc(size);
+    const fd = openSync(this.#card, "r");
+    try {
+      readSync(fd, content, 0, size, start);
+    } finally {
+      closeSync(fd);
+    }
+    return { content, start };
   }
 
   get #card(): string {
