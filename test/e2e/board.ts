@@ -56,13 +56,16 @@ export class Board {
     readonly image: string,
     /** Of its network card. */
     readonly mac: string,
+    /** Sectors that its card takes in a second at most. */
+    readonly writeSpeed: number,
   ) {}
 
   /**
    * Insert a card with this image into a new board.
    * @param host plugged into a network; its own addresses there are given up for the board.
+   * @param writeSpeed sectors that the card takes in a second at most; as many as come unless told.
    */
-  static async create(host: Host, image: string, mac: string): Promise<Board> {
+  static async create(host: Host, image: string, mac: string, writeSpeed = 0): Promise<Board> {
     const folder = join(host.dir, "board");
     const inside = host.path(folder);
     mkdirSync(inside);
@@ -81,7 +84,7 @@ export class Board {
       "link set tap0 master br0 up",
       "link set br0 up",
     );
-    return new Board(host, folder, image, mac);
+    return new Board(host, folder, image, mac, writeSpeed);
   }
 
   /** Its serial console, as a process whose output it is. */
@@ -111,7 +114,7 @@ export class Board {
       "-initrd", file("initramfs.img"),
       "-dtb", file("bcm2837-rpi-3-b-plus.dtb"),
       "-append", cmdline,
-      "-drive", card,
+      "-drive", `${card},throttling.iops-write=${this.writeSpeed}`,
       "-netdev", "tap,id=net0,ifname=tap0,script=no,downscript=no",
       ...HUBS.flatMap((port) => ["-device", `usb-hub,port=${port}`]),
       "-device", `usb-net,netdev=net0,mac=${this.mac},port=${NETWORK_CARD}`,
