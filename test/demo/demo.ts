@@ -170,20 +170,20 @@ async function seeNode(world: World, device: WorldDevice, steps: Steps, name: st
     return { detail: accel === "kvm" ? "KVM" : "emulated: no /dev/kvm that works here", value: accel };
   });
   await steps.run("network boot", async () => {
-    await world.daemon.waitFor(/a node boots .*arch=(\S+)/, { timeout: 120_000 });
+    await world.daemon.waitFor(/a node boots .*arch=(\S+)/, { timeout: 300_000 });
     return { detail: "iPXE has its address and its boot script, through the tunnel", value: undefined };
   });
   const shown = await steps.run("node", async () => {
-    const deadline = performance.now() + 180_000;
+    const deadline = performance.now() + 600_000;
     for (;;) {
       const found = (await world.nodes()).find((n) => n.name === name);
       const web =
         found?.address == null
           ? undefined
-          : await world.server.run(["sh", "-c", fetchLine(found.address, "blob.sha256")]);
+          : await world.server.run(["sh", "-c", fetchLine(found.address, "blob.sha256", 5000)]);
       if (found !== undefined && web?.status === 0)
         return { detail: `${name} answers at ${found.address}`, value: found };
-      if (performance.now() > deadline) throw new WaltError("the node did not come up within 3 minutes");
+      if (performance.now() > deadline) throw new WaltError("the node did not come up within 10 minutes");
       await Bun.sleep(500);
     }
   });
@@ -196,7 +196,7 @@ async function seeNode(world: World, device: WorldDevice, steps: Steps, name: st
   const transferMs = await steps.run("transfer", async () => {
     const start = performance.now();
     const sum = (
-      await world.server.must(["sh", "-c", fetchLine(address, "blob")], { timeout: 120_000 })
+      await world.server.must(["sh", "-c", fetchLine(address, "blob", 60_000)], { timeout: 120_000 })
     ).trim();
     const ms = performance.now() - start;
     const expected = createHash("sha256").update(blob()).digest("hex");
@@ -219,9 +219,12 @@ async function seeNode(world: World, device: WorldDevice, steps: Steps, name: st
   };
 }
 
-/** A shell line that fetches a file of the node and prints its SHA-256. */
-function fetchLine(address: string, file: string): string {
-  return `set -e; ${process.execPath} -e 'const r = await fetch("http://${address}/${file}", {signal: AbortSignal.timeout(60000)}); if (!r.ok) process.exit(1); console.log(new Bun.CryptoHasher("sha256").update(await r.arrayBuffer()).digest("hex"))' 2>/dev/null`;
+/**
+ * A shell line that fetches a file of the node within `timeout` ms and prints its SHA-256. What asks whether the node is up must be
+ * quick to ask anew: of a machine that boots no answer comes, and the kernel's next attempt is half a minute away then.
+ */
+function fetchLine(address: string, file: string, timeout: number): string {
+  return `set -e; ${process.execPath} -e 'const r = await fetch("http://${address}/${file}", {signal: AbortSignal.timeout(${timeout})}); if (!r.ok) process.exit(1); console.log(new Bun.CryptoHasher("sha256").update(await r.arrayBuffer()).digest("hex"))' 2>/dev/null`;
 }
 
 function rows(r: Report): string[][] {
