@@ -7,7 +7,7 @@ import { messageOf } from "../../src/errors.ts";
 import { Apt } from "../../src/image/apt.ts";
 import { debianKeyring } from "../../src/image/tools.ts";
 import { describeWith } from "../lab/need.ts";
-import { folder } from "./rig.ts";
+import { elfFile, folder, textFile } from "./rig.ts";
 
 const KEYRING = debianKeyring();
 
@@ -24,7 +24,10 @@ function unsignedMirror(root: string): string {
 }
 
 describeWith(
-  { programs: ["apt-get"], files: KEYRING === undefined ? ["debian-archive-keyring"] : [KEYRING] },
+  {
+    programs: ["apt-get", "mksquashfs", "depmod", "mcopy", "mkfs.vfat", "mkfs.ext4", "xz"],
+    files: KEYRING === undefined ? ["debian-archive-keyring"] : [KEYRING],
+  },
   "apt",
   () => {
     test("an archive that is not signed is refused, and the machine's own apt knows nothing of it", async () => {
@@ -51,6 +54,32 @@ describeWith(
       expect(error).toContain("cannot get the list of Debian's packages");
       expect(error).toContain("is not signed");
       expect(readdirSync("/var/lib/apt/lists").sort()).toEqual(before);
+    }, 30_000);
+
+    test("the mirror is the one that is told, else the configuration's", async () => {
+      using work = folder();
+      const binary = join(work.path, "walt");
+      writeFileSync(binary, elfFile({}));
+      const config = textFile(join(work.path, "walt.toml"), '[image]\nmirror = "file:/nowhere/configured"\n');
+      const build = async (...more: string[]): Promise<string> => {
+        const main = join(import.meta.dir, "../../src/main.ts");
+        const child = Bun.spawn(
+          [
+            ...[process.execPath, main, "image", "build", "--config", config, "--binary", binary],
+            ...["--cache", join(work.path, "cache"), ...more],
+          ],
+          { stdout: "ignore", stderr: "pipe" },
+        );
+        const said = await new Response(child.stderr).text();
+        expect(await child.exited).not.toBe(0);
+        return said;
+      };
+      expect(await build()).toContain("/nowhere/configured");
+      const told = await build("--mirror", "file:/nowhere/told");
+      expect(told).toContain("/nowhere/told");
+      expect(told).not.toContain("configured");
+      textFile(config, '[image]\nmirror = "mirror.example/debian"\n');
+      expect(await build()).toContain("image.mirror must be the address of a Debian mirror");
     }, 30_000);
   },
 );
