@@ -137,7 +137,7 @@ export const TABLES = {
       "auto",
       64,
       1_048_576,
-      "Memory of the virtual machine, MiB. auto: on a Raspberry Pi all but 320 MiB, which its own system needs (576 of the 904 MiB that an emulated 3 B+ has); on a generic machine half of what it has; from 256 to 4096.",
+      "Memory of the virtual machine, MiB. auto: on a Raspberry Pi all but 320 MiB, which its own system needs (576 of the 905 MiB that an emulated 3 B+ has); on a generic machine half of what it has; from 256 to 4096.",
     ),
     cpus: integer(1, 1, 64, "Virtual CPUs."),
     usb: text(

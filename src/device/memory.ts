@@ -5,8 +5,8 @@ import { readText } from "../linux/files.ts";
 import type { Board } from "./machine.ts";
 
 /**
- * MiB that a Raspberry Pi keeps of its own: of 904 in an emulated 3 B+ kernel and system take 76, the supervisor 55 to 70, the ssh
- * of a way 4 each, QEMU itself 25 to 40 (docs/sd-card.md tells how that was measured), and translated code up to 64 where KVM is
+ * MiB that a Raspberry Pi keeps of its own: of 905 in an emulated 3 B+ kernel and system take 76, the supervisor 61, the ssh
+ * of a way 4 each, QEMU itself 62 (docs/sd-card.md tells how that was measured), and translated code up to 64 where KVM is
  * missing. The rest is for buffers and for the pages of programs, which are read from the card again when they do not fit.
  */
 const KEPT = 320;

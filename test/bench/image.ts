@@ -1,6 +1,7 @@
 /**
  * `bun run bench:image`: how long a base and an image take, how large they are, and how long an emulated board takes until it asks
- * for access, beside the same board with a bare busybox in its initramfs, one after the other in one run.
+ * for access, beside the same board with a bare busybox in its initramfs, one after the other in one run; and what memory the last
+ * of these boards has left once its virtual machine runs, by logging in to it.
  */
 
 import { chmodSync, copyFileSync, mkdtempSync, rmSync, statSync } from "node:fs";
@@ -17,6 +18,7 @@ import { makeCard } from "../e2e/card.ts";
 import { startRouter } from "../e2e/site.ts";
 import { waltBinary } from "../lab/binary.ts";
 import { World } from "../lab/world.ts";
+import { type BoardMemory, loginKey, memoryWithVm } from "./board-memory.ts";
 import { median } from "./stats.ts";
 
 const { values } = parseArgs({
@@ -71,10 +73,13 @@ try {
   const router = await world.lab.host("router");
   const names = world.proxies.map(({ name, host }) => [name, host.address()] as const);
   await startRouter(router, Object.fromEntries(names));
-  const card = await makeCard(world, base);
+  const key = await loginKey(router);
+  world.server.writeFile(`${world.server.dir}/login.pub`, key.publicHalf);
+  const card = await makeCard(world, base, ["--ssh-key", `${world.server.dir}/login.pub`]);
   const bare: number[] = [];
   const asks: number[] = [];
   let free = "";
+  let memory: BoardMemory | undefined;
   for (let i = 0; i < runs; i++) {
     // The kernel unpacks one archive behind the other, and the later file of a name counts.
     const small = await Board.create(await world.lab.host(`bare${i}`), card.image, "52:54:00:bb:00:01");
@@ -87,6 +92,7 @@ try {
       (await timed(async () => (await board.powerOn()).waitFor(/this device asks as/, { timeout: SLOW })))[0],
     );
     free = /(\d+ MB of \d+ MB) free/.exec(board.log())?.[1] ?? "?";
+    if (i === runs - 1) memory = await memoryWithVm(world, router, board, key.file);
     await board.cutPower();
   }
 
@@ -99,6 +105,7 @@ try {
     sparseBytes: stat.blocks * 512,
     compressedBytes: statSync(`${output}.zst`).size,
     freeBeforeVm: free,
+    ...memory,
     bareShellMs: Math.round(median(bare)),
     requestMs: Math.round(median(asks)),
     requestToBare: Number((median(asks) / median(bare)).toFixed(2)),

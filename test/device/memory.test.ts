@@ -6,7 +6,7 @@ test("a number is taken as it is", () => {
 });
 
 test("auto: a Pi keeps what its own system needs, a generic machine half of what it has", () => {
-  expect(vmMemory("auto", "rpi-3-b-plus", 904)).toBe(576); // what the emulated board has
+  expect(vmMemory("auto", "rpi-3-b-plus", 905)).toBe(576); // what the emulated board has
   expect(vmMemory("auto", "rpi-3-b-plus", 926)).toBe(592);
   expect(vmMemory("auto", "rpi-3-b", 926)).toBe(592);
   expect(vmMemory("auto", "generic", 1000)).toBe(496);
