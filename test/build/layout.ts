@@ -199,9 +199,9 @@ function pump(): void {
     assert.equal(libc.write(ours, at(record.address), RECORD), RECORD);
   };
   const hello = new Uint8Array(12);
-  writeHello(hello, 0, 1400, 0);
+  writeHello(hello, 0, 2000, 0);
   write(peer, hello);
-  const order = { id: 5, slot: 3, tap, stream, mtu: 1500, silence: 60_000, guard: undefined };
+  const order = { id: 5, slot: 3, tap, stream, mtu: 9000, silence: 60_000, guard: undefined };
   send({ kind: "add", ...order, vnet: false, original: false, features: 0 });
   const events: ThreadEvent[] = [];
   const stats = new SharedArrayBuffer(LINKS_MAX * COUNTERS * 8);
@@ -211,7 +211,7 @@ function pump(): void {
     else send({ kind: "stop" });
   }).run();
   assert.deepEqual(events, [
-    { kind: "up", id: 5, mtu: 1400 },
+    { kind: "up", id: 5, mtu: 2000 },
     { kind: "ended", id: 5, reason: "enough" },
   ]);
   const said = read(peer);

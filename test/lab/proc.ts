@@ -43,14 +43,15 @@ export function descendantsOf(pid: number): number[] {
   return found.slice(1);
 }
 
-/** The processes in the same PID namespace as `pid`, itself left out, with their command lines. */
+/** The processes in the same PID namespace as `pid`, itself left out, with their command lines. One that is ending has none any more. */
 export function namespaceOf(pid: number): { pid: number; command: string }[] {
   const inside = namespaceId(pid);
   return all()
     .filter(
       (other) => other !== pid && inside !== undefined && namespaceId(other) === inside && isAlive(other),
     )
-    .map((other) => ({ pid: other, command: commandLine(other) }));
+    .map((other) => ({ pid: other, command: commandLine(other) }))
+    .filter(({ command }) => command !== "");
 }
 
 /** The PID namespace's own name for a process (`pid:[4026531836]`). */
