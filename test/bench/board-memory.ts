@@ -50,7 +50,7 @@ export async function memoryWithVm(
   const monitor = await world.monitor();
   await monitor.process.waitFor(/Accept this device\? \(y\/n\) /, { timeout: SLOW });
   monitor.process.write("y\n");
-  const [, vm = ""] = await log.waitFor(/virtual machine runs .*memory=(\d+)/, { timeout: SLOW });
+  const [, vm = ""] = await log.waitFor(/virtual machine runs .*memory=(\d+)\D/, { timeout: SLOW });
   await monitor.stop();
   await log.waitFor(/Not backgrounding/, { timeout: SLOW }); // dropbear listens
   const [, address = ""] = await log.waitFor(/has the address (\S+)\/\d+ by DHCP/);
