@@ -1,6 +1,6 @@
 /** The C library through bun:ffi: the few system calls that neither Bun nor node has, and `errno`. */
 
-import { dlopen, type Pointer, read as peek, ptr } from "bun:ffi";
+import { dlopen, type Pointer, read as peek, ptr, toArrayBuffer } from "bun:ffi";
 import { constants } from "node:os";
 import { getSystemErrorMap } from "node:util";
 import { WaltError } from "../errors.ts";
@@ -44,6 +44,7 @@ export const O_RDONLY = 0;
 export const O_RDWR = 2;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
+const F_DUPFD_CLOEXEC = 1030;
 const F_GETFL = 3;
 const F_SETFL = 4;
 
@@ -81,6 +82,11 @@ export function allocate(size: number): Memory {
   return { bytes, address: Number(ptr(bytes)) };
 }
 
+/** A copy of memory of this process, such as another thread's, which stays where it is meanwhile. */
+export function memoryAt(address: number, length: number): Uint8Array {
+  return new Uint8Array(toArrayBuffer(at(address), 0, length)).slice();
+}
+
 /** A number as the pointer that bun:ffi wants. */
 export function at(address: number): Pointer {
   return address as Pointer;
@@ -110,6 +116,13 @@ export function errnoName(code: number): string {
 export function failure(what: string, code = errno()): WaltError {
   const words = getSystemErrorMap().get(-code)?.[1];
   return new WaltError(`cannot ${what}: ${words === undefined ? "" : `${words} `}(${errnoName(code)})`);
+}
+
+/** Another file descriptor of the same open file, closed on exec. */
+export function duplicate(fd: number): number {
+  const copy = libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) throw failure(`duplicate file descriptor ${fd}`);
+  return copy;
 }
 
 /** Make reads and writes of a file descriptor return EAGAIN instead of waiting. */

@@ -19,7 +19,7 @@ export type Identity = { kind: "enrolment" } | { kind: "device"; device: Device 
 /** The channel of one exec, with what its server needs. */
 export interface Channel {
   readonly stream: ServerChannel;
-  /** The connection below: to be corked around writes, and asked before writing more. */
+  /** The connection below: to be corked around writes, and asked before writing more. Of a tunnel it is frozen, to be taken. */
   readonly peer: Peer;
   /** Resolves when the channel or its connection is gone. */
   readonly closed: Promise<void>;
@@ -112,7 +112,7 @@ export class Endpoint {
         : (["enrolment", this.options.enrolling ?? LIMITS.enrolling] as const);
     const peers = this.#peers.get(key) ?? new Set<Peer>();
     this.#peers.set(key, peers.add(peer));
-    peer.client.on("close", () => {
+    void peer.gone.then(() => {
       peers.delete(peer);
       if (peers.size === 0 && this.#peers.get(key) === peers) this.#peers.delete(key);
     });
@@ -173,6 +173,7 @@ export class Endpoint {
       const end = (status: number): void => {
         if (ended) return;
         ended = true;
+        peer.thaw();
         peer.cork();
         try {
           stream.exit(status);
@@ -214,7 +215,9 @@ export class Endpoint {
         if (identity.kind === "enrolment" && command === "enrol") return options.enrol(channel, from);
         if (identity.kind === "device" && command === "renew") return options.renew(identity.device, channel);
         if (identity.kind === "device" && verb === "tunnel" && more.length === 0) {
-          return options.tunnel(identity.device, channel, entrypointOf(argument), from);
+          const via = entrypointOf(argument);
+          peer.freeze();
+          return options.tunnel(identity.device, channel, via, from);
         }
         refuse(`command ${safeText(command)}`);
         channel.fail(`the command ${JSON.stringify(safeText(command))} is not allowed; ${only}`);
@@ -223,6 +226,7 @@ export class Endpoint {
     session.on("shell", (accept) => {
       const channel = open(accept());
       if (identity.kind === "device") {
+        peer.freeze();
         serve(channel, "(none)", () => options.originalTunnel(identity.device, channel, from));
         return;
       }

@@ -1,12 +1,12 @@
 /** Live tunnels: for each node a TAP in walt-net, joined to the channel that its device opened. */
 
+import { closeSync } from "node:fs";
 import type { NodeState } from "../api/types.ts";
-import { messageOf, WaltError } from "../errors.ts";
-import { socketPair } from "../linux/socketpair.ts";
+import { messageOf } from "../errors.ts";
 import { openOffloadTap, openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
-import { keepOpen } from "../ssh/window.ts";
-import { joinChannel } from "../tunnel/channel.ts";
+import { encodeState } from "../ssh/connection-state.ts";
+import type { Taken } from "../ssh/listener.ts";
 import { ORIGINAL_MTU } from "../tunnel/message.ts";
 import type { Link, LinkStats, Pumps } from "../tunnel/pumps.ts";
 import type { Channel } from "./endpoint.ts";
@@ -38,6 +38,8 @@ const COUNTED = [
 interface Tunnel {
   info: TunnelInfo;
   link: Link | undefined;
+  /** Why it is to end; it may have no link yet. */
+  closing: string | undefined;
   /** Resolves when its TAP and descriptors are gone. */
   gone: Promise<void>;
   close(reason: string): void;
@@ -84,7 +86,6 @@ export class Tunnels {
    */
   async open(device: Device, channel: Channel, via: string | undefined, from: string): Promise<void> {
     const before = this.#tunnels.get(device.id);
-    let closed: string | undefined;
     const { promise: gone, resolve: isGone } = Promise.withResolvers<void>();
     const tunnel: Tunnel = {
       info: {
@@ -96,9 +97,10 @@ export class Tunnels {
         stats: undefined,
       },
       link: undefined,
+      closing: undefined,
       gone,
       close: (reason) => {
-        closed ??= reason;
+        tunnel.closing ??= reason;
         tunnel.link?.close(reason);
       },
     };
@@ -107,8 +109,8 @@ export class Tunnels {
     try {
       before?.close("a newer connection of this device took its place");
       await before?.gone;
-      if (closed === undefined) await this.#carry(device, channel, tunnel, from);
-      else channel.fail(closed);
+      if (tunnel.closing === undefined) await this.#carry(device, channel, tunnel, from);
+      else channel.fail(tunnel.closing);
     } catch (error) {
       this.log.error("cannot join a device to walt-net", { node: device.node, reason: messageOf(error) });
       channel.fail("the server could not make this node's network interface; its log tells why");
@@ -121,43 +123,39 @@ export class Tunnels {
     const name = `tap-${device.node}`.slice(0, 15);
     const { original } = tunnel.info;
     const tap = original ? openTap(name) : openOffloadTap(name);
-    const [ours, theirs] = socketPair();
-    const { silence } = this;
+    let taken: Taken;
+    try {
+      await this.net.addPort(name);
+      taken = await channel.peer.take(channel.stream, tunnel.close);
+    } catch (error) {
+      closeSync(tap.fd);
+      throw error;
+    }
     const link = this.pumps.add({
       tap: tap.fd,
       offload: tap.offload,
-      stream: ours,
+      stream: taken.fd,
+      ssh: encodeState(taken.state),
       mtu: original ? ORIGINAL_MTU : this.net.mtu,
-      silence,
+      silence: this.silence,
       original,
       guard: device.mac,
     });
     tunnel.link = link;
-    const join = joinChannel(theirs, channel.stream, channel.peer, () => keepOpen(channel.stream));
-    let failure: WaltError | undefined;
-    try {
-      await this.net.addPort(name);
-      void link.up.then((mtu) => {
-        if (mtu < this.net.mtu) this.#lower(name, mtu);
-        tunnel.info = { ...tunnel.info, state: "up", since: new Date(), mtu };
-        this.#endedOf(device).tunnels++;
-        const { via } = tunnel.info;
-        this.log.info("tunnel up", { node: device.node, from, via, ...(original ? { original } : {}) });
-        this.changed(device, "up", tunnel.info.via);
-      });
-    } catch (error) {
-      failure = new WaltError(messageOf(error), { cause: error });
-      link.close(failure.message);
-    }
+    if (tunnel.closing !== undefined) link.close(tunnel.closing);
+    void link.up.then((mtu) => {
+      if (mtu < this.net.mtu) this.#lower(name, mtu);
+      tunnel.info = { ...tunnel.info, state: "up", since: new Date(), mtu };
+      this.#endedOf(device).tunnels++;
+      const { via } = tunnel.info;
+      this.log.info("tunnel up", { node: device.node, from, via, ...(original ? { original } : {}) });
+      this.changed(device, "up", tunnel.info.via);
+    });
     const reason = await link.ended;
+    taken.over();
     const [totals, stats] = [this.#endedOf(device), link.stats()];
     for (const name of COUNTED) totals[name] += stats[name];
     tunnel.link = undefined;
-    await Promise.race([join.done, Bun.sleep(1000)]);
-    join.destroy();
-    // A link that ended at once took its TAP with it before the bridge could have it: then its end is what happened.
-    if (failure !== undefined && reason === failure.message) throw failure;
-    channel.end(0);
     const wasUp = tunnel.info.state === "up";
     tunnel.info = { ...tunnel.info, state: "down", since: new Date() };
     this.log.info("tunnel down", { node: device.node, from, reason });

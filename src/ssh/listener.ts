@@ -9,6 +9,9 @@ import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { safeText } from "../text.ts";
 import { formatHostPort, type HostPort } from "./address.ts";
+import type { ConnectionState } from "./connection-state.ts";
+import { seedOf } from "./ed25519.ts";
+import { Handover } from "./handover.ts";
 import { encodePrivateKey } from "./key-files.ts";
 import { fingerprint, type KeyPair } from "./keys.ts";
 import { type Offer, SERVER_ALGORITHMS, verifyOffer } from "./serve.ts";
@@ -41,11 +44,26 @@ const CONGESTION = 1 << 20;
 /** Questions whether a silent peer is there; when as many answers are missing it is not. */
 const KEEPALIVES = 2;
 
+/** A connection that ssh2 has no more. */
+export interface Taken {
+  /** Its socket, non-blocking; who takes it closes it. */
+  fd: number;
+  state: ConnectionState;
+  /** Call when it is closed. */
+  over(): void;
+}
+
 /** The other side of one connection. */
 export class Peer {
   /** Set once it has authenticated. */
   offer: GoodOffer | undefined;
+  /** Resolves when the connection is over, whoever had it last. */
+  readonly gone: Promise<void>;
+  readonly #goes = Promise.withResolvers<void>();
   readonly #waiting: (() => void)[] = [];
+  readonly #handover: Handover;
+  /** Who has the connection instead of ssh2: how to end it. */
+  #taker: ((reason: string) => void) | undefined;
   #corked = false;
 
   constructor(
@@ -54,7 +72,39 @@ export class Peer {
     readonly address: string,
     readonly log: Log,
     readonly socket: Socket,
-  ) {}
+    readonly hostKey: KeyPair,
+  ) {
+    this.gone = this.#goes.promise;
+    this.#handover = new Handover(client, socket);
+    socket.once("close", () => {
+      if (this.#taker === undefined) this.#goes.resolve();
+    });
+  }
+
+  /** Call in the handler of a client's request: nothing that comes behind it is looked at until `thaw` or `take`. */
+  freeze(): void {
+    this.#handover.freeze();
+  }
+  thaw(): void {
+    this.#handover.thaw();
+  }
+
+  /**
+   * Take the frozen connection away from ssh2, with one channel that goes on. Whoever does says when it is over.
+   * @param end how to end it then, at once.
+   * @throws WaltError when it is over already, or cannot be taken.
+   */
+  async take(channel: ServerChannel, end: (reason: string) => void): Promise<Taken> {
+    const over = this.#goes.resolve;
+    this.#taker = end;
+    try {
+      return { ...(await this.#handover.take(channel, seedOf(this.hostKey))), over };
+    } catch (error) {
+      this.#taker = undefined;
+      if (this.socket.destroyed) over();
+      throw error;
+    }
+  }
 
   /** Whether so much waits to be sent that whoever feeds this connection should pause. */
   get congested(): boolean {
@@ -89,7 +139,8 @@ export class Peer {
   /** End the connection at once. */
   end(reason: string): void {
     this.log.info("connection ended", { from: this.address, reason });
-    this.socket.destroy();
+    if (this.#taker === undefined) this.socket.destroy();
+    else this.#taker(reason);
   }
 
   #awaitDrain(): void {
@@ -114,9 +165,17 @@ function peerAddress(ip: string, port: number): string {
   return formatHostPort({ host: ip.replace(/^::ffff:(?=\d+\.)/, ""), port });
 }
 
+interface Open {
+  readonly socket: Socket;
+  /** Tell that it has authenticated. */
+  readonly entered: () => void;
+  /** Once it has sent its first line. */
+  peer: Peer | undefined;
+}
+
 export class SshListener {
-  /** By address: the connection, and whom to tell that it has authenticated. */
-  readonly #peers = new Map<string, { socket: Socket; entered: () => void }>();
+  /** By address: the connections. */
+  readonly #peers = new Map<string, Open>();
   readonly #pending = new Set<Socket>();
   readonly #ssh: ssh2.Server;
 
@@ -135,7 +194,9 @@ export class SshListener {
       (client, info) => {
         const address = peerAddress(info.ip, info.port);
         const known = this.#peers.get(address);
-        if (known !== undefined) this.#greet(new Peer(client, address, o.log, known.socket), known.entered);
+        if (known === undefined) return;
+        known.peer = new Peer(client, address, o.log, known.socket, o.hostKey);
+        this.#greet(known.peer, known.entered);
       },
     );
     net.on("connection", (socket) => this.#take(socket));
@@ -176,7 +237,10 @@ export class SshListener {
   /** Stop listening and end every connection. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.net.close(() => resolve()));
-    for (const { socket } of this.#peers.values()) socket.destroy();
+    for (const { socket, peer } of this.#peers.values()) {
+      if (peer === undefined) socket.destroy();
+      else peer.end("the server stops");
+    }
     await closed;
   }
 
@@ -202,10 +266,15 @@ export class SshListener {
       clearTimeout(timer);
       this.#pending.delete(socket);
     };
-    this.#peers.set(address, { socket, entered });
+    const open: Open = { socket, entered, peer: undefined };
+    this.#peers.set(address, open);
     socket.once("close", () => {
       entered();
-      this.#peers.delete(address);
+      const forget = (): void => {
+        this.#peers.delete(address);
+      };
+      if (open.peer === undefined) forget();
+      else void open.peer.gone.then(forget);
     });
     this.#ssh.injectSocket(socket);
   }

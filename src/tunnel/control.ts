@@ -17,6 +17,7 @@ export interface ThreadData {
 /** What the thread tells, by postMessage. */
 export type ThreadEvent =
   | { kind: "ready" }
+  | { kind: "added"; id: number }
   | { kind: "up"; id: number; mtu: number }
   | { kind: "ended"; id: number; reason: string };
 
@@ -61,6 +62,8 @@ export interface AddOrder {
   original: boolean;
   /** What to say in HELLO, FEATURE_ bits of message.ts. */
   features: number;
+  /** Where the state of an SSH connection lies whose socket `stream` is; undefined: the socket is the stream. */
+  ssh?: { address: number; length: number } | undefined;
 }
 
 /** What the main thread wants. */
@@ -69,11 +72,12 @@ export type Order = AddOrder | { kind: "close"; id: number; reason: string } | {
 const KINDS = ["add", "close", "stop"] as const;
 const VNET = 1;
 const ORIGINAL = 2;
-const REASON = 48;
-/** Bytes of every record: twelve numbers of 32 bits, then a reason as the CLOSE message that carries it. */
+const SSH = 48;
+const REASON = 64;
+/** Bytes of every record: twelve numbers of 32 bits, an address (a double) and its length, then a reason as the CLOSE message that carries it. */
 export const RECORD = REASON + HEADER + REASON_MAX;
 
-/** @returns RECORD bytes: kind, id, slot, tap, stream, mtu, silence, guarded, MAC (6 bytes, 2 unused), vnet and original (bits), features, reason. */
+/** @returns RECORD bytes: kind, id, slot, tap, stream, mtu, silence, guarded, MAC (6 bytes, 2 unused), vnet and original (bits), features, address and length of SSH's state (8 and 4 bytes, 4 unused), reason. */
 export function encodeOrder(order: Order, record: Uint8Array): void {
   const view = new DataView(record.buffer, record.byteOffset, RECORD);
   record.fill(0);
@@ -89,6 +93,13 @@ export function encodeOrder(order: Order, record: Uint8Array): void {
   if (order.guard !== undefined) record.set(order.guard, 32);
   view.setInt32(40, (order.vnet ? VNET : 0) | (order.original ? ORIGINAL : 0), true);
   view.setUint32(44, order.features, true);
+  view.setFloat64(SSH, order.ssh?.address ?? 0, true);
+  view.setUint32(SSH + 8, order.ssh?.length ?? 0, true);
+}
+
+function sshAt(view: DataView): AddOrder["ssh"] {
+  const length = view.getUint32(SSH + 8, true);
+  return length === 0 ? undefined : { address: view.getFloat64(SSH, true), length };
 }
 
 /** The order in a record of `encodeOrder`. */
@@ -110,6 +121,7 @@ export function decodeOrder(record: Uint8Array): Order {
         vnet: (int(10) & VNET) !== 0,
         original: (int(10) & ORIGINAL) !== 0,
         features: view.getUint32(44, true),
+        ssh: sshAt(view),
       };
     case "close": {
       const length = view.getUint8(REASON + 3);

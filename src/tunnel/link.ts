@@ -8,13 +8,17 @@ import {
   errno,
   errnoName,
   libc,
+  memoryAt,
   POLLERR,
   POLLHUP,
   POLLIN,
   POLLNVAL,
   POLLOUT,
 } from "../linux/libc.ts";
+import { SocketStream, type Stream } from "../linux/stream.ts";
 import { setOffload } from "../linux/tap.ts";
+import { ChannelStream } from "../ssh/channel-stream.ts";
+import { decodeState } from "../ssh/connection-state.ts";
 import { duration, safeText } from "../text.ts";
 import { type AddOrder, COUNTER, COUNTERS } from "./control.ts";
 import { GroupLimit, refusal } from "./guard.ts";
@@ -62,7 +66,7 @@ export class PumpLink {
   /** What both ends can do, bytes; known once it is up. */
   mtu: number;
   #tap: number;
-  #stream: number;
+  readonly #stream: Stream;
   #order: AddOrder;
   #stats: Float64Array;
   #base: number;
@@ -93,7 +97,7 @@ export class PumpLink {
     this.mtu = order.mtu;
     this.#order = order;
     this.#tap = order.tap;
-    this.#stream = order.stream;
+    this.#stream = streamOf(order);
     this.#stats = stats;
     this.#base = order.slot * COUNTERS;
     stats.fill(0, this.#base, this.#base + COUNTERS);
@@ -112,14 +116,21 @@ export class PumpLink {
     return this.#tap;
   }
   get stream(): number {
-    return this.#stream;
+    return this.over ? -1 : this.#stream.fd;
   }
   /** Before the peer's hello nobody knows how it wants its frames, so none is read. */
   get tapEvents(): number {
     return this.up ? POLLIN : 0;
   }
   get streamEvents(): number {
-    return (this.reason === undefined ? POLLIN : 0) | (this.#out.waiting ? POLLOUT : 0);
+    const { pending, blocked, stalled, closing } = this.#stream;
+    const reads = (this.reason === undefined || closing) && !stalled;
+    const writes = pending || (this.#out.waiting && !blocked);
+    return (reads ? POLLIN : 0) | (writes ? POLLOUT : 0);
+  }
+  /** There is something that the stream or what is below it did not take yet. */
+  get #waiting(): boolean {
+    return this.#out.waiting || this.#stream.pending;
   }
 
   /** End the link: no frame moves any more, the peer is told if the stream takes it within a moment. */
@@ -139,26 +150,43 @@ export class PumpLink {
       if (now >= this.#lingerUntil) this.#finish();
       return Math.max(0, this.#lingerUntil - now);
     }
+    if (this.#stream.more) this.#readStream(now);
     const { window } = this.#out;
     window?.tick(now);
     if (this.#acknowledge(now)) this.#flush(now);
     if (this.over) return 0;
     const silence = this.up ? this.#order.silence : Math.max(this.#order.silence, GREETING);
-    // In the original framing who has no traffic says nothing: whether he lives is for ssh to ask.
-    const quiet = this.#order.original ? 0 : now - this.#heard;
+    const quiet = this.#quiet(now);
     if (quiet >= silence) {
       this.close(`the peer was silent for ${duration(silence)}`, now);
       return 0;
     }
-    const stuck = this.#out.waiting ? now - this.#progress : 0;
+    const stuck = this.#waiting ? now - this.#progress : 0;
     if (stuck >= silence) {
       this.close(`the stream took nothing for ${duration(silence)}`, now);
       return 0;
     }
-    if (this.#order.original) return silence - stuck;
+    if (this.#order.original) return this.#ask(silence - Math.max(quiet, stuck), now);
     const pause = window?.phase === "probe" ? PING_PROBE : Math.min(PING, silence / 3);
     if (now - this.#pinged >= pause) this.#ping(now);
     return Math.min(this.#pinged + pause - now, silence - Math.max(quiet, stuck), this.#ackDue - now);
+  }
+
+  /** ms since the peer showed that it lives. */
+  #quiet(now: number): number {
+    // In the original framing who has no traffic says nothing: whether he lives is for ssh to ask.
+    const heard = this.#order.original ? this.#stream.heard : this.#heard;
+    return heard === undefined ? 0 : now - heard;
+  }
+
+  /** In the original framing there is no PING: ask in the stream's own way. Returns the ms until something is to be done. */
+  #ask(left: number, now: number): number {
+    const pause = this.#order.silence / 3;
+    if (now - this.#pinged >= pause) {
+      this.#pinged = now;
+      this.#stream.ask();
+    }
+    return Math.min(left, this.#pinged + pause - now);
   }
 
   /** What poll(2) found on the two file descriptors. */
@@ -168,8 +196,7 @@ export class PumpLink {
     if (this.reason === undefined && tapEvents & (POLLERR | POLLNVAL)) this.close("the TAP is gone", now);
     if (this.reason === undefined && tapEvents & POLLIN) this.#readTap(now);
     if (this.over) return;
-    if (this.#out.waiting) this.#flush(now);
-    else if (this.reason !== undefined) this.#finish();
+    if (this.#waiting || this.reason !== undefined) this.#flush(now);
     this.#publish();
   }
 
@@ -191,27 +218,33 @@ export class PumpLink {
 
   /** @returns whether something came. */
   #readStream(now: number): boolean {
-    const reader = this.#in;
-    const n = libc.read(this.#stream, at(reader.memory.address + reader.end), reader.room);
-    if (n < 0) {
-      const code = errno();
+    const stream = this.#stream;
+    let came = false;
+    do {
+      const reader = this.#in;
+      const n = stream.read(reader.memory, reader.end, reader.room, now);
+      if (n <= 0) {
+        if (n === 0) this.#streamEnded();
+        else if (n !== -EAGAIN) this.#broken(`the stream broke (${errnoName(-n)})`);
+        reader.giveBack();
+        break;
+      }
+      came = true;
+      this.#heard = now;
+      reader.filled(n);
+      while (this.reason === undefined && reader.next()) this.#message(now);
+      if (this.reason === undefined && reader.problem !== undefined) this.#malformed(reader.problem, now);
       reader.giveBack();
-      if (code !== EAGAIN && code !== EINTR) this.#broken(`the stream broke (${errnoName(code)})`);
-      return false;
-    }
-    if (n === 0) {
-      this.#broken(
-        reader.empty ? "the peer's end of the stream is closed" : "the stream ended inside a message",
-      );
-      return false;
-    }
-    this.#heard = now;
-    reader.filled(n);
-    while (this.reason === undefined && reader.next()) this.#message(now);
-    if (this.reason === undefined && reader.problem !== undefined) this.#malformed(reader.problem, now);
-    reader.giveBack();
-    this.#acknowledge(now);
-    return true;
+    } while (this.reason === undefined && stream.more && !stream.stalled);
+    if (came) this.#acknowledge(now);
+    return came;
+  }
+
+  #streamEnded(): void {
+    const words = this.#in.empty
+      ? "the peer's end of the stream is closed"
+      : "the stream ended inside a message";
+    this.#broken(this.#stream.problem ?? words);
   }
 
   /** When the next acknowledgement has to leave. */
@@ -355,14 +388,16 @@ export class PumpLink {
   }
 
   #flush(now: number): void {
-    const n = this.#out.flush(this.#stream, now);
-    if (n > 0 || this.#idle) this.#progress = now;
-    this.#idle = !this.#out.waiting;
+    const stream = this.#stream;
+    const left = stream.flush();
+    const n = left < 0 ? left : this.#out.flush(stream, now);
+    if (left > 0 || n > 0 || this.#idle) this.#progress = now;
+    this.#idle = !this.#waiting;
     if (n < 0) {
       // The peer is gone, but perhaps it said why before it went.
       while (this.reason === undefined && this.#readStream(now));
       this.#broken(`the stream broke (${errnoName(-n)})`);
-    } else if (this.reason !== undefined && this.#idle) this.#finish();
+    } else if (this.reason !== undefined && this.#idle && stream.shut()) this.#finish();
   }
 
   #malformed(problem: string, now: number): void {
@@ -381,8 +416,9 @@ export class PumpLink {
     this.#out.dispose();
     this.#in.giveBack(true);
     this.#closeTap();
-    libc.close(this.#stream);
-    this.#stream = -1;
+    this.#stream.shut();
+    this.#stream.dispose();
+    libc.close(this.#stream.fd);
     this.over = true;
   }
 
@@ -407,4 +443,9 @@ export class PumpLink {
     stats[this.#base + COUNTER.minRtt] = Number.isFinite(window.minRtt) ? window.minRtt : 0;
     stats[this.#base + COUNTER.inFlight] = window.inFlight;
   }
+}
+
+function streamOf({ stream, ssh }: AddOrder): Stream {
+  if (ssh === undefined) return new SocketStream(stream);
+  return new ChannelStream(stream, decodeState(memoryAt(ssh.address, ssh.length)));
 }

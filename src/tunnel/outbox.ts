@@ -1,6 +1,7 @@
 /** The way from the TAP to the stream: frames read into the pool, queued, and written from there without ever waiting. */
 
-import { allocate, at, EAGAIN, EINTR, errno, libc } from "../linux/libc.ts";
+import { allocate, at, EAGAIN, errno, libc } from "../linux/libc.ts";
+import { IOVEC, type Stream } from "../linux/stream.ts";
 import { FLOWS, flowOf } from "./flow.ts";
 import {
   FRAME_MAX,
@@ -25,8 +26,6 @@ const COMMIT = 131_072;
 /** Bytes of pings and the like that wait at most, and of the last word behind them. */
 const PINGS = 256;
 const WORDS = PINGS + HEADER + REASON_MAX;
-/** struct iovec { void *base; size_t length; } on 64-bit machines. */
-const IOVEC = 16;
 /** What flows that have little to send may send beyond the window, bytes. */
 const OVERDRAFT = 6000;
 /** Writes in one go, so that one fast stream leaves time to the others. */
@@ -172,18 +171,15 @@ export class Outbox {
   }
 
   /** Write what the stream takes now. Returns the bytes it took, or -errno when it is broken. */
-  flush(stream: number, now: number): number {
+  flush(stream: Stream, now: number): number {
     let taken = 0;
     for (let i = 0; i < WRITES; i++) {
+      // What it would not take is not promised to it, either: it may be dropped, or overtaken.
+      if (stream.blocked || stream.pending) break;
       if (this.#first === this.#entries && !this.#commit(now)) break;
-      const from = at(this.#vector.address + IOVEC * this.#first);
-      const n = libc.writev(stream, from, this.#entries - this.#first);
-      if (n < 0) {
-        const code = errno();
-        if (code === EINTR) continue;
-        if (code === EAGAIN) break;
-        return -code;
-      }
+      const n = stream.writev(this.#vector, this.#vectorWords, this.#first, this.#entries - this.#first);
+      if (n === -EAGAIN) break;
+      if (n < 0) return n;
       taken += n;
       this.#advance(n);
       if (this.#first < this.#entries) break;

@@ -49,11 +49,13 @@ export class Pump {
     for (let i = 0; i < links.length; i++) {
       const link = links[i];
       if (link === undefined) continue;
+      const wasUp = link.up;
       try {
         wait = Math.min(wait, link.tick(now));
       } catch (error) {
         fault(link, error);
       }
+      this.#announce(link, wasUp);
     }
     this.#sweep();
     const words = this.#pollWords;
@@ -88,10 +90,14 @@ export class Pump {
       } catch (error) {
         fault(link, error);
       }
-      if (link.up && !wasUp) this.#tell({ kind: "up", id: link.id, mtu: link.mtu });
+      this.#announce(link, wasUp);
     }
     this.#sweep();
     if ((words[1] ?? 0) >>> 16 !== 0) this.#takeOrders(now);
+  }
+
+  #announce(link: PumpLink, wasUp: boolean): void {
+    if (link.up && !wasUp) this.#tell({ kind: "up", id: link.id, mtu: link.mtu });
   }
 
   /** Forget the links that are over, and tell of them. */
@@ -129,8 +135,9 @@ export class Pump {
 
   #add(order: AddOrder, now: number): void {
     const link = new PumpLink(order, this.#stats, now);
+    this.#tell({ kind: "added", id: link.id });
     this.#links.push(link);
-    if (link.up) this.#tell({ kind: "up", id: link.id, mtu: link.mtu });
+    this.#announce(link, false);
     if (this.#stopping) link.close("the tunnel's thread is stopping", now);
   }
 

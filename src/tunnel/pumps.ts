@@ -2,7 +2,7 @@
 
 import { Worker } from "node:worker_threads";
 import { messageOf, WaltError } from "../errors.ts";
-import { allocate, at, EAGAIN, EINTR, errno, failure, libc } from "../linux/libc.ts";
+import { allocate, at, EAGAIN, EINTR, errno, failure, libc, type Memory } from "../linux/libc.ts";
 import { recordPair } from "../linux/socketpair.ts";
 import {
   COUNTER,
@@ -35,6 +35,8 @@ export interface LinkOptions {
   offload?: number | undefined;
   /** Plain frames, each behind its length, as WalT's own VPN speaks; else the messages of message.ts. */
   original?: boolean;
+  /** `stream` is the socket of an SSH connection, in this state (`encodeState` of src/ssh/connection-state.ts). */
+  ssh?: Memory;
   /** Feature bits that may be offered to the peer at most; all unless told. */
   features?: number;
 }
@@ -88,6 +90,8 @@ interface LinkState {
   slot: number;
   tap: number;
   stream: number;
+  /** Held until the thread has read it. */
+  ssh: Memory | undefined;
   up: (mtu: number) => void;
   end: (reason: string) => void;
 }
@@ -183,7 +187,7 @@ export class Pumps {
       ended.resolve(reason);
     };
     if (this.#links.size === 0) this.#worker.ref();
-    this.#links.set(id, { slot, tap, stream, up: up.resolve, end });
+    this.#links.set(id, { slot, tap, stream, ssh: options.ssh, up: up.resolve, end });
     const vnet = options.offload !== undefined;
     const original = options.original ?? false;
     const features = (FEATURE_ACK | (options.offload ?? 0)) & (options.features ?? 0xffff);
@@ -198,6 +202,7 @@ export class Pumps {
       vnet,
       original,
       features,
+      ssh: options.ssh && { address: options.ssh.address, length: options.ssh.bytes.length },
     };
     this.#send({ kind: "add", ...order });
     return {
@@ -237,6 +242,10 @@ export class Pumps {
     if (event.kind === "ready") {
       this.#worker.unref();
       this.#ready.resolve();
+    } else if (event.kind === "added") {
+      const link = this.#links.get(event.id);
+      link?.ssh?.bytes.fill(0); // there are keys in it
+      if (link !== undefined) link.ssh = undefined;
     } else if (event.kind === "up") {
       this.#links.get(event.id)?.up(event.mtu);
     } else {

@@ -1,6 +1,7 @@
 /** The bytes of a stream cut into messages: bounded, without a copy, whole or in pieces as they come. */
 
 import { allocate, type Memory } from "../linux/libc.ts";
+import { STREAM_ROOM } from "../linux/stream.ts";
 import {
   HEADER,
   headerProblem,
@@ -14,8 +15,8 @@ import {
 
 /** What is in front of a message may be overwritten while it is handled: room for a virtio-net header, also before the first. */
 const MARGIN = 16;
-/** Room for the largest message. */
-const SIZE = MARGIN + HEADER + PAYLOAD_MAX;
+/** Room for the largest message, all but its last byte, and for what the stream may bring then. */
+const SIZE = MARGIN + HEADER + PAYLOAD_MAX + STREAM_ROOM;
 /** Buffers of this thread (modules are per thread) that hold nothing, and how many of these are kept. */
 const spare: Memory[] = [];
 const SPARES = 4;

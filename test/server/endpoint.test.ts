@@ -44,8 +44,14 @@ async function endpoint(enrolling?: number): Promise<Endpoint> {
       channel.write("hello renew\n");
       channel.end(0);
     },
-    tunnel: async (_device, channel, via) => channel.write(`hello tunnel ${via}\n`),
-    originalTunnel: async (_device, channel) => channel.write("hello original\n"),
+    tunnel: async (_device, channel, via) => {
+      channel.write(`hello tunnel ${via}\n`);
+      channel.end(0);
+    },
+    originalTunnel: async (_device, channel) => {
+      channel.write("hello original\n");
+      channel.end(0);
+    },
     ...(enrolling === undefined ? {} : { enrolling }),
   });
   cleanup.push(() => made.close());

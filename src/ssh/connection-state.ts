@@ -1,0 +1,70 @@
+/** All that there is to know of an SSH connection with one open channel, to go on with it elsewhere: in another thread. */
+
+import { allocate, type Memory } from "../linux/libc.ts";
+import type { Keys } from "./packets.ts";
+import type { Session } from "./rekey.ts";
+import { WireReader, WireWriter } from "./wire.ts";
+
+export interface ConnectionState {
+  readonly session: Session;
+  /** What the next packet each way is encrypted with. */
+  readonly fromClient: Keys;
+  readonly toClient: Keys;
+  /** The channel's number as each end has it. */
+  readonly ourChannel: number;
+  readonly theirChannel: number;
+  /** Bytes of data that they may still send, and we. */
+  readonly ourWindow: number;
+  readonly theirWindow: number;
+  /** Bytes of data that they take in one packet. */
+  readonly theirPacket: number;
+  /** Bytes that came and were not looked at, encrypted as they are. */
+  readonly unread: Uint8Array;
+}
+
+/** As bytes at an address, by which another thread of this process finds them. They hold keys. */
+export function encodeState(s: ConnectionState): Memory {
+  const { session } = s;
+  const bytes = new WireWriter()
+    .string(session.id)
+    .string(session.clientVersion)
+    .string(session.serverVersion)
+    .string(session.hostSeed)
+    .string(s.fromClient.key)
+    .string(s.fromClient.iv)
+    .string(s.toClient.key)
+    .string(s.toClient.iv)
+    .u32(s.ourChannel)
+    .u32(s.theirChannel)
+    .u32(s.ourWindow)
+    .u32(s.theirWindow)
+    .u32(s.theirPacket)
+    .string(s.unread)
+    .bytes();
+  const memory = allocate(bytes.length);
+  memory.bytes.set(bytes);
+  return memory;
+}
+
+/** What `encodeState` made. */
+export function decodeState(bytes: Uint8Array): ConnectionState {
+  const r = new WireReader(bytes);
+  const state = {
+    session: {
+      id: r.string(),
+      clientVersion: r.string(),
+      serverVersion: r.string(),
+      hostSeed: r.string(),
+    },
+    fromClient: { key: r.string(), iv: r.string() },
+    toClient: { key: r.string(), iv: r.string() },
+    ourChannel: r.u32(),
+    theirChannel: r.u32(),
+    ourWindow: r.u32(),
+    theirWindow: r.u32(),
+    theirPacket: r.u32(),
+    unread: r.string(),
+  };
+  r.end();
+  return state;
+}

@@ -1,0 +1,160 @@
+/**
+ * Taking a connection away from ssh2, once it has authenticated a client and opened a channel: from then on its packets are opened and
+ * sealed elsewhere (channel-stream.ts). ssh2 offers no way to do that; what is used of its inside is all here, and looked at before use.
+ */
+
+import type { Socket } from "node:net";
+import type { Connection, ServerChannel } from "ssh2";
+import { WaltError } from "../errors.ts";
+import { duplicate } from "../linux/libc.ts";
+import type { ConnectionState } from "./connection-state.ts";
+import { IV_LENGTH, KEY_LENGTH } from "./packets.ts";
+
+/** ssh2's Protocol (lib/protocol/Protocol.js), as far as it is used. */
+interface Protocol {
+  _onPayload(payload: Uint8Array): unknown;
+  _decipher: Decipher;
+  _cipher: { _encKey: Uint8Array; _encIV: Uint8Array };
+  /** Set while keys are exchanged. */
+  _kexinit: unknown;
+  _kex: { sessionID: Uint8Array };
+  /** First lines of both ends. */
+  _identRaw: Uint8Array;
+  _remoteIdentRaw: Uint8Array;
+}
+interface Decipher {
+  _decipherKey: Uint8Array;
+  _decipherIV: Uint8Array;
+  decrypt(data: Uint8Array, from: number, to: number): number | undefined;
+  free(): void;
+}
+/** ssh2's Channel (lib/Channel.js), as far as it is used. */
+interface Channel {
+  incoming: { id: number; window: number };
+  outgoing: { id: number; window: number; packetSize: number; state: string };
+}
+
+/** Smaller packets of data cost us more than the client. */
+const PACKET_MIN = 4096;
+/** ms for what ssh2 has written to leave. */
+const PATIENCE = 10_000;
+
+export class Handover {
+  readonly #protocol: Protocol;
+  #decipher: Decipher | undefined;
+  #unread: Uint8Array[] = [];
+
+  /** Call before keys are exchanged: in ssh2's `connection` event. */
+  constructor(
+    client: Connection,
+    readonly socket: Socket,
+  ) {
+    this.#protocol = (client as unknown as { _protocol: Protocol })._protocol;
+    const handle = this.#protocol._onPayload;
+    // A handler that returns false makes ssh2 go on with the next packet from the beginning, so with the decipher of that moment.
+    this.#protocol._onPayload = (payload) => {
+      const result = handle(payload);
+      return this.frozen ? false : result;
+    };
+  }
+
+  get frozen(): boolean {
+    return this.#decipher !== undefined;
+  }
+
+  /** Call while ssh2 handles a packet of the client's: what comes behind it is kept as it is, and ssh2 hears nothing more. */
+  freeze(): void {
+    if (this.frozen) return;
+    const protocol = this.#protocol;
+    this.#decipher = protocol._decipher;
+    const keep: Decipher = {
+      _decipherKey: new Uint8Array(),
+      _decipherIV: new Uint8Array(),
+      decrypt: (data, from, to) => {
+        this.#unread.push(data.slice(from, to));
+        return undefined; // all of it is taken
+      },
+      free: () => {},
+    };
+    protocol._decipher = keep;
+    this.socket.pause();
+  }
+
+  /** Let ssh2 hear again, first what was kept. */
+  thaw(): void {
+    if (this.#decipher === undefined) return;
+    this.#protocol._decipher = this.#decipher;
+    this.#decipher = undefined;
+    for (const bytes of this.#unread.splice(0)) this.socket.emit("data", Buffer.from(bytes));
+    this.socket.resume();
+  }
+
+  /**
+   * Take the connection, which must be frozen. ssh2 sees its socket closed then; the connection itself stays open, as the file
+   * descriptor that is returned.
+   * @throws WaltError when it has ended meanwhile, or cannot be taken as it is.
+   */
+  async take(channel: ServerChannel, hostSeed: Uint8Array): Promise<{ fd: number; state: ConnectionState }> {
+    await this.#written();
+    const { incoming, outgoing } = channel as unknown as Channel;
+    const protocol = this.#protocol;
+    const decipher = this.#decipher;
+    if (decipher === undefined || this.socket.destroyed || outgoing.state !== "open") {
+      throw new WaltError("the connection ended before its tunnel began");
+    }
+    if (protocol._kexinit !== undefined) throw new WaltError("it wants new keys before its tunnel began");
+    if (outgoing.packetSize < PACKET_MIN) {
+      throw new WaltError(`it takes packets of no more than ${outgoing.packetSize} bytes`, {
+        hint: `${PACKET_MIN} are the least.`,
+      });
+    }
+    const { fd } = (this.socket as unknown as { _handle: { fd: number } })._handle;
+    // What Bun has read and not shown yet comes to `decrypt` of freeze().
+    while (this.socket.read() !== null);
+    const state = {
+      session: {
+        id: bytesOf(protocol._kex.sessionID),
+        clientVersion: bytesOf(protocol._remoteIdentRaw),
+        serverVersion: bytesOf(protocol._identRaw),
+        hostSeed,
+      },
+      fromClient: keysOf(decipher._decipherKey, decipher._decipherIV),
+      toClient: keysOf(protocol._cipher._encKey, protocol._cipher._encIV),
+      ourChannel: numberOf(incoming.id),
+      theirChannel: numberOf(outgoing.id),
+      ourWindow: numberOf(incoming.window),
+      theirWindow: numberOf(outgoing.window),
+      theirPacket: numberOf(outgoing.packetSize),
+      unread: Buffer.concat(this.#unread),
+    };
+    const ours = duplicate(fd);
+    this.socket.destroy();
+    return { fd: ours, state };
+  }
+
+  /** Everything that ssh2 has written is on its way. */
+  async #written(): Promise<void> {
+    const { socket } = this;
+    const late = performance.now() + PATIENCE;
+    while (socket.writableLength > 0 && !socket.destroyed && performance.now() < late) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+}
+
+/** Of another version of ssh2 there may be something else. */
+function bytesOf(value: unknown, length?: number): Uint8Array {
+  if (value instanceof Uint8Array && (length === undefined || value.length === length)) {
+    return Uint8Array.from(value);
+  }
+  throw new TypeError("this version of ssh2 keeps its state elsewhere");
+}
+
+function numberOf(value: unknown): number {
+  if (typeof value === "number") return value;
+  throw new TypeError("this version of ssh2 keeps its state elsewhere");
+}
+
+function keysOf(key: unknown, iv: unknown): { key: Uint8Array; iv: Uint8Array } {
+  return { key: bytesOf(key, KEY_LENGTH), iv: bytesOf(iv, IV_LENGTH) };
+}
