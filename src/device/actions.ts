@@ -203,13 +203,14 @@ export class DeviceActions implements Actions {
   }
 
   async #connect(tell: Tell): Promise<Event> {
-    const { files, config, signal } = this.parts;
+    const { files, config, signal, key } = this.parts;
     const via = this.#hops === undefined ? "" : formatEntrypoint(this.#hops.options.entrypoint);
     const session = this.#session(files.deviceKey, this.#original ? undefined : `tunnel via=${via}`);
     const [pumps, bridge] = [await this.#readyPumps(), this.#readyBridge()];
     signal.throwIfAborted();
     const tunnel = new Tunnel({
       ...session,
+      key,
       pumps,
       bridge,
       silence: config.device.silence,

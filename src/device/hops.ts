@@ -90,12 +90,21 @@ export class Hops {
     return this.#hops.at(-1)?.mark ?? 0;
   }
 
-  /** Why an ssh to the server failed: its own words, or the last proxy's when that one could not reach the server. */
-  async explain(stderr: string, mark: number): Promise<SshFailure> {
+  /** How the user calls the server. */
+  get peer(): string {
     const { entrypoint, server } = this.options;
     const to = "direct" in entrypoint ? entrypoint.direct : server;
-    const peer = to === undefined ? "the server" : `the server ${formatHostPort(to)}`;
-    return await whyThrough(this.#hops.at(-1), mark, SshFailure.of(stderr, peer));
+    return to === undefined ? "the server" : `the server ${formatHostPort(to)}`;
+  }
+
+  /** Why an ssh to the server failed: its own words, or the last proxy's when that one could not reach the server. */
+  async explain(stderr: string, mark: number): Promise<SshFailure> {
+    return await this.blame(SshFailure.of(stderr, this.peer), mark);
+  }
+
+  /** The same for a failure that has its words already. */
+  async blame(failure: SshFailure, mark: number): Promise<SshFailure> {
+    return await whyThrough(this.#hops.at(-1), mark, failure);
   }
 
   /** Close them, the last one first. */

@@ -1,20 +1,19 @@
-/** The tunnel: the inner ssh whose standard input and output carry frames, its TAP, and the link that pumps between both. */
+/** The tunnel: its TAP, the way to the server, and the link that pumps between both. */
 
 import { closeSync } from "node:fs";
 import { messageOf } from "../errors.ts";
-import { socketPair } from "../linux/socketpair.ts";
 import { openOffloadTap, openTap } from "../linux/tap.ts";
-import { CONNECTED } from "../ssh/client.ts";
-import { SILENCE } from "../tunnel/control.ts";
+import type { KeyPair } from "../ssh/keys.ts";
 import { ORIGINAL_MTU } from "../tunnel/message.ts";
 import type { Link, LinkStats, Pumps } from "../tunnel/pumps.ts";
 import { joinBridge, setMtu, VPN_TAP } from "./bridge.ts";
-import type { Child } from "./child.ts";
-import { innerCommand, type SessionOptions } from "./session.ts";
-import { SshFailure, serverWords } from "./ssh-failure.ts";
+import type { SessionOptions } from "./session.ts";
+import { SshFailure } from "./ssh-failure.ts";
+import { openOriginalWay, openWay, type Way } from "./way.ts";
 
 /** Without a command the tunnel is in the original framing. */
 export interface TunnelOptions extends SessionOptions {
+  readonly key: KeyPair;
   readonly pumps: Pumps;
   /** The bridge is there when this resolves. */
   readonly bridge: Promise<void>;
@@ -25,8 +24,9 @@ export interface TunnelOptions extends SessionOptions {
 }
 
 export class Tunnel {
-  readonly #child: Child;
-  readonly #link: Link;
+  readonly #stopping = new AbortController();
+  readonly #up = Promise.withResolvers<number>();
+  #link: Link | undefined;
   #stopped: string | undefined;
   #isUp = false;
   #over = false;
@@ -34,95 +34,95 @@ export class Tunnel {
    * Frames flow: the server greeted, and the TAP is in the bridge, with the MTU that both agreed on, in bytes. Never rejects:
    * stays pending when it ends first.
    */
-  readonly up: Promise<number>;
-  /** Why it ended; ssh and TAP are gone by then. */
+  readonly up = this.#up.promise;
+  /** Why it ended; TAP and connection are gone by then. */
   readonly ended: Promise<SshFailure>;
 
-  /** @throws WaltError when there can be no TAP. */
   constructor(readonly options: TunnelOptions) {
-    const mark = options.hops.mark;
-    const original = options.command === undefined;
-    const [ours, theirs] = socketPair();
-    try {
-      // In the original framing only ssh can tell that the server is silent: after three times this it gives up.
-      const alive = Math.max(1, Math.round(options.silence / 3000));
-      const command = innerCommand(original ? { ...options, alive } : options);
-      this.#child = options.children.spawn(command, theirs);
-    } catch (error) {
-      closeSync(ours);
-      throw error;
-    } finally {
-      closeSync(theirs);
-    }
-    try {
-      this.#link = options.pumps.add({
-        ...this.#tap(ours, original),
-        original,
-        stream: ours,
-        mtu: original ? ORIGINAL_MTU : options.mtu,
-        silence: options.silence,
-      });
-    } catch (error) {
-      void this.#child.stop();
-      throw error;
-    }
-    this.up = this.#rise(original);
-    this.ended = this.#end(mark);
+    this.ended = this.#run();
   }
 
-  /** Counters, among them the round trip time. */
-  get stats(): LinkStats {
-    return this.#link.stats();
+  /** Counters, among them the round trip time; undefined before the server has let us in. */
+  get stats(): LinkStats | undefined {
+    return this.#link?.stats();
   }
 
-  /** End it. Resolves when ssh and TAP are gone. */
+  /** End it. Resolves when connection and TAP are gone. */
   async stop(reason: string): Promise<void> {
-    this.#stopped ??= reason;
-    this.#link.close(reason);
+    this.#stop(reason);
     await this.ended;
   }
 
-  /** The TAP. The link owns both descriptors once it has them, not before. */
-  #tap(ours: number, original: boolean): { tap: number; offload: number | undefined } {
+  #stop(reason: string): void {
+    this.#stopped ??= reason;
+    this.#stopping.abort();
+    this.#link?.close(reason);
+  }
+
+  async #run(): Promise<SshFailure> {
     try {
-      const { fd, offload } = (original ? openTap : openOffloadTap)(VPN_TAP);
-      return { tap: fd, offload };
+      const way = await this.#open();
+      const link = await this.#add(way);
+      this.#link = link;
+      if (this.#stopped !== undefined) link.close(this.#stopped);
+      void this.#rise(way, link);
+      const reason = await link.ended;
+      this.#over = true;
+      const failure = await way.end(reason, this.#isUp);
+      return this.#stopped === undefined ? failure : new SshFailure(this.#stopped);
     } catch (error) {
-      closeSync(ours);
+      if (this.#stopped !== undefined) return new SshFailure(this.#stopped);
+      return error instanceof SshFailure ? error : new SshFailure(messageOf(error));
+    }
+  }
+
+  async #open(): Promise<Way> {
+    const { options } = this;
+    const { command } = options;
+    if (command === undefined) return openOriginalWay(options, options.silence);
+    return await openWay({ ...options, command }, this.#stopping.signal);
+  }
+
+  /** The link owns the way's descriptor and the TAP's, also when there can be none. */
+  async #add(way: Way): Promise<Link> {
+    const { pumps, silence, mtu, command } = this.options;
+    const original = command === undefined;
+    const { stream, ssh } = way;
+    try {
+      const { fd, offload } = tapOf(original, stream);
+      return pumps.add({
+        ...{ tap: fd, offload, stream, original, silence },
+        ...(ssh === undefined ? {} : { ssh }),
+        mtu: original ? ORIGINAL_MTU : mtu,
+      });
+    } catch (error) {
+      await way.end(messageOf(error), false);
       throw error;
     }
   }
 
-  async #rise(original: boolean): Promise<number> {
+  async #rise(way: Way, link: Link): Promise<void> {
     try {
-      // Without a hello it is ssh's own word that the server has let us in; before it frames would wait in vain.
-      if (original) await this.#child.printed(CONNECTED);
+      await way.entered;
       await this.options.bridge;
       await joinBridge(VPN_TAP);
-      const mtu = await this.#link.up;
+      const mtu = await link.up;
       await setMtu(mtu);
       this.#isUp = true;
-      return mtu;
+      this.#up.resolve(mtu);
     } catch (error) {
       // Of a tunnel that has ended meanwhile the TAP is gone, too, which is no news.
-      if (!this.#over) this.#stopped ??= messageOf(error);
-      this.#link.close(messageOf(error));
-      return await new Promise(() => {}); // never up
+      if (!this.#over) this.#stop(messageOf(error));
     }
   }
+}
 
-  async #end(mark: number): Promise<SshFailure> {
-    const reason = await this.#link.ended;
-    this.#over = true;
-    // Its stdio is closed: an ssh that is well ends by itself at once, and one that failed has said why.
-    const status = await Promise.race([this.#child.exited, Bun.sleep(300)]);
-    await this.#child.stop();
-    if (this.#stopped !== undefined) return new SshFailure(this.#stopped);
-    const stderr = this.#child.stderr.replace(CONNECTED, "");
-    // What the pump saw is better than ssh's words, unless it saw nothing but ssh's end.
-    if (status !== 255 || stderr.trim() === "" || (this.#isUp && !/\bstream\b/.test(reason))) {
-      return new SshFailure(serverWords(stderr) ?? reason, false, SILENCE.test(reason));
-    }
-    return await this.options.hops.explain(stderr, mark);
+/** The TAP. When there can be none the stream is closed, as the link would do. */
+function tapOf(original: boolean, stream: number): { fd: number; offload?: number | undefined } {
+  try {
+    return (original ? openTap : openOffloadTap)(VPN_TAP);
+  } catch (error) {
+    closeSync(stream);
+    throw error;
   }
 }

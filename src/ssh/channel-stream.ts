@@ -1,14 +1,15 @@
 /**
  * One channel of an SSH connection as a stream, straight on the connection's socket: packets are opened and sealed here, in the pump's
- * thread. All else that a client may say (RFC 4253, 4254) is answered here, too: he gets no other channel.
+ * thread. All else that the other end may say (RFC 4253, 4254) is answered here, too: it gets no other channel.
  */
 
 import { messageOf } from "../errors.ts";
 import { allocate, at, EAGAIN, libc, type Memory } from "../linux/libc.ts";
 import { passing, STREAM_ROOM, type Stream } from "../linux/stream.ts";
+import { safeText } from "../text.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import { Opener, OVERHEAD, PACKET_MAX, PAYLOAD, packetSize, Sealer } from "./packets.ts";
-import { ECDH_INIT, KEXINIT, NEWKEYS, Rekey, type Session } from "./rekey.ts";
+import { ECDH_INIT, ECDH_REPLY, KEXINIT, NEWKEYS, type NewKeys, Rekey, type Session } from "./rekey.ts";
 import { WireWriter } from "./wire.ts";
 
 /** Bytes that are read at once. */
@@ -25,6 +26,10 @@ const ANSWER_MAX = 2048;
 /** The channel's window, bytes, as ssh2 has it; how much of it is used up before it is opened again, about as OpenSSH does. */
 const WINDOW = 2 * 1024 * 1024;
 const STEP = 98_304;
+/** Bytes of one key pair at most, half of what RFC 4344 section 3.2 allows for AES: 2^32 blocks. */
+const KEYS_FOR = 2 ** 35;
+/** Characters of a command's standard error. */
+const WORDS_MAX = 400;
 const U32_MAX = 0xffff_ffff;
 
 const DISCONNECT = 1;
@@ -74,6 +79,7 @@ export class ChannelStream implements Stream {
   readonly #ours: number;
   readonly #theirs: number;
   readonly #dataMax: number;
+  readonly #keysFor: number;
   #opener: Opener;
   #sealer: Sealer;
   #ourWindow: number;
@@ -84,9 +90,14 @@ export class ChannelStream implements Stream {
   #output: Memory | undefined;
   #sent = 0;
   #end = 0;
+  /** Bytes each way since the last keys. */
+  #used = 0;
+  /** From our KEXINIT to our NEWKEYS, in which nothing else may be said. */
   #rekey: Rekey | undefined;
-  /** Their next keys, from their NEWKEYS on. */
+  /** Their next keys, between our NEWKEYS and theirs. */
   #nextKeys: Opener | undefined;
+  /** What came on standard error. */
+  #words = "";
   /** They write no more on the channel; they have closed it or the connection; we have closed the channel. */
   #ended = false;
   #closed = false;
@@ -95,13 +106,16 @@ export class ChannelStream implements Stream {
   constructor(
     readonly fd: number,
     state: ConnectionState,
+    /** Bytes after which new keys are asked for. */
+    keysFor = KEYS_FOR,
   ) {
+    this.#keysFor = keysFor;
     this.#session = state.session;
     this.#ours = state.ourChannel;
     this.#theirs = state.theirChannel;
     this.#dataMax = Math.min(DATA_MAX, state.theirPacket);
-    this.#opener = new Opener(state.fromClient);
-    this.#sealer = new Sealer(state.toClient);
+    this.#opener = new Opener(state.incoming);
+    this.#sealer = new Sealer(state.outgoing);
     this.#ourWindow = state.ourWindow;
     this.#theirWindow = state.theirWindow;
     if (state.unread.length > 0) this.#unread = state.unread;
@@ -150,6 +164,7 @@ export class ChannelStream implements Stream {
         }
         const payload = this.#opener.open(bytes, start, size);
         start += size;
+        this.#used += size;
         given += this.#take(payload, into.bytes, offset + given);
       }
     } catch (error) {
@@ -157,7 +172,9 @@ export class ChannelStream implements Stream {
     }
     this.#unread = start < end ? bytes.slice(start, end) : undefined;
     if (this.#ourWindow <= WINDOW - STEP && !this.#shut) this.#open();
+    if (this.#used > this.#keysFor && !this.#shut) this.#renew();
     const broken = this.flush();
+    if (this.#ended && this.#words !== "") this.problem ??= this.#words;
     const over = this.problem !== undefined || (this.#shut ? this.#closed : this.#ended);
     if (given > 0) {
       this.more ||= over;
@@ -221,13 +238,7 @@ export class ChannelStream implements Stream {
   shut(): boolean {
     if (!this.#shut && !this.stalled && this.#rekey === undefined) {
       this.#shut = true;
-      const status = new WireWriter()
-        .u8(CHANNEL_REQUEST)
-        .u32(this.#theirs)
-        .string("exit-status")
-        .u8(0)
-        .u32(0);
-      this.#answer(status);
+      if (this.#session.role.end === "server") this.#exitStatus();
       this.#answer(new WireWriter().u8(EOF).u32(this.#theirs));
       this.#answer(new WireWriter().u8(CLOSE).u32(this.#theirs));
     }
@@ -235,6 +246,11 @@ export class ChannelStream implements Stream {
     if (!this.#shut || this.pending) return broken < 0;
     // A client whose connection is closed before it has said its own end calls that an error.
     return this.#closed || this.read(shared().packet, 0, STREAM_ROOM, 0) !== -EAGAIN;
+  }
+
+  #exitStatus(): void {
+    const status = new WireWriter().u8(CHANNEL_REQUEST).u32(this.#theirs).string("exit-status").u8(0).u32(0);
+    this.#answer(status);
   }
 
   get closing(): boolean {
@@ -271,7 +287,9 @@ export class ChannelStream implements Stream {
 
   #seal(packet: Uint8Array, length: number): void {
     this.#output ??= shared().outputs.pop() ?? allocate(OUTPUT);
-    this.#end += this.#sealer.seal(packet, length, this.#output.bytes, this.#end);
+    const size = this.#sealer.seal(packet, length, this.#output.bytes, this.#end);
+    this.#end += size;
+    this.#used += size;
   }
 
   /** Open the window again. */
@@ -289,7 +307,8 @@ export class ChannelStream implements Stream {
   /** @returns bytes of data in this message, which were put at `offset`. @throws Error when it may not come. */
   #take(payload: Uint8Array, into: Uint8Array, offset: number): number {
     const type = payload[0] ?? 0;
-    if (this.#rekey !== undefined && type !== ECDH_INIT && type !== NEWKEYS && type > DEBUG) {
+    const exchanging = this.#rekey?.begun === true || this.#nextKeys !== undefined;
+    if (exchanging && type > DEBUG && (type < KEXINIT || type >= GLOBAL_REQUEST)) {
       throw new Error(`message ${type} in a key exchange`); // RFC 4253 section 7.1
     }
     if (type === DATA) {
@@ -304,7 +323,7 @@ export class ChannelStream implements Stream {
         this.#theirWindow = Math.min(U32_MAX, this.#theirWindow + u32(payload, 5));
         break;
       case EXTENDED_DATA:
-        this.#dataLength(payload, DATA_HEADER + 4); // nothing reads it
+        this.#hear(payload);
         break;
       case EOF:
       case CLOSE:
@@ -323,17 +342,16 @@ export class ChannelStream implements Stream {
         this.#refuse(payload);
         break;
       case KEXINIT:
-        this.#rekey = new Rekey(this.#session, payload);
-        this.#answer(new WireWriter().raw(this.#rekey.init));
+        this.#begin(payload);
         break;
       case ECDH_INIT:
+      case ECDH_REPLY:
         this.#exchange(payload);
         break;
       case NEWKEYS:
         if (this.#nextKeys === undefined) throw new Error("new keys that nobody asked for");
         this.#opener = this.#nextKeys;
         this.#nextKeys = undefined;
-        this.#rekey = undefined;
         break;
       case DISCONNECT:
         this.problem = "the peer ended the connection";
@@ -379,15 +397,47 @@ export class ChannelStream implements Stream {
     );
   }
 
+  /** A command's standard error: why it ends. */
+  #hear(payload: Uint8Array): void {
+    this.#dataLength(payload, DATA_HEADER + 4);
+    const text = new TextDecoder().decode(payload.subarray(DATA_HEADER + 4));
+    this.#words = safeText(this.#words + text, WORDS_MAX);
+  }
+
+  /** Ask for new keys. */
+  #renew(): void {
+    if (this.stalled || this.#rekey !== undefined || this.#nextKeys !== undefined) return;
+    this.#used = 0;
+    const rekey = new Rekey(this.#session);
+    this.#answer(new WireWriter().raw(rekey.init));
+    this.#rekey = rekey;
+  }
+
+  #begin(payload: Uint8Array): void {
+    if (this.#rekey?.begun === true || this.#nextKeys !== undefined) throw new Error("a second key exchange");
+    this.#used = 0;
+    const rekey = this.#rekey ?? new Rekey(this.#session);
+    if (this.#rekey === undefined) this.#answer(new WireWriter().raw(rekey.init));
+    this.#rekey = rekey;
+    rekey.begin(payload);
+    if (this.#session.role.end === "client") this.#answer(new WireWriter().raw(rekey.ask()));
+  }
+
   #exchange(payload: Uint8Array): void {
     const rekey = this.#rekey;
-    if (rekey === undefined || this.#nextKeys !== undefined)
-      throw new Error("a key exchange that nobody began");
-    const { reply, fromClient, toClient } = rekey.answer(payload);
-    this.#answer(new WireWriter().raw(reply));
+    if (rekey === undefined) throw new Error("a key exchange that nobody began");
+    let keys: NewKeys;
+    if (payload[0] === ECDH_INIT) {
+      const answer = rekey.answer(payload);
+      this.#answer(new WireWriter().raw(answer.reply));
+      keys = answer;
+    } else {
+      keys = rekey.finish(payload);
+    }
     this.#answer(new WireWriter().u8(NEWKEYS));
-    this.#sealer = new Sealer(toClient);
-    this.#nextKeys = new Opener(fromClient);
+    this.#sealer = new Sealer(keys.outgoing);
+    this.#nextKeys = new Opener(keys.incoming);
+    this.#rekey = undefined;
   }
 }
 

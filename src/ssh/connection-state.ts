@@ -8,8 +8,8 @@ import { WireReader, WireWriter } from "./wire.ts";
 export interface ConnectionState {
   readonly session: Session;
   /** What the next packet each way is encrypted with. */
-  readonly fromClient: Keys;
-  readonly toClient: Keys;
+  readonly incoming: Keys;
+  readonly outgoing: Keys;
   /** The channel's number as each end has it. */
   readonly ourChannel: number;
   readonly theirChannel: number;
@@ -22,18 +22,22 @@ export interface ConnectionState {
   readonly unread: Uint8Array;
 }
 
+const SERVER = 1;
+
 /** As bytes at an address, by which another thread of this process finds them. They hold keys. */
 export function encodeState(s: ConnectionState): Memory {
-  const { session } = s;
+  const { id, clientVersion, serverVersion, role } = s.session;
+  const server = role.end === "server";
   const bytes = new WireWriter()
-    .string(session.id)
-    .string(session.clientVersion)
-    .string(session.serverVersion)
-    .string(session.hostSeed)
-    .string(s.fromClient.key)
-    .string(s.fromClient.iv)
-    .string(s.toClient.key)
-    .string(s.toClient.iv)
+    .string(id)
+    .string(clientVersion)
+    .string(serverVersion)
+    .u8(server ? SERVER : 0)
+    .string(server ? role.hostSeed : role.hostKey)
+    .string(s.incoming.key)
+    .string(s.incoming.iv)
+    .string(s.outgoing.key)
+    .string(s.outgoing.iv)
     .u32(s.ourChannel)
     .u32(s.theirChannel)
     .u32(s.ourWindow)
@@ -54,10 +58,13 @@ export function decodeState(bytes: Uint8Array): ConnectionState {
       id: r.string(),
       clientVersion: r.string(),
       serverVersion: r.string(),
-      hostSeed: r.string(),
+      role:
+        r.u8() === SERVER
+          ? { end: "server" as const, hostSeed: r.string() }
+          : { end: "client" as const, hostKey: r.string() },
     },
-    fromClient: { key: r.string(), iv: r.string() },
-    toClient: { key: r.string(), iv: r.string() },
+    incoming: { key: r.string(), iv: r.string() },
+    outgoing: { key: r.string(), iv: r.string() },
     ourChannel: r.u32(),
     theirChannel: r.u32(),
     ourWindow: r.u32(),

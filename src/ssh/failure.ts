@@ -5,26 +5,30 @@ import { safeText } from "../text.ts";
 /** Characters of ssh's output that are looked at: its last words. */
 const LOOKED_AT = 8192;
 
+export const KEY_REFUSED =
+  "it does not accept our key: not set up for this WalT server, or the certificate is expired or revoked";
+
+/** @param type of the key that it shows, and its fingerprint, where they are known. */
+export function wrongHostKey(type?: string, fingerprint?: string): string {
+  if (type === undefined) return "its host key is not the pinned one: another machine may answer there";
+  return (
+    `its host key is not the pinned one: it shows ${type} ${fingerprint}. Either another machine answers there, or it was ` +
+    "installed anew; in that case the pinned key has to be replaced"
+  );
+}
+
 /** In this order: the first that is found in the output counts, so that a cause stands before its consequences. */
 const CAUSES: readonly (readonly [RegExp, (match: RegExpExecArray) => string])[] = [
   [
     /REMOTE HOST IDENTIFICATION HAS CHANGED[\s\S]*?fingerprint for the (\S+) key sent by the remote host is\s+(SHA256:\S+?)\.?\s/,
-    (m) =>
-      `its host key is not the pinned one: it shows ${m[1]} ${m[2]}. Either another machine answers there, or it was ` +
-      "installed anew; in that case the pinned key has to be replaced",
+    (m) => wrongHostKey(m[1], m[2]),
   ],
-  [
-    /REMOTE HOST IDENTIFICATION HAS CHANGED/,
-    () => "its host key is not the pinned one: another machine may answer there",
-  ],
+  [/REMOTE HOST IDENTIFICATION HAS CHANGED/, () => wrongHostKey()],
   [
     /No (\S+) host key is known for/,
     (m) => `no ${m[1]} host key of it is pinned: another machine may answer there, or it was installed anew`,
   ],
-  [
-    /Host key verification failed/,
-    () => "its host key is not the pinned one: another machine may answer there",
-  ],
+  [/Host key verification failed/, () => wrongHostKey()],
   [/Could not resolve hostname [^:\n]+: ([^\n]+)/, (m) => `its name cannot be resolved (${m[1]})`],
   [/bind \[?[^\s\]]+\]?:(\d+): ([^\n]+)/, (m) => `the local port ${m[1]} cannot be used (${m[2]})`],
   [/Could not request local forwarding/, () => "no local port could be opened for it"],
@@ -42,11 +46,7 @@ const CAUSES: readonly (readonly [RegExp, (match: RegExpExecArray) => string])[]
   [/Unable to negotiate with .*: no matching ([a-z ]+) found/, (m) => `it has no ${m[1]} in common with us`],
   [/Load key "([^"\n]+)": ([^\n]+)/, (m) => `the key ${m[1]} cannot be used (${m[2]})`],
   [/Too many authentication failures/, () => "it does not accept our key (too many attempts)"],
-  [
-    /Permission denied \(/,
-    () =>
-      "it does not accept our key: not set up for this WalT server, or the certificate is expired or revoked",
-  ],
+  [/Permission denied \(/, () => KEY_REFUSED],
   [
     /open failed: administratively prohibited/,
     () => "it does not let us through to the next hop: it was set up for another one",

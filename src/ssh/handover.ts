@@ -1,14 +1,15 @@
 /**
- * Taking a connection away from ssh2, once it has authenticated a client and opened a channel: from then on its packets are opened and
+ * Taking a connection away from ssh2, client or server, once it has authenticated and opened a channel: from then on its packets are opened and
  * sealed elsewhere (channel-stream.ts). ssh2 offers no way to do that; what is used of its inside is all here, and looked at before use.
  */
 
 import type { Socket } from "node:net";
-import type { Connection, ServerChannel } from "ssh2";
+import type { Client, Connection } from "ssh2";
 import { WaltError } from "../errors.ts";
 import { duplicate } from "../linux/libc.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import { IV_LENGTH, KEY_LENGTH } from "./packets.ts";
+import type { Session } from "./rekey.ts";
 
 /** ssh2's Protocol (lib/protocol/Protocol.js), as far as it is used. */
 interface Protocol {
@@ -44,12 +45,12 @@ export class Handover {
   #decipher: Decipher | undefined;
   #unread: Uint8Array[] = [];
 
-  /** Call before keys are exchanged: in ssh2's `connection` event. */
+  /** @param connection at which no keys are exchanged yet: in ssh2's `connection` event, or right after `connect`. */
   constructor(
-    client: Connection,
+    connection: Connection | Client,
     readonly socket: Socket,
   ) {
-    this.#protocol = (client as unknown as { _protocol: Protocol })._protocol;
+    this.#protocol = (connection as unknown as { _protocol: Protocol })._protocol;
     const handle = this.#protocol._onPayload;
     // A handler that returns false makes ssh2 go on with the next packet from the beginning, so with the decipher of that moment.
     this.#protocol._onPayload = (payload) => {
@@ -62,7 +63,7 @@ export class Handover {
     return this.#decipher !== undefined;
   }
 
-  /** Call while ssh2 handles a packet of the client's: what comes behind it is kept as it is, and ssh2 hears nothing more. */
+  /** Call while ssh2 handles a packet: what comes behind it is kept as it is, and ssh2 hears nothing more. */
   freeze(): void {
     if (this.frozen) return;
     const protocol = this.#protocol;
@@ -94,9 +95,9 @@ export class Handover {
    * descriptor that is returned.
    * @throws WaltError when it has ended meanwhile, or cannot be taken as it is.
    */
-  async take(channel: ServerChannel, hostSeed: Uint8Array): Promise<{ fd: number; state: ConnectionState }> {
+  async take(channel: object, role: Session["role"]): Promise<{ fd: number; state: ConnectionState }> {
     await this.#written();
-    const { incoming, outgoing } = channel as unknown as Channel;
+    const { incoming, outgoing } = channel as Channel;
     const protocol = this.#protocol;
     const decipher = this.#decipher;
     if (decipher === undefined || this.socket.destroyed || outgoing.state !== "open") {
@@ -108,18 +109,19 @@ export class Handover {
         hint: `${PACKET_MIN} are the least.`,
       });
     }
+    const server = role.end === "server";
     const { fd } = (this.socket as unknown as { _handle: { fd: number } })._handle;
     // What Bun has read and not shown yet comes to `decrypt` of freeze().
     while (this.socket.read() !== null);
     const state = {
       session: {
         id: bytesOf(protocol._kex.sessionID),
-        clientVersion: bytesOf(protocol._remoteIdentRaw),
-        serverVersion: bytesOf(protocol._identRaw),
-        hostSeed,
+        clientVersion: bytesOf(server ? protocol._remoteIdentRaw : protocol._identRaw),
+        serverVersion: bytesOf(server ? protocol._identRaw : protocol._remoteIdentRaw),
+        role,
       },
-      fromClient: keysOf(decipher._decipherKey, decipher._decipherIV),
-      toClient: keysOf(protocol._cipher._encKey, protocol._cipher._encIV),
+      incoming: keysOf(decipher._decipherKey, decipher._decipherIV),
+      outgoing: keysOf(protocol._cipher._encKey, protocol._cipher._encIV),
       ourChannel: numberOf(incoming.id),
       theirChannel: numberOf(outgoing.id),
       ourWindow: numberOf(incoming.window),

@@ -4,7 +4,7 @@ import { WaltError } from "../errors.ts";
 import { runAny } from "../linux/run.ts";
 import { safeText } from "../text.ts";
 import { formatHostPort, type HostPort } from "./address.ts";
-import { type PublicKey, publicKeyLine } from "./ed25519.ts";
+import { KEY_TYPE, type PublicKey, parsePublicKey, publicKeyLine } from "./ed25519.ts";
 
 /** Key types that are worth pinning: no DSA, no security keys (nobody's sshd has one as host key). */
 const TYPES = "ed25519,ecdsa,rsa";
@@ -24,6 +24,20 @@ export function knownHostsLine(name: string, key: PublicKey | string): string {
     throw new WaltError(`the host key of ${name} is malformed`);
   }
   return `${name} ${type} ${base64}`;
+}
+
+/**
+ * The ed25519 keys that stand under a name in a known_hosts file as `knownHostsLine` writes it.
+ * @throws WaltError when there is none.
+ */
+export function pinnedKeys(text: string, name: string, where: string): PublicKey[] {
+  const keys = text.split("\n").flatMap((line) => {
+    const [names = "", type, base64] = line.trim().split(/ +/);
+    if (!names.split(",").includes(name) || type !== KEY_TYPE) return [];
+    return [parsePublicKey(`${type} ${base64}`, where)];
+  });
+  if (keys.length === 0) throw new WaltError(`${where}: no ${KEY_TYPE} key of ${name}`);
+  return keys;
 }
 
 /**

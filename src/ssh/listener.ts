@@ -14,7 +14,7 @@ import { seedOf } from "./ed25519.ts";
 import { Handover } from "./handover.ts";
 import { encodePrivateKey } from "./key-files.ts";
 import { fingerprint, type KeyPair } from "./keys.ts";
-import { type Offer, SERVER_ALGORITHMS, verifyOffer } from "./serve.ts";
+import { ALGORITHMS, type Offer, verifyOffer } from "./serve.ts";
 
 /** A key that has been offered, or proven to be held. */
 export type GoodOffer = Exclude<Offer, { kind: "refused" }>;
@@ -98,7 +98,8 @@ export class Peer {
     const over = this.#goes.resolve;
     this.#taker = end;
     try {
-      return { ...(await this.#handover.take(channel, seedOf(this.hostKey))), over };
+      const role = { end: "server", hostSeed: seedOf(this.hostKey) } as const;
+      return { ...(await this.#handover.take(channel, role)), over };
     } catch (error) {
       this.#taker = undefined;
       if (this.socket.destroyed) over();
@@ -186,7 +187,7 @@ export class SshListener {
     this.#ssh = new ssh2.Server(
       {
         hostKeys: [encodePrivateKey(o.hostKey)],
-        algorithms: SERVER_ALGORITHMS,
+        algorithms: ALGORITHMS,
         ident: "walt",
         keepaliveInterval: (o.silence ?? 40_000) / (KEEPALIVES + 1),
         keepaliveCountMax: KEEPALIVES,

@@ -1,18 +1,18 @@
 /**
- * New keys for a connection that ssh2 has given away: the server's side of a key exchange that the client began (RFC 4253 section 7,
- * RFC 8731), always curve25519-sha256, ssh-ed25519 and aes128-gcm, as in the first.
+ * New keys for a connection that ssh2 has given away: a key exchange (RFC 4253 section 7, RFC 8731), always curve25519-sha256,
+ * ssh-ed25519 and aes128-gcm, as in the first one. Client and server say the same, but for the two messages in the middle.
  */
 
 import { createHash, createPublicKey, diffieHellman, generateKeyPairSync, randomBytes } from "node:crypto";
-import { keyPairOfSeed, sign } from "./ed25519.ts";
+import { keyPairOfSeed, publicKeyOfBlob, sign, verify } from "./ed25519.ts";
 import { IV_LENGTH, KEY_LENGTH, type Keys } from "./packets.ts";
-import { SERVER_ALGORITHMS } from "./serve.ts";
+import { ALGORITHMS } from "./serve.ts";
 import { WireReader, WireWriter } from "./wire.ts";
 
 export const KEXINIT = 20;
 export const NEWKEYS = 21;
 export const ECDH_INIT = 30;
-const ECDH_REPLY = 31;
+export const ECDH_REPLY = 31;
 const COOKIE = 16;
 const POINT = 32;
 /** SubjectPublicKeyInfo of an X25519 key (RFC 8410 section 4) is this prefix and the 32 bytes. */
@@ -25,88 +25,146 @@ export interface Session {
   /** Both ends' first lines, without line break. */
   readonly clientVersion: Uint8Array;
   readonly serverVersion: Uint8Array;
-  /** Of the server's host key, 32 bytes. */
-  readonly hostSeed: Uint8Array;
+  /** Which end we are, and the server's host key: on the server its seed, on the client what it has to be, in wire encoding. */
+  readonly role: { end: "server"; hostSeed: Uint8Array } | { end: "client"; hostKey: Uint8Array };
+}
+
+/** Of a finished exchange: what each direction is encrypted with from NEWKEYS on. */
+export interface NewKeys {
+  readonly incoming: Keys;
+  readonly outgoing: Keys;
 }
 
 export class Rekey {
-  /** Our KEXINIT, which answers theirs. */
+  /** Our KEXINIT. */
   readonly init: Buffer;
-  readonly #theirs: Buffer;
+  readonly #pair = generateKeyPairSync("x25519");
+  readonly #point = this.#pair.publicKey.export({ format: "der", type: "spki" }).subarray(-POINT);
+  #theirs: Buffer | undefined;
 
-  /**
-   * @param theirs the payload of their KEXINIT.
-   * @throws Error when it is malformed, or we have nothing in common.
-   */
-  constructor(
-    readonly session: Session,
-    theirs: Uint8Array,
-  ) {
-    this.#theirs = Buffer.from(theirs);
-    const { kex, serverHostKey, cipher, hmac, compress } = SERVER_ALGORITHMS;
-    const ours = [kex, serverHostKey, cipher, cipher, hmac, hmac, compress, compress, [], []];
-    agree(this.#theirs, ours);
+  constructor(readonly session: Session) {
     const init = new WireWriter().u8(KEXINIT).raw(randomBytes(COOKIE));
-    for (const names of ours) init.string(names.join(","));
+    for (const names of LISTS) init.string(names.join(","));
     this.init = init.u8(0).u32(0).bytes();
   }
 
-  /**
-   * @param message the payload of their ECDH_INIT.
-   * @returns our reply, and the keys of each direction.
-   * @throws Error when it is malformed.
-   */
-  answer(message: Uint8Array): { reply: Buffer; fromClient: Keys; toClient: Keys } {
+  /** Their KEXINIT came. */
+  get begun(): boolean {
+    return this.#theirs !== undefined;
+  }
+
+  /** @param payload of their KEXINIT. @throws Error when it is malformed, or we have nothing in common. */
+  begin(payload: Uint8Array): void {
+    agree(payload);
+    this.#theirs = Buffer.from(payload);
+  }
+
+  /** The client's ECDH_INIT, once it has begun. */
+  ask(): Buffer {
+    return new WireWriter().u8(ECDH_INIT).string(this.#point).bytes();
+  }
+
+  /** The server's ECDH_REPLY to the payload of an ECDH_INIT. @throws Error when it is malformed. */
+  answer(message: Uint8Array): NewKeys & { reply: Buffer } {
+    const { role } = this.session;
+    if (role.end !== "server") throw new Error("a question that only servers are asked");
     const reader = new WireReader(message.subarray(1));
-    const theirPoint = reader.string();
+    const theirs = reader.string();
     reader.end();
-    if (theirPoint.length !== POINT) throw new Error(`a point of ${theirPoint.length} bytes`);
-    const ours = generateKeyPairSync("x25519");
-    const ourPoint = ours.publicKey.export({ format: "der", type: "spki" }).subarray(-POINT);
-    const der = Buffer.concat([X25519, theirPoint]);
+    const host = keyPairOfSeed(role.hostSeed, "");
+    const { blob } = host.publicKey;
+    const { secret, hash } = this.#agreed(theirs, blob, theirs, this.#point);
+    const signature = new WireWriter().string("ssh-ed25519").string(sign(host, hash)).bytes();
+    const reply = new WireWriter().u8(ECDH_REPLY).string(blob).string(this.#point).string(signature).bytes();
+    return { ...this.#keys(secret, hash), reply };
+  }
+
+  /** What the payload of an ECDH_REPLY makes. @throws Error when it is malformed, or not the server's. */
+  finish(message: Uint8Array): NewKeys {
+    const { role } = this.session;
+    if (role.end !== "client") throw new Error("an answer that only clients get");
+    const reader = new WireReader(message.subarray(1));
+    const blob = reader.string();
+    const theirs = reader.string();
+    const signature = new WireReader(reader.string());
+    reader.end();
+    const type = signature.text();
+    const raw = signature.string();
+    signature.end();
+    if (!blob.equals(role.hostKey)) throw new Error("another host key");
+    const { secret, hash } = this.#agreed(theirs, blob, this.#point, theirs);
+    if (type !== "ssh-ed25519" || !verify(publicKeyOfBlob(blob, ""), hash, raw)) {
+      throw new Error("a wrong signature");
+    }
+    return this.#keys(secret, hash);
+  }
+
+  /** The secret as an mpint, and the exchange's hash (RFC 5656 section 4). */
+  #agreed(
+    point: Buffer,
+    hostKey: Buffer,
+    clientPoint: Buffer,
+    serverPoint: Buffer,
+  ): { secret: Buffer; hash: Buffer } {
+    if (this.#theirs === undefined) throw new Error("a key exchange that nobody began");
+    if (point.length !== POINT) throw new Error(`a point of ${point.length} bytes`);
+    const der = Buffer.concat([X25519, point]);
     const publicKey = createPublicKey({ key: der, format: "der", type: "spki" });
-    const shared = diffieHellman({ privateKey: ours.privateKey, publicKey });
+    const shared = diffieHellman({ privateKey: this.#pair.privateKey, publicKey });
     // RFC 8731 section 3: a point of small order gives this.
     if (shared.every((byte) => byte === 0)) throw new Error("a point that gives no secret");
-    const { session } = this;
-    const pair = keyPairOfSeed(session.hostSeed, "");
-    const hostKey = pair.publicKey.blob;
+    const { clientVersion, serverVersion, role } = this.session;
+    const [clientInit, serverInit] =
+      role.end === "server" ? [this.#theirs, this.init] : [this.init, this.#theirs];
     const secret = new WireWriter().string(integer(shared)).bytes();
     const hash = sha256(
       new WireWriter()
-        .string(session.clientVersion)
-        .string(session.serverVersion)
-        .string(this.#theirs)
-        .string(this.init)
+        .string(clientVersion)
+        .string(serverVersion)
+        .string(clientInit)
+        .string(serverInit)
         .string(hostKey)
-        .string(theirPoint)
-        .string(ourPoint)
+        .string(clientPoint)
+        .string(serverPoint)
         .raw(secret)
         .bytes(),
     );
+    return { secret, hash };
+  }
+
+  #keys(secret: Buffer, hash: Buffer): NewKeys {
     const derive = (letter: string, length: number): Uint8Array => {
-      const parts = [secret, hash, Buffer.from(letter), session.id];
+      const parts = [secret, hash, Buffer.from(letter), this.session.id];
       return Uint8Array.from(sha256(Buffer.concat(parts)).subarray(0, length));
     };
-    const signature = new WireWriter().string("ssh-ed25519").string(sign(pair, hash)).bytes();
-    return {
-      reply: new WireWriter().u8(ECDH_REPLY).string(hostKey).string(ourPoint).string(signature).bytes(),
-      fromClient: { iv: derive("A", IV_LENGTH), key: derive("C", KEY_LENGTH) },
-      toClient: { iv: derive("B", IV_LENGTH), key: derive("D", KEY_LENGTH) },
-    };
+    const fromClient = { iv: derive("A", IV_LENGTH), key: derive("C", KEY_LENGTH) };
+    const fromServer = { iv: derive("B", IV_LENGTH), key: derive("D", KEY_LENGTH) };
+    return this.session.role.end === "server"
+      ? { incoming: fromClient, outgoing: fromServer }
+      : { incoming: fromServer, outgoing: fromClient };
   }
 }
 
+/** The lists of a KEXINIT, in its order; the last two are languages. */
+const LISTS: readonly (readonly string[])[] = [
+  ALGORITHMS.kex,
+  ALGORITHMS.serverHostKey,
+  ...[ALGORITHMS.cipher, ALGORITHMS.cipher],
+  ...[ALGORITHMS.hmac, ALGORITHMS.hmac],
+  ...[ALGORITHMS.compress, ALGORITHMS.compress],
+  ...[[], []],
+];
+
 /** @throws Error unless every one of their lists has something of ours, and nothing was sent on a guess. */
-function agree(payload: Buffer, ours: readonly (readonly string[])[]): void {
+function agree(payload: Uint8Array): void {
   const reader = new WireReader(payload.subarray(1 + COOKIE));
-  for (const names of ours) {
+  for (const names of LISTS) {
     const theirs = reader.text().split(",");
     if (names.length > 0 && !names.some((name) => theirs.includes(name))) {
       throw new Error(`none of ${names.join(", ")}`);
     }
   }
-  // We never asked for it, no client that is known does it, and what it sends might have to be thrown away.
+  // We never ask for it, no program that is known does it, and what it sends might have to be thrown away.
   if (reader.u8() !== 0) throw new Error("a guessed key exchange");
   reader.u32();
   reader.end();
