@@ -13,8 +13,6 @@ export interface Stream {
   readonly pending: boolean;
   /** It takes nothing now, whatever room the socket has: the peer has to say something first. */
   readonly blocked: boolean;
-  /** It reads nothing now, until what is pending has left. */
-  readonly stalled: boolean;
   /** There is more to read, although the socket may have nothing. */
   readonly more: boolean;
   /** What is wrong with what came, in words; `read` says that the stream has ended then. */
@@ -41,7 +39,6 @@ export interface Stream {
 export class SocketStream implements Stream {
   readonly pending = false;
   readonly blocked = false;
-  readonly stalled = false;
   readonly more = false;
   readonly closing = false;
   readonly problem = undefined;

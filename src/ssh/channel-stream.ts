@@ -5,15 +5,18 @@
 
 import { messageOf } from "../errors.ts";
 import { allocate, at, EAGAIN, libc, type Memory } from "../linux/libc.ts";
+import { Spares } from "../linux/spares.ts";
 import { passing, STREAM_ROOM, type Stream } from "../linux/stream.ts";
 import { safeText } from "../text.ts";
 import type { ConnectionState } from "./connection-state.ts";
-import { Opener, OVERHEAD, PACKET_MAX, PAYLOAD, packetSize, Sealer } from "./packets.ts";
+import { Opener, OVERHEAD, PACKET_MAX, PAYLOAD, packetSize, putU32, Sealer, u32 } from "./packets.ts";
 import { ECDH_INIT, ECDH_REPLY, KEXINIT, NEWKEYS, type NewKeys, Rekey, type Session } from "./rekey.ts";
 import { WireWriter } from "./wire.ts";
 
 /** Bytes that are read at once. */
 const INPUT = 131_072;
+/** A packet that has not come whole. */
+const PART = PACKET_MAX + OVERHEAD;
 /** Bytes of data in one packet at most: OpenSSH takes no more. */
 const DATA_MAX = 32_768;
 /** type, channel, length of the data. */
@@ -54,27 +57,27 @@ const ADMINISTRATIVELY_PROHIBITED = 1;
 /** What all streams of a thread use in turn (modules are per thread), made when first needed. */
 interface Shared {
   /** What is read from a socket, behind what was left of the last time. */
-  input: Memory;
+  readonly input: Memory;
   /** A packet on its way to be sealed. */
-  packet: Memory;
-  /** Buffers for what waits to be sent, that hold nothing. */
-  outputs: Memory[];
+  readonly packet: Memory;
+  /** For packets that have not come whole, and for those that wait to be sent. */
+  readonly parts: Spares;
+  readonly outputs: Spares;
 }
 let own: Shared | undefined;
 function shared(): Shared {
   own ??= {
-    input: allocate(INPUT + PACKET_MAX + OVERHEAD),
+    input: allocate(PART + INPUT),
     packet: allocate(DATA_MAX + DATA_HEADER + OVERHEAD),
-    outputs: [],
+    parts: new Spares(PART),
+    outputs: new Spares(OUTPUT),
   };
   return own;
 }
-const SPARES = 4;
 
 export class ChannelStream implements Stream {
-  more = false;
   problem: string | undefined;
-  heard: number | undefined;
+  heard = performance.now();
   readonly #session: Session;
   readonly #ours: number;
   readonly #theirs: number;
@@ -84,8 +87,11 @@ export class ChannelStream implements Stream {
   #sealer: Sealer;
   #ourWindow: number;
   #theirWindow: number;
-  /** What came and was not opened yet. */
-  #unread: Uint8Array | undefined;
+  /** The first bytes of a packet that has not come whole. */
+  #part: Memory | undefined;
+  #partLength = 0;
+  /** What had come before we took the connection, and was not looked at yet. */
+  #unread: Uint8Array;
   /** Packets that wait to be sent: from `#sent` to `#end`. */
   #output: Memory | undefined;
   #sent = 0;
@@ -118,8 +124,7 @@ export class ChannelStream implements Stream {
     this.#sealer = new Sealer(state.outgoing);
     this.#ourWindow = state.ourWindow;
     this.#theirWindow = state.theirWindow;
-    if (state.unread.length > 0) this.#unread = state.unread;
-    this.more = this.#unread !== undefined;
+    this.#unread = state.unread;
   }
 
   get pending(): boolean {
@@ -128,59 +133,29 @@ export class ChannelStream implements Stream {
   get blocked(): boolean {
     return this.#theirWindow === 0 || this.#rekey !== undefined || this.#shut;
   }
-  get stalled(): boolean {
-    return this.#end + ANSWER_MAX > OUTPUT;
+  get more(): boolean {
+    return this.#unread.length > 0 || this.#over;
   }
 
   read(into: Memory, offset: number, room: number, now: number): number {
-    if (this.problem !== undefined) return 0;
+    if (this.#over) return 0;
     const { input } = shared();
-    const { bytes } = input;
-    let end = 0;
-    if (this.#unread !== undefined) {
-      bytes.set(this.#unread);
-      end = this.#unread.length;
+    const kept = this.#partLength;
+    if (this.#part !== undefined) libc.memcpy(at(input.address), at(this.#part.address), kept);
+    // All that comes fits where it is wanted: a packet is longer than its data.
+    const n = this.#fill(input, kept, Math.min(INPUT, room - kept));
+    if (n < 0) return n;
+    if (n === 0) {
+      this.#closed = true;
+      return 0;
     }
-    if (!this.more) {
-      const n = libc.read(this.fd, at(input.address + end), INPUT);
-      if (n < 0) return -passing();
-      if (n === 0) {
-        this.#closed = true;
-        return 0;
-      }
-      this.heard = now;
-      end += n;
-    }
-    this.more = false;
-    let start = 0;
-    let given = 0;
-    try {
-      while (!this.#ended || this.#shut) {
-        const size = packetSize(bytes, start, end);
-        if (size === 0 || end - start < size) break;
-        if (given + size > room || this.stalled) {
-          this.more = true;
-          break;
-        }
-        const payload = this.#opener.open(bytes, start, size);
-        start += size;
-        this.#used += size;
-        given += this.#take(payload, into.bytes, offset + given);
-      }
-    } catch (error) {
-      this.problem = `the peer sent what is not SSH: ${messageOf(error)}`;
-    }
-    this.#unread = start < end ? bytes.slice(start, end) : undefined;
-    if (this.#ourWindow <= WINDOW - STEP && !this.#shut) this.#open();
-    if (this.#used > this.#keysFor && !this.#shut) this.#renew();
-    const broken = this.flush();
-    if (this.#ended && this.#words !== "") this.problem ??= this.#words;
-    const over = this.problem !== undefined || (this.#shut ? this.#closed : this.#ended);
-    if (given > 0) {
-      this.more ||= over;
-      return given;
-    }
-    return over ? 0 : broken < 0 ? broken : -EAGAIN;
+    this.heard = now;
+    const given = this.#openAll(input, kept + n, into, offset);
+    if (!this.#shut) this.#sayMore();
+    const sent = this.flush();
+    // The end, if it is that, is told next time.
+    if (given > 0) return given;
+    return this.#over ? 0 : sent < 0 ? sent : -EAGAIN;
   }
 
   writev(_vector: Memory, words: Uint32Array, first: number, count: number): number {
@@ -188,7 +163,6 @@ export class ChannelStream implements Stream {
     if (broken < 0) return broken;
     if (this.pending || this.blocked) return -EAGAIN;
     const { packet } = shared();
-    const { bytes } = packet;
     let taken = 0;
     /** Of the packet that is being filled. */
     let length = 0;
@@ -204,12 +178,12 @@ export class ChannelStream implements Stream {
         taken += n;
         length += n;
         if (length < room) continue;
-        this.#sealData(bytes, length);
+        this.#sealData(length);
         length = 0;
         room = this.#room;
       }
     }
-    if (length > 0) this.#sealData(bytes, length);
+    if (length > 0) this.#sealData(length);
     const sent = this.flush();
     return sent < 0 ? sent : taken;
   }
@@ -223,20 +197,20 @@ export class ChannelStream implements Stream {
       return code === EAGAIN ? 0 : -code;
     }
     this.#sent += n;
-    if (this.#sent === this.#end) this.dispose();
+    if (this.#sent === this.#end) this.#giveOutput();
     return n;
   }
 
   ask(): void {
     // As OpenSSH's ClientAliveInterval asks: whatever the answer is, it is one.
-    if (!this.stalled && this.#rekey === undefined) {
+    if (this.#mayAnswer) {
       this.#answer(new WireWriter().u8(GLOBAL_REQUEST).string("keepalive@openssh.com").u8(1));
       this.flush();
     }
   }
 
   shut(): boolean {
-    if (!this.#shut && !this.stalled && this.#rekey === undefined) {
+    if (!this.#shut && this.#mayAnswer) {
       this.#shut = true;
       if (this.#session.role.end === "server") this.#exitStatus();
       this.#answer(new WireWriter().u8(EOF).u32(this.#theirs));
@@ -257,11 +231,22 @@ export class ChannelStream implements Stream {
     return this.#shut;
   }
 
-  /** Give the buffer back, and what waits in it up. */
   dispose(): void {
-    if (this.#output !== undefined && shared().outputs.length < SPARES) shared().outputs.push(this.#output);
-    this.#output = undefined;
-    this.#sent = this.#end = 0;
+    this.#giveOutput();
+    this.#keep(shared().input, 0, 0);
+    this.#sealer.free();
+    this.#opener.free();
+    this.#nextKeys?.free();
+  }
+
+  /** Nothing more is to be read. */
+  get #over(): boolean {
+    return this.problem !== undefined || (this.#shut ? this.#closed : this.#ended);
+  }
+
+  /** Something may be said besides data. */
+  get #mayAnswer(): boolean {
+    return this.#end + ANSWER_MAX <= OUTPUT && this.#rekey === undefined;
   }
 
   /** Bytes of data that the next packet may have. */
@@ -270,58 +255,131 @@ export class ChannelStream implements Stream {
     return full ? 0 : Math.min(this.#dataMax, this.#theirWindow);
   }
 
-  #sealData(packet: Uint8Array, length: number): void {
-    packet[PAYLOAD] = DATA;
-    putU32(packet, PAYLOAD + 1, this.#theirs);
-    putU32(packet, PAYLOAD + 5, length);
-    this.#theirWindow -= length;
-    this.#seal(packet, DATA_HEADER + length);
+  /** As read(2), -errno on failure. */
+  #fill(input: Memory, offset: number, most: number): number {
+    const { length } = this.#unread;
+    if (length === 0) {
+      const n = libc.read(this.fd, at(input.address + offset), most);
+      return n < 0 ? -passing() : n;
+    }
+    const n = Math.min(length, most);
+    input.bytes.set(this.#unread.subarray(0, n), offset);
+    this.#unread = this.#unread.subarray(n);
+    return n;
   }
 
+  /** Open the packets in `input`, and keep the last one if it is not whole. @returns bytes of data that were put at `offset`. */
+  #openAll(input: Memory, end: number, into: Memory, offset: number): number {
+    let start = 0;
+    let given = 0;
+    try {
+      while (!this.#over) {
+        const size = packetSize(input.bytes, start, end);
+        if (size === 0 || end - start < size) break;
+        this.#opener.open(input, start, size);
+        given += this.#take(input, start + PAYLOAD, this.#opener.end, into, offset + given);
+        start += size;
+        this.#used += size;
+      }
+    } catch (error) {
+      this.problem = `the peer sent what is not SSH: ${messageOf(error)}`;
+    }
+    if (this.#ended && this.#words !== "") this.problem ??= this.#words;
+    this.#keep(input, start, this.#over ? start : end);
+    return given;
+  }
+
+  /** Keep what has come of a packet. */
+  #keep(input: Memory, start: number, end: number): void {
+    const { parts } = shared();
+    this.#partLength = end - start;
+    if (end > start) {
+      this.#part ??= parts.take();
+      libc.memcpy(at(this.#part.address), at(input.address + start), end - start);
+    } else if (this.#part !== undefined) {
+      parts.give(this.#part);
+      this.#part = undefined;
+    }
+  }
+
+  /** Open the window again, ask for new keys: what is due. */
+  #sayMore(): void {
+    if (this.#ourWindow <= WINDOW - STEP && this.#mayAnswer) {
+      this.#sealWords(WINDOW_ADJUST, WINDOW - this.#ourWindow, 0);
+      this.#ourWindow = WINDOW;
+    }
+    if (this.#used <= this.#keysFor || !this.#mayAnswer || this.#nextKeys !== undefined) return;
+    const rekey = new Rekey(this.#session);
+    this.#answer(new WireWriter().raw(rekey.init));
+    this.#rekey = rekey;
+  }
+
+  /** What waits to be sent is given up. */
+  #giveOutput(): void {
+    if (this.#output !== undefined) shared().outputs.give(this.#output);
+    this.#output = undefined;
+    this.#sent = this.#end = 0;
+  }
+
+  /** Data that stand in the packet already. */
+  #sealData(length: number): void {
+    this.#theirWindow -= length;
+    this.#sealWords(DATA, length, length);
+  }
+
+  /** A message of type, channel and a number, and so many bytes behind. It makes no garbage, as WireWriter does: these are many. */
+  #sealWords(type: number, value: number, more: number): void {
+    const { bytes } = shared().packet;
+    bytes[PAYLOAD] = type;
+    putU32(bytes, PAYLOAD + 1, this.#theirs);
+    putU32(bytes, PAYLOAD + 5, value);
+    this.#seal(DATA_HEADER + more);
+  }
+
+  /** @throws Error when the peer takes no answers: it asks without end. */
   #answer(message: WireWriter): void {
     const payload = message.bytes();
-    const { packet } = shared();
-    packet.bytes.set(payload, PAYLOAD);
-    this.#seal(packet.bytes, payload.length);
+    if (this.#end + payload.length + OVERHEAD > OUTPUT)
+      throw new Error("more questions than it takes answers to");
+    shared().packet.bytes.set(payload, PAYLOAD);
+    this.#seal(payload.length);
   }
 
-  #seal(packet: Uint8Array, length: number): void {
-    this.#output ??= shared().outputs.pop() ?? allocate(OUTPUT);
-    const size = this.#sealer.seal(packet, length, this.#output.bytes, this.#end);
+  #seal(length: number): void {
+    const { packet, outputs } = shared();
+    this.#output ??= outputs.take();
+    const size = this.#sealer.seal(packet, length, this.#output, this.#end);
     this.#end += size;
     this.#used += size;
   }
 
-  /** Open the window again. */
-  #open(): void {
-    if (this.stalled || this.#rekey !== undefined) return;
-    this.#answer(
-      new WireWriter()
-        .u8(WINDOW_ADJUST)
-        .u32(this.#theirs)
-        .u32(WINDOW - this.#ourWindow),
-    );
-    this.#ourWindow = WINDOW;
-  }
-
-  /** @returns bytes of data in this message, which were put at `offset`. @throws Error when it may not come. */
-  #take(payload: Uint8Array, into: Uint8Array, offset: number): number {
-    const type = payload[0] ?? 0;
+  /** @returns bytes of data in the message from `start` to `end`, which were put at `offset`. @throws Error when it may not come. */
+  #take(input: Memory, start: number, end: number, into: Memory, offset: number): number {
+    const { bytes } = input;
+    const type = bytes[start] ?? 0;
     const exchanging = this.#rekey?.begun === true || this.#nextKeys !== undefined;
     if (exchanging && type > DEBUG && (type < KEXINIT || type >= GLOBAL_REQUEST)) {
       throw new Error(`message ${type} in a key exchange`); // RFC 4253 section 7.1
     }
+    const from = start + DATA_HEADER;
     if (type === DATA) {
-      const length = this.#dataLength(payload, DATA_HEADER);
+      const length = this.#dataLength(bytes, start, from, end);
       if (this.#shut) return 0;
-      into.set(payload.subarray(DATA_HEADER, DATA_HEADER + length), offset);
+      libc.memcpy(at(into.address + offset), at(input.address + from), length);
       return length;
     }
+    if (type === WINDOW_ADJUST) {
+      if (from > end || u32(bytes, start + 1) !== this.#ours) throw new Error("room for another channel");
+      this.#theirWindow = Math.min(U32_MAX, this.#theirWindow + u32(bytes, start + 5));
+    } else {
+      this.#obey(type, bytes.subarray(start, end));
+    }
+    return 0;
+  }
+
+  /** Any other message. */
+  #obey(type: number, payload: Uint8Array): void {
     switch (type) {
-      case WINDOW_ADJUST:
-        this.#expectChannel(payload);
-        this.#theirWindow = Math.min(U32_MAX, this.#theirWindow + u32(payload, 5));
-        break;
       case EXTENDED_DATA:
         this.#hear(payload);
         break;
@@ -350,6 +408,7 @@ export class ChannelStream implements Stream {
         break;
       case NEWKEYS:
         if (this.#nextKeys === undefined) throw new Error("new keys that nobody asked for");
+        this.#opener.free();
         this.#opener = this.#nextKeys;
         this.#nextKeys = undefined;
         break;
@@ -368,29 +427,29 @@ export class ChannelStream implements Stream {
       default:
         throw new Error(`message ${type}`);
     }
-    return 0;
   }
 
   #expectChannel(payload: Uint8Array): void {
-    if (u32(payload, 1) !== this.#ours) throw new Error(`a message for channel ${u32(payload, 1)}`);
+    const channel = number(payload, 1);
+    if (channel !== this.#ours) throw new Error(`a message for channel ${channel}`);
   }
 
-  /** Length of the data behind a header that ends with it; the window closes by so much. */
-  #dataLength(payload: Uint8Array, header: number): number {
-    this.#expectChannel(payload);
-    const length = u32(payload, header - 4);
-    if (length !== payload.length - header) throw new Error("data of another length than it says");
+  /** Length of the data from `from` to `end` behind a header that ends with it; the window closes by so much. */
+  #dataLength(bytes: Uint8Array, start: number, from: number, end: number): number {
+    if (from > end || u32(bytes, start + 1) !== this.#ours) throw new Error("data for another channel");
+    const length = u32(bytes, from - 4);
+    if (length !== end - from) throw new Error("data of another length than it says");
     if (length > this.#ourWindow) throw new Error("more than its window");
     this.#ourWindow -= length;
     return length;
   }
 
   #refuse(payload: Uint8Array): void {
-    const sender = 5 + u32(payload, 1); // behind the kind of channel
+    const sender = 5 + number(payload, 1); // behind the kind of channel
     this.#answer(
       new WireWriter()
         .u8(OPEN_FAILURE)
-        .u32(u32(payload, sender))
+        .u32(number(payload, sender))
         .u32(ADMINISTRATIVELY_PROHIBITED)
         .string("this connection has its channel")
         .string(""),
@@ -399,18 +458,9 @@ export class ChannelStream implements Stream {
 
   /** A command's standard error: why it ends. */
   #hear(payload: Uint8Array): void {
-    this.#dataLength(payload, DATA_HEADER + 4);
+    this.#dataLength(payload, 0, DATA_HEADER + 4, payload.length);
     const text = new TextDecoder().decode(payload.subarray(DATA_HEADER + 4));
     this.#words = safeText(this.#words + text, WORDS_MAX);
-  }
-
-  /** Ask for new keys. */
-  #renew(): void {
-    if (this.stalled || this.#rekey !== undefined || this.#nextKeys !== undefined) return;
-    this.#used = 0;
-    const rekey = new Rekey(this.#session);
-    this.#answer(new WireWriter().raw(rekey.init));
-    this.#rekey = rekey;
   }
 
   #begin(payload: Uint8Array): void {
@@ -435,6 +485,7 @@ export class ChannelStream implements Stream {
       keys = rekey.finish(payload);
     }
     this.#answer(new WireWriter().u8(NEWKEYS));
+    this.#sealer.free();
     this.#sealer = new Sealer(keys.outgoing);
     this.#nextKeys = new Opener(keys.incoming);
     this.#rekey = undefined;
@@ -442,25 +493,12 @@ export class ChannelStream implements Stream {
 }
 
 /** @throws Error when the message is too short for it. */
-function u32(bytes: Uint8Array, offset: number): number {
-  if (offset + 4 > bytes.length) throw new Error("a message that is too short");
-  return (
-    (((bytes[offset] ?? 0) << 24) |
-      ((bytes[offset + 1] ?? 0) << 16) |
-      ((bytes[offset + 2] ?? 0) << 8) |
-      (bytes[offset + 3] ?? 0)) >>>
-    0
-  );
-}
-
-function putU32(bytes: Uint8Array, offset: number, value: number): void {
-  bytes[offset] = value >>> 24;
-  bytes[offset + 1] = value >>> 16;
-  bytes[offset + 2] = value >>> 8;
-  bytes[offset + 3] = value;
+function number(payload: Uint8Array, offset: number): number {
+  if (offset + 4 > payload.length) throw new Error("a message that is too short");
+  return u32(payload, offset);
 }
 
 /** The flag behind the name of a request, which begins at `name`. */
 function wantsReply(payload: Uint8Array, name: number): boolean {
-  return payload[name + 4 + u32(payload, name)] === 1;
+  return payload[name + 4 + number(payload, name)] === 1;
 }

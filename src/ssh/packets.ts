@@ -3,10 +3,9 @@
  * of the padding, payload, padding; then a tag of 16 bytes.
  */
 
-import { createCipheriv, createDecipheriv } from "node:crypto";
+import type { Memory } from "../linux/libc.ts";
+import { AesGcm } from "../linux/libcrypto.ts";
 
-export const CIPHER = "aes128-gcm@openssh.com";
-const ALGORITHM = "aes-128-gcm";
 export const KEY_LENGTH = 16;
 export const IV_LENGTH = 12;
 const BLOCK = 16;
@@ -16,8 +15,9 @@ const LENGTH = 4;
 export const PACKET_MAX = 35_000;
 /** Where the payload begins in a packet. */
 export const PAYLOAD = LENGTH + 1;
+const PADDING_MIN = 4;
 /** Bytes of a packet beyond its payload, at most. */
-export const OVERHEAD = PAYLOAD + BLOCK + 3 + TAG;
+export const OVERHEAD = PAYLOAD + PADDING_MIN + BLOCK - 1 + TAG;
 
 /** What one direction is encrypted with. */
 export interface Keys {
@@ -29,83 +29,72 @@ export interface Keys {
 
 /** One direction's packets, made. */
 export class Sealer {
-  readonly #key: Uint8Array;
-  readonly #iv: Uint8Array;
+  readonly #cipher: AesGcm;
 
   constructor(keys: Keys) {
-    this.#key = keys.key;
-    this.#iv = Uint8Array.from(keys.iv);
+    this.#cipher = new AesGcm(true, keys.key);
+    this.#cipher.iv.bytes.set(keys.iv);
   }
 
   /**
-   * Seal the payload that stands at `packet[PAYLOAD]`; the 5 bytes before it and 19 behind it are written over.
-   * @returns bytes that were put at `out[at]`.
+   * Seal the payload of `length` bytes that stands at `packet[PAYLOAD]`; what is before and behind it is written over, in all
+   * `length + OVERHEAD` bytes at most.
+   * @returns bytes that were put at `out[offset]`.
    */
-  seal(packet: Uint8Array, length: number, out: Uint8Array, at: number): number {
-    const body = paddedLength(length);
-    const padding = body - 1 - length;
-    packet[0] = body >>> 24;
-    packet[1] = body >>> 16;
-    packet[2] = body >>> 8;
-    packet[3] = body;
-    packet[LENGTH] = padding;
+  seal(packet: Memory, length: number, out: Memory, offset: number): number {
+    const { bytes } = packet;
+    const body = Math.ceil((1 + length + PADDING_MIN) / BLOCK) * BLOCK;
+    putU32(bytes, 0, body);
+    bytes[LENGTH] = body - 1 - length;
     // Padding need not be secret, nor random: it is encrypted, and authentic.
-    packet.fill(0, PAYLOAD + length, LENGTH + body);
-    const cipher = createCipheriv(ALGORITHM, this.#key, this.#iv);
-    cipher.setAAD(packet.subarray(0, LENGTH));
-    out.set(packet.subarray(0, LENGTH), at);
-    out.set(cipher.update(packet.subarray(LENGTH, LENGTH + body)), at + LENGTH);
-    cipher.final();
-    out.set(cipher.getAuthTag(), at + LENGTH + body);
-    count(this.#iv);
+    for (let i = PAYLOAD + length; i < LENGTH + body; i++) bytes[i] = 0;
+    this.#cipher.seal(packet.address, out.address + offset, LENGTH, LENGTH + body);
+    // The length stands in clear.
+    putU32(out.bytes, offset, body);
+    count(this.#cipher.iv.bytes);
     return LENGTH + body + TAG;
   }
-}
 
-/** A payload of `length` bytes with the length of its padding and at least 4 bytes of that, in whole blocks. */
-function paddedLength(length: number): number {
-  return Math.ceil((1 + length + 4) / BLOCK) * BLOCK;
+  free(): void {
+    this.#cipher.free();
+  }
 }
 
 /** One direction's packets, opened. */
 export class Opener {
-  readonly #key: Uint8Array;
-  readonly #iv: Uint8Array;
+  /** Where the payload of the packet that was opened last ends. */
+  end = 0;
+  readonly #cipher: AesGcm;
 
   constructor(keys: Keys) {
-    this.#key = keys.key;
-    this.#iv = Uint8Array.from(keys.iv);
+    this.#cipher = new AesGcm(false, keys.key);
+    this.#cipher.iv.bytes.set(keys.iv);
   }
 
   /**
-   * The payload of the packet of `size` bytes at `bytes[at]`.
+   * Open the packet of `size` bytes at `offset`, in place: its payload stands from `offset + PAYLOAD` to `end` then.
    * @throws Error when it is not what the peer made.
    */
-  open(bytes: Uint8Array, at: number, size: number): Uint8Array {
-    const decipher = createDecipheriv(ALGORITHM, this.#key, this.#iv);
-    decipher.setAAD(bytes.subarray(at, at + LENGTH));
-    decipher.setAuthTag(bytes.subarray(at + size - TAG, at + size));
-    const body = decipher.update(bytes.subarray(at + LENGTH, at + size - TAG));
-    decipher.final();
-    count(this.#iv);
-    const padding = body[0] ?? 0;
-    if (padding < 4 || padding > body.length - 2) throw new Error("padding that cannot be");
-    return body.subarray(1, body.length - padding);
+  open(memory: Memory, offset: number, size: number): void {
+    if (!this.#cipher.open(memory.address + offset, LENGTH, size - TAG)) throw new Error("a forged packet");
+    count(this.#cipher.iv.bytes);
+    const padding = memory.bytes[offset + LENGTH] ?? 0;
+    this.end = offset + size - TAG - padding;
+    if (padding < PADDING_MIN || this.end <= offset + PAYLOAD) throw new Error("padding that cannot be");
+  }
+
+  free(): void {
+    this.#cipher.free();
   }
 }
 
 /**
- * Bytes of the packet that begins at `at`; 0 = that cannot be told yet.
+ * Bytes of the packet that begins at `offset`; 0 = that cannot be told yet.
  * @throws Error when there can be no such packet.
  */
-export function packetSize(bytes: Uint8Array, at: number, end: number): number {
-  if (end - at < LENGTH) return 0;
-  const length =
-    (((bytes[at] ?? 0) << 24) |
-      ((bytes[at + 1] ?? 0) << 16) |
-      ((bytes[at + 2] ?? 0) << 8) |
-      (bytes[at + 3] ?? 0)) >>>
-    0;
+export function packetSize(bytes: Uint8Array, offset: number, end: number): number {
+  if (end - offset < LENGTH) return 0;
+  const length = u32(bytes, offset);
   if (length < BLOCK || length > PACKET_MAX || length % BLOCK !== 0)
     throw new Error("a length that cannot be");
   return LENGTH + length + TAG;
@@ -118,4 +107,22 @@ function count(iv: Uint8Array): void {
     iv[i] = next;
     if (next !== 0) return;
   }
+}
+
+/** Big-endian; 0 for bytes that are not there. */
+export function u32(bytes: Uint8Array, offset: number): number {
+  return (
+    (((bytes[offset] ?? 0) << 24) |
+      ((bytes[offset + 1] ?? 0) << 16) |
+      ((bytes[offset + 2] ?? 0) << 8) |
+      (bytes[offset + 3] ?? 0)) >>>
+    0
+  );
+}
+
+export function putU32(bytes: Uint8Array, offset: number, value: number): void {
+  bytes[offset] = value >>> 24;
+  bytes[offset + 1] = value >>> 16;
+  bytes[offset + 2] = value >>> 8;
+  bytes[offset + 3] = value;
 }

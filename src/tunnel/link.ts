@@ -123,8 +123,8 @@ export class PumpLink {
     return this.up ? POLLIN : 0;
   }
   get streamEvents(): number {
-    const { pending, blocked, stalled, closing } = this.#stream;
-    const reads = (this.reason === undefined || closing) && !stalled;
+    const { pending, blocked, closing } = this.#stream;
+    const reads = this.reason === undefined || closing;
     const writes = pending || (this.#out.waiting && !blocked);
     return (reads ? POLLIN : 0) | (writes ? POLLOUT : 0);
   }
@@ -235,7 +235,7 @@ export class PumpLink {
       while (this.reason === undefined && reader.next()) this.#message(now);
       if (this.reason === undefined && reader.problem !== undefined) this.#malformed(reader.problem, now);
       reader.giveBack();
-    } while (this.reason === undefined && stream.more && !stream.stalled);
+    } while (this.reason === undefined && stream.more);
     if (came) this.#acknowledge(now);
     return came;
   }

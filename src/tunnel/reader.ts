@@ -1,6 +1,7 @@
 /** The bytes of a stream cut into messages: bounded, without a copy, whole or in pieces as they come. */
 
-import { allocate, type Memory } from "../linux/libc.ts";
+import type { Memory } from "../linux/libc.ts";
+import { Spares } from "../linux/spares.ts";
 import { STREAM_ROOM } from "../linux/stream.ts";
 import {
   HEADER,
@@ -17,9 +18,8 @@ import {
 const MARGIN = 16;
 /** Room for the largest message, all but its last byte, and for what the stream may bring then. */
 const SIZE = MARGIN + HEADER + PAYLOAD_MAX + STREAM_ROOM;
-/** Buffers of this thread (modules are per thread) that hold nothing, and how many of these are kept. */
-const spare: Memory[] = [];
-const SPARES = 4;
+/** Buffers of this thread (modules are per thread). */
+const spares = new Spares(SIZE);
 
 export class MessageReader {
   #memory: Memory | undefined;
@@ -52,14 +52,14 @@ export class MessageReader {
 
   /** A buffer that is borrowed from here to `giveBack`: a stream on which nothing comes needs none. */
   get memory(): Memory {
-    this.#memory ??= spare.pop() ?? allocate(SIZE);
+    this.#memory ??= spares.take();
     return this.#memory;
   }
 
   /** Call when what came has been handled; `all`: also what is left of it is of no more use. */
   giveBack(all = false): void {
     if (this.#memory === undefined || !(all || this.empty)) return;
-    if (spare.length < SPARES) spare.push(this.#memory);
+    spares.give(this.#memory);
     this.#memory = undefined;
     this.#start = this.#end = MARGIN;
   }

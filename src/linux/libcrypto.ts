@@ -1,0 +1,106 @@
+/**
+ * OpenSSL's AES-GCM through bun:ffi, in place and from packet to packet with one context. (node:crypto makes a buffer and three objects for
+ * each packet; at some gigabits a second that is more than 100 MB of garbage at any time.)
+ */
+
+import { dlopen, type Pointer } from "bun:ffi";
+import { messageOf, WaltError } from "../errors.ts";
+import { allocate, at, type Memory } from "./libc.ts";
+
+/** EVP_EncryptInit(3); the names of the library's major versions 3 and 1.1, whose functions are the same here. */
+const NAMES = ["libcrypto.so.3", "libcrypto.so.1.1"];
+const init = { args: ["ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" } as const;
+const update = { args: ["ptr", "ptr", "ptr", "ptr", "i32"], returns: "i32" } as const;
+const final = { args: ["ptr", "ptr", "ptr"], returns: "i32" } as const;
+const FUNCTIONS = {
+  EVP_CIPHER_CTX_new: { args: [], returns: "ptr" },
+  EVP_CIPHER_CTX_free: { args: ["ptr"], returns: "void" },
+  EVP_CIPHER_CTX_ctrl: { args: ["ptr", "i32", "i32", "ptr"], returns: "i32" },
+  EVP_aes_128_gcm: { args: [], returns: "ptr" },
+  EVP_EncryptInit_ex: init,
+  EVP_EncryptUpdate: update,
+  EVP_EncryptFinal_ex: final,
+  EVP_DecryptInit_ex: init,
+  EVP_DecryptUpdate: update,
+  EVP_DecryptFinal_ex: final,
+} as const;
+/** openssl/evp.h: EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_TAG. */
+const GET_TAG = 0x10;
+const SET_TAG = 0x11;
+const TAG = 16;
+const IV = 12;
+
+type Library = ReturnType<typeof dlopen<typeof FUNCTIONS>>["symbols"];
+let library: Library | undefined;
+/** Where functions put a length that nobody needs (modules are per thread). */
+let ignored: Memory | undefined;
+
+function load(): Library {
+  if (library !== undefined) return library;
+  let last: unknown;
+  for (const name of NAMES) {
+    try {
+      library = dlopen(name, FUNCTIONS).symbols;
+      ignored = allocate(8);
+      return library;
+    } catch (error) {
+      last = error;
+    }
+  }
+  throw new WaltError(`cannot load ${NAMES[0]}: ${messageOf(last)}`, {
+    hint: "It is OpenSSL's, and comes with OpenSSH: `apt-get install openssh-client`.",
+    cause: last,
+  });
+}
+
+/** One direction of AES-128-GCM: it encrypts, or it decrypts. */
+export class AesGcm {
+  /** 12 bytes of the next message; whoever owns this counts them. */
+  readonly iv = allocate(IV);
+  readonly #library = load();
+  readonly #nowhere = at(ignored?.address ?? 0);
+  readonly #iv = at(this.iv.address);
+  #context: Pointer | null;
+
+  /** @param key 16 bytes. @throws WaltError when there is no libcrypto. */
+  constructor(encrypts: boolean, key: Uint8Array) {
+    const lib = this.#library;
+    const made = lib.EVP_CIPHER_CTX_new();
+    this.#context = made === null ? null : at(Number(made));
+    const place = allocate(key.length);
+    place.bytes.set(key);
+    const begin = encrypts ? lib.EVP_EncryptInit_ex : lib.EVP_DecryptInit_ex;
+    const done = begin(this.#context, lib.EVP_aes_128_gcm(), null, at(place.address), null);
+    place.bytes.fill(0);
+    if (this.#context === null || done !== 1) throw new WaltError("libcrypto has no AES-128-GCM");
+  }
+
+  /** Encrypt `length` bytes; the tag's 16 bytes are put behind them. The first `clear` bytes are only authenticated. */
+  seal(from: number, to: number, clear: number, length: number): void {
+    const lib = this.#library;
+    const context = this.#context;
+    lib.EVP_EncryptInit_ex(context, null, null, null, this.#iv);
+    lib.EVP_EncryptUpdate(context, null, this.#nowhere, at(from), clear);
+    lib.EVP_EncryptUpdate(context, at(to + clear), this.#nowhere, at(from + clear), length - clear);
+    lib.EVP_EncryptFinal_ex(context, at(to + length), this.#nowhere);
+    lib.EVP_CIPHER_CTX_ctrl(context, GET_TAG, TAG, at(to + length));
+  }
+
+  /** Decrypt in place what `seal` made. False: it is not what was sealed. */
+  open(address: number, clear: number, length: number): boolean {
+    const lib = this.#library;
+    const context = this.#context;
+    const rest = at(address + clear);
+    lib.EVP_DecryptInit_ex(context, null, null, null, this.#iv);
+    lib.EVP_DecryptUpdate(context, null, this.#nowhere, at(address), clear);
+    lib.EVP_DecryptUpdate(context, rest, this.#nowhere, rest, length - clear);
+    lib.EVP_CIPHER_CTX_ctrl(context, SET_TAG, TAG, at(address + length));
+    return lib.EVP_DecryptFinal_ex(context, rest, this.#nowhere) === 1;
+  }
+
+  /** Give its memory back, keys and all; it is of no use afterwards. */
+  free(): void {
+    this.#library.EVP_CIPHER_CTX_free(this.#context);
+    this.#context = null;
+  }
+}
