@@ -1,7 +1,22 @@
-/** File descriptors that the event loop reads: any kind of socket, of whatever family. */
+/** Sockets of the event loop as file descriptors, and the other way round. */
+
+import type { Socket } from "node:net";
+import { duplicate } from "./libc.ts";
 
 /**
  * A Bun socket on a file descriptor, which it owns from now on. One `data` is one recv(2), so that the borders of datagrams
  * stay. Bun has a type for what this takes, but no overload of `connect` for it.
  */
 export const connectFd = Bun.connect as unknown as (options: Bun.FdSocketOptions) => Promise<Bun.Socket>;
+
+/**
+ * The connection of a socket as a file descriptor of its own, which stays open when the socket is destroyed: do that next. What the event
+ * loop has read already comes as the socket's `data` before this returns, and nothing later.
+ */
+export function release(socket: Socket): number {
+  socket.pause();
+  while (socket.read() !== null);
+  // Bun's own handle has the number; node does not tell it.
+  const { fd } = (socket as unknown as { _handle: { fd: number } })._handle;
+  return duplicate(fd);
+}

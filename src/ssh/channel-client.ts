@@ -1,17 +1,14 @@
-/** A command on an SSH server, as a connection that can go on in the pump's thread: what the device's tunnel is. */
+/** A command on WalT's server, as a connection that can go on in the pump's thread: what the device's tunnel is. */
 
 import { connect, type Socket } from "node:net";
-import ssh2, { type ClientChannel } from "ssh2";
 import { messageOf } from "../errors.ts";
+import { release } from "../linux/fd-socket.ts";
 import type { HostPort } from "./address.ts";
-import { VPN_USER } from "./certificate.ts";
+import { ClientHandshake, HandshakeError, KeyRefused, type Wire } from "./client-handshake.ts";
 import type { ConnectionState } from "./connection-state.ts";
-import type { KeyPair, PublicKey } from "./ed25519.ts";
-import { fingerprint, KEY_TYPE, publicKeyOfBlob } from "./ed25519.ts";
+import { fingerprint, KEY_TYPE, type KeyPair, type PublicKey, publicKeyOfBlob } from "./ed25519.ts";
 import { KEY_REFUSED, wrongHostKey } from "./failure.ts";
-import { Handover } from "./handover.ts";
-import { encodePrivateKey } from "./key-files.ts";
-import { ALGORITHMS } from "./serve.ts";
+import { WrongHostKey } from "./key-exchange.ts";
 
 export interface ChannelOptions {
   readonly connect: HostPort;
@@ -43,51 +40,76 @@ export class ChannelError extends Error {
  */
 export async function openChannel(o: ChannelOptions): Promise<{ fd: number; state: ConnectionState }> {
   const socket = await reach(o);
-  const client = new ssh2.Client();
-  const failed = Promise.withResolvers<never>();
-  const fail = (error: ChannelError): void => failed.reject(error);
-  failed.promise.catch(() => {}); // it may come when nobody waits any more
-  const abort = (): void => fail(new ChannelError("it is no longer wanted"));
+  const silent = "it takes connections, but does not speak SSH (timed out)";
+  const wire = new SocketWire(socket);
+  const timer = setTimeout(() => wire.fail(new ChannelError(silent, "silent")), o.openTimeout);
+  const abort = (): void => wire.fail(new ChannelError("it is no longer wanted"));
   o.signal.addEventListener("abort", abort);
-  const timer = setTimeout(
-    () => fail(new ChannelError("it takes connections, but does not speak SSH (timed out)", "silent")),
-    o.openTimeout,
-  );
+  const hostKeys = o.hostKeys.map((key) => key.blob);
+  const handshake = new ClientHandshake(wire, hostKeys, o.key);
   try {
-    let hostKey: Uint8Array = new Uint8Array();
-    const pinned = o.hostKeys.map((key) => key.blob);
-    client.on("error", (error) => fail(failureOf(error)));
-    client.on("close", () => fail(new ChannelError("it closed the connection")));
-    client.connect({
-      sock: socket,
-      ident: "walt",
-      username: VPN_USER,
-      privateKey: encodePrivateKey(o.key),
-      authHandler: ["publickey"],
-      algorithms: ALGORITHMS,
-      readyTimeout: 0,
-      hostVerifier: (shown: Buffer) => {
-        if (pinned.some((blob) => blob.equals(shown))) {
-          hostKey = Uint8Array.from(shown);
-          return true;
-        }
-        fail(new ChannelError(strange(shown)));
-        return false;
-      },
-    });
-    const handover = new Handover(client, socket);
-    const channel = await Promise.race([failed.promise, run(client, o.command, handover)]);
-    return await handover.take(channel, { end: "client", hostKey });
+    const state = await handshake.run(o.command);
+    const fd = release(socket);
+    return { fd, state: { ...state, unread: Buffer.concat([state.unread, ...wire.rest()]) } };
   } catch (error) {
-    throw error instanceof ChannelError ? error : new ChannelError(messageOf(error));
+    throw failureOf(error);
   } finally {
     clearTimeout(timer);
     o.signal.removeEventListener("abort", abort);
+    handshake.dispose();
     socket.destroy();
   }
 }
 
-/** A connection to it. */
+/** A socket whose bytes wait until they are asked for. */
+class SocketWire implements Wire {
+  readonly #came: Uint8Array[] = [];
+  #failure: Error | undefined;
+  #waiter: PromiseWithResolvers<Uint8Array> | undefined;
+
+  constructor(readonly socket: Socket) {
+    socket.on("data", (bytes: Buffer) => {
+      this.#came.push(bytes);
+      this.#wake();
+    });
+    socket.on("error", (error) => this.fail(new ChannelError(`the connection broke (${messageOf(error)})`)));
+    socket.on("close", () => this.fail(new ChannelError("it closed the connection")));
+  }
+
+  read(): Promise<Uint8Array> {
+    this.#waiter = Promise.withResolvers();
+    const { promise } = this.#waiter;
+    this.#wake();
+    return promise;
+  }
+
+  write(bytes: Uint8Array): void {
+    this.socket.write(bytes);
+  }
+
+  /** What came and was not asked for. */
+  rest(): Uint8Array[] {
+    return this.#came.splice(0);
+  }
+
+  /** Only the first reason counts. */
+  fail(error: Error): void {
+    this.#failure ??= error;
+    this.#wake();
+  }
+
+  #wake(): void {
+    const waiter = this.#waiter;
+    if (waiter === undefined) return;
+    const bytes = this.#came.shift();
+    if (bytes !== undefined) waiter.resolve(bytes);
+    else if (this.#failure !== undefined) waiter.reject(this.#failure);
+    else return;
+    this.#waiter = undefined;
+  }
+}
+
+/** A TCP connection. */
 function reach({ connect: to, connectTimeout, signal }: ChannelOptions): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host: to.host, port: to.port, noDelay: true });
@@ -122,37 +144,18 @@ function unreachable(error: NodeJS.ErrnoException, to: HostPort): string {
   return `it cannot be reached (${messageOf(error)})`;
 }
 
-/** The channel, frozen from the moment at which the command is accepted. */
-function run(client: ssh2.Client, command: string, handover: Handover): Promise<ClientChannel> {
-  return new Promise((resolve, reject) => {
-    client.once("ready", () => {
-      client.exec(command, (error, channel) => {
-        if (error !== undefined) return reject(new ChannelError("it refused what was asked of it"));
-        handover.freeze();
-        channel.on("error", () => {});
-        resolve(channel);
-      });
-    });
-  });
+function failureOf(error: unknown): ChannelError {
+  if (error instanceof ChannelError) return error;
+  if (error instanceof KeyRefused) return new ChannelError(KEY_REFUSED, "refused");
+  if (error instanceof WrongHostKey) return new ChannelError(strange(error.blob));
+  if (error instanceof HandshakeError) return new ChannelError(error.message);
+  return new ChannelError(`it does not speak SSH as we do (${messageOf(error)})`);
 }
 
-function strange(shown: Buffer): string {
+function strange(shown: Uint8Array): string {
   try {
     return wrongHostKey(KEY_TYPE, fingerprint(publicKeyOfBlob(shown, "")));
   } catch {
     return wrongHostKey();
-  }
-}
-
-function failureOf(error: Error & { level?: string; code?: string }): ChannelError {
-  switch (error.level) {
-    case "client-authentication":
-      return new ChannelError(KEY_REFUSED, "refused");
-    case "handshake":
-      return new ChannelError(`it has nothing in common with us (${messageOf(error)})`);
-    case "client-socket":
-      return new ChannelError(`the connection broke (${messageOf(error)})`);
-    default:
-      return new ChannelError(`it does not speak SSH as we do (${messageOf(error)})`);
   }
 }

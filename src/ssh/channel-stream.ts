@@ -9,8 +9,16 @@ import { Spares } from "../linux/spares.ts";
 import { passing, STREAM_ROOM, type Stream } from "../linux/stream.ts";
 import { safeText } from "../text.ts";
 import type { ConnectionState } from "./connection-state.ts";
+import {
+  ECDH_INIT,
+  ECDH_REPLY,
+  KEXINIT,
+  KeyExchange,
+  NEWKEYS,
+  type NewKeys,
+  type Session,
+} from "./key-exchange.ts";
 import { Opener, OVERHEAD, PACKET_MAX, PAYLOAD, packetSize, putU32, Sealer, u32 } from "./packets.ts";
-import { ECDH_INIT, ECDH_REPLY, KEXINIT, NEWKEYS, type NewKeys, Rekey, type Session } from "./rekey.ts";
 import { WireWriter } from "./wire.ts";
 
 /** Bytes that are read at once. */
@@ -99,7 +107,7 @@ export class ChannelStream implements Stream {
   /** Bytes each way since the last keys. */
   #used = 0;
   /** From our KEXINIT to our NEWKEYS, in which nothing else may be said. */
-  #rekey: Rekey | undefined;
+  #rekey: KeyExchange | undefined;
   /** Their next keys, between our NEWKEYS and theirs. */
   #nextKeys: Opener | undefined;
   /** What came on standard error. */
@@ -309,7 +317,7 @@ export class ChannelStream implements Stream {
       this.#ourWindow = WINDOW;
     }
     if (this.#used <= this.#keysFor || !this.#mayAnswer || this.#nextKeys !== undefined) return;
-    const rekey = new Rekey(this.#session);
+    const rekey = new KeyExchange(this.#session);
     this.#answer(new WireWriter().raw(rekey.init));
     this.#rekey = rekey;
   }
@@ -466,7 +474,7 @@ export class ChannelStream implements Stream {
   #begin(payload: Uint8Array): void {
     if (this.#rekey?.begun === true || this.#nextKeys !== undefined) throw new Error("a second key exchange");
     this.#used = 0;
-    const rekey = this.#rekey ?? new Rekey(this.#session);
+    const rekey = this.#rekey ?? new KeyExchange(this.#session);
     if (this.#rekey === undefined) this.#answer(new WireWriter().raw(rekey.init));
     this.#rekey = rekey;
     rekey.begin(payload);

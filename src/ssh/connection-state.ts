@@ -1,12 +1,12 @@
 /** All that there is to know of an SSH connection with one open channel, to go on with it elsewhere: in another thread. */
 
 import { allocate, type Memory } from "../linux/libc.ts";
+import type { Session } from "./key-exchange.ts";
 import type { Keys } from "./packets.ts";
-import type { Session } from "./rekey.ts";
 import { WireReader, WireWriter } from "./wire.ts";
 
 export interface ConnectionState {
-  readonly session: Session;
+  readonly session: Session & { readonly id: Uint8Array };
   /** What the next packet each way is encrypted with. */
   readonly incoming: Keys;
   readonly outgoing: Keys;
@@ -23,6 +23,8 @@ export interface ConnectionState {
 }
 
 const SERVER = 1;
+/** Bytes of an ed25519 key in wire encoding (ed25519.ts). */
+const BLOB_LENGTH = 51;
 
 /** As bytes at an address, by which another thread of this process finds them. They hold keys. */
 export function encodeState(s: ConnectionState): Memory {
@@ -33,7 +35,7 @@ export function encodeState(s: ConnectionState): Memory {
     .string(clientVersion)
     .string(serverVersion)
     .u8(server ? SERVER : 0)
-    .string(server ? role.hostSeed : role.hostKey)
+    .string(server ? role.hostSeed : Buffer.concat(role.hostKeys))
     .string(s.incoming.key)
     .string(s.incoming.iv)
     .string(s.outgoing.key)
@@ -61,7 +63,7 @@ export function decodeState(bytes: Uint8Array): ConnectionState {
       role:
         r.u8() === SERVER
           ? { end: "server" as const, hostSeed: r.string() }
-          : { end: "client" as const, hostKey: r.string() },
+          : { end: "client" as const, hostKeys: cut(r.string()) },
     },
     incoming: { key: r.string(), iv: r.string() },
     outgoing: { key: r.string(), iv: r.string() },
@@ -74,4 +76,11 @@ export function decodeState(bytes: Uint8Array): ConnectionState {
   };
   r.end();
   return state;
+}
+
+/** Ed25519 keys in wire encoding, one behind the other. */
+function cut(bytes: Buffer): Buffer[] {
+  const keys: Buffer[] = [];
+  for (let at = 0; at < bytes.length; at += BLOB_LENGTH) keys.push(bytes.subarray(at, at + BLOB_LENGTH));
+  return keys;
 }

@@ -1,15 +1,14 @@
 /**
- * Taking a connection away from ssh2, client or server, once it has authenticated and opened a channel: from then on its packets are opened and
+ * Taking a connection away from ssh2's server, once it has authenticated a client and opened a channel: from then on its packets are opened and
  * sealed elsewhere (channel-stream.ts). ssh2 offers no way to do that; what is used of its inside is all here, and looked at before use.
  */
 
 import type { Socket } from "node:net";
-import type { Client, Connection } from "ssh2";
+import type { Connection, ServerChannel } from "ssh2";
 import { WaltError } from "../errors.ts";
-import { duplicate } from "../linux/libc.ts";
+import { release } from "../linux/fd-socket.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import { IV_LENGTH, KEY_LENGTH } from "./packets.ts";
-import type { Session } from "./rekey.ts";
 
 /** ssh2's Protocol (lib/protocol/Protocol.js), as far as it is used. */
 interface Protocol {
@@ -45,9 +44,9 @@ export class Handover {
   #decipher: Decipher | undefined;
   #unread: Uint8Array[] = [];
 
-  /** @param connection at which no keys are exchanged yet: in ssh2's `connection` event, or right after `connect`. */
+  /** Call before keys are exchanged: in ssh2's `connection` event. */
   constructor(
-    connection: Connection | Client,
+    connection: Connection,
     readonly socket: Socket,
   ) {
     this.#protocol = (connection as unknown as { _protocol: Protocol })._protocol;
@@ -95,9 +94,9 @@ export class Handover {
    * descriptor that is returned.
    * @throws WaltError when it has ended meanwhile, or cannot be taken as it is.
    */
-  async take(channel: object, role: Session["role"]): Promise<{ fd: number; state: ConnectionState }> {
+  async take(channel: ServerChannel, hostSeed: Uint8Array): Promise<{ fd: number; state: ConnectionState }> {
     await this.#written();
-    const { incoming, outgoing } = channel as Channel;
+    const { incoming, outgoing } = channel as unknown as Channel;
     const protocol = this.#protocol;
     const decipher = this.#decipher;
     if (decipher === undefined || this.socket.destroyed || outgoing.state !== "open") {
@@ -109,16 +108,14 @@ export class Handover {
         hint: `${PACKET_MIN} are the least.`,
       });
     }
-    const server = role.end === "server";
-    const { fd } = (this.socket as unknown as { _handle: { fd: number } })._handle;
     // What Bun has read and not shown yet comes to `decrypt` of freeze().
-    while (this.socket.read() !== null);
+    const fd = release(this.socket);
     const state = {
       session: {
         id: bytesOf(protocol._kex.sessionID),
-        clientVersion: bytesOf(server ? protocol._remoteIdentRaw : protocol._identRaw),
-        serverVersion: bytesOf(server ? protocol._identRaw : protocol._remoteIdentRaw),
-        role,
+        clientVersion: bytesOf(protocol._remoteIdentRaw),
+        serverVersion: bytesOf(protocol._identRaw),
+        role: { end: "server" as const, hostSeed },
       },
       incoming: keysOf(decipher._decipherKey, decipher._decipherIV),
       outgoing: keysOf(protocol._cipher._encKey, protocol._cipher._encIV),
@@ -129,9 +126,8 @@ export class Handover {
       theirPacket: numberOf(outgoing.packetSize),
       unread: Buffer.concat(this.#unread),
     };
-    const ours = duplicate(fd);
     this.socket.destroy();
-    return { fd: ours, state };
+    return { fd, state };
   }
 
   /** Everything that ssh2 has written is on its way. */

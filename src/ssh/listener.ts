@@ -98,8 +98,7 @@ export class Peer {
     const over = this.#goes.resolve;
     this.#taker = end;
     try {
-      const role = { end: "server", hostSeed: seedOf(this.hostKey) } as const;
-      return { ...(await this.#handover.take(channel, role)), over };
+      return { ...(await this.#handover.take(channel, seedOf(this.hostKey))), over };
     } catch (error) {
       this.#taker = undefined;
       if (this.socket.destroyed) over();

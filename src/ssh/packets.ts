@@ -36,6 +36,11 @@ export class Sealer {
     this.#cipher.iv.bytes.set(keys.iv);
   }
 
+  /** Of the next packet. */
+  get iv(): Uint8Array {
+    return Uint8Array.from(this.#cipher.iv.bytes);
+  }
+
   /**
    * Seal the payload of `length` bytes that stands at `packet[PAYLOAD]`; what is before and behind it is written over, in all
    * `length + OVERHEAD` bytes at most.
@@ -69,6 +74,11 @@ export class Opener {
   constructor(keys: Keys) {
     this.#cipher = new AesGcm(false, keys.key);
     this.#cipher.iv.bytes.set(keys.iv);
+  }
+
+  /** Of the next packet. */
+  get iv(): Uint8Array {
+    return Uint8Array.from(this.#cipher.iv.bytes);
   }
 
   /**

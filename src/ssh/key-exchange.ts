@@ -1,6 +1,6 @@
 /**
- * New keys for a connection that ssh2 has given away: a key exchange (RFC 4253 section 7, RFC 8731), always curve25519-sha256,
- * ssh-ed25519 and aes128-gcm, as in the first one. Client and server say the same, but for the two messages in the middle.
+ * A key exchange (RFC 4253 section 7, RFC 8731), always curve25519-sha256, ssh-ed25519 and aes128-gcm: the device's first, and new keys
+ * for both ends later. Client and server say the same, but for the two messages in the middle.
  */
 
 import { createHash, createPublicKey, diffieHellman, generateKeyPairSync, randomBytes } from "node:crypto";
@@ -20,22 +20,30 @@ const X25519 = Buffer.from("302a300506032b656e032100", "hex");
 
 /** What all exchanges of a connection have in common. */
 export interface Session {
-  /** The first exchange's hash. */
-  readonly id: Uint8Array;
+  /** The first exchange's hash; undefined in it. */
+  readonly id: Uint8Array | undefined;
   /** Both ends' first lines, without line break. */
   readonly clientVersion: Uint8Array;
   readonly serverVersion: Uint8Array;
-  /** Which end we are, and the server's host key: on the server its seed, on the client what it has to be, in wire encoding. */
-  readonly role: { end: "server"; hostSeed: Uint8Array } | { end: "client"; hostKey: Uint8Array };
+  /** Which end we are, and the server's host key: on the server its seed, on the client which it may be, in wire encoding. */
+  readonly role: { end: "server"; hostSeed: Uint8Array } | { end: "client"; hostKeys: readonly Uint8Array[] };
 }
 
-/** Of a finished exchange: what each direction is encrypted with from NEWKEYS on. */
+/** Of a finished exchange: its hash, and what each direction is encrypted with from NEWKEYS on. */
 export interface NewKeys {
+  readonly hash: Uint8Array;
   readonly incoming: Keys;
   readonly outgoing: Keys;
 }
 
-export class Rekey {
+/** The server shows a key that is not one of those it may have. */
+export class WrongHostKey extends Error {
+  constructor(readonly blob: Uint8Array) {
+    super("another host key");
+  }
+}
+
+export class KeyExchange {
   /** Our KEXINIT. */
   readonly init: Buffer;
   readonly #pair = generateKeyPairSync("x25519");
@@ -44,7 +52,11 @@ export class Rekey {
 
   constructor(readonly session: Session) {
     const init = new WireWriter().u8(KEXINIT).raw(randomBytes(COOKIE));
-    for (const names of LISTS) init.string(names.join(","));
+    for (const [i, names] of LISTS.entries()) {
+      // Only a first exchange says so (OpenSSH's PROTOCOL section 1.9): nothing is taken in it but what belongs to it.
+      const strict = i === 0 && session.id === undefined ? ["kex-strict-c-v00@openssh.com"] : [];
+      init.string([...names, ...strict].join(","));
+    }
     this.init = init.u8(0).u32(0).bytes();
   }
 
@@ -91,7 +103,7 @@ export class Rekey {
     const type = signature.text();
     const raw = signature.string();
     signature.end();
-    if (!blob.equals(role.hostKey)) throw new Error("another host key");
+    if (!role.hostKeys.some((key) => blob.equals(key))) throw new WrongHostKey(blob);
     const { secret, hash } = this.#agreed(theirs, blob, this.#point, theirs);
     if (type !== "ssh-ed25519" || !verify(publicKeyOfBlob(blob, ""), hash, raw)) {
       throw new Error("a wrong signature");
@@ -134,14 +146,14 @@ export class Rekey {
 
   #keys(secret: Buffer, hash: Buffer): NewKeys {
     const derive = (letter: string, length: number): Uint8Array => {
-      const parts = [secret, hash, Buffer.from(letter), this.session.id];
+      const parts = [secret, hash, Buffer.from(letter), this.session.id ?? hash];
       return Uint8Array.from(sha256(Buffer.concat(parts)).subarray(0, length));
     };
     const fromClient = { iv: derive("A", IV_LENGTH), key: derive("C", KEY_LENGTH) };
     const fromServer = { iv: derive("B", IV_LENGTH), key: derive("D", KEY_LENGTH) };
     return this.session.role.end === "server"
-      ? { incoming: fromClient, outgoing: fromServer }
-      : { incoming: fromServer, outgoing: fromClient };
+      ? { hash, incoming: fromClient, outgoing: fromServer }
+      : { hash, incoming: fromServer, outgoing: fromClient };
   }
 }
 
