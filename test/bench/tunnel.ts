@@ -6,6 +6,7 @@
  */
 
 import { parseArgs } from "node:util";
+import type { Host } from "../lab/host.ts";
 import { ensurePackages } from "../setup.ts";
 import type { PathResult, Results, Sample } from "./tunnel/report.ts";
 
@@ -97,9 +98,11 @@ async function measure(path: Path, index: number): Promise<PathResult> {
   if (path.wire !== undefined) await wire?.shape(...path.wire);
   const device = await world.device("device", { network: wire === undefined ? INTERNET : FAR });
   await wire?.admit(device.host, index);
-  const { all } = await variants(world, device, index);
-  const left = all.filter(({ name }) => !without.includes(name) && path.without?.includes(name) !== true);
   const hosts = [device.host, world.server, ...world.proxies.map((p) => p.host)];
+  await useCubic(hosts);
+  const { all, node } = await variants(world, device, index);
+  await useCubic([node]);
+  const left = all.filter(({ name }) => !without.includes(name) && path.without?.includes(name) !== true);
   const samples: Record<string, Sample> = {};
   const bare: number[] = [];
   const bulkSeconds = Math.max(seconds, path.least ?? 0);
@@ -139,6 +142,12 @@ async function measure(path: Path, index: number): Promise<PathResult> {
   }
   const deviceMemory = memoryOf(device.process?.pid ?? 0, "VmHWM");
   return { words: path.words, samples, bare, deviceMemory };
+}
+
+/** TCP as Debian's kernels have it, so as devices and proxies do, whatever this machine was told; for connections from then on. */
+async function useCubic(hosts: readonly Host[]): Promise<void> {
+  const line = "echo cubic > /proc/sys/net/ipv4/tcp_congestion_control";
+  for (const host of hosts) await host.must(["sh", "-c", line]);
 }
 
 function prefixed(way: string, costs: Record<string, number>): Record<string, number> {
