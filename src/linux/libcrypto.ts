@@ -78,7 +78,7 @@ export class AesGcm {
   /** Encrypt `length` bytes; the tag's 16 bytes are put behind them. The first `clear` bytes are only authenticated. */
   seal(from: number, to: number, clear: number, length: number): void {
     const lib = this.#library;
-    const context = this.#context;
+    const context = this.#alive();
     lib.EVP_EncryptInit_ex(context, null, null, null, this.#iv);
     lib.EVP_EncryptUpdate(context, null, this.#nowhere, at(from), clear);
     lib.EVP_EncryptUpdate(context, at(to + clear), this.#nowhere, at(from + clear), length - clear);
@@ -89,13 +89,19 @@ export class AesGcm {
   /** Decrypt in place what `seal` made. False: it is not what was sealed. */
   open(address: number, clear: number, length: number): boolean {
     const lib = this.#library;
-    const context = this.#context;
+    const context = this.#alive();
     const rest = at(address + clear);
     lib.EVP_DecryptInit_ex(context, null, null, null, this.#iv);
     lib.EVP_DecryptUpdate(context, null, this.#nowhere, at(address), clear);
     lib.EVP_DecryptUpdate(context, rest, this.#nowhere, rest, length - clear);
     lib.EVP_CIPHER_CTX_ctrl(context, SET_TAG, TAG, at(address + length));
     return lib.EVP_DecryptFinal_ex(context, rest, this.#nowhere) === 1;
+  }
+
+  /** In C this would be the process's end. */
+  #alive(): Pointer {
+    if (this.#context === null) throw new Error("a cipher is used after its end");
+    return this.#context;
   }
 
   /** Give its memory back, keys and all; it is of no use afterwards. */

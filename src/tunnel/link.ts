@@ -150,7 +150,10 @@ export class PumpLink {
       if (now >= this.#lingerUntil) this.#finish();
       return Math.max(0, this.#lingerUntil - now);
     }
-    if (this.#stream.more) this.#readStream(now);
+    if (this.#stream.more) {
+      this.#readStream(now);
+      if (this.reason !== undefined) return 0;
+    }
     const { window } = this.#out;
     window?.tick(now);
     if (this.#acknowledge(now)) this.#flush(now);

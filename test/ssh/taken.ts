@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { allocate, EAGAIN, libc, type Memory } from "../../src/linux/libc.ts";
 import { STREAM_ROOM } from "../../src/linux/stream.ts";
 import { createLog } from "../../src/log.ts";
+import { type ChannelOptions, openChannel } from "../../src/ssh/channel-client.ts";
 import { ChannelStream } from "../../src/ssh/channel-stream.ts";
 import { innerArguments, SERVER_ALIAS } from "../../src/ssh/client.ts";
-import { decodeState, encodeState } from "../../src/ssh/connection-state.ts";
+import { type ConnectionState, decodeState, encodeState } from "../../src/ssh/connection-state.ts";
 import { encodePrivateKey, generateKey } from "../../src/ssh/keys.ts";
 import { knownHostsLine } from "../../src/ssh/known-hosts.ts";
 import { SshListener } from "../../src/ssh/listener.ts";
@@ -16,104 +17,115 @@ import { PATIENCE } from "../tunnel/rig.ts";
 
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** What the taker does with the stream until it ends. */
+/** Wait for something that nobody tells. */
+export async function until(what: string, is: () => boolean): Promise<void> {
+  for (const late = performance.now() + PATIENCE; !is(); await turn()) {
+    if (performance.now() > late) throw new Error(`${what}: not within ${PATIENCE} ms`);
+  }
+}
+
+/** A stream in the hands of a test. */
 export class Held {
-  readonly memory: Memory = allocate(4 * STREAM_ROOM);
-  readonly ended = Promise.withResolvers<string>();
-  #over = false;
+  /** Why it ended, once `read` has seen it. */
+  end: string | undefined;
+  readonly #memory: Memory = allocate(4 * STREAM_ROOM);
+  #closed = false;
 
   constructor(
     readonly stream: ChannelStream,
-    readonly done: () => void,
+    readonly over: () => void = () => {},
   ) {}
 
-  /** Bytes that came, at most `room`; undefined at the end of the stream. */
-  read(room = 4 * STREAM_ROOM): Uint8Array | undefined {
-    const n = this.stream.read(this.memory, 0, room, performance.now());
-    if (n > 0) return this.memory.bytes.slice(0, n);
+  /** Bytes that came; undefined at the end of the stream. */
+  read(): Uint8Array | undefined {
+    const { bytes } = this.#memory;
+    const n = this.stream.read(this.#memory, 0, bytes.length, performance.now());
+    if (n > 0) return bytes.slice(0, n);
     if (n === -EAGAIN) return new Uint8Array();
-    this.ended.resolve(this.stream.problem ?? (n === 0 ? "end" : `errno ${-n}`));
+    this.end ??= this.stream.problem ?? (n === 0 ? "end" : `errno ${-n}`);
     return undefined;
   }
 
-  /** @returns bytes that were taken of up to 64 buffers. */
-  write(...buffers: Memory[]): number {
-    const vector = allocate(16 * buffers.length);
+  /** @returns bytes that were taken; 0 = none now. */
+  write(bytes: Uint8Array): number {
+    const memory = allocate(bytes.length);
+    memory.bytes.set(bytes);
+    const vector = allocate(32);
     const words = new Uint32Array(vector.bytes.buffer);
-    for (const [i, { address, bytes }] of buffers.entries()) {
-      words.set([address, address / 0x1_0000_0000, bytes.length, 0], 4 * i);
-    }
-    const n = this.stream.writev(vector, words, 0, buffers.length);
+    // In two parts, as messages are.
+    const first = Math.min(5, bytes.length);
+    const { address } = memory;
+    words.set([address, address / 0x1_0000_0000, first, 0]);
+    words.set([address + first, (address + first) / 0x1_0000_0000, bytes.length - first, 0], 4);
+    const n = this.stream.writev(vector, words, 0, 2);
     return n === -EAGAIN ? 0 : n;
   }
 
   /** Send everything back until the end. */
   async echo(): Promise<void> {
-    for (;;) {
+    let rest = Buffer.alloc(0);
+    let ended = false;
+    while (!ended || rest.length > 0) {
       const bytes = this.read();
-      if (bytes === undefined) break;
-      for (let done = 0; done < bytes.length; await turn()) {
-        const rest = allocate(bytes.length - done);
-        rest.bytes.set(bytes.subarray(done));
-        const n = this.write(rest);
-        if (n < 0) return;
-        done += n;
-      }
+      ended ||= bytes === undefined;
+      if (bytes !== undefined) rest = Buffer.concat([rest, bytes]);
+      const n = rest.length === 0 ? 0 : this.write(rest);
+      if (n < 0) return;
+      rest = rest.subarray(n);
       await turn();
     }
-    while (!this.stream.shut()) await turn();
+    await until("the end of both", () => this.stream.shut());
   }
 
   close(): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.#closed) return;
+    this.#closed = true;
     this.stream.dispose();
     libc.close(this.stream.fd);
-    this.done();
+    this.over();
   }
 }
 
 export class TakingServer {
   readonly dir = mkdtempSync(join(tmpdir(), "walt-taken-"));
+  readonly hostKey = generateKey("host");
+  readonly key = generateKey("client");
   readonly held: Held[] = [];
   readonly errors: string[] = [];
   #listener: SshListener | undefined;
 
-  /** @param serve what to do with what was taken; `wait`: for how long ssh2's connection is left frozen before. */
+  /** @param serve what to do with what was taken; `before`: what to wait for while it is frozen. */
   static async start(
     serve: (held: Held, command: string) => Promise<void>,
-    wait: () => Promise<void> = async () => {},
+    before = Promise.resolve(),
   ): Promise<TakingServer> {
     const server = new TakingServer();
-    const hostKey = generateKey("host");
-    const key = generateKey("client");
     server.#listener = await SshListener.start({
       listen: { host: "127.0.0.1", port: 0 },
-      hostKey,
+      hostKey: server.hostKey,
       log: createLog(-999),
-      authorise: () => undefined,
+      authorise: (_, { key }) => (key.blob.equals(server.key.publicKey.blob) ? undefined : "a stranger"),
       serve: (peer) => {
         peer.client.on("session", (accept) => {
           accept().on("exec", (acceptExec, _reject, { command }) => {
             const channel = acceptExec();
             peer.freeze();
+            let held: Held | undefined;
             const take = async (): Promise<void> => {
-              await wait();
+              await before;
               const { fd, state, over } = await peer.take(channel, () => held?.close());
-              const stream = new ChannelStream(fd, decodeState(encodeState(state).bytes));
-              held = new Held(stream, over);
+              held = new Held(new ChannelStream(fd, decodeState(encodeState(state).bytes)), over);
               server.held.push(held);
               await serve(held, command);
               held.close();
             };
-            let held: Held | undefined;
             take().catch((error: unknown) => server.errors.push(String(error)));
           });
         });
       },
     });
-    writeFileSync(join(server.dir, "key"), encodePrivateKey(key), { mode: 0o600 });
-    writeFileSync(join(server.dir, "known"), `${knownHostsLine(SERVER_ALIAS, hostKey.publicKey)}\n`);
+    writeFileSync(join(server.dir, "key"), encodePrivateKey(server.key), { mode: 0o600 });
+    writeFileSync(join(server.dir, "known"), `${knownHostsLine(SERVER_ALIAS, server.hostKey.publicKey)}\n`);
     return server;
   }
 
@@ -122,7 +134,12 @@ export class TakingServer {
     return this.#listener;
   }
 
-  /** The command line of the device's own inner ssh. */
+  /** Everything is over. */
+  gone(): Promise<void> {
+    return until("the connections' end", () => this.listener.connections === 0);
+  }
+
+  /** The command line of OpenSSH's client, as the device would say it. */
   ssh(command: string, ...options: string[]): string[] {
     const [program = "", ...more] = innerArguments({
       connect: this.listener.address,
@@ -134,9 +151,22 @@ export class TakingServer {
     return [program, ...options, ...more];
   }
 
+  /** Our own client, up to a command that runs. */
+  async open(o: Partial<ChannelOptions> = {}): Promise<{ fd: number; state: ConnectionState }> {
+    return await openChannel({
+      connect: this.listener.address,
+      key: this.key,
+      hostKeys: [this.hostKey.publicKey],
+      command: "echo",
+      ...{ connectTimeout: PATIENCE, openTimeout: PATIENCE },
+      signal: new AbortController().signal,
+      ...o,
+    });
+  }
+
   async stop(): Promise<void> {
-    await this.listener.close();
     for (const held of this.held) held.close();
+    await this.listener.close();
     rmSync(this.dir, { recursive: true, force: true });
   }
 }

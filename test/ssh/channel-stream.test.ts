@@ -1,0 +1,387 @@
+/** A channel that the pump has for itself: bytes as they are, windows, new keys, and a peer that sends what it may not. */
+
+import { afterEach, expect, spyOn, test } from "bun:test";
+import { randomBytes } from "node:crypto";
+import { allocate, libc } from "../../src/linux/libc.ts";
+import { ChannelStream } from "../../src/ssh/channel-stream.ts";
+import type { ConnectionState } from "../../src/ssh/connection-state.ts";
+import { seedOf } from "../../src/ssh/ed25519.ts";
+import { KeyExchange } from "../../src/ssh/key-exchange.ts";
+import { generateKey } from "../../src/ssh/keys.ts";
+import { Opener, OVERHEAD, PACKET_MAX, PAYLOAD, packetSize, Sealer } from "../../src/ssh/packets.ts";
+import { WireReader, WireWriter } from "../../src/ssh/wire.ts";
+import { chance, PATIENCE, readNow, streamPair, writeNow } from "../tunnel/rig.ts";
+import { Held, turn, until } from "./taken.ts";
+
+const cleanup: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const end of cleanup.splice(0).reverse()) await end();
+});
+
+const WINDOW = 2 << 20;
+/** The channel's number at the server and at the client. */
+const SERVER = 3;
+const CLIENT = 8;
+const hostKey = generateKey("host");
+
+/** What both ends know after a handshake that never was. */
+function states(more: Partial<ConnectionState> = {}): [server: ConnectionState, client: ConnectionState] {
+  const keys = (): { key: Uint8Array; iv: Uint8Array } => ({ key: randomBytes(16), iv: randomBytes(12) });
+  const [up, down] = [keys(), keys()];
+  const versions = { clientVersion: Buffer.from("SSH-2.0-a"), serverVersion: Buffer.from("SSH-2.0-b") };
+  const session = { id: randomBytes(32), ...versions };
+  const windows = { ourWindow: WINDOW, theirWindow: WINDOW, theirPacket: 32_768, unread: new Uint8Array() };
+  const server = { end: "server", hostSeed: seedOf(hostKey) } as const;
+  const client = { end: "client", hostKeys: [hostKey.publicKey.blob] } as const;
+  return [
+    {
+      session: { ...session, role: server },
+      ...{ incoming: up, outgoing: down, ourChannel: SERVER, theirChannel: CLIENT },
+      ...windows,
+      ...more,
+    },
+    {
+      session: { ...session, role: client },
+      ...{ incoming: down, outgoing: up, ourChannel: CLIENT, theirChannel: SERVER },
+      ...windows,
+    },
+  ];
+}
+
+function held(fd: number, state: ConnectionState, keysFor?: number): Held {
+  const made = new Held(new ChannelStream(fd, state, keysFor));
+  cleanup.push(() => made.close());
+  return made;
+}
+
+/** A client whose every message the test makes, and the server's stream, which moves only when the test says so. */
+class Hand {
+  readonly server: Held;
+  readonly client: ConnectionState;
+  readonly #fd: number;
+  readonly #sealer: Sealer;
+  readonly #opener: Opener;
+  readonly #place = allocate(PACKET_MAX + OVERHEAD);
+  readonly #out = allocate(PACKET_MAX + OVERHEAD);
+  #have = Buffer.alloc(0);
+
+  constructor(more: Partial<ConnectionState> = {}) {
+    const [ours, theirs] = streamPair();
+    const [server, client] = states(more);
+    this.server = held(ours, server);
+    this.client = client;
+    this.#fd = theirs;
+    this.#sealer = new Sealer(client.outgoing);
+    this.#opener = new Opener(client.incoming);
+    cleanup.push(() => libc.close(theirs));
+  }
+
+  sealed(payload: Uint8Array): Uint8Array {
+    this.#place.bytes.set(payload, PAYLOAD);
+    return this.#out.bytes.slice(0, this.#sealer.seal(this.#place, payload.length, this.#out, 0));
+  }
+
+  /** Put bytes on the wire as they are. */
+  raw(bytes: Uint8Array): void {
+    expect(writeNow(this.#fd, bytes)).toBe(bytes.length);
+  }
+
+  send(payload: Uint8Array): void {
+    this.raw(this.sealed(payload));
+  }
+
+  /** What the server's stream has read by now, until nothing more comes; undefined at its end. */
+  read(): Buffer | undefined {
+    const parts: Uint8Array[] = [];
+    for (let part = this.server.read(); ; part = this.server.read()) {
+      if (part === undefined) return undefined;
+      if (part.length === 0) return Buffer.concat(parts);
+      parts.push(part);
+    }
+  }
+
+  /** All messages that the server's stream has sent. */
+  heard(): Buffer[] {
+    for (let bytes = readNow(this.#fd); bytes !== undefined && bytes.length > 0; bytes = readNow(this.#fd)) {
+      this.#have = Buffer.concat([this.#have, bytes]);
+    }
+    const found: Buffer[] = [];
+    for (;;) {
+      const size = packetSize(this.#have, 0, this.#have.length);
+      if (size === 0 || this.#have.length < size) return found;
+      this.#place.bytes.set(this.#have.subarray(0, size));
+      this.#have = this.#have.subarray(size);
+      this.#opener.open(this.#place, 0, size);
+      found.push(Buffer.from(this.#place.bytes.slice(PAYLOAD, this.#opener.end)));
+    }
+  }
+}
+
+const data = (bytes: Uint8Array, channel = SERVER): Buffer =>
+  new WireWriter().u8(94).u32(channel).string(bytes).bytes();
+
+test("bytes both ways at once, cut at random places, with new keys every 300 kB that the client asks for", async () => {
+  const finished = spyOn(KeyExchange.prototype, "finish");
+  cleanup.push(() => finished.mockRestore());
+  const before = finished.mock.calls.length;
+  const random = chance(3);
+  const [a, b] = streamPair();
+  const [server, client] = states();
+  const ends = [held(a, server), held(b, client, 300_000)] as const;
+  const sent = [randomBytes(4 << 20), randomBytes(4 << 20)] as const;
+  const done = [0, 0];
+  const got: Uint8Array[][] = [[], []];
+  const bytes = (way: 0 | 1): number => got[way]?.reduce((sum, part) => sum + part.length, 0) ?? 0;
+  const late = performance.now() + PATIENCE;
+  while (bytes(0) < 4 << 20 || bytes(1) < 4 << 20) {
+    if (performance.now() > late) throw new Error(`stuck at ${bytes(0)} and ${bytes(1)} bytes`);
+    for (const way of [0, 1] as const) {
+      const from = done[way] ?? 0;
+      done[way] = from + ends[way].write(sent[way].subarray(from, from + 1 + random(150_000)));
+      const part = ends[way].read();
+      if (part === undefined) throw new Error(ends[way].end);
+      got[way]?.push(part);
+    }
+    await turn();
+  }
+  expect(Buffer.concat(got[0] ?? []).equals(sent[1])).toBe(true);
+  expect(Buffer.concat(got[1] ?? []).equals(sent[0])).toBe(true);
+  expect(finished.mock.calls.length - before).toBeGreaterThan(10);
+});
+
+test("a client gets its window and not a byte more, in packets of its size; what it makes room for, then", () => {
+  const hand = new Hand({ theirWindow: 100_000, theirPacket: 5000 });
+  const { server } = hand;
+  let sent = 0;
+  const lengths: number[] = [];
+  const take = (): void => {
+    for (const message of hand.heard()) lengths.push(new WireReader(message.subarray(5)).u32());
+  };
+  for (let i = 0; i < 100; i++) {
+    sent += server.write(new Uint8Array(30_000));
+    take();
+  }
+  expect(sent).toBe(100_000);
+  expect(server.stream.blocked).toBe(true);
+  expect(lengths).toEqual(Array(20).fill(5000));
+  hand.send(new WireWriter().u8(93).u32(SERVER).u32(700).bytes());
+  expect(hand.read()?.length).toBe(0);
+  expect(server.stream.blocked).toBe(false);
+  expect(server.write(new Uint8Array(30_000))).toBe(700);
+  hand.send(new WireWriter().u8(93).u32(SERVER).u32(0xffff_ffff).bytes());
+  hand.send(new WireWriter().u8(93).u32(SERVER).u32(0xffff_ffff).bytes());
+  expect(hand.read()?.length).toBe(0);
+  expect(server.write(new Uint8Array(10))).toBe(10);
+});
+
+test("the window is opened again each 96 KB or so, and no further than it was", () => {
+  const hand = new Hand();
+  let opened = 0;
+  for (let i = 0; i < 200; i++) {
+    hand.send(data(new Uint8Array(30_000)));
+    expect(hand.read()?.length).toBe(30_000);
+    for (const message of hand.heard()) {
+      expect(message[0]).toBe(93);
+      opened += message.readUInt32BE(5);
+    }
+    expect((i + 1) * 30_000 - opened).toBeWithin(0, 98_304 + 30_000);
+  }
+});
+
+test("a socket that takes nothing: what was promised waits, nothing more is taken, and nothing is lost", () => {
+  const hand = new Hand();
+  const { server } = hand;
+  const bytes = randomBytes(WINDOW);
+  let sent = 0;
+  for (let n = 1; n > 0; sent += n) n = server.write(bytes.subarray(sent));
+  expect(server.stream.pending).toBe(true);
+  expect(sent).toBeLessThan(1 << 20);
+  const got: Uint8Array[] = [];
+  for (let length = 0; length < WINDOW; ) {
+    for (const message of hand.heard()) {
+      got.push(message.subarray(9));
+      length += message.length - 9;
+    }
+    server.stream.flush();
+    sent += server.write(bytes.subarray(sent));
+  }
+  expect(Buffer.concat(got).equals(bytes)).toBe(true);
+});
+
+test("one channel is all there is; every question gets its no, and signs of life their answer", () => {
+  const hand = new Hand();
+  hand.send(new WireWriter().u8(90).string("session").u32(7).u32(1000).u32(1000).bytes());
+  hand.send(new WireWriter().u8(80).string("tcpip-forward").u8(1).string("").u32(0).bytes());
+  hand.send(new WireWriter().u8(80).string("no-more-sessions@openssh.com").u8(0).bytes());
+  hand.send(new WireWriter().u8(98).u32(SERVER).string("pty-req").u8(1).bytes());
+  hand.send(new WireWriter().u8(98).u32(SERVER).string("window-change").u8(0).bytes());
+  for (const idle of [2, 3, 4, 81, 82, 99, 100]) hand.send(Buffer.of(idle, 0, 0, 0, SERVER));
+  hand.send(data(Buffer.from("still here")));
+  expect(hand.read()?.toString()).toBe("still here");
+  const answers = hand.heard();
+  expect(answers.map((message) => message[0])).toEqual([92, 82, 100]);
+  expect(answers[0]?.readUInt32BE(1)).toBe(7);
+  hand.server.stream.ask();
+  const [question] = hand.heard();
+  expect(question?.toString("latin1")).toContain("keepalive@openssh.com");
+});
+
+test("the end: the server says how it went, and waits for the client's", () => {
+  const hand = new Hand();
+  expect(hand.server.stream.shut()).toBe(false);
+  expect(hand.server.stream.closing).toBe(true);
+  expect(hand.heard().map((message) => message[0])).toEqual([98, 96, 97]);
+  expect(hand.server.write(Buffer.of(1))).toBe(0);
+  hand.send(data(new Uint8Array(1000))); // still under way
+  expect(hand.server.stream.shut()).toBe(false);
+  hand.send(Buffer.of(97, 0, 0, 0, SERVER));
+  expect(hand.server.stream.shut()).toBe(true);
+});
+
+test("the client's end: what came before is read, then the stream ends", () => {
+  const hand = new Hand();
+  hand.send(data(Buffer.from("last words")));
+  hand.send(Buffer.of(96, 0, 0, 0, SERVER));
+  expect(Buffer.from(hand.server.read() ?? []).toString()).toBe("last words");
+  expect(hand.server.stream.more).toBe(true);
+  expect(hand.server.read()).toBeUndefined();
+  expect(hand.server.end).toBe("end");
+});
+
+test("what the server says on standard error is why it ended", () => {
+  const [a, b] = streamPair();
+  const [server, client] = states();
+  const theirs = new Hand();
+  void theirs;
+  const sealer = new Sealer(server.outgoing);
+  const place = allocate(PACKET_MAX);
+  const out = allocate(PACKET_MAX);
+  const end = held(b, client);
+  for (const payload of [
+    new WireWriter().u8(95).u32(CLIENT).u32(1).string("walt: no room\u001b[31m\r\n").bytes(),
+    Buffer.of(97, 0, 0, 0, CLIENT),
+  ]) {
+    place.bytes.set(payload, PAYLOAD);
+    writeNow(a, out.bytes.slice(0, sealer.seal(place, payload.length, out, 0)));
+  }
+  expect(end.read()).toBeUndefined();
+  expect(end.end).toStartWith("walt: no room");
+  expect(end.end).not.toContain("\u001b");
+  libc.close(a);
+});
+
+const twice = (bytes: Uint8Array): Uint8Array => Buffer.concat([bytes, bytes]);
+const changed = (bytes: Uint8Array): Uint8Array => bytes.map((byte, i) => (i === 20 ? byte ^ 4 : byte));
+
+test.each<[string, (hand: Hand) => void, RegExp]>([
+  [
+    "a packet that was changed on its way",
+    (hand) => hand.raw(changed(hand.sealed(data(Buffer.of(1))))),
+    /forged/,
+  ],
+  ["a packet that comes twice", (hand) => hand.raw(twice(hand.sealed(data(Buffer.of(1))))), /forged/],
+  ["a length that cannot be", (hand) => hand.raw(Buffer.alloc(64, 255)), /a length that cannot be/],
+  ["data for another channel", (hand) => hand.send(data(Buffer.of(1), 99)), /another channel/],
+  ["room for another channel", (hand) => hand.send(Buffer.alloc(9, 93)), /another channel/],
+  [
+    "data that say another length",
+    (hand) => hand.send(Buffer.of(94, 0, 0, 0, SERVER, 0, 0, 9, 0, 1)),
+    /another length/,
+  ],
+  ["half a header", (hand) => hand.send(Buffer.of(94, 0, 0)), /another channel/],
+  ["half a request", (hand) => hand.send(Buffer.of(98, 0)), /too short/],
+  ["an end of another channel", (hand) => hand.send(Buffer.of(97, 0, 0, 0, 77)), /for channel 77/],
+  ["an unknown message", (hand) => hand.send(Buffer.of(200)), /message 200/],
+  ["new keys out of the blue", (hand) => hand.send(Buffer.of(21)), /nobody asked for/],
+  ["a point without a key exchange", (hand) => hand.send(Buffer.of(30)), /nobody began/],
+  ["an answer that only clients get", (hand) => hand.send(Buffer.of(31)), /nobody began/],
+  ["a malformed KEXINIT", (hand) => hand.send(Buffer.alloc(30, 20)), /malformed/],
+  [
+    "data in a key exchange",
+    (hand) => {
+      hand.send(new KeyExchange(hand.client.session).init);
+      hand.send(data(Buffer.of(1)));
+    },
+    /message 94 in a key exchange/,
+  ],
+  [
+    "a point that gives no secret",
+    (hand) => {
+      hand.send(new KeyExchange(hand.client.session).init);
+      hand.send(new WireWriter().u8(30).string(Buffer.alloc(32)).bytes());
+    },
+    /not SSH/,
+  ],
+  [
+    "algorithms that are not ours",
+    (hand) => {
+      const lists = new WireWriter().u8(20).raw(Buffer.alloc(16));
+      for (let i = 0; i < 10; i++) lists.string("none");
+      hand.send(lists.u8(0).u32(0).bytes());
+    },
+    /none of curve25519/,
+  ],
+])("%s ends the stream, with a reason", (_, misbehave, reason) => {
+  const hand = new Hand();
+  misbehave(hand);
+  expect(hand.read()).toBeUndefined();
+  expect(hand.server.end).toMatch(reason);
+});
+
+test("a client that sends more than its window is not read any more", () => {
+  const hand = new Hand({ ourWindow: 1000 });
+  hand.send(data(new Uint8Array(1001)));
+  expect(hand.read()).toBeUndefined();
+  expect(hand.server.end).toMatch(/more than its window/);
+});
+
+test("who asks without end and takes no answers is not listened to for ever", () => {
+  const hand = new Hand();
+  const question = new WireWriter().u8(80).string("x").u8(1).bytes();
+  for (let i = 0; i < 200_000 && hand.read() !== undefined; i++) hand.send(question);
+  expect(hand.server.end).toMatch(/more questions/);
+});
+
+test("a fuzz run of messages: a reason, an end or nothing, and never anything else", () => {
+  const random = chance(77);
+  const types = [1, 2, 20, 21, 30, 31, 80, 90, 93, 94, 95, 96, 97, 98];
+  for (let round = 0; round < 300; round++) {
+    const hand = new Hand();
+    for (let i = 0; i < 20 && hand.read() !== undefined; i++) {
+      const bytes = randomBytes(1 + random(60));
+      bytes[0] = types[random(types.length)] ?? 94;
+      if (random(2) === 0) bytes.set([0, 0, 0, SERVER].slice(0, bytes.length - 1), 1);
+      hand.send(bytes);
+    }
+    hand.read();
+    expect(hand.server.end ?? "end").toMatch(/^end$|^the peer /);
+    for (const end of cleanup.splice(0).reverse()) end();
+  }
+});
+
+test("what lies behind the state is read first", async () => {
+  const [server, client] = states();
+  const [a, b] = streamPair();
+  const sealer = new Sealer(client.outgoing);
+  const place = allocate(PACKET_MAX);
+  const out = allocate(PACKET_MAX);
+  const all = randomBytes(600_000);
+  const packets: Uint8Array[] = [];
+  for (let at = 0; at < all.length; at += 30_000) {
+    const payload = data(all.subarray(at, at + 30_000));
+    place.bytes.set(payload, PAYLOAD);
+    packets.push(out.bytes.slice(0, sealer.seal(place, payload.length, out, 0)));
+  }
+  const sealed = Buffer.concat(packets);
+  const end = held(a, { ...server, unread: sealed.subarray(0, 400_001) });
+  expect(end.stream.more).toBe(true);
+  const got: Uint8Array[] = [];
+  let written = 400_001;
+  await until("all of it", () => {
+    written += writeNow(b, sealed.subarray(written));
+    got.push(end.read() ?? new Uint8Array());
+    return Buffer.concat(got).length === all.length;
+  });
+  expect(Buffer.concat(got).equals(all)).toBe(true);
+  libc.close(b);
+});
