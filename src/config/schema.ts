@@ -126,6 +126,12 @@ export const TABLES = {
     ),
     run: path("/run/walt", "Folder of sockets, gone after a reboot."),
     silence: span("10s", "3s", "5m", "A tunnel whose server is silent for this long is built anew."),
+    rekey_limit: integer(
+      32_768,
+      1,
+      65_536,
+      "The tunnel's connection to the server gets new keys after so many MiB. More than 65536 with one key is too much for AES. The connections to proxies have OpenSSH's own limit.",
+    ),
   },
   "device.vm": {
     start: flag(

@@ -215,6 +215,7 @@ export class DeviceActions implements Actions {
       bridge,
       silence: config.device.silence,
       mtu: config.device.mtu,
+      rekeyLimit: config.device.rekey_limit,
     });
     this.#tunnel = tunnel;
     const over = new AbortController();

@@ -21,6 +21,8 @@ export interface TunnelOptions extends SessionOptions {
   readonly silence: number;
   /** Largest MTU that the node may be given, bytes. */
   readonly mtu: number;
+  /** MiB after which the keys are changed. */
+  readonly rekeyLimit: number;
 }
 
 export class Tunnel {
@@ -85,13 +87,13 @@ export class Tunnel {
 
   /** The link owns the way's descriptor and the TAP's, also when there can be none. */
   async #add(way: Way): Promise<Link> {
-    const { pumps, silence, mtu, command } = this.options;
+    const { pumps, silence, mtu, command, rekeyLimit } = this.options;
     const original = command === undefined;
     const { stream, ssh } = way;
     try {
       const { fd, offload } = tapOf(original, stream);
       return pumps.add({
-        ...{ tap: fd, offload, stream, original, silence },
+        ...{ tap: fd, offload, stream, original, silence, rekeyLimit },
         ...(ssh === undefined ? {} : { ssh }),
         mtu: original ? ORIGINAL_MTU : mtu,
       });

@@ -17,6 +17,8 @@ export interface Stream {
   readonly more: boolean;
   /** What is wrong with what came, in words; `read` says that the stream has ended then. */
   readonly problem: string | undefined;
+  /** How often its keys were changed. */
+  readonly rekeys: number;
   /** When something came that shows that the peer lives, ms of performance.now(); undefined: only what it says shows it. */
   readonly heard: number | undefined;
   /** @returns bytes that were put at `offset`, 0 at the end of the stream, -errno (EAGAIN: nothing now). */
@@ -40,6 +42,7 @@ export class SocketStream implements Stream {
   readonly pending = false;
   readonly blocked = false;
   readonly more = false;
+  readonly rekeys = 0;
   readonly closing = false;
   readonly problem = undefined;
   readonly heard = undefined;

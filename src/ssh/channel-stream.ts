@@ -37,8 +37,6 @@ const ANSWER_MAX = 2048;
 /** The channel's window, bytes, as ssh2 has it; how much of it is used up before it is opened again, about as OpenSSH does. */
 const WINDOW = 2 * 1024 * 1024;
 const STEP = 98_304;
-/** Bytes of one key pair at most, half of what RFC 4344 section 3.2 allows for AES: 2^32 blocks. */
-const KEYS_FOR = 2 ** 35;
 /** Characters of a command's standard error. */
 const WORDS_MAX = 400;
 const U32_MAX = 0xffff_ffff;
@@ -85,6 +83,7 @@ function shared(): Shared {
 
 export class ChannelStream implements Stream {
   problem: string | undefined;
+  rekeys = 0;
   heard = performance.now();
   readonly #session: Session;
   readonly #ours: number;
@@ -121,7 +120,7 @@ export class ChannelStream implements Stream {
     readonly fd: number,
     state: ConnectionState,
     /** Bytes after which new keys are asked for. */
-    keysFor = KEYS_FOR,
+    keysFor: number,
   ) {
     this.#keysFor = keysFor;
     this.#session = state.session;
@@ -418,6 +417,7 @@ export class ChannelStream implements Stream {
         if (this.#nextKeys === undefined) throw new Error("new keys that nobody asked for");
         this.#opener.free();
         this.#opener = this.#nextKeys;
+        this.rekeys++;
         this.#nextKeys = undefined;
         break;
       case DISCONNECT:

@@ -17,7 +17,8 @@ export interface ThreadData {
 /** What the thread tells, by postMessage. */
 export type ThreadEvent =
   | { kind: "ready" }
-  | { kind: "added"; id: number }
+  /** The state of the link's SSH connection is no longer needed where it lies. */
+  | { kind: "read"; id: number }
   | { kind: "up"; id: number; mtu: number }
   | { kind: "ended"; id: number; reason: string };
 
@@ -25,7 +26,7 @@ export type ThreadEvent =
 export const LINKS_MAX = 4096;
 
 /** Doubles of a link's place in the shared memory. */
-export const COUNTERS = 17;
+export const COUNTERS = 18;
 export const COUNTER = {
   framesIn: 0,
   framesOut: 1,
@@ -44,6 +45,7 @@ export const COUNTER = {
   pings: 14,
   late: 15,
   loss: 16,
+  rekeys: 17,
 } as const;
 
 export interface AddOrder {
@@ -64,10 +66,15 @@ export interface AddOrder {
   features: number;
   /** Where the state of an SSH connection lies whose socket `stream` is; undefined: the socket is the stream. */
   ssh?: { address: number; length: number } | undefined;
+  /** MiB of that connection after which we ask for new keys. */
+  rekeyLimit?: number;
 }
 
 /** What the main thread wants. */
 export type Order = AddOrder | { kind: "close"; id: number; reason: string } | { kind: "stop" };
+
+/** MiB of one pair of keys: half of what RFC 4344 section 3.2 allows for AES, 2^32 blocks. */
+export const REKEY_LIMIT = 32_768;
 
 const KINDS = ["add", "close", "stop"] as const;
 const VNET = 1;
@@ -77,7 +84,7 @@ const REASON = 64;
 /** Bytes of every record: twelve numbers of 32 bits, an address (a double) and its length, then a reason as the CLOSE message that carries it. */
 export const RECORD = REASON + HEADER + REASON_MAX;
 
-/** @returns RECORD bytes: kind, id, slot, tap, stream, mtu, silence, guarded, MAC (6 bytes, 2 unused), vnet and original (bits), features, address and length of SSH's state (8 and 4 bytes, 4 unused), reason. */
+/** @returns RECORD bytes: kind, id, slot, tap, stream, mtu, silence, guarded, MAC (6 bytes, 2 unused), vnet and original (bits), features, address and length of SSH's state (8 and 4 bytes), its limit, reason. */
 export function encodeOrder(order: Order, record: Uint8Array): void {
   const view = new DataView(record.buffer, record.byteOffset, RECORD);
   record.fill(0);
@@ -95,6 +102,7 @@ export function encodeOrder(order: Order, record: Uint8Array): void {
   view.setUint32(44, order.features, true);
   view.setFloat64(SSH, order.ssh?.address ?? 0, true);
   view.setUint32(SSH + 8, order.ssh?.length ?? 0, true);
+  view.setUint32(SSH + 12, order.rekeyLimit ?? REKEY_LIMIT, true);
 }
 
 function sshAt(view: DataView): AddOrder["ssh"] {
@@ -122,6 +130,7 @@ export function decodeOrder(record: Uint8Array): Order {
         original: (int(10) & ORIGINAL) !== 0,
         features: view.getUint32(44, true),
         ssh: sshAt(view),
+        rekeyLimit: view.getUint32(SSH + 12, true),
       };
     case "close": {
       const length = view.getUint8(REASON + 3);

@@ -20,7 +20,7 @@ import { setOffload } from "../linux/tap.ts";
 import { ChannelStream } from "../ssh/channel-stream.ts";
 import { decodeState } from "../ssh/connection-state.ts";
 import { duration, safeText } from "../text.ts";
-import { type AddOrder, COUNTER, COUNTERS } from "./control.ts";
+import { type AddOrder, COUNTER, COUNTERS, REKEY_LIMIT } from "./control.ts";
 import { GroupLimit, refusal } from "./guard.ts";
 import {
   commonMtu,
@@ -55,6 +55,7 @@ const ACK_BYTES = 262_144;
 const ACK_SOME = 3000;
 const ACK_PAUSE = 1;
 const ACK_LAST = 5;
+const MIB = 1 << 20;
 
 export class PumpLink {
   readonly id: number;
@@ -439,6 +440,7 @@ export class PumpLink {
     stats[this.#base + COUNTER.marked] = this.#out.marked;
     stats[this.#base + COUNTER.queued] = this.#out.queued;
     stats[this.#base + COUNTER.queueDelay] = this.#out.queueDelay;
+    stats[this.#base + COUNTER.rekeys] = this.#stream.rekeys;
     const { window } = this.#out;
     if (window === undefined) return;
     stats[this.#base + COUNTER.window] = window.size;
@@ -448,7 +450,7 @@ export class PumpLink {
   }
 }
 
-function streamOf({ stream, ssh }: AddOrder): Stream {
+function streamOf({ stream, ssh, rekeyLimit = REKEY_LIMIT }: AddOrder): Stream {
   if (ssh === undefined) return new SocketStream(stream);
-  return new ChannelStream(stream, decodeState(memoryAt(ssh.address, ssh.length)));
+  return new ChannelStream(stream, decodeState(memoryAt(ssh.address, ssh.length)), rekeyLimit * MIB);
 }

@@ -135,7 +135,7 @@ export class Pump {
 
   #add(order: AddOrder, now: number): void {
     const link = new PumpLink(order, this.#stats, now);
-    this.#tell({ kind: "added", id: link.id });
+    if (order.ssh !== undefined) this.#tell({ kind: "read", id: link.id });
     this.#links.push(link);
     this.#announce(link, false);
     if (this.#stopping) link.close("the tunnel's thread is stopping", now);

@@ -37,6 +37,8 @@ export interface LinkOptions {
   original?: boolean;
   /** `stream` is the socket of an SSH connection, in this state (`encodeState` of src/ssh/connection-state.ts). */
   ssh?: Memory;
+  /** MiB of that connection after which this end asks for new keys; REKEY_LIMIT of control.ts unless told. */
+  rekeyLimit?: number;
   /** Feature bits that may be offered to the peer at most; all unless told. */
   features?: number;
 }
@@ -68,6 +70,8 @@ export interface LinkStats {
   pings: number;
   late: number;
   loss: number;
+  /** How often the connection's keys were changed. */
+  rekeys: number;
 }
 
 export interface Link {
@@ -202,6 +206,7 @@ export class Pumps {
       vnet,
       original,
       features,
+      ...(options.rekeyLimit === undefined ? {} : { rekeyLimit: options.rekeyLimit }),
       ssh: options.ssh && { address: options.ssh.address, length: options.ssh.bytes.length },
     };
     this.#send({ kind: "add", ...order });
@@ -235,6 +240,7 @@ export class Pumps {
       pings: value(COUNTER.pings),
       late: value(COUNTER.late),
       loss: value(COUNTER.loss),
+      rekeys: value(COUNTER.rekeys),
     };
   }
 
@@ -242,7 +248,7 @@ export class Pumps {
     if (event.kind === "ready") {
       this.#worker.unref();
       this.#ready.resolve();
-    } else if (event.kind === "added") {
+    } else if (event.kind === "read") {
       const link = this.#links.get(event.id);
       link?.ssh?.bytes.fill(0); // there are keys in it
       if (link !== undefined) link.ssh = undefined;

@@ -11,7 +11,7 @@ import { generateKey } from "../../src/ssh/keys.ts";
 import { Opener, OVERHEAD, PACKET_MAX, PAYLOAD, packetSize, Sealer } from "../../src/ssh/packets.ts";
 import { WireReader, WireWriter } from "../../src/ssh/wire.ts";
 import { chance, PATIENCE, readNow, streamPair, writeNow } from "../tunnel/rig.ts";
-import { Held, turn, until } from "./taken.ts";
+import { Held, MANY, turn, until } from "./taken.ts";
 
 const cleanup: (() => unknown)[] = [];
 afterEach(async () => {
@@ -48,7 +48,7 @@ function states(more: Partial<ConnectionState> = {}): [server: ConnectionState, 
   ];
 }
 
-function held(fd: number, state: ConnectionState, keysFor?: number): Held {
+function held(fd: number, state: ConnectionState, keysFor = MANY): Held {
   const made = new Held(new ChannelStream(fd, state, keysFor));
   cleanup.push(() => made.close());
   return made;

@@ -15,6 +15,9 @@ import { knownHostsLine } from "../../src/ssh/known-hosts.ts";
 import { SshListener } from "../../src/ssh/listener.ts";
 import { PATIENCE } from "../tunnel/rig.ts";
 
+/** Bytes after which new keys are asked for: never. */
+export const MANY = 2 ** 40;
+
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Wait for something that nobody tells. */
@@ -114,7 +117,7 @@ export class TakingServer {
             const take = async (): Promise<void> => {
               await before;
               const { fd, state, over } = await peer.take(channel, () => held?.close());
-              held = new Held(new ChannelStream(fd, decodeState(encodeState(state).bytes)), over);
+              held = new Held(new ChannelStream(fd, decodeState(encodeState(state).bytes), MANY), over);
               server.held.push(held);
               await serve(held, command);
               held.close();

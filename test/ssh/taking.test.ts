@@ -9,7 +9,7 @@ import { ChannelStream } from "../../src/ssh/channel-stream.ts";
 import { generateKey } from "../../src/ssh/keys.ts";
 import { describeWith } from "../lab/need.ts";
 import { chance } from "../tunnel/rig.ts";
-import { Held, TakingServer, turn, until } from "./taken.ts";
+import { Held, MANY, TakingServer, turn, until } from "./taken.ts";
 
 const cleanup: (() => unknown)[] = [];
 afterEach(async () => {
@@ -82,7 +82,7 @@ test("what comes before the connection is taken comes first, and nothing of it i
   const go = Promise.withResolvers<void>();
   const at = await server(echo, go.promise);
   const { fd, state } = await at.open();
-  const held = new Held(new ChannelStream(fd, state));
+  const held = new Held(new ChannelStream(fd, state, MANY));
   cleanup.push(() => held.close());
   const input = randomBytes(3 << 20);
   let sent = 0;
@@ -128,7 +128,7 @@ test("our client, over a way that cuts everything into small pieces", async () =
   const at = await server(echo);
   const port = await cutting(at.listener.address.port, 11);
   const { fd, state } = await at.open({ connect: { host: "127.0.0.1", port } });
-  const held = new Held(new ChannelStream(fd, state));
+  const held = new Held(new ChannelStream(fd, state, MANY));
   cleanup.push(() => held.close());
   expect(held.write(Buffer.from("hello"))).toBe(5);
   let back = "";
@@ -150,7 +150,7 @@ test("a connection that ends while it is frozen: an error, and nothing is left",
 test("whoever ends the server's connections ends those that were taken, too", async () => {
   const at = await server(async (held) => until("its end", () => held.read() === undefined));
   const { fd, state } = await at.open();
-  const held = new Held(new ChannelStream(fd, state));
+  const held = new Held(new ChannelStream(fd, state, MANY));
   cleanup.push(() => held.close());
   await until("taken", () => at.held.length > 0);
   await at.listener.close();
