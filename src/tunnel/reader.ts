@@ -16,7 +16,7 @@ import {
 
 /** What is in front of a message may be overwritten while it is handled: room for a virtio-net header, also before the first. */
 const MARGIN = 16;
-/** Room for the largest message, all but its last byte, and for what the stream may bring then. */
+/** Room for the largest message, and when all but its last byte are there, for what the stream may bring then. */
 const SIZE = MARGIN + HEADER + PAYLOAD_MAX + STREAM_ROOM;
 /** Buffers of this thread (modules are per thread). */
 const spares = new Spares(SIZE);
@@ -43,7 +43,7 @@ export class MessageReader {
     return this.#end;
   }
   get room(): number {
-    return SIZE - this.#end;
+    return Math.max(SIZE - STREAM_ROOM - this.#end, STREAM_ROOM);
   }
   /** The stream is between two messages. */
   get empty(): boolean {

@@ -146,8 +146,7 @@ function links(): void {
   const [left, right] = socketPair();
   setNonBlocking(right);
   const order = { kind: "add", slot: 0, mtu: 1500, silence: 60_000, guard: undefined } as const;
-  // No acknowledgements, so no window: the stream is filled until it takes no more.
-  const more = { vnet: false, original: false, features: 0 };
+  const more = { vnet: false, original: false, features: 0x100 };
   const made = ([0, 1] as const).map(
     (i) =>
       new PumpLink(
