@@ -1,6 +1,7 @@
 /** Sockets of the event loop as file descriptors, and the other way round. */
 
 import type { Socket } from "node:net";
+import { WaltError } from "../errors.ts";
 import { duplicate } from "./libc.ts";
 
 /**
@@ -17,6 +18,7 @@ export function release(socket: Socket): number {
   socket.pause();
   while (socket.read() !== null);
   // Bun's own handle has the number; node does not tell it.
-  const { fd } = (socket as unknown as { _handle: { fd: number } })._handle;
-  return duplicate(fd);
+  const { _handle: handle } = socket as unknown as { _handle?: { fd?: unknown } | null };
+  if (typeof handle?.fd !== "number" || handle.fd < 0) throw new WaltError("the connection is closed");
+  return duplicate(handle.fd);
 }

@@ -120,7 +120,7 @@ export class Tunnels {
   }
 
   async #carry(device: Device, channel: Channel, tunnel: Tunnel, from: string): Promise<void> {
-    const name = `tap-${device.node}`.slice(0, 15);
+    const name = tapName(device);
     const { original } = tunnel.info;
     const tap = original ? openTap(name) : openOffloadTap(name);
     let taken: Taken;
@@ -131,20 +131,35 @@ export class Tunnels {
       closeSync(tap.fd);
       throw error;
     }
-    const link = this.pumps.add({
-      tap: tap.fd,
-      offload: tap.offload,
-      stream: taken.fd,
-      ssh: encodeState(taken.state),
-      mtu: original ? ORIGINAL_MTU : this.net.mtu,
-      silence: this.silence,
-      original,
-      guard: device.mac,
-    });
+    let reason = "";
+    try {
+      const link = this.pumps.add({
+        tap: tap.fd,
+        offload: tap.offload,
+        stream: taken.fd,
+        ssh: encodeState(taken.state),
+        mtu: original ? ORIGINAL_MTU : this.net.mtu,
+        silence: this.silence,
+        original,
+        guard: device.mac,
+      });
+      reason = await this.#live(device, tunnel, link, from);
+    } finally {
+      taken.over();
+    }
+    const wasUp = tunnel.info.state === "up";
+    tunnel.info = { ...tunnel.info, state: "down", since: new Date() };
+    this.log.info("tunnel down", { node: device.node, from, reason });
+    if (wasUp && this.#tunnels.get(device.id) === tunnel) this.changed(device, "down", tunnel.info.via);
+  }
+
+  /** From a tunnel's beginning to its end, whose reason is returned. */
+  async #live(device: Device, tunnel: Tunnel, link: Link, from: string): Promise<string> {
+    const { original } = tunnel.info;
     tunnel.link = link;
     if (tunnel.closing !== undefined) link.close(tunnel.closing);
     void link.up.then((mtu) => {
-      if (mtu < this.net.mtu) this.#lower(name, mtu);
+      if (mtu < this.net.mtu) this.#lower(tapName(device), mtu);
       tunnel.info = { ...tunnel.info, state: "up", since: new Date(), mtu };
       this.#endedOf(device).tunnels++;
       const { via } = tunnel.info;
@@ -152,14 +167,10 @@ export class Tunnels {
       this.changed(device, "up", tunnel.info.via);
     });
     const reason = await link.ended;
-    taken.over();
     const [totals, stats] = [this.#endedOf(device), link.stats()];
     for (const name of COUNTED) totals[name] += stats[name];
     tunnel.link = undefined;
-    const wasUp = tunnel.info.state === "up";
-    tunnel.info = { ...tunnel.info, state: "down", since: new Date() };
-    this.log.info("tunnel down", { node: device.node, from, reason });
-    if (wasUp && this.#tunnels.get(device.id) === tunnel) this.changed(device, "down", tunnel.info.via);
+    return reason;
   }
 
   #lower(tap: string, mtu: number): void {
@@ -181,4 +192,9 @@ export class Tunnels {
     for (const tunnel of this.#tunnels.values()) tunnel.close(reason);
     await Promise.all([...this.#tunnels.values()].map((t) => t.gone));
   }
+}
+
+/** At most 15 characters, as every interface's name (linux/if.h, IFNAMSIZ). */
+function tapName(device: Device): string {
+  return `tap-${device.node}`.slice(0, 15);
 }

@@ -4,82 +4,24 @@
  */
 
 import { messageOf } from "../errors.ts";
-import { allocate, at, EAGAIN, libc, type Memory } from "../linux/libc.ts";
-import { Spares } from "../linux/spares.ts";
-import { passing, STREAM_ROOM, type Stream } from "../linux/stream.ts";
+import { at, EAGAIN, libc, type Memory } from "../linux/libc.ts";
+import { STREAM_ROOM, type Stream } from "../linux/stream.ts";
 import { safeText } from "../text.ts";
 import type { ConnectionState } from "./connection-state.ts";
-import {
-  ECDH_INIT,
-  ECDH_REPLY,
-  KEXINIT,
-  KeyExchange,
-  NEWKEYS,
-  type NewKeys,
-  type Session,
-} from "./key-exchange.ts";
-import { Opener, OVERHEAD, PACKET_MAX, PAYLOAD, packetSize, putU32, Sealer, u32 } from "./packets.ts";
+import { KeyExchange, type NewKeys, type Session } from "./key-exchange.ts";
+import { FIRST_OF_CONNECTION, MESSAGE } from "./message-numbers.ts";
+import { PacketInput } from "./packet-input.ts";
+import { PacketOutput } from "./packet-output.ts";
+import { DATA_HEADER, DATA_MAX, type Keys, u32 } from "./packets.ts";
 import { WireWriter } from "./wire.ts";
 
-/** Bytes that are read at once. */
-const INPUT = 131_072;
-/** A packet that has not come whole. */
-const PART = PACKET_MAX + OVERHEAD;
-/** Bytes of data in one packet at most: OpenSSH takes no more. */
-const DATA_MAX = 32_768;
-/** type, channel, length of the data. */
-const DATA_HEADER = 9;
-/** Bytes that wait to be sent at most; of these, what is kept for answers. */
-const OUTPUT = 6 * (DATA_MAX + DATA_HEADER + OVERHEAD) + 8192;
-const ANSWERS = 8192;
-/** No answer is longer: a key exchange's messages, sealed. */
-const ANSWER_MAX = 2048;
 /** The channel's window, bytes, as ssh2 has it; how much of it is used up before it is opened again, about as OpenSSH does. */
-const WINDOW = 2 * 1024 * 1024;
+export const WINDOW = 2 * 1024 * 1024;
 const STEP = 98_304;
 /** Characters of a command's standard error. */
 const WORDS_MAX = 400;
 const U32_MAX = 0xffff_ffff;
-
-const DISCONNECT = 1;
-const IGNORE = 2;
-const UNIMPLEMENTED = 3;
-const DEBUG = 4;
-const GLOBAL_REQUEST = 80;
-const REQUEST_SUCCESS = 81;
-const REQUEST_FAILURE = 82;
-const CHANNEL_OPEN = 90;
-const OPEN_FAILURE = 92;
-const WINDOW_ADJUST = 93;
-const DATA = 94;
-const EXTENDED_DATA = 95;
-const EOF = 96;
-const CLOSE = 97;
-const CHANNEL_REQUEST = 98;
-const CHANNEL_SUCCESS = 99;
-const CHANNEL_FAILURE = 100;
 const ADMINISTRATIVELY_PROHIBITED = 1;
-
-/** What all streams of a thread use in turn (modules are per thread), made when first needed. */
-interface Shared {
-  /** What is read from a socket, behind what was left of the last time. */
-  readonly input: Memory;
-  /** A packet on its way to be sealed. */
-  readonly packet: Memory;
-  /** For packets that have not come whole, and for those that wait to be sent. */
-  readonly parts: Spares;
-  readonly outputs: Spares;
-}
-let own: Shared | undefined;
-function shared(): Shared {
-  own ??= {
-    input: allocate(PART + INPUT),
-    packet: allocate(DATA_MAX + DATA_HEADER + OVERHEAD),
-    parts: new Spares(PART),
-    outputs: new Spares(OUTPUT),
-  };
-  return own;
-}
 
 export class ChannelStream implements Stream {
   problem: string | undefined;
@@ -89,26 +31,16 @@ export class ChannelStream implements Stream {
   readonly #ours: number;
   readonly #theirs: number;
   readonly #dataMax: number;
-  readonly #keysFor: number;
-  #opener: Opener;
-  #sealer: Sealer;
+  readonly #in: PacketInput;
+  readonly #out: PacketOutput;
   #ourWindow: number;
   #theirWindow: number;
-  /** The first bytes of a packet that has not come whole. */
-  #part: Memory | undefined;
-  #partLength = 0;
-  /** What had come before we took the connection, and was not looked at yet. */
-  #unread: Uint8Array;
-  /** Packets that wait to be sent: from `#sent` to `#end`. */
-  #output: Memory | undefined;
-  #sent = 0;
-  #end = 0;
-  /** Bytes each way since the last keys. */
-  #used = 0;
+  /** Of the bytes both ways: from where new keys are asked for. */
+  #keysUntil: number;
   /** From our KEXINIT to our NEWKEYS, in which nothing else may be said. */
-  #rekey: KeyExchange | undefined;
+  #exchange: KeyExchange | undefined;
   /** Their next keys, between our NEWKEYS and theirs. */
-  #nextKeys: Opener | undefined;
+  #nextKeys: Keys | undefined;
   /** What came on standard error. */
   #words = "";
   /** They write no more on the channel; they have closed it or the connection; we have closed the channel. */
@@ -120,45 +52,44 @@ export class ChannelStream implements Stream {
     readonly fd: number,
     state: ConnectionState,
     /** Bytes after which new keys are asked for. */
-    keysFor: number,
+    readonly keysFor: number,
   ) {
-    this.#keysFor = keysFor;
     this.#session = state.session;
     this.#ours = state.ourChannel;
     this.#theirs = state.theirChannel;
     this.#dataMax = Math.min(DATA_MAX, state.theirPacket);
-    this.#opener = new Opener(state.incoming);
-    this.#sealer = new Sealer(state.outgoing);
+    this.#in = new PacketInput(fd, state.incoming, state.unread);
+    this.#out = new PacketOutput(fd, state.outgoing);
     this.#ourWindow = state.ourWindow;
     this.#theirWindow = state.theirWindow;
-    this.#unread = state.unread;
+    this.#keysUntil = keysFor;
   }
 
   get pending(): boolean {
-    return this.#sent < this.#end;
+    return this.#out.pending;
   }
   get blocked(): boolean {
-    return this.#theirWindow === 0 || this.#rekey !== undefined || this.#shut;
+    return this.#theirWindow === 0 || this.#exchange !== undefined || this.#shut;
+  }
+  get closing(): boolean {
+    return this.#shut;
   }
   get more(): boolean {
-    return this.#unread.length > 0 || this.#over;
+    return this.#in.more || this.#over;
   }
 
   read(into: Memory, offset: number, room: number, now: number): number {
     if (this.#over) return 0;
-    const { input } = shared();
-    const kept = this.#partLength;
-    if (this.#part !== undefined) libc.memcpy(at(input.address), at(this.#part.address), kept);
     // All that comes fits where it is wanted: a packet is longer than its data.
-    const n = this.#fill(input, kept, Math.min(INPUT, room - kept));
+    const n = this.#in.fill(room);
     if (n < 0) return n;
     if (n === 0) {
       this.#closed = true;
       return 0;
     }
     this.heard = now;
-    const given = this.#openAll(input, kept + n, into, offset);
-    if (!this.#shut) this.#sayMore();
+    const given = this.#openAll(into, offset);
+    if (!this.#shut) this.#sayWhatIsDue();
     const sent = this.flush();
     // The end, if it is that, is told next time.
     if (given > 0) return given;
@@ -169,7 +100,8 @@ export class ChannelStream implements Stream {
     const broken = this.flush();
     if (broken < 0) return broken;
     if (this.pending || this.blocked) return -EAGAIN;
-    const { packet } = shared();
+    const out = this.#out;
+    const to = out.data;
     let taken = 0;
     /** Of the packet that is being filled. */
     let length = 0;
@@ -180,7 +112,7 @@ export class ChannelStream implements Stream {
       const size = words[word + 2] ?? 0;
       for (let done = 0; done < size && room > 0; ) {
         const n = Math.min(room - length, size - done);
-        libc.memcpy(at(packet.address + PAYLOAD + DATA_HEADER + length), at(from + done), n);
+        libc.memcpy(at(to + length), at(from + done), n);
         done += n;
         taken += n;
         length += n;
@@ -196,54 +128,32 @@ export class ChannelStream implements Stream {
   }
 
   flush(): number {
-    const output = this.#output;
-    if (output === undefined) return 0;
-    const n = libc.write(this.fd, at(output.address + this.#sent), this.#end - this.#sent);
-    if (n < 0) {
-      const code = passing();
-      return code === EAGAIN ? 0 : -code;
-    }
-    this.#sent += n;
-    if (this.#sent === this.#end) this.#giveOutput();
-    return n;
+    return this.#out.flush();
   }
 
   ask(): void {
     // As OpenSSH's ClientAliveInterval asks: whatever the answer is, it is one.
-    if (this.#mayAnswer) {
-      this.#answer(new WireWriter().u8(GLOBAL_REQUEST).string("keepalive@openssh.com").u8(1));
-      this.flush();
-    }
+    if (!this.#mayAnswer) return;
+    this.#out.answer(new WireWriter().u8(MESSAGE.globalRequest).string("keepalive@openssh.com").u8(1));
+    this.flush();
   }
 
   shut(): boolean {
     if (!this.#shut && this.#mayAnswer) {
       this.#shut = true;
-      if (this.#session.role.end === "server") this.#exitStatus();
-      this.#answer(new WireWriter().u8(EOF).u32(this.#theirs));
-      this.#answer(new WireWriter().u8(CLOSE).u32(this.#theirs));
+      if (this.#session.role.end === "server") this.#sayStatus();
+      this.#out.answer(new WireWriter().u8(MESSAGE.eof).u32(this.#theirs));
+      this.#out.answer(new WireWriter().u8(MESSAGE.close).u32(this.#theirs));
     }
     const broken = this.flush();
     if (!this.#shut || this.pending) return broken < 0;
-    // A client whose connection is closed before it has said its own end calls that an error.
-    return this.#closed || this.read(shared().packet, 0, STREAM_ROOM, 0) !== -EAGAIN;
-  }
-
-  #exitStatus(): void {
-    const status = new WireWriter().u8(CHANNEL_REQUEST).u32(this.#theirs).string("exit-status").u8(0).u32(0);
-    this.#answer(status);
-  }
-
-  get closing(): boolean {
-    return this.#shut;
+    // A client whose connection is closed before it has said its own end calls that an error. No data is put anywhere any more.
+    return this.#closed || this.read(this.#in.memory, 0, STREAM_ROOM, this.heard) !== -EAGAIN;
   }
 
   dispose(): void {
-    this.#giveOutput();
-    this.#keep(shared().input, 0, 0);
-    this.#sealer.free();
-    this.#opener.free();
-    this.#nextKeys?.free();
+    this.#in.dispose();
+    this.#out.dispose();
   }
 
   /** Nothing more is to be read. */
@@ -253,129 +163,65 @@ export class ChannelStream implements Stream {
 
   /** Something may be said besides data. */
   get #mayAnswer(): boolean {
-    return this.#end + ANSWER_MAX <= OUTPUT && this.#rekey === undefined;
+    return this.#out.takesAnswer && this.#exchange === undefined;
   }
 
   /** Bytes of data that the next packet may have. */
   get #room(): number {
-    const full = this.#end + DATA_MAX + DATA_HEADER + OVERHEAD > OUTPUT - ANSWERS;
-    return full ? 0 : Math.min(this.#dataMax, this.#theirWindow);
+    return this.#out.takesData ? Math.min(this.#dataMax, this.#theirWindow) : 0;
   }
 
-  /** As read(2), -errno on failure. */
-  #fill(input: Memory, offset: number, most: number): number {
-    const { length } = this.#unread;
-    if (length === 0) {
-      const n = libc.read(this.fd, at(input.address + offset), most);
-      return n < 0 ? -passing() : n;
-    }
-    const n = Math.min(length, most);
-    input.bytes.set(this.#unread.subarray(0, n), offset);
-    this.#unread = this.#unread.subarray(n);
-    return n;
+  #sealData(length: number): void {
+    this.#theirWindow -= length;
+    this.#out.seal(MESSAGE.data, this.#theirs, length, length);
   }
 
-  /** Open the packets in `input`, and keep the last one if it is not whole. @returns bytes of data that were put at `offset`. */
-  #openAll(input: Memory, end: number, into: Memory, offset: number): number {
-    let start = 0;
+  #sayStatus(): void {
+    const status = new WireWriter().u8(MESSAGE.channelRequest).u32(this.#theirs);
+    this.#out.answer(status.string("exit-status").u8(0).u32(0));
+  }
+
+  /** @returns bytes of data that were put at `offset`. */
+  #openAll(into: Memory, offset: number): number {
     let given = 0;
     try {
-      while (!this.#over) {
-        const size = packetSize(input.bytes, start, end);
-        if (size === 0 || end - start < size) break;
-        this.#opener.open(input, start, size);
-        given += this.#take(input, start + PAYLOAD, this.#opener.end, into, offset + given);
-        start += size;
-        this.#used += size;
-      }
+      while (!this.#over && this.#in.next()) given += this.#take(into, offset + given);
     } catch (error) {
       this.problem = `the peer sent what is not SSH: ${messageOf(error)}`;
     }
     if (this.#ended && this.#words !== "") this.problem ??= this.#words;
-    this.#keep(input, start, this.#over ? start : end);
+    this.#in.keep();
     return given;
   }
 
-  /** Keep what has come of a packet. */
-  #keep(input: Memory, start: number, end: number): void {
-    const { parts } = shared();
-    this.#partLength = end - start;
-    if (end > start) {
-      this.#part ??= parts.take();
-      libc.memcpy(at(this.#part.address), at(input.address + start), end - start);
-    } else if (this.#part !== undefined) {
-      parts.give(this.#part);
-      this.#part = undefined;
-    }
-  }
-
-  /** Open the window again, ask for new keys: what is due. */
-  #sayMore(): void {
+  /** Open the window again, ask for new keys. */
+  #sayWhatIsDue(): void {
     if (this.#ourWindow <= WINDOW - STEP && this.#mayAnswer) {
-      this.#sealWords(WINDOW_ADJUST, WINDOW - this.#ourWindow, 0);
+      this.#out.seal(MESSAGE.windowAdjust, this.#theirs, WINDOW - this.#ourWindow, 0);
       this.#ourWindow = WINDOW;
     }
-    if (this.#used <= this.#keysFor || !this.#mayAnswer || this.#nextKeys !== undefined) return;
-    const rekey = new KeyExchange(this.#session);
-    this.#answer(new WireWriter().raw(rekey.init));
-    this.#rekey = rekey;
+    const used = this.#in.bytes + this.#out.bytes;
+    if (used <= this.#keysUntil || !this.#mayAnswer || this.#nextKeys !== undefined) return;
+    const exchange = new KeyExchange(this.#session);
+    this.#out.answer(new WireWriter().raw(exchange.init));
+    this.#exchange = exchange;
   }
 
-  /** What waits to be sent is given up. */
-  #giveOutput(): void {
-    if (this.#output !== undefined) shared().outputs.give(this.#output);
-    this.#output = undefined;
-    this.#sent = this.#end = 0;
-  }
-
-  /** Data that stand in the packet already. */
-  #sealData(length: number): void {
-    this.#theirWindow -= length;
-    this.#sealWords(DATA, length, length);
-  }
-
-  /** A message of type, channel and a number, and so many bytes behind. It makes no garbage, as WireWriter does: these are many. */
-  #sealWords(type: number, value: number, more: number): void {
-    const { bytes } = shared().packet;
-    bytes[PAYLOAD] = type;
-    putU32(bytes, PAYLOAD + 1, this.#theirs);
-    putU32(bytes, PAYLOAD + 5, value);
-    this.#seal(DATA_HEADER + more);
-  }
-
-  /** @throws Error when the peer takes no answers: it asks without end. */
-  #answer(message: WireWriter): void {
-    const payload = message.bytes();
-    if (this.#end + payload.length + OVERHEAD > OUTPUT)
-      throw new Error("more questions than it takes answers to");
-    shared().packet.bytes.set(payload, PAYLOAD);
-    this.#seal(payload.length);
-  }
-
-  #seal(length: number): void {
-    const { packet, outputs } = shared();
-    this.#output ??= outputs.take();
-    const size = this.#sealer.seal(packet, length, this.#output, this.#end);
-    this.#end += size;
-    this.#used += size;
-  }
-
-  /** @returns bytes of data in the message from `start` to `end`, which were put at `offset`. @throws Error when it may not come. */
-  #take(input: Memory, start: number, end: number, into: Memory, offset: number): number {
-    const { bytes } = input;
+  /** @returns bytes of data in the message that was opened, which were put at `offset`. @throws Error when it may not come. */
+  #take(into: Memory, offset: number): number {
+    const { memory, start, end } = this.#in;
+    const { bytes } = memory;
     const type = bytes[start] ?? 0;
-    const exchanging = this.#rekey?.begun === true || this.#nextKeys !== undefined;
-    if (exchanging && type > DEBUG && (type < KEXINIT || type >= GLOBAL_REQUEST)) {
-      throw new Error(`message ${type} in a key exchange`); // RFC 4253 section 7.1
-    }
+    const exchanging = this.#exchange?.begun === true || this.#nextKeys !== undefined;
+    if (exchanging && !ofExchange(type)) throw new Error(`message ${type} in a key exchange`);
     const from = start + DATA_HEADER;
-    if (type === DATA) {
+    if (type === MESSAGE.data) {
       const length = this.#dataLength(bytes, start, from, end);
       if (this.#shut) return 0;
-      libc.memcpy(at(into.address + offset), at(input.address + from), length);
+      libc.memcpy(at(into.address + offset), at(memory.address + from), length);
       return length;
     }
-    if (type === WINDOW_ADJUST) {
+    if (type === MESSAGE.windowAdjust) {
       if (from > end || u32(bytes, start + 1) !== this.#ours) throw new Error("room for another channel");
       this.#theirWindow = Math.min(U32_MAX, this.#theirWindow + u32(bytes, start + 5));
     } else {
@@ -387,53 +233,42 @@ export class ChannelStream implements Stream {
   /** Any other message. */
   #obey(type: number, payload: Uint8Array): void {
     switch (type) {
-      case EXTENDED_DATA:
+      case MESSAGE.extendedData:
         this.#hear(payload);
         break;
-      case EOF:
-      case CLOSE:
+      case MESSAGE.eof:
+      case MESSAGE.close:
         this.#expectChannel(payload);
         this.#ended = true;
-        this.#closed ||= type === CLOSE;
+        this.#closed ||= type === MESSAGE.close;
         break;
-      case CHANNEL_REQUEST:
+      case MESSAGE.channelRequest:
         this.#expectChannel(payload);
-        if (wantsReply(payload, 5)) this.#answer(new WireWriter().u8(CHANNEL_FAILURE).u32(this.#theirs));
+        if (wantsReply(payload, 5))
+          this.#out.answer(new WireWriter().u8(MESSAGE.channelFailure).u32(this.#theirs));
         break;
-      case GLOBAL_REQUEST:
-        if (wantsReply(payload, 1)) this.#answer(new WireWriter().u8(REQUEST_FAILURE));
+      case MESSAGE.globalRequest:
+        if (wantsReply(payload, 1)) this.#out.answer(new WireWriter().u8(MESSAGE.requestFailure));
         break;
-      case CHANNEL_OPEN:
+      case MESSAGE.channelOpen:
         this.#refuse(payload);
         break;
-      case KEXINIT:
+      case MESSAGE.kexInit:
         this.#begin(payload);
         break;
-      case ECDH_INIT:
-      case ECDH_REPLY:
-        this.#exchange(payload);
+      case MESSAGE.ecdhInit:
+      case MESSAGE.ecdhReply:
+        this.#finish(payload);
         break;
-      case NEWKEYS:
-        if (this.#nextKeys === undefined) throw new Error("new keys that nobody asked for");
-        this.#opener.free();
-        this.#opener = this.#nextKeys;
-        this.rekeys++;
-        this.#nextKeys = undefined;
+      case MESSAGE.newKeys:
+        this.#renew();
         break;
-      case DISCONNECT:
+      case MESSAGE.disconnect:
         this.problem = "the peer ended the connection";
         this.#ended = this.#closed = true;
         break;
-      case IGNORE:
-      case UNIMPLEMENTED:
-      case DEBUG:
-      case REQUEST_SUCCESS:
-      case REQUEST_FAILURE:
-      case CHANNEL_SUCCESS:
-      case CHANNEL_FAILURE:
-        break;
       default:
-        throw new Error(`message ${type}`);
+        if (!SAY_NOTHING.has(type)) throw new Error(`message ${type}`);
     }
   }
 
@@ -454,13 +289,9 @@ export class ChannelStream implements Stream {
 
   #refuse(payload: Uint8Array): void {
     const sender = 5 + number(payload, 1); // behind the kind of channel
-    this.#answer(
-      new WireWriter()
-        .u8(OPEN_FAILURE)
-        .u32(number(payload, sender))
-        .u32(ADMINISTRATIVELY_PROHIBITED)
-        .string("this connection has its channel")
-        .string(""),
+    const refusal = new WireWriter().u8(MESSAGE.openFailure).u32(number(payload, sender));
+    this.#out.answer(
+      refusal.u32(ADMINISTRATIVELY_PROHIBITED).string("this connection has its channel").string(""),
     );
   }
 
@@ -472,32 +303,48 @@ export class ChannelStream implements Stream {
   }
 
   #begin(payload: Uint8Array): void {
-    if (this.#rekey?.begun === true || this.#nextKeys !== undefined) throw new Error("a second key exchange");
-    this.#used = 0;
-    const rekey = this.#rekey ?? new KeyExchange(this.#session);
-    if (this.#rekey === undefined) this.#answer(new WireWriter().raw(rekey.init));
-    this.#rekey = rekey;
-    rekey.begin(payload);
-    if (this.#session.role.end === "client") this.#answer(new WireWriter().raw(rekey.ask()));
+    const exchange = this.#exchange ?? new KeyExchange(this.#session);
+    if (this.#exchange === undefined) this.#out.answer(new WireWriter().raw(exchange.init));
+    this.#exchange = exchange;
+    exchange.begin(payload);
+    if (this.#session.role.end === "client") this.#out.answer(new WireWriter().raw(exchange.ask()));
   }
 
-  #exchange(payload: Uint8Array): void {
-    const rekey = this.#rekey;
-    if (rekey === undefined) throw new Error("a key exchange that nobody began");
+  #finish(payload: Uint8Array): void {
+    const exchange = this.#exchange;
+    if (exchange === undefined) throw new Error("a key exchange that nobody began");
     let keys: NewKeys;
-    if (payload[0] === ECDH_INIT) {
-      const answer = rekey.answer(payload);
-      this.#answer(new WireWriter().raw(answer.reply));
+    if (payload[0] === MESSAGE.ecdhInit) {
+      const answer = exchange.answer(payload);
+      this.#out.answer(new WireWriter().raw(answer.reply));
       keys = answer;
     } else {
-      keys = rekey.finish(payload);
+      keys = exchange.finish(payload);
     }
-    this.#answer(new WireWriter().u8(NEWKEYS));
-    this.#sealer.free();
-    this.#sealer = new Sealer(keys.outgoing);
-    this.#nextKeys = new Opener(keys.incoming);
-    this.#rekey = undefined;
+    this.#out.answer(new WireWriter().u8(MESSAGE.newKeys));
+    this.#out.rekey(keys.outgoing);
+    this.#nextKeys = keys.incoming;
+    this.#exchange = undefined;
+    this.#keysUntil = this.#in.bytes + this.#out.bytes + this.keysFor;
   }
+
+  #renew(): void {
+    if (this.#nextKeys === undefined) throw new Error("new keys that nobody asked for");
+    this.#in.rekey(this.#nextKeys);
+    this.#nextKeys = undefined;
+    this.rekeys++;
+  }
+}
+
+/** Messages that need no answer. */
+const SAY_NOTHING = new Set<number>([
+  ...[MESSAGE.ignore, MESSAGE.unimplemented, MESSAGE.debug],
+  ...[MESSAGE.requestSuccess, MESSAGE.requestFailure, MESSAGE.channelSuccess, MESSAGE.channelFailure],
+]);
+
+/** Whether a message may come between KEXINIT and NEWKEYS (RFC 4253 section 7.1). A second KEXINIT is none of them. */
+function ofExchange(type: number): boolean {
+  return type <= MESSAGE.debug || (type > MESSAGE.kexInit && type < FIRST_OF_CONNECTION);
 }
 
 /** @throws Error when the message is too short for it. */

@@ -6,10 +6,22 @@
 import { allocate } from "../linux/libc.ts";
 import { safeText } from "../text.ts";
 import { VPN_USER } from "./certificate.ts";
+import { WINDOW } from "./channel-stream.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import { KEY_TYPE, type KeyPair, sign } from "./ed25519.ts";
-import { ECDH_REPLY, KEXINIT, KeyExchange, NEWKEYS, type NewKeys, type Session } from "./key-exchange.ts";
-import { Opener, OVERHEAD, PACKET_MAX, PAYLOAD, packetSize, putU32, Sealer, u32 } from "./packets.ts";
+import { KeyExchange, type NewKeys, type Session } from "./key-exchange.ts";
+import { MESSAGE } from "./message-numbers.ts";
+import {
+  DATA_MAX,
+  Opener,
+  OVERHEAD,
+  PACKET_MAX,
+  PAYLOAD,
+  packetSize,
+  putU32,
+  Sealer,
+  u32,
+} from "./packets.ts";
 import { WireReader, WireWriter } from "./wire.ts";
 
 const VERSION = Buffer.from("SSH-2.0-walt");
@@ -18,29 +30,12 @@ const LINES_MAX = 8192;
 /** Blocks of a packet that is not encrypted yet, and its least padding (RFC 4253 section 6). */
 const BLOCK = 8;
 const PADDING_MIN = 4;
-const WINDOW = 2 * 1024 * 1024;
-const DATA_MAX = 32_768;
 const CHANNEL = 0;
-
-const DISCONNECT = 1;
-const IGNORE = 2;
-const UNIMPLEMENTED = 3;
-const DEBUG = 4;
-const SERVICE_REQUEST = 5;
-const SERVICE_ACCEPT = 6;
-const EXT_INFO = 7;
-const USERAUTH_REQUEST = 50;
-const USERAUTH_FAILURE = 51;
-const USERAUTH_SUCCESS = 52;
-const USERAUTH_BANNER = 53;
-const GLOBAL_REQUEST = 80;
-const CHANNEL_OPEN = 90;
-const OPEN_CONFIRMATION = 91;
-const WINDOW_ADJUST = 93;
-const CHANNEL_REQUEST = 98;
-const CHANNEL_SUCCESS = 99;
 /** What may come in between, once nobody else can put it there. */
-const IDLE = new Set([IGNORE, UNIMPLEMENTED, DEBUG, EXT_INFO, USERAUTH_BANNER, GLOBAL_REQUEST]);
+const IDLE = new Set<number>([
+  ...[MESSAGE.ignore, MESSAGE.unimplemented, MESSAGE.debug, MESSAGE.extInfo],
+  ...[MESSAGE.authBanner, MESSAGE.globalRequest],
+]);
 
 /** Bytes as they come, one read after the other. */
 export interface Wire {
@@ -91,12 +86,12 @@ export class ClientHandshake {
   async #exchange(exchange: KeyExchange): Promise<NewKeys> {
     this.#send(exchange.init);
     // Strictly in this order, or somebody has put something in between (OpenSSH's PROTOCOL section 1.9).
-    exchange.begin(await this.#next(KEXINIT));
+    exchange.begin(await this.#next(MESSAGE.kexInit));
     this.#send(exchange.ask());
-    const keys = exchange.finish(await this.#next(ECDH_REPLY));
-    this.#send(Buffer.of(NEWKEYS));
+    const keys = exchange.finish(await this.#next(MESSAGE.ecdhReply));
+    this.#send(Buffer.of(MESSAGE.newKeys));
     const sealer = new Sealer(keys.outgoing);
-    await this.#next(NEWKEYS);
+    await this.#next(MESSAGE.newKeys);
     this.#keys = { opener: new Opener(keys.incoming), sealer, keys };
     return keys;
   }
@@ -104,7 +99,7 @@ export class ClientHandshake {
   async #authenticate(id: Uint8Array): Promise<void> {
     const { blob } = this.key.publicKey;
     const request = new WireWriter()
-      .u8(USERAUTH_REQUEST)
+      .u8(MESSAGE.authRequest)
       .string(VPN_USER)
       .string("ssh-connection")
       .string("publickey")
@@ -115,26 +110,36 @@ export class ClientHandshake {
     const signed = sign(this.key, new WireWriter().string(id).raw(request).bytes());
     const signature = new WireWriter().string(KEY_TYPE).string(signed).bytes();
     // Both at once: that is a round trip less, and the server takes them one after the other.
-    this.#send(new WireWriter().u8(SERVICE_REQUEST).string("ssh-userauth").bytes());
+    this.#send(new WireWriter().u8(MESSAGE.serviceRequest).string("ssh-userauth").bytes());
     this.#send(new WireWriter().raw(request).string(signature).bytes());
-    await this.#next(SERVICE_ACCEPT);
-    const [type] = await this.#next(USERAUTH_SUCCESS, USERAUTH_FAILURE);
-    if (type === USERAUTH_FAILURE) throw new KeyRefused("the key is not accepted");
+    await this.#next(MESSAGE.serviceAccept);
+    const [type] = await this.#next(MESSAGE.authSuccess, MESSAGE.authFailure);
+    if (type === MESSAGE.authFailure) throw new KeyRefused("the key is not accepted");
   }
 
   async #open(command: string): Promise<Omit<ConnectionState, "session">> {
-    const open = new WireWriter().u8(CHANNEL_OPEN).string("session").u32(CHANNEL).u32(WINDOW).u32(DATA_MAX);
+    const open = new WireWriter()
+      .u8(MESSAGE.channelOpen)
+      .string("session")
+      .u32(CHANNEL)
+      .u32(WINDOW)
+      .u32(DATA_MAX);
     this.#send(open.bytes());
-    const confirmed = new WireReader((await this.#next(OPEN_CONFIRMATION)).subarray(1));
+    const confirmed = new WireReader((await this.#next(MESSAGE.openConfirmation)).subarray(1));
     if (confirmed.u32() !== CHANNEL) throw new HandshakeError("a channel that was not asked for");
     const theirChannel = confirmed.u32();
     let theirWindow = confirmed.u32();
     const theirPacket = confirmed.u32();
-    const exec = new WireWriter().u8(CHANNEL_REQUEST).u32(theirChannel).string("exec").u8(1).string(command);
+    const exec = new WireWriter()
+      .u8(MESSAGE.channelRequest)
+      .u32(theirChannel)
+      .string("exec")
+      .u8(1)
+      .string(command);
     this.#send(exec.bytes());
     for (;;) {
-      const message = await this.#next(CHANNEL_SUCCESS, WINDOW_ADJUST);
-      if (message[0] === CHANNEL_SUCCESS) break;
+      const message = await this.#next(MESSAGE.channelSuccess, MESSAGE.windowAdjust);
+      if (message[0] === MESSAGE.channelSuccess) break;
       theirWindow += u32(message, 5);
     }
     const known = this.#keys;
@@ -176,7 +181,7 @@ export class ClientHandshake {
       const payload = await this.#packet();
       const type = payload[0] ?? 0;
       if (wanted.includes(type)) return payload;
-      if (type === DISCONNECT) {
+      if (type === MESSAGE.disconnect) {
         const text = new WireReader(payload.subarray(5)).text();
         throw new HandshakeError(`it ended the connection: ${safeText(text, 100)}`);
       }

@@ -102,6 +102,7 @@ export class Handover {
     if (decipher === undefined || this.socket.destroyed || outgoing.state !== "open") {
       throw new WaltError("the connection ended before its tunnel began");
     }
+    if (this.socket.writableLength > 0) throw new WaltError("it takes nothing of what it is sent");
     if (protocol._kexinit !== undefined) throw new WaltError("it wants new keys before its tunnel began");
     if (outgoing.packetSize < PACKET_MIN) {
       throw new WaltError(`it takes packets of no more than ${outgoing.packetSize} bytes`, {

@@ -5,14 +5,11 @@
 
 import { createHash, createPublicKey, diffieHellman, generateKeyPairSync, randomBytes } from "node:crypto";
 import { keyPairOfSeed, publicKeyOfBlob, sign, verify } from "./ed25519.ts";
+import { MESSAGE } from "./message-numbers.ts";
 import { IV_LENGTH, KEY_LENGTH, type Keys } from "./packets.ts";
 import { ALGORITHMS } from "./serve.ts";
 import { WireReader, WireWriter } from "./wire.ts";
 
-export const KEXINIT = 20;
-export const NEWKEYS = 21;
-export const ECDH_INIT = 30;
-export const ECDH_REPLY = 31;
 const COOKIE = 16;
 const POINT = 32;
 /** SubjectPublicKeyInfo of an X25519 key (RFC 8410 section 4) is this prefix and the 32 bytes. */
@@ -51,7 +48,7 @@ export class KeyExchange {
   #theirs: Buffer | undefined;
 
   constructor(readonly session: Session) {
-    const init = new WireWriter().u8(KEXINIT).raw(randomBytes(COOKIE));
+    const init = new WireWriter().u8(MESSAGE.kexInit).raw(randomBytes(COOKIE));
     for (const [i, names] of LISTS.entries()) {
       // Only a first exchange says so (OpenSSH's PROTOCOL section 1.9): nothing is taken in it but what belongs to it.
       const strict = i === 0 && session.id === undefined ? ["kex-strict-c-v00@openssh.com"] : [];
@@ -73,7 +70,7 @@ export class KeyExchange {
 
   /** The client's ECDH_INIT, once it has begun. */
   ask(): Buffer {
-    return new WireWriter().u8(ECDH_INIT).string(this.#point).bytes();
+    return new WireWriter().u8(MESSAGE.ecdhInit).string(this.#point).bytes();
   }
 
   /** The server's ECDH_REPLY to the payload of an ECDH_INIT. @throws Error when it is malformed. */
@@ -87,7 +84,12 @@ export class KeyExchange {
     const { blob } = host.publicKey;
     const { secret, hash } = this.#agreed(theirs, blob, theirs, this.#point);
     const signature = new WireWriter().string("ssh-ed25519").string(sign(host, hash)).bytes();
-    const reply = new WireWriter().u8(ECDH_REPLY).string(blob).string(this.#point).string(signature).bytes();
+    const reply = new WireWriter()
+      .u8(MESSAGE.ecdhReply)
+      .string(blob)
+      .string(this.#point)
+      .string(signature)
+      .bytes();
     return { ...this.#keys(secret, hash), reply };
   }
 

@@ -16,6 +16,10 @@ export const PACKET_MAX = 35_000;
 /** Where the payload begins in a packet. */
 export const PAYLOAD = LENGTH + 1;
 const PADDING_MIN = 4;
+/** Bytes of data in one packet of a channel at most: OpenSSH takes no more. */
+export const DATA_MAX = 32_768;
+/** In front of data: type, channel, length. */
+export const DATA_HEADER = 9;
 /** Bytes of a packet beyond its payload, at most. */
 export const OVERHEAD = PAYLOAD + PADDING_MIN + BLOCK - 1 + TAG;
 
