@@ -2,6 +2,7 @@
 
 import { createServer } from "node:net";
 import { WaltError } from "../errors.ts";
+import { hasAes } from "../linux/cpu.ts";
 import { type Entrypoint, formatHostPort, type HostPort } from "../ssh/address.ts";
 import { outerArguments } from "../ssh/client.ts";
 import type { Children } from "./child.ts";
@@ -127,6 +128,7 @@ export class Hops {
         knownHosts: options.knownHosts,
         forward: { localPort, to },
         connectTimeout: CONNECT_TIMEOUT,
+        aes: hasAes(),
       });
       const { silence, children } = options;
       try {

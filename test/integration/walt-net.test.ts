@@ -147,18 +147,18 @@ describeWith(INTEGRATION, "walt-net", () => {
     await asks(two);
     await expectSoon(async () => (await frames(device, "loop-a")) > 20_000, true);
     expect((await frames(server, "walt-net")) - before).toBeLessThan(1000);
-    expect(await pingable(two, WALT_NET)).toBe(true);
+    expect(await pingable(two, WALT_NET, 30)).toBe(true);
     // The node's own comes back as itself, but no more of it than one node may send to everybody.
     await asks(one);
     await expectSoon(async () => (await frames(device, "loop-a")) > 50_000, true);
     const most = GROUP_FRAMES * (1 + (performance.now() - start) / 1000) + 1000;
     expect((await frames(server, "walt-net")) - before).toBeLessThan(most);
-    expect(await pingable(two, WALT_NET)).toBe(true);
+    expect(await pingable(two, WALT_NET, 30)).toBe(true);
     const refused = async (): Promise<number> =>
       Math.max(...(await world.nodes()).map((n) => n.traffic?.refused ?? 0));
     await expectSoon(async () => (await refused()) > 100, true);
     await device.ip("link delete loop-a");
-    expect(await pingable(one, WALT_NET)).toBe(true);
+    expect(await pingable(one, WALT_NET, 30)).toBe(true);
   }, 60_000);
 });
 

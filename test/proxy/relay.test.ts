@@ -137,7 +137,7 @@ async function commandLine(way: Way): Promise<{ command: string[]; port: number 
   const command = outerArguments({
     ...{ connect: relay.address, alias: "relay", keyFile: file(way.key ?? "device") },
     ...(way.certificate === undefined ? {} : { certificateFile: file(way.certificate) }),
-    ...{ knownHosts: file("known_hosts"), connectTimeout: 5 },
+    ...{ knownHosts: file("known_hosts"), connectTimeout: 5, aes: false },
     forward: { localPort: port, to: { host: "127.0.0.1", port: way.to ?? portOf(next) } },
   });
   if (way.user !== undefined) command[command.indexOf("-l") + 1] = way.user;

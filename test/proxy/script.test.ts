@@ -106,7 +106,7 @@ for (const shell of SHELLS) {
           sshd.hostKeys.map((key) => `${knownHostsLine("p", key)}\n`).join(""),
         );
         const command = outerArguments({
-          ...{ connect: { host: "127.0.0.1", port: 2022 }, alias: "p", connectTimeout: 5 },
+          ...{ connect: { host: "127.0.0.1", port: 2022 }, alias: "p", connectTimeout: 5, aes: false },
           ...{ keyFile: file("key"), certificateFile: file("certificate"), knownHosts: file("known_hosts") },
           forward: { localPort: 4000, to: options.next },
         });
