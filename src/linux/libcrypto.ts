@@ -35,6 +35,11 @@ let library: Library | undefined;
 /** Where functions put a length that nobody needs (modules are per thread). */
 let ignored: Memory | undefined;
 
+/** @throws WaltError when there is no libcrypto: to be told before it is needed. */
+export function needLibcrypto(): void {
+  load();
+}
+
 function load(): Library {
   if (library !== undefined) return library;
   let last: unknown;

@@ -19,31 +19,31 @@ export interface Stream {
   readonly problem: string | undefined;
   /** How often its keys were changed. */
   readonly rekeys: number;
+  /** Bytes that have left so far. */
+  readonly left: number;
   /** When something came that shows that the peer lives, ms of performance.now(); undefined: only what it says shows it. */
   readonly heard: number | undefined;
   /** @returns bytes that were put at `offset`, 0 at the end of the stream, -errno (EAGAIN: nothing now). */
   read(into: Memory, offset: number, room: number, now: number): number;
   /** @returns bytes that were taken of `count` buffers from number `first` on, or -errno (EAGAIN: none now). */
   writev(vector: Memory, words: Uint32Array, first: number, count: number): number;
-  /** Send what is pending. @returns bytes that left, or -errno when it is broken. */
+  /** Send what is pending. @returns 0, or -errno when it is broken. */
   flush(): number;
   /** Ask the peer for a sign of life, if the stream can. */
   ask(): void;
-  /** Nothing more will be written. True once everything has left, and the peer has understood; call it when something comes, too. */
+  /** Nothing more will be written. True once everything has left, and the peer has understood: go on reading until then. */
   shut(): boolean;
-  /** It has been shut, and waits for the peer. */
-  readonly closing: boolean;
   /** Give back what it borrowed. The file descriptor stays open. */
   dispose(): void;
 }
 
 /** A socket whose bytes are the stream. */
 export class SocketStream implements Stream {
+  left = 0;
   readonly pending = false;
   readonly blocked = false;
   readonly more = false;
   readonly rekeys = 0;
-  readonly closing = false;
   readonly problem = undefined;
   readonly heard = undefined;
 
@@ -56,7 +56,9 @@ export class SocketStream implements Stream {
 
   writev(vector: Memory, _words: Uint32Array, first: number, count: number): number {
     const n = libc.writev(this.fd, at(vector.address + IOVEC * first), count);
-    return n < 0 ? -passing() : n;
+    if (n < 0) return -passing();
+    this.left += n;
+    return n;
   }
 
   flush(): number {

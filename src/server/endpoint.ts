@@ -116,8 +116,10 @@ export class Endpoint {
       peers.delete(peer);
       if (peers.size === 0 && this.#peers.get(key) === peers) this.#peers.delete(key);
     });
-    const [oldest] = peers;
-    if (peers.size > most) oldest?.end(`more than ${most} connections with this key`);
+    // One that ends may take its time: then it is ended again, and so are those behind it.
+    for (const old of [...peers].slice(0, Math.max(0, peers.size - most))) {
+      old.end(`more than ${most} connections with this key`);
+    }
     this.#serve(peer, identity, parseHostPort(peer.address, 0).host);
   }
 

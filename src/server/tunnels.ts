@@ -133,6 +133,10 @@ export class Tunnels {
     }
     let reason = "";
     try {
+      if (tunnel.closing !== undefined) {
+        for (const fd of [tap.fd, taken.fd]) closeSync(fd);
+        return;
+      }
       const link = this.pumps.add({
         tap: tap.fd,
         offload: tap.offload,
@@ -157,7 +161,6 @@ export class Tunnels {
   async #live(device: Device, tunnel: Tunnel, link: Link, from: string): Promise<string> {
     const { original } = tunnel.info;
     tunnel.link = link;
-    if (tunnel.closing !== undefined) link.close(tunnel.closing);
     void link.up.then((mtu) => {
       if (mtu < this.net.mtu) this.#lower(tapName(device), mtu);
       tunnel.info = { ...tunnel.info, state: "up", since: new Date(), mtu };

@@ -5,7 +5,7 @@
 
 import { messageOf } from "../errors.ts";
 import { at, EAGAIN, libc, type Memory } from "../linux/libc.ts";
-import { STREAM_ROOM, type Stream } from "../linux/stream.ts";
+import type { Stream } from "../linux/stream.ts";
 import { safeText } from "../text.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import { KeyExchange, type NewKeys, type Session } from "./key-exchange.ts";
@@ -18,8 +18,10 @@ import { WireWriter } from "./wire.ts";
 /** The channel's window, bytes, as ssh2 has it; how much of it is used up before it is opened again, about as OpenSSH does. */
 export const WINDOW = 2 * 1024 * 1024;
 const STEP = 98_304;
-/** Characters of a command's standard error. */
+/** Bytes of a command's standard error. */
 const WORDS_MAX = 400;
+/** Answers that wait while keys are exchanged. */
+const LATER_MAX = 64;
 const U32_MAX = 0xffff_ffff;
 const ADMINISTRATIVELY_PROHIBITED = 1;
 
@@ -41,6 +43,8 @@ export class ChannelStream implements Stream {
   #exchange: KeyExchange | undefined;
   /** Their next keys, between our NEWKEYS and theirs. */
   #nextKeys: Keys | undefined;
+  /** Answers that wait for the end of the exchange. */
+  readonly #later: WireWriter[] = [];
   /** What came on standard error. */
   #words = "";
   /** They write no more on the channel; they have closed it or the connection; we have closed the channel. */
@@ -71,8 +75,8 @@ export class ChannelStream implements Stream {
   get blocked(): boolean {
     return this.#theirWindow === 0 || this.#exchange !== undefined || this.#shut;
   }
-  get closing(): boolean {
-    return this.#shut;
+  get left(): number {
+    return this.#out.left;
   }
   get more(): boolean {
     return this.#in.more || this.#over;
@@ -87,13 +91,15 @@ export class ChannelStream implements Stream {
       this.#closed = true;
       return 0;
     }
-    this.heard = now;
+    const before = this.#in.bytes;
     const given = this.#openAll(into, offset);
-    if (!this.#shut) this.#sayWhatIsDue();
-    const sent = this.flush();
+    // Only what was opened is the peer's: anybody on the way can send bytes.
+    if (this.#in.bytes > before) this.heard = now;
+    this.#sayWhatIsDue();
+    const broken = this.flush();
     // The end, if it is that, is told next time.
     if (given > 0) return given;
-    return this.#over ? 0 : sent < 0 ? sent : -EAGAIN;
+    return this.#over ? 0 : broken < 0 ? broken : -EAGAIN;
   }
 
   writev(_vector: Memory, words: Uint32Array, first: number, count: number): number {
@@ -123,12 +129,14 @@ export class ChannelStream implements Stream {
       }
     }
     if (length > 0) this.#sealData(length);
-    const sent = this.flush();
-    return sent < 0 ? sent : taken;
+    const failed = this.flush();
+    return failed < 0 ? failed : taken;
   }
 
   flush(): number {
-    return this.#out.flush();
+    const n = this.#out.flush();
+    if (n > 0) this.#sayWhatIsDue(); // there may have been no room for it before
+    return Math.min(0, n);
   }
 
   ask(): void {
@@ -145,10 +153,8 @@ export class ChannelStream implements Stream {
       this.#out.answer(new WireWriter().u8(MESSAGE.eof).u32(this.#theirs));
       this.#out.answer(new WireWriter().u8(MESSAGE.close).u32(this.#theirs));
     }
-    const broken = this.flush();
-    if (!this.#shut || this.pending) return broken < 0;
-    // A client whose connection is closed before it has said its own end calls that an error. No data is put anywhere any more.
-    return this.#closed || this.read(this.#in.memory, 0, STREAM_ROOM, this.heard) !== -EAGAIN;
+    // A client whose connection is closed before it has said its own end calls that an error.
+    return this.flush() < 0 || (this.#shut && !this.pending && this.#closed);
   }
 
   dispose(): void {
@@ -185,17 +191,19 @@ export class ChannelStream implements Stream {
   #openAll(into: Memory, offset: number): number {
     let given = 0;
     try {
-      while (!this.#over && this.#in.next()) given += this.#take(into, offset + given);
+      while (!this.#closed && this.#in.next()) given += this.#take(into, offset + given);
     } catch (error) {
       this.problem = `the peer sent what is not SSH: ${messageOf(error)}`;
     }
     if (this.#ended && this.#words !== "") this.problem ??= this.#words;
-    this.#in.keep();
+    if (this.problem !== undefined || this.#closed) this.#in.drop();
+    else this.#in.keep();
     return given;
   }
 
   /** Open the window again, ask for new keys. */
   #sayWhatIsDue(): void {
+    if (this.#shut) return;
     if (this.#ourWindow <= WINDOW - STEP && this.#mayAnswer) {
       this.#out.seal(MESSAGE.windowAdjust, this.#theirs, WINDOW - this.#ourWindow, 0);
       this.#ourWindow = WINDOW;
@@ -217,7 +225,7 @@ export class ChannelStream implements Stream {
     const from = start + DATA_HEADER;
     if (type === MESSAGE.data) {
       const length = this.#dataLength(bytes, start, from, end);
-      if (this.#shut) return 0;
+      if (this.#ended) throw new Error("data after its end");
       libc.memcpy(at(into.address + offset), at(memory.address + from), length);
       return length;
     }
@@ -245,10 +253,10 @@ export class ChannelStream implements Stream {
       case MESSAGE.channelRequest:
         this.#expectChannel(payload);
         if (wantsReply(payload, 5))
-          this.#out.answer(new WireWriter().u8(MESSAGE.channelFailure).u32(this.#theirs));
+          this.#answer(new WireWriter().u8(MESSAGE.channelFailure).u32(this.#theirs));
         break;
       case MESSAGE.globalRequest:
-        if (wantsReply(payload, 1)) this.#out.answer(new WireWriter().u8(MESSAGE.requestFailure));
+        if (wantsReply(payload, 1)) this.#answer(new WireWriter().u8(MESSAGE.requestFailure));
         break;
       case MESSAGE.channelOpen:
         this.#refuse(payload);
@@ -272,6 +280,13 @@ export class ChannelStream implements Stream {
     }
   }
 
+  /** In a key exchange that has begun on our side it has to wait (RFC 4253 section 7.1). @throws Error when too many wait. */
+  #answer(message: WireWriter): void {
+    if (this.#exchange === undefined) this.#out.answer(message);
+    else if (this.#later.push(message) > LATER_MAX)
+      throw new Error("more questions than it takes answers to");
+  }
+
   #expectChannel(payload: Uint8Array): void {
     const channel = number(payload, 1);
     if (channel !== this.#ours) throw new Error(`a message for channel ${channel}`);
@@ -290,7 +305,7 @@ export class ChannelStream implements Stream {
   #refuse(payload: Uint8Array): void {
     const sender = 5 + number(payload, 1); // behind the kind of channel
     const refusal = new WireWriter().u8(MESSAGE.openFailure).u32(number(payload, sender));
-    this.#out.answer(
+    this.#answer(
       refusal.u32(ADMINISTRATIVELY_PROHIBITED).string("this connection has its channel").string(""),
     );
   }
@@ -298,8 +313,10 @@ export class ChannelStream implements Stream {
   /** A command's standard error: why it ends. */
   #hear(payload: Uint8Array): void {
     this.#dataLength(payload, 0, DATA_HEADER + 4, payload.length);
-    const text = new TextDecoder().decode(payload.subarray(DATA_HEADER + 4));
-    this.#words = safeText(this.#words + text, WORDS_MAX);
+    // Clients have nothing to say there, and of a server the first words are enough.
+    if (this.#session.role.end === "server" || this.#words !== "") return;
+    const first = payload.subarray(DATA_HEADER + 4, DATA_HEADER + 4 + WORDS_MAX);
+    this.#words = safeText(new TextDecoder().decode(first), WORDS_MAX);
   }
 
   #begin(payload: Uint8Array): void {
@@ -325,6 +342,7 @@ export class ChannelStream implements Stream {
     this.#out.rekey(keys.outgoing);
     this.#nextKeys = keys.incoming;
     this.#exchange = undefined;
+    for (const message of this.#later.splice(0)) this.#out.answer(message);
     this.#keysUntil = this.#in.bytes + this.#out.bytes + this.keysFor;
   }
 

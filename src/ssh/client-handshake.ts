@@ -16,6 +16,7 @@ import {
   Opener,
   OVERHEAD,
   PACKET_MAX,
+  PACKET_MIN,
   PAYLOAD,
   packetSize,
   putU32,
@@ -90,9 +91,8 @@ export class ClientHandshake {
     this.#send(exchange.ask());
     const keys = exchange.finish(await this.#next(MESSAGE.ecdhReply));
     this.#send(Buffer.of(MESSAGE.newKeys));
-    const sealer = new Sealer(keys.outgoing);
     await this.#next(MESSAGE.newKeys);
-    this.#keys = { opener: new Opener(keys.incoming), sealer, keys };
+    this.#keys = { opener: new Opener(keys.incoming), sealer: new Sealer(keys.outgoing), keys };
     return keys;
   }
 
@@ -130,6 +130,9 @@ export class ClientHandshake {
     const theirChannel = confirmed.u32();
     let theirWindow = confirmed.u32();
     const theirPacket = confirmed.u32();
+    if (theirPacket < PACKET_MIN) {
+      throw new HandshakeError(`it takes packets of no more than ${theirPacket} bytes`);
+    }
     const exec = new WireWriter()
       .u8(MESSAGE.channelRequest)
       .u32(theirChannel)
@@ -140,7 +143,7 @@ export class ClientHandshake {
     for (;;) {
       const message = await this.#next(MESSAGE.channelSuccess, MESSAGE.windowAdjust);
       if (message[0] === MESSAGE.channelSuccess) break;
-      theirWindow += u32(message, 5);
+      theirWindow = Math.min(0xffff_ffff, theirWindow + u32(message, 5));
     }
     const known = this.#keys;
     if (known === undefined) throw new Error("no keys yet");

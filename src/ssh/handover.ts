@@ -8,7 +8,7 @@ import type { Connection, ServerChannel } from "ssh2";
 import { WaltError } from "../errors.ts";
 import { release } from "../linux/fd-socket.ts";
 import type { ConnectionState } from "./connection-state.ts";
-import { IV_LENGTH, KEY_LENGTH } from "./packets.ts";
+import { IV_LENGTH, KEY_LENGTH, PACKET_MIN } from "./packets.ts";
 
 /** ssh2's Protocol (lib/protocol/Protocol.js), as far as it is used. */
 interface Protocol {
@@ -34,15 +34,16 @@ interface Channel {
   outgoing: { id: number; window: number; packetSize: number; state: string };
 }
 
-/** Smaller packets of data cost us more than the client. */
-const PACKET_MIN = 4096;
+/** Bytes that may come while it is frozen: the socket is paused, so that it is what was read already, 512 KB at most. */
+const UNREAD_MAX = 1 << 20;
 /** ms for what ssh2 has written to leave. */
 const PATIENCE = 10_000;
 
 export class Handover {
   readonly #protocol: Protocol;
   #decipher: Decipher | undefined;
-  #unread: Uint8Array[] = [];
+  readonly #unread: Uint8Array[] = [];
+  #unreadBytes = 0;
 
   /** Call before keys are exchanged: in ssh2's `connection` event. */
   constructor(
@@ -67,11 +68,14 @@ export class Handover {
     if (this.frozen) return;
     const protocol = this.#protocol;
     this.#decipher = protocol._decipher;
+    this.#unreadBytes = 0;
     const keep: Decipher = {
       _decipherKey: new Uint8Array(),
       _decipherIV: new Uint8Array(),
       decrypt: (data, from, to) => {
         this.#unread.push(data.slice(from, to));
+        this.#unreadBytes += to - from;
+        if (this.#unreadBytes > UNREAD_MAX) this.socket.destroy();
         return undefined; // all of it is taken
       },
       free: () => {},
@@ -86,7 +90,8 @@ export class Handover {
     this.#protocol._decipher = this.#decipher;
     this.#decipher = undefined;
     for (const bytes of this.#unread.splice(0)) this.socket.emit("data", Buffer.from(bytes));
-    this.socket.resume();
+    // There may have been another command among it, for which it is frozen again.
+    if (!this.frozen) this.socket.resume();
   }
 
   /**
@@ -109,9 +114,7 @@ export class Handover {
         hint: `${PACKET_MIN} are the least.`,
       });
     }
-    // What Bun has read and not shown yet comes to `decrypt` of freeze().
-    const fd = release(this.socket);
-    const state = {
+    const known = {
       session: {
         id: bytesOf(protocol._kex.sessionID),
         clientVersion: bytesOf(protocol._remoteIdentRaw),
@@ -125,10 +128,12 @@ export class Handover {
       ourWindow: numberOf(incoming.window),
       theirWindow: numberOf(outgoing.window),
       theirPacket: numberOf(outgoing.packetSize),
-      unread: Buffer.concat(this.#unread),
     };
+    // What Bun has read and not shown yet comes to `decrypt` of freeze().
+    const fd = release(this.socket);
+    const unread = Buffer.concat(this.#unread.splice(0));
     this.socket.destroy();
-    return { fd, state };
+    return { fd, state: { ...known, unread } };
   }
 
   /** Everything that ssh2 has written is on its way. */
@@ -149,8 +154,9 @@ function bytesOf(value: unknown, length?: number): Uint8Array {
   throw new TypeError("this version of ssh2 keeps its state elsewhere");
 }
 
+/** ssh2 lets a client's window grow beyond what RFC 4254 section 5.2 allows. */
 function numberOf(value: unknown): number {
-  if (typeof value === "number") return value;
+  if (typeof value === "number") return Math.min(value, 0xffff_ffff);
   throw new TypeError("this version of ssh2 keeps its state elsewhere");
 }
 

@@ -174,6 +174,8 @@ function agree(payload: Uint8Array): void {
   const reader = new WireReader(payload.subarray(1 + COOKIE));
   for (const names of LISTS) {
     const theirs = reader.text().split(",");
+    // AES-GCM has its own, so whatever they would have does not matter (OpenSSH's PROTOCOL section 1.6).
+    if (names === ALGORITHMS.hmac) continue;
     if (names.length > 0 && !names.some((name) => theirs.includes(name))) {
       throw new Error(`none of ${names.join(", ")}`);
     }

@@ -131,7 +131,9 @@ export class Peer {
       if (this.congested && !this.socket.isPaused()) {
         // Whoever does not read what he causes us to send is not read from either.
         this.socket.pause();
-        this.whenClear(() => this.socket.resume());
+        this.whenClear(() => {
+          if (!this.#handover.frozen) this.socket.resume();
+        });
       }
     });
   }
@@ -139,8 +141,9 @@ export class Peer {
   /** End the connection at once. */
   end(reason: string): void {
     this.log.info("connection ended", { from: this.address, reason });
-    if (this.#taker === undefined) this.socket.destroy();
-    else this.#taker(reason);
+    this.#taker?.(reason);
+    // Also while it is being taken; afterwards ssh2's socket is closed anyway.
+    this.socket.destroy();
   }
 
   #awaitDrain(): void {
@@ -271,7 +274,7 @@ export class SshListener {
     socket.once("close", () => {
       entered();
       const forget = (): void => {
-        this.#peers.delete(address);
+        if (this.#peers.get(address) === open) this.#peers.delete(address);
       };
       if (open.peer === undefined) forget();
       else void open.peer.gone.then(forget);

@@ -9,6 +9,7 @@ import { type Keys, Opener, OVERHEAD, PACKET_MAX, PAYLOAD, packetSize } from "./
 const INPUT = 131_072;
 /** The most that is left of a packet that has not come whole. */
 const PART = PACKET_MAX + OVERHEAD;
+const NOTHING = new Uint8Array();
 
 /** Of a thread (modules are per thread), made when first needed: where all connections read in turn, and what they leave there. */
 let own: { input: Memory; parts: Spares } | undefined;
@@ -79,10 +80,11 @@ export class PacketInput {
     return true;
   }
 
-  /** Put aside what is left, for the others read into the same place. */
+  /** Put aside what is left once `next` finds nothing more, for the others read into the same place. */
   keep(): void {
     const { input, parts } = shared();
     this.#partLength = this.#to - this.#from;
+    if (this.#partLength > PART) throw new RangeError("what is left is more than a packet");
     if (this.#partLength > 0) {
       this.#part ??= parts.take();
       libc.memcpy(at(this.#part.address), at(input.address + this.#from), this.#partLength);
@@ -98,9 +100,15 @@ export class PacketInput {
     this.#opener = new Opener(keys);
   }
 
-  dispose(): void {
+  /** Forget what is left, whatever it is. */
+  drop(): void {
     this.#from = this.#to;
+    this.#unread = NOTHING;
     this.keep();
+  }
+
+  dispose(): void {
+    this.drop();
     this.#opener.free();
   }
 
@@ -112,7 +120,7 @@ export class PacketInput {
     }
     const n = Math.min(length, most);
     input.bytes.set(this.#unread.subarray(0, n), offset);
-    this.#unread = this.#unread.subarray(n);
+    this.#unread = n === length ? NOTHING : this.#unread.subarray(n);
     return n;
   }
 }

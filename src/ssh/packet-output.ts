@@ -22,8 +22,9 @@ function shared(): { packet: Memory; outputs: Spares } {
 }
 
 export class PacketOutput {
-  /** Bytes of packets so far. */
+  /** Bytes of packets so far, and of those what has left. */
   bytes = 0;
+  left = 0;
   #sealer: Sealer;
   /** Packets that wait to be sent: from `#sent` to `#end`. */
   #output: Memory | undefined;
@@ -63,6 +64,7 @@ export class PacketOutput {
       return code === EAGAIN ? 0 : -code;
     }
     this.#sent += n;
+    this.left += n;
     if (this.#sent === this.#end) this.#giveBack();
     return n;
   }

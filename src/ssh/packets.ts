@@ -18,6 +18,8 @@ export const PAYLOAD = LENGTH + 1;
 const PADDING_MIN = 4;
 /** Bytes of data in one packet of a channel at most: OpenSSH takes no more. */
 export const DATA_MAX = 32_768;
+/** Smaller packets of data cost us more than who asks for them. */
+export const PACKET_MIN = 4096;
 /** In front of data: type, channel, length. */
 export const DATA_HEADER = 9;
 /** Bytes of a packet beyond its payload, at most. */

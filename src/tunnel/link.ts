@@ -80,6 +80,8 @@ export class PumpLink {
   #heard: number;
   #pinged: number;
   #progress: number;
+  /** Bytes that had left by the last look. */
+  #left = 0;
   /** Nothing waited for the stream when it was last written to. */
   #idle = true;
   #lingerUntil = 0;
@@ -124,10 +126,8 @@ export class PumpLink {
     return this.up ? POLLIN : 0;
   }
   get streamEvents(): number {
-    const { pending, blocked, closing } = this.#stream;
-    const reads = this.reason === undefined || closing;
-    const writes = pending || (this.#out.waiting && !blocked);
-    return (reads ? POLLIN : 0) | (writes ? POLLOUT : 0);
+    const { pending, blocked } = this.#stream;
+    return POLLIN | (pending || (this.#out.waiting && !blocked) ? POLLOUT : 0);
   }
   /** There is something that the stream or what is below it did not take yet. */
   get #waiting(): boolean {
@@ -196,7 +196,10 @@ export class PumpLink {
   /** What poll(2) found on the two file descriptors. */
   service(tapEvents: number, streamEvents: number, now: number): void {
     if (streamEvents & POLLNVAL) this.#broken("the stream is not open");
-    if (streamEvents & (POLLIN | POLLHUP | POLLERR) && this.reason === undefined) this.#readStream(now);
+    if (streamEvents & (POLLIN | POLLHUP | POLLERR)) {
+      if (this.reason === undefined) this.#readStream(now);
+      else this.#discard(now);
+    }
     if (this.reason === undefined && tapEvents & (POLLERR | POLLNVAL)) this.close("the TAP is gone", now);
     if (this.reason === undefined && tapEvents & POLLIN) this.#readTap(now);
     if (this.over) return;
@@ -242,6 +245,15 @@ export class PumpLink {
     } while (this.reason === undefined && stream.more);
     if (came) this.#acknowledge(now);
     return came;
+  }
+
+  /** While the last word leaves: what still comes is of no use, but what it says to SSH is. */
+  #discard(now: number): void {
+    const reader = this.#in;
+    reader.giveBack(true);
+    const n = this.#stream.read(reader.memory, reader.end, reader.room, now);
+    reader.giveBack(true);
+    if (n <= 0 && n !== -EAGAIN) this.#finish();
   }
 
   #streamEnded(): void {
@@ -393,9 +405,11 @@ export class PumpLink {
 
   #flush(now: number): void {
     const stream = this.#stream;
-    const left = stream.flush();
-    const n = left < 0 ? left : this.#out.flush(stream, now);
-    if (left > 0 || n > 0 || this.#idle) this.#progress = now;
+    const before = this.#left;
+    const broken = stream.flush();
+    const n = broken < 0 ? broken : this.#out.flush(stream, now);
+    this.#left = stream.left;
+    if (this.#left !== before || this.#idle) this.#progress = now;
     this.#idle = !this.#waiting;
     if (n < 0) {
       // The peer is gone, but perhaps it said why before it went.
@@ -420,7 +434,11 @@ export class PumpLink {
     this.#out.dispose();
     this.#in.giveBack(true);
     this.#closeTap();
-    this.#stream.shut();
+    try {
+      this.#stream.shut();
+    } catch {
+      // It is what broke us, perhaps.
+    }
     this.#stream.dispose();
     libc.close(this.#stream.fd);
     this.over = true;

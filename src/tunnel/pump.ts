@@ -134,7 +134,14 @@ export class Pump {
   }
 
   #add(order: AddOrder, now: number): void {
-    const link = new PumpLink(order, this.#stats, now);
+    let link: PumpLink;
+    try {
+      link = new PumpLink(order, this.#stats, now);
+    } catch (error) {
+      for (const fd of [order.tap, order.stream]) libc.close(fd);
+      this.#tell({ kind: "ended", id: order.id, reason: `fault in the pump: ${messageOf(error)}` });
+      return;
+    }
     if (order.ssh !== undefined) this.#tell({ kind: "read", id: link.id });
     this.#links.push(link);
     this.#announce(link, false);

@@ -3,6 +3,7 @@
 import { Worker } from "node:worker_threads";
 import { messageOf, WaltError } from "../errors.ts";
 import { allocate, at, EAGAIN, EINTR, errno, failure, libc, type Memory } from "../linux/libc.ts";
+import { needLibcrypto } from "../linux/libcrypto.ts";
 import { recordPair } from "../linux/socketpair.ts";
 import {
   COUNTER,
@@ -126,6 +127,7 @@ export class Pumps {
    * @throws WaltError when it cannot be started.
    */
   static async start(thread: string | URL = threadUrl()): Promise<Pumps> {
+    needLibcrypto();
     const pumps = new Pumps(thread);
     await pumps.#ready.promise;
     return pumps;

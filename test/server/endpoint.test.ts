@@ -2,8 +2,9 @@
 
 import { afterEach, expect, test } from "bun:test";
 import ssh2 from "ssh2";
+import { libc } from "../../src/linux/libc.ts";
 import { createLog } from "../../src/log.ts";
-import { Endpoint } from "../../src/server/endpoint.ts";
+import { type Channel, Endpoint } from "../../src/server/endpoint.ts";
 import type { Device } from "../../src/server/registry.ts";
 import { encodePrivateKey, generateKey, type KeyPair, publicKeyLine, sameKey } from "../../src/ssh/keys.ts";
 
@@ -30,7 +31,13 @@ afterEach(async () => {
   for (const end of cleanup.splice(0).reverse()) await end();
 });
 
-async function endpoint(enrolling?: number): Promise<Endpoint> {
+async function endpoint(
+  enrolling?: number,
+  tunnel = async (channel: Channel, via: string): Promise<void> => {
+    channel.write(`hello tunnel ${via}\n`);
+    channel.end(0);
+  },
+): Promise<Endpoint> {
   const made = await Endpoint.start({
     listen: { host: "127.0.0.1", port: 0 },
     hostKey,
@@ -44,10 +51,7 @@ async function endpoint(enrolling?: number): Promise<Endpoint> {
       channel.write("hello renew\n");
       channel.end(0);
     },
-    tunnel: async (_device, channel, via) => {
-      channel.write(`hello tunnel ${via}\n`);
-      channel.end(0);
-    },
+    tunnel: (_device, channel, via) => tunnel(channel, via),
     originalTunnel: async (_device, channel) => {
       channel.write("hello original\n");
       channel.end(0);
@@ -142,6 +146,26 @@ test("with the enrolment key only so many connections are kept: the oldest goes"
   await first.closed;
   expect(await exec(third.client, "enrol")).toBe("hello enrol\n");
   expect(await exec(other.client, "renew")).toBe("hello renew\n");
+});
+
+test("a device has eight connections, also while those that were ended take their time", async () => {
+  const ended: (() => void)[] = [];
+  const at = await endpoint(undefined, async (channel) => {
+    const taken = await channel.peer.take(channel.stream, () => {});
+    ended.push(() => {
+      libc.close(taken.fd);
+      taken.over();
+    });
+  });
+  cleanup.push(() => ended.map((end) => end()));
+  const { client } = await connect(at, device);
+  client.exec("tunnel via=gate.example.org:22", () => {});
+  for (const late = Date.now() + 5000; ended.length === 0 && Date.now() < late; ) await Bun.sleep(1);
+  expect(ended).toHaveLength(1);
+  for (let i = 0; i < 30; i++) await connect(at, device);
+  for (const late = Date.now() + 5000; at.listener.connections > 9 && Date.now() < late; ) await Bun.sleep(1);
+  // The one that takes its time, and the youngest.
+  expect(at.listener.connections).toBeLessThanOrEqual(9);
 });
 
 test("a device that is cut off loses all its connections, others keep theirs", async () => {

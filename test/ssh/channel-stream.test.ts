@@ -229,12 +229,15 @@ test("one channel is all there is; every question gets its no, and signs of life
 test("the end: the server says how it went, and waits for the client's", () => {
   const hand = new Hand();
   expect(hand.server.stream.shut()).toBe(false);
-  expect(hand.server.stream.closing).toBe(true);
   expect(hand.heard().map((message) => message[0])).toEqual([98, 96, 97]);
   expect(hand.server.write(Buffer.of(1))).toBe(0);
   hand.send(data(new Uint8Array(1000))); // still under way
+  expect(hand.read()?.length).toBe(1000);
   expect(hand.server.stream.shut()).toBe(false);
+  hand.send(Buffer.of(96, 0, 0, 0, SERVER));
+  expect(hand.read()?.length).toBe(0);
   hand.send(Buffer.of(97, 0, 0, 0, SERVER));
+  expect(hand.read()).toBeUndefined();
   expect(hand.server.stream.shut()).toBe(true);
 });
 
@@ -251,8 +254,6 @@ test("the client's end: what came before is read, then the stream ends", () => {
 test("what the server says on standard error is why it ended", () => {
   const [a, b] = streamPair();
   const [server, client] = states();
-  const theirs = new Hand();
-  void theirs;
   const sealer = new Sealer(server.outgoing);
   const place = allocate(PACKET_MAX);
   const out = allocate(PACKET_MAX);
@@ -268,6 +269,129 @@ test("what the server says on standard error is why it ended", () => {
   expect(end.end).toStartWith("walt: no room");
   expect(end.end).not.toContain("\u001b");
   libc.close(a);
+});
+
+test("on the server nobody listens to standard error, however much comes", () => {
+  const hand = new Hand();
+  for (let i = 0; i < 3; i++) {
+    hand.send(new WireWriter().u8(95).u32(SERVER).u32(1).string("walt: nonsense").bytes());
+  }
+  hand.send(data(Buffer.from("hello")));
+  expect(hand.read()?.toString()).toBe("hello");
+  hand.send(Buffer.of(97, 0, 0, 0, SERVER));
+  expect(hand.read()).toBeUndefined();
+  expect(hand.server.end).toBe("end");
+});
+
+test("an answer waits until a key exchange is over; other MACs do not matter, as there are none", () => {
+  const hand = new Hand();
+  const exchange = new KeyExchange(hand.client.session);
+  const macs = exchange.init
+    .toString("latin1")
+    .replaceAll("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com");
+  const init = Buffer.from(macs, "latin1");
+  hand.server.stream.ask();
+  expect(hand.read()?.length).toBe(0);
+  expect(hand.heard().map((message) => message[0])).toEqual([80]);
+  hand.send(init);
+  expect(hand.read()?.length).toBe(0);
+  expect(hand.heard().map((message) => message[0])).toEqual([20]);
+  expect(hand.server.stream.blocked).toBe(true);
+  hand.server.stream.ask();
+  expect(hand.server.stream.shut()).toBe(false);
+  expect(hand.heard()).toEqual([]);
+  hand.send(exchange.ask());
+  expect(hand.read()?.length).toBe(0);
+  expect(hand.heard().map((message) => message[0])).toEqual([31, 21]);
+  expect(hand.server.stream.blocked).toBe(false);
+});
+
+test("a question in an exchange that we began is answered after it", () => {
+  const [a, b] = streamPair();
+  const [server, client] = states();
+  const ends = [held(a, server), held(b, client, 1000)] as const;
+  expect(ends[1].write(new Uint8Array(2000))).toBe(2000);
+  ends[0].read();
+  // The client is about to ask for new keys when the server asks whether it lives.
+  ends[1].write(Buffer.of(1));
+  ends[0].stream.ask();
+  for (let i = 0; i < 10; i++) for (const end of ends) expect(end.read()).toBeDefined();
+  expect(ends[1].stream.rekeys).toBeGreaterThan(0);
+  expect(ends[0].stream.rekeys).toBe(ends[1].stream.rekeys);
+});
+
+test("bytes that nobody has sealed are no sign of life", () => {
+  const hand = new Hand();
+  const { stream } = hand.server;
+  const before = stream.heard;
+  hand.raw(Buffer.of(0, 0, 0, 32, 1, 2, 3));
+  hand.read();
+  expect(stream.heard).toBe(before);
+});
+
+test.each<[string, (hand: Hand) => Uint8Array]>([
+  ["bytes of anybody's", () => new Uint8Array(100_000).fill(0x41)],
+  [
+    "a forged packet",
+    (hand) => Buffer.concat([changed(hand.sealed(data(Buffer.of(1)))), new Uint8Array(100_000).fill(0x41)]),
+  ],
+  [
+    "an end",
+    (hand) =>
+      Buffer.concat([hand.sealed(Buffer.of(96, 0, 0, 0, SERVER)), new Uint8Array(100_000).fill(0x41)]),
+  ],
+  [
+    "a close",
+    (hand) =>
+      Buffer.concat([hand.sealed(Buffer.of(97, 0, 0, 0, SERVER)), new Uint8Array(100_000).fill(0x41)]),
+  ],
+])("much behind %s stays where it belongs", (_, bytes) => {
+  // A buffer for parts of packets that was used before, and what may be its neighbours.
+  const first = new Hand();
+  first.raw(Buffer.of(0, 0, 0, 32, 1, 2, 3));
+  first.read();
+  first.server.close();
+  const near = Array.from({ length: 64 }, () => allocate(PACKET_MAX + OVERHEAD));
+  const hand = new Hand();
+  hand.raw(bytes(hand));
+  expect(hand.read()).toBeUndefined();
+  hand.server.stream.shut();
+  expect(hand.read()).toBeUndefined();
+  expect(near.filter((memory) => memory.bytes.includes(0x41))).toEqual([]);
+});
+
+test("data behind the end are refused", () => {
+  const hand = new Hand();
+  hand.send(Buffer.of(96, 0, 0, 0, SERVER));
+  hand.send(data(Buffer.from("more")));
+  expect(hand.read()).toBeUndefined();
+  expect(hand.server.end).toMatch(/data after its end/);
+});
+
+test("room that could not be told while nothing left is told when it does", () => {
+  const question = new WireWriter().u8(80).string("x").u8(1).bytes();
+  /** A server whose socket takes no more, and so many questions of the client's; how many were listened to. */
+  const full = (questions: number): { hand: Hand; heard: number } => {
+    const hand = new Hand();
+    for (let n = 1; n > 0; ) n = hand.server.write(new Uint8Array(100_000));
+    let heard = 0;
+    for (; heard < questions && hand.read() !== undefined; heard++) hand.send(question);
+    return { hand, heard };
+  };
+  const { heard } = full(100_000);
+  expect(heard).toBeLessThan(100_000);
+  const { hand } = full(heard - 5);
+  const { server } = hand;
+  for (let i = 0; i < 20; i++) {
+    hand.send(data(new Uint8Array(32_000)));
+    expect(hand.read()?.length).toBe(32_000);
+  }
+  let opened = 0;
+  for (let i = 0; i < 20; i++) {
+    for (const message of hand.heard()) if (message[0] === 93) opened += message.readUInt32BE(5);
+    server.stream.flush();
+  }
+  expect(opened).toBeGreaterThan(20 * 32_000 - 98_304 - 1);
 });
 
 const twice = (bytes: Uint8Array): Uint8Array => Buffer.concat([bytes, bytes]);

@@ -41,6 +41,7 @@ export class Held {
 
   /** Bytes that came; undefined at the end of the stream. */
   read(): Uint8Array | undefined {
+    if (this.#closed) return undefined; // its descriptor may be somebody else's by now
     const { bytes } = this.#memory;
     const n = this.stream.read(this.#memory, 0, bytes.length, performance.now());
     if (n > 0) return bytes.slice(0, n);
@@ -51,6 +52,7 @@ export class Held {
 
   /** @returns bytes that were taken; 0 = none now. */
   write(bytes: Uint8Array): number {
+    if (this.#closed) return -1;
     const memory = allocate(bytes.length);
     memory.bytes.set(bytes);
     const vector = allocate(32);
@@ -77,7 +79,10 @@ export class Held {
       rest = rest.subarray(n);
       await turn();
     }
-    await until("the end of both", () => this.stream.shut());
+    await until("the end of both", () => {
+      this.read();
+      return this.#closed || this.stream.shut();
+    });
   }
 
   close(): void {

@@ -1,14 +1,18 @@
 /** Connections taken from ssh2 on a real port: by OpenSSH's client and by ours, and why ours fails. */
 
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, spyOn, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
-import { libc } from "../../src/linux/libc.ts";
-import { ChannelError } from "../../src/ssh/channel-client.ts";
+import { allocate, libc } from "../../src/linux/libc.ts";
+import { createLog } from "../../src/log.ts";
+import { ChannelError, openChannel } from "../../src/ssh/channel-client.ts";
 import { ChannelStream } from "../../src/ssh/channel-stream.ts";
 import { generateKey } from "../../src/ssh/keys.ts";
+import { type Peer, SshListener } from "../../src/ssh/listener.ts";
+import { OVERHEAD, PACKET_MAX, PAYLOAD, Sealer } from "../../src/ssh/packets.ts";
+import { WireReader, WireWriter } from "../../src/ssh/wire.ts";
 import { describeWith } from "../lab/need.ts";
-import { chance } from "../tunnel/rig.ts";
+import { chance, writeNow } from "../tunnel/rig.ts";
 import { Held, MANY, TakingServer, turn, until } from "./taken.ts";
 
 const cleanup: (() => unknown)[] = [];
@@ -22,6 +26,7 @@ async function server(...o: Parameters<typeof TakingServer.start>): Promise<Taki
   return made;
 }
 
+const hostKey = generateKey("host");
 const echo = (held: Held): Promise<void> => held.echo();
 
 describeWith([{ programs: ["ssh"] }], "OpenSSH's client", () => {
@@ -147,6 +152,68 @@ test("a connection that ends while it is frozen: an error, and nothing is left",
   await at.gone();
 });
 
+test("a connection that is given back and frozen again keeps no more than it had read", async () => {
+  let frozen = 0;
+  const again = Promise.withResolvers<Peer>();
+  const listener = await SshListener.start({
+    listen: { host: "127.0.0.1", port: 0 },
+    hostKey,
+    log: createLog(-999),
+    authorise: () => undefined,
+    serve: (peer) =>
+      peer.client.on("session", (accept) =>
+        accept().on("exec", (acceptExec, _reject, { command }) => {
+          acceptExec();
+          if (command === "first") return;
+          peer.freeze();
+          if (++frozen === 1)
+            setImmediate(() => peer.thaw()); // as when the first cannot be taken
+          else again.resolve(peer);
+        }),
+      ),
+  });
+  cleanup.push(() => listener.close());
+  const key = generateKey("client");
+  const { fd, state } = await openChannel({
+    ...{ connect: listener.address, key, hostKeys: [hostKey.publicKey], command: "first" },
+    ...{ connectTimeout: 5000, openTimeout: 5000, signal: new AbortController().signal },
+  });
+  cleanup.push(() => libc.close(fd));
+  const sealer = new Sealer(state.outgoing);
+  const [place, out] = [allocate(PACKET_MAX + OVERHEAD), allocate(PACKET_MAX + OVERHEAD)];
+  const sealed = (payload: Uint8Array): Uint8Array => {
+    place.bytes.set(payload, PAYLOAD);
+    return out.bytes.slice(0, sealer.seal(place, payload.length, out, 0));
+  };
+  // Two more commands in one piece: the second is kept while the first is looked at.
+  const commands = [1, 2].flatMap((id) => [
+    sealed(
+      new WireWriter()
+        .u8(90)
+        .string("session")
+        .u32(7 + id)
+        .u32(1 << 20)
+        .u32(32_768)
+        .bytes(),
+    ),
+    sealed(new WireWriter().u8(98).u32(id).string("exec").u8(1).string("more").bytes()),
+  ]);
+  writeNow(fd, Buffer.concat(commands));
+  const peer = await again.promise;
+  for (let i = 0; i < 20; i++) await turn();
+  expect(peer.socket.isPaused()).toBe(true);
+  // It goes on sending: what the kernel does not hold, it keeps.
+  const flood = new Uint8Array(1 << 18);
+  let sent = 0;
+  for (let idle = 0; idle < 50; idle++) {
+    const n = writeNow(fd, flood);
+    sent += n;
+    if (n > 0) idle = 0;
+    expect(sent).toBeLessThan(32 << 20);
+    await turn();
+  }
+});
+
 test("whoever ends the server's connections ends those that were taken, too", async () => {
   const at = await server(async (held) => until("its end", () => held.read() === undefined));
   const { fd, state } = await at.open();
@@ -182,6 +249,18 @@ describeWith([], "why our client fails, in words that go behind the server's nam
       expect.stringMatching(/does not accept our key/),
     ]);
     await at.gone();
+  });
+
+  test("a server that takes only tiny packets", async () => {
+    const at = await server(echo);
+    const open = WireReader.prototype.u32;
+    // The confirmation's fourth number is the largest packet.
+    const tiny = spyOn(WireReader.prototype, "u32").mockImplementation(function (this: WireReader) {
+      const value = open.call(this);
+      return value === 32_768 ? 100 : value;
+    });
+    cleanup.push(() => tiny.mockRestore());
+    expect((await why(at, {}))[1]).toBe("it takes packets of no more than 100 bytes");
   });
 
   test("nobody there, no SSH, silence, an end, an abort", async () => {
