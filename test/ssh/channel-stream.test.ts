@@ -2,15 +2,14 @@
 
 import { afterEach, expect, spyOn, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { allocate, libc } from "../../src/linux/libc.ts";
+import { allocate } from "../../src/linux/libc.ts";
 import { ChannelStream } from "../../src/ssh/channel-stream.ts";
 import type { ConnectionState } from "../../src/ssh/connection-state.ts";
-import { seedOf } from "../../src/ssh/ed25519.ts";
 import { KeyExchange } from "../../src/ssh/key-exchange.ts";
-import { generateKey } from "../../src/ssh/keys.ts";
-import { Opener, OVERHEAD, PACKET_MAX, PAYLOAD, packetSize, Sealer } from "../../src/ssh/packets.ts";
+import { OVERHEAD, PACKET_MAX } from "../../src/ssh/packets.ts";
 import { WireReader, WireWriter } from "../../src/ssh/wire.ts";
-import { chance, PATIENCE, readNow, streamPair, writeNow } from "../tunnel/rig.ts";
+import { chance, PATIENCE, streamPair, writeNow } from "../tunnel/rig.ts";
+import { CLIENT, data, HandEnd, SERVER, states, WINDOW } from "./hand.ts";
 import { Held, MANY, turn, until } from "./taken.ts";
 
 const cleanup: (() => unknown)[] = [];
@@ -18,76 +17,22 @@ afterEach(async () => {
   for (const end of cleanup.splice(0).reverse()) await end();
 });
 
-const WINDOW = 2 << 20;
-/** The channel's number at the server and at the client. */
-const SERVER = 3;
-const CLIENT = 8;
-const hostKey = generateKey("host");
-
-/** What both ends know after a handshake that never was. */
-function states(more: Partial<ConnectionState> = {}): [server: ConnectionState, client: ConnectionState] {
-  const keys = (): { key: Uint8Array; iv: Uint8Array } => ({ key: randomBytes(16), iv: randomBytes(12) });
-  const [up, down] = [keys(), keys()];
-  const versions = { clientVersion: Buffer.from("SSH-2.0-a"), serverVersion: Buffer.from("SSH-2.0-b") };
-  const session = { id: randomBytes(32), ...versions };
-  const windows = { ourWindow: WINDOW, theirWindow: WINDOW, theirPacket: 32_768, unread: new Uint8Array() };
-  const server = { end: "server", hostSeed: seedOf(hostKey) } as const;
-  const client = { end: "client", hostKeys: [hostKey.publicKey.blob] } as const;
-  return [
-    {
-      session: { ...session, role: server },
-      ...{ incoming: up, outgoing: down, ourChannel: SERVER, theirChannel: CLIENT },
-      ...windows,
-      ...more,
-    },
-    {
-      session: { ...session, role: client },
-      ...{ incoming: down, outgoing: up, ourChannel: CLIENT, theirChannel: SERVER },
-      ...windows,
-    },
-  ];
-}
-
 function held(fd: number, state: ConnectionState, keysFor = MANY): Held {
   const made = new Held(new ChannelStream(fd, state, keysFor));
   cleanup.push(() => made.close());
   return made;
 }
 
-/** A client whose every message the test makes, and the server's stream, which moves only when the test says so. */
-class Hand {
+/** A client by hand, and the server's stream, which moves only when the test says so. */
+class Hand extends HandEnd {
   readonly server: Held;
-  readonly client: ConnectionState;
-  readonly #fd: number;
-  readonly #sealer: Sealer;
-  readonly #opener: Opener;
-  readonly #place = allocate(PACKET_MAX + OVERHEAD);
-  readonly #out = allocate(PACKET_MAX + OVERHEAD);
-  #have = Buffer.alloc(0);
 
   constructor(more: Partial<ConnectionState> = {}) {
     const [ours, theirs] = streamPair();
     const [server, client] = states(more);
+    super(theirs, client);
     this.server = held(ours, server);
-    this.client = client;
-    this.#fd = theirs;
-    this.#sealer = new Sealer(client.outgoing);
-    this.#opener = new Opener(client.incoming);
-    cleanup.push(() => libc.close(theirs));
-  }
-
-  sealed(payload: Uint8Array): Uint8Array {
-    this.#place.bytes.set(payload, PAYLOAD);
-    return this.#out.bytes.slice(0, this.#sealer.seal(this.#place, payload.length, this.#out, 0));
-  }
-
-  /** Put bytes on the wire as they are. */
-  raw(bytes: Uint8Array): void {
-    expect(writeNow(this.#fd, bytes)).toBe(bytes.length);
-  }
-
-  send(payload: Uint8Array): void {
-    this.raw(this.sealed(payload));
+    cleanup.push(() => this.close());
   }
 
   /** What the server's stream has read by now, until nothing more comes; undefined at its end. */
@@ -99,26 +44,7 @@ class Hand {
       parts.push(part);
     }
   }
-
-  /** All messages that the server's stream has sent. */
-  heard(): Buffer[] {
-    for (let bytes = readNow(this.#fd); bytes !== undefined && bytes.length > 0; bytes = readNow(this.#fd)) {
-      this.#have = Buffer.concat([this.#have, bytes]);
-    }
-    const found: Buffer[] = [];
-    for (;;) {
-      const size = packetSize(this.#have, 0, this.#have.length);
-      if (size === 0 || this.#have.length < size) return found;
-      this.#place.bytes.set(this.#have.subarray(0, size));
-      this.#have = this.#have.subarray(size);
-      this.#opener.open(this.#place, 0, size);
-      found.push(Buffer.from(this.#place.bytes.slice(PAYLOAD, this.#opener.end)));
-    }
-  }
 }
-
-const data = (bytes: Uint8Array, channel = SERVER): Buffer =>
-  new WireWriter().u8(94).u32(channel).string(bytes).bytes();
 
 test("bytes both ways at once, cut at random places, with new keys every 300 kB that the client asks for", async () => {
   const finished = spyOn(KeyExchange.prototype, "finish");
@@ -254,21 +180,14 @@ test("the client's end: what came before is read, then the stream ends", () => {
 test("what the server says on standard error is why it ended", () => {
   const [a, b] = streamPair();
   const [server, client] = states();
-  const sealer = new Sealer(server.outgoing);
-  const place = allocate(PACKET_MAX);
-  const out = allocate(PACKET_MAX);
+  const hand = new HandEnd(a, server);
+  cleanup.push(() => hand.close());
   const end = held(b, client);
-  for (const payload of [
-    new WireWriter().u8(95).u32(CLIENT).u32(1).string("walt: no room\u001b[31m\r\n").bytes(),
-    Buffer.of(97, 0, 0, 0, CLIENT),
-  ]) {
-    place.bytes.set(payload, PAYLOAD);
-    writeNow(a, out.bytes.slice(0, sealer.seal(place, payload.length, out, 0)));
-  }
+  hand.send(new WireWriter().u8(95).u32(CLIENT).u32(1).string("walt: no room\u001b[31m\r\n").bytes());
+  hand.send(Buffer.of(97, 0, 0, 0, CLIENT));
   expect(end.read()).toBeUndefined();
   expect(end.end).toStartWith("walt: no room");
   expect(end.end).not.toContain("\u001b");
-  libc.close(a);
 });
 
 test("on the server nobody listens to standard error, however much comes", () => {
@@ -285,7 +204,7 @@ test("on the server nobody listens to standard error, however much comes", () =>
 
 test("an answer waits until a key exchange is over; other MACs do not matter, as there are none", () => {
   const hand = new Hand();
-  const exchange = new KeyExchange(hand.client.session);
+  const exchange = new KeyExchange(hand.state.session);
   const macs = exchange.init
     .toString("latin1")
     .replaceAll("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com");
@@ -423,7 +342,7 @@ test.each<[string, (hand: Hand) => void, RegExp]>([
   [
     "data in a key exchange",
     (hand) => {
-      hand.send(new KeyExchange(hand.client.session).init);
+      hand.send(new KeyExchange(hand.state.session).init);
       hand.send(data(Buffer.of(1)));
     },
     /message 94 in a key exchange/,
@@ -431,7 +350,7 @@ test.each<[string, (hand: Hand) => void, RegExp]>([
   [
     "a point that gives no secret",
     (hand) => {
-      hand.send(new KeyExchange(hand.client.session).init);
+      hand.send(new KeyExchange(hand.state.session).init);
       hand.send(new WireWriter().u8(30).string(Buffer.alloc(32)).bytes());
     },
     /not SSH/,
@@ -486,16 +405,12 @@ test("a fuzz run of messages: a reason, an end or nothing, and never anything el
 test("what lies behind the state is read first", async () => {
   const [server, client] = states();
   const [a, b] = streamPair();
-  const sealer = new Sealer(client.outgoing);
-  const place = allocate(PACKET_MAX);
-  const out = allocate(PACKET_MAX);
+  const hand = new HandEnd(b, client);
+  cleanup.push(() => hand.close());
   const all = randomBytes(600_000);
-  const packets: Uint8Array[] = [];
-  for (let at = 0; at < all.length; at += 30_000) {
-    const payload = data(all.subarray(at, at + 30_000));
-    place.bytes.set(payload, PAYLOAD);
-    packets.push(out.bytes.slice(0, sealer.seal(place, payload.length, out, 0)));
-  }
+  const packets = Array.from({ length: 20 }, (_, i) =>
+    hand.sealed(data(all.subarray(30_000 * i, 30_000 * (i + 1)))),
+  );
   const sealed = Buffer.concat(packets);
   const end = held(a, { ...server, unread: sealed.subarray(0, 400_001) });
   expect(end.stream.more).toBe(true);
@@ -507,5 +422,4 @@ test("what lies behind the state is read first", async () => {
     return Buffer.concat(got).length === all.length;
   });
   expect(Buffer.concat(got).equals(all)).toBe(true);
-  libc.close(b);
 });

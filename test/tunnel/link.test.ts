@@ -3,12 +3,16 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { libc, POLLIN, POLLOUT } from "../../src/linux/libc.ts";
 import { recordPair } from "../../src/linux/socketpair.ts";
+import { type ConnectionState, encodeState } from "../../src/ssh/connection-state.ts";
+import { KeyExchange } from "../../src/ssh/key-exchange.ts";
+import { WireWriter } from "../../src/ssh/wire.ts";
 import { COUNTER, COUNTERS, SILENCE } from "../../src/tunnel/control.ts";
 import { GROUP_FRAMES, parseMac } from "../../src/tunnel/guard.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
 import { FEATURE_ACK, TYPE, writeClose } from "../../src/tunnel/message.ts";
 import { type Link, type LinkOptions, Pumps } from "../../src/tunnel/pumps.ts";
 import { describeWith, LAB } from "../lab/need.ts";
+import { data, HandEnd, SERVER, states } from "../ssh/hand.ts";
 import {
   chance,
   EXPERIMENT,
@@ -98,6 +102,89 @@ test.each([
   link.abort("over");
   libc.close(wire);
   libc.close(peer);
+});
+
+/** A link over SSH, and the client's end of it by hand. */
+function overSsh(more: Partial<ConnectionState> = {}): { link: PumpLink; hand: HandEnd; end: () => void } {
+  const [tap, wire] = recordPair();
+  const [stream, peer] = streamPair();
+  const [server, client] = states(more);
+  const memory = encodeState(server);
+  const ssh = { address: memory.address, length: memory.bytes.length };
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 60_000, guard: undefined, features: 0 };
+  const kinds = { vnet: false, original: false };
+  const link = new PumpLink({ kind: "add", ...order, ...kinds, ssh }, new Float64Array(COUNTERS), 0);
+  const hand = new HandEnd(peer, client);
+  return {
+    link,
+    hand,
+    end: () => {
+      link.abort("over");
+      libc.close(wire);
+      hand.close();
+    },
+  };
+}
+
+test("over SSH the last word waits until the client makes room for it; then both say that they are done", () => {
+  const { link, hand, end } = overSsh({ theirWindow: 12 }); // its hello, and nothing more
+  hand.send(data(helloMessage()));
+  link.service(0, POLLIN, 1);
+  expect(link.up).toBe(true);
+  link.close("enough", 2);
+  const said = (): string =>
+    Buffer.concat(hand.heard().map((one) => one.subarray(one[0] === 94 ? 9 : 0))).toString("latin1");
+  expect(said()).not.toContain("enough");
+  expect(link.over).toBe(false);
+  hand.send(new WireWriter().u8(93).u32(SERVER).u32(1000).bytes());
+  hand.send(data(Buffer.from("what is under way"))); // nobody reads it
+  link.service(0, POLLIN, 3);
+  expect(said()).toContain("enough");
+  expect(link.over).toBe(false);
+  hand.send(Buffer.of(97, 0, 0, 0, SERVER));
+  link.service(0, POLLIN, 4);
+  expect(link.over).toBe(true);
+  expect(link.reason).toBe("enough");
+  end();
+});
+
+test("over SSH so does it while keys are exchanged; and no longer than a quarter of a second", () => {
+  const { link, hand, end } = overSsh();
+  hand.send(data(helloMessage()));
+  link.service(0, POLLIN, 1);
+  const exchange = new KeyExchange(hand.state.session);
+  hand.send(exchange.init);
+  link.service(0, POLLIN, 2);
+  link.close("enough", 3);
+  const init = hand.heard().find((message) => message[0] === 20);
+  expect(init).toBeDefined();
+  exchange.begin(init ?? Buffer.alloc(0));
+  hand.send(exchange.ask());
+  link.service(0, POLLIN, 4);
+  const [reply, newKeys] = hand.heard();
+  expect([reply?.[0], newKeys?.[0]]).toEqual([31, 21]);
+  hand.send(Buffer.of(21));
+  hand.rekey(exchange.finish(reply ?? Buffer.alloc(0)));
+  link.service(0, POLLIN | POLLOUT, 5);
+  expect(Buffer.concat(hand.heard()).toString("latin1")).toContain("enough");
+  expect(link.over).toBe(false); // the client has not said that it is done
+  link.tick(300);
+  expect(link.over).toBe(true);
+  end();
+});
+
+test("over SSH a peer whose hello lay behind the state is up at the first tick", () => {
+  const [server, client] = states();
+  const [a, b] = streamPair();
+  const hand = new HandEnd(b, client);
+  const unread = hand.sealed(data(helloMessage()));
+  libc.close(a);
+  hand.close();
+  const { link, end } = overSsh({ ...server, unread });
+  expect(link.up).toBe(false);
+  link.tick(1);
+  expect(link.up).toBe(true);
+  end();
 });
 
 test("a peer that has not said hello yet has 20 s, however short the silence: its ssh may be connecting still", () => {

@@ -1,7 +1,7 @@
 /** Two pumps' ends and real bridges: everything that a network may do to a tunnel. */
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
-import { libc } from "../../src/linux/libc.ts";
+import { allocate, libc } from "../../src/linux/libc.ts";
 import { openTap } from "../../src/linux/tap.ts";
 import { type Link, type LinkOptions, Pumps } from "../../src/tunnel/pumps.ts";
 import { describeWith, LAB } from "../lab/need.ts";
@@ -198,6 +198,20 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
     expect(await ping(3)).toBe(3);
     await end();
   }, 60_000);
+
+  test("a link that cannot begin ends, closes what it was given, and the thread goes on", async () => {
+    const [stream, peer] = streamPair();
+    const tap = libc.fcntl(left.tap, 1030, 0);
+    const link = pumps.add({ tap, stream, mtu: 1500, silence: 5000, ssh: allocate(10) });
+    expect(await soon(link.ended, "its end")).toMatch(/^fault in the pump: malformed SSH data/);
+    expect(readNow(peer)).toBeUndefined();
+    libc.close(peer);
+    const [a, b] = streamPair();
+    const next = pumps.add({ tap: libc.fcntl(left.tap, 1030, 0), stream: a, mtu: 1500, silence: 5000 });
+    next.close("enough");
+    expect(await soon(next.ended, "its end")).toBe("enough");
+    libc.close(b);
+  });
 
   test("links come and go by the hundred, and no file descriptor stays", async () => {
     const open = (): number =>
