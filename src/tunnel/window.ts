@@ -18,8 +18,10 @@ const SLACK_PART = 0.1;
  * round trip after a stall.
  */
 const CLUMP_MAX = 8;
-const CLUMP_AGE = 1000;
-const STALL = 0.75;
+const CLUMP_AGE = 500;
+const STALL = 1;
+/** So many round trips after nothing was under way TCP below us starts slowly, with a pause in each: that is no stall. */
+const FRESH_ROUNDS = 10;
 /** The rate is the best of so many stretches of at least so many ms and one round trip. */
 const STRETCHES = 10;
 const STRETCH = 100;
@@ -98,6 +100,7 @@ export class Window {
   #clumpBefore = 0;
   #clumpTime = 0;
   #stalled = false;
+  #freshUntil = 0;
   #probeEnd = 0;
   #probeMin = Number.POSITIVE_INFINITY;
 
@@ -108,6 +111,7 @@ export class Window {
   /** Bytes were given to the stream. @param more something waits for the window to open. */
   sent(bytes: number, more: boolean, now: number): void {
     if (this.inFlight === 0) {
+      this.#freshUntil = now + (Number.isFinite(this.minRtt) ? FRESH_ROUNDS * this.minRtt : 0);
       this.#ackedTime = now;
       this.#firstSent = now;
     }
@@ -196,13 +200,15 @@ export class Window {
 
   /** How far answers run ahead of the rate. */
   #clumped(more: number, now: number): void {
-    if (this.#clumpBytes <= this.rate * (now - this.#clumpStart)) {
+    // In the beginning the rate is only being found, and what runs ahead of it is no clump.
+    if (this.phase === "startup" || this.#clumpBytes <= this.rate * (now - this.#clumpStart)) {
       this.#clumpStart = now;
       this.#clumpBytes = 0;
       this.#stalled = false;
     }
     // Nothing for most of a round trip: TCP below us waited for what was lost. A process that waits is back sooner.
-    this.#stalled ||= now - this.#ackedTime > STALL * this.minRtt;
+    this.#stalled ||= now >= this.#freshUntil && now - this.#ackedTime > STALL * this.minRtt;
+    if (this.phase === "startup") return;
     this.#clumpBytes += more;
     if (now - this.#clumpTime > CLUMP_AGE) {
       this.#clumpTime = now;
