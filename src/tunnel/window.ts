@@ -13,13 +13,17 @@ const SLACK = 3;
 const SLACK_PART = 0.1;
 /**
  * Answers come in clumps when a process on the way has to wait for its processor, or TCP below us for what was lost: what is under
- * way must last from one clump to the next, or each would lower the rate that the next window is made of. The largest clump of the
- * last two seconds is granted too, up to so many ms of the rate, or one
+ * way must last from one clump to the next, or each would lower the rate that the next window is made of. The largest clump
+ * lately is granted too, up to so many ms of the rate, or one
  * round trip after a stall.
  */
 const CLUMP_MAX = 8;
-const CLUMP_AGE = 500;
-const STALL = 1;
+/** For how long the largest clump counts: so many ms, or round trips where that is longer; and once more as long at most. */
+const CLUMP_AGE = 400;
+const CLUMP_ROUNDS = 10;
+const STALL = 0.75;
+/** A pause shorter than so many ms is a process on the way that waits for its processor. */
+const STALL_MIN = 40;
 /** So many round trips after nothing was under way TCP below us starts slowly, with a pause in each: that is no stall. */
 const FRESH_ROUNDS = 10;
 /** The rate is the best of so many stretches of at least so many ms and one round trip. */
@@ -207,10 +211,11 @@ export class Window {
       this.#stalled = false;
     }
     // Nothing for most of a round trip: TCP below us waited for what was lost. A process that waits is back sooner.
-    this.#stalled ||= now >= this.#freshUntil && now - this.#ackedTime > STALL * this.minRtt;
+    this.#stalled ||=
+      now >= this.#freshUntil && now - this.#ackedTime > Math.max(STALL_MIN, STALL * this.minRtt);
     if (this.phase === "startup") return;
     this.#clumpBytes += more;
-    if (now - this.#clumpTime > CLUMP_AGE) {
+    if (now - this.#clumpTime > Math.max(CLUMP_AGE, CLUMP_ROUNDS * this.minRtt)) {
       this.#clumpTime = now;
       this.#clumpBefore = this.#clump;
       this.#clump = 0;

@@ -132,3 +132,31 @@ test("more than was sent cannot be acknowledged; the number goes round at 2^32",
     expect(window.inFlight).toBe(0);
   }
 });
+
+test.each<[string, number, number]>([
+  ["31 ms in which a process on a way of 40 ms waits for its processor", 5000, 31],
+  ["the pauses of a slow start, once nothing was under way", 100, 50],
+])("no stall, for which the window would be opened by a round trip's worth: %s", (_, after, pause) => {
+  const path = { rate: mbits(20), rtt: 40 };
+  const window = new Window();
+  drive(window, () => path, 4000);
+  // Nothing for a while; then it goes on, and the answers of one moment come late.
+  const start = 9000;
+  const jitter = (now: number): number => {
+    const from = start + after;
+    return now >= from && now < from + pause ? from + pause - now : 0;
+  };
+  const { highest } = drive(window, () => path, 2 * after + 200, { start, jitter });
+  expect(highest).toBeLessThan(1.45 * path.rate * path.rtt);
+});
+
+test("a stall of more than a round trip opens the window by as much, and not for long", () => {
+  const path = { rate: mbits(20), rtt: 40 };
+  const window = new Window();
+  drive(window, () => path, 4000);
+  const jitter = (now: number): number => (now >= 9000 && now < 9060 ? 9060 - now : 0);
+  const stalled = drive(window, () => path, 1200, { start: 8500, jitter });
+  expect(stalled.highest).toBeGreaterThan(1.45 * path.rate * path.rtt);
+  const later = drive(window, () => path, 1000, { start: 10_500 });
+  expect(later.highest).toBeLessThan(1.45 * path.rate * path.rtt);
+});
