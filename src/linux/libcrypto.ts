@@ -52,7 +52,7 @@ function load(): Library {
       last = error;
     }
   }
-  throw new WaltError(`cannot load ${NAMES[0]}: ${messageOf(last)}`, {
+  throw new WaltError(`cannot load ${NAMES.join(" or ")}: ${messageOf(last)}`, {
     hint: "It is OpenSSL's, and comes with OpenSSH: `apt-get install openssh-client`.",
     cause: last,
   });
