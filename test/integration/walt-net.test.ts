@@ -147,19 +147,20 @@ describeWith(INTEGRATION, "walt-net", () => {
     await asks(two);
     await expectSoon(async () => (await frames(device, "loop-a")) > 20_000, true);
     expect((await frames(server, "walt-net")) - before).toBeLessThan(1000);
-    expect(await pingable(two, WALT_NET, 30)).toBe(true);
+    // The loop keeps this machine's processors busy as well: even ARP may have to try again.
+    await expectSoon(() => pingable(two, WALT_NET), true, 30_000);
     // The node's own comes back as itself, but no more of it than one node may send to everybody.
     await asks(one);
     await expectSoon(async () => (await frames(device, "loop-a")) > 50_000, true);
     const most = GROUP_FRAMES * (1 + (performance.now() - start) / 1000) + 1000;
     expect((await frames(server, "walt-net")) - before).toBeLessThan(most);
-    expect(await pingable(two, WALT_NET, 30)).toBe(true);
+    await expectSoon(() => pingable(two, WALT_NET), true, 30_000);
     const refused = async (): Promise<number> =>
       Math.max(...(await world.nodes()).map((n) => n.traffic?.refused ?? 0));
     await expectSoon(async () => (await refused()) > 100, true);
     await device.ip("link delete loop-a");
-    expect(await pingable(one, WALT_NET, 30)).toBe(true);
-  }, 60_000);
+    await expectSoon(() => pingable(one, WALT_NET), true, 30_000);
+  }, 120_000);
 });
 
 /** Two nodes on two devices: 192.168.192.70 and 192.168.192.71. */
@@ -174,8 +175,8 @@ async function twoNodes(world: World): Promise<[Host, Host]> {
 }
 
 /** Asked again until it is so. */
-async function expectSoon(ask: () => Promise<unknown>, wanted: unknown): Promise<void> {
-  const late = performance.now() + 10_000;
+async function expectSoon(ask: () => Promise<unknown>, wanted: unknown, ms = 10_000): Promise<void> {
+  const late = performance.now() + ms;
   let got = await ask();
   while (got !== wanted && performance.now() < late) got = await ask();
   expect(got).toBe(wanted);
