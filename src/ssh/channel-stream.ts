@@ -3,6 +3,7 @@
  * thread. All else that the other end may say (RFC 4253, 4254) is answered here, too: it gets no other channel.
  */
 
+import { readU32 } from "../bytes.ts";
 import { messageOf } from "../errors.ts";
 import { at, EAGAIN, libc, type Memory } from "../linux/libc.ts";
 import type { Stream } from "../linux/stream.ts";
@@ -12,7 +13,7 @@ import { KeyExchange, type NewKeys, type Session } from "./key-exchange.ts";
 import { FIRST_OF_CONNECTION, MESSAGE } from "./message-numbers.ts";
 import { PacketInput } from "./packet-input.ts";
 import { PacketOutput } from "./packet-output.ts";
-import { DATA_HEADER, DATA_MAX, type Keys, u32 } from "./packets.ts";
+import { DATA_HEADER, DATA_MAX, type Keys } from "./packets.ts";
 import { WireWriter } from "./wire.ts";
 
 /** The channel's window, bytes, as ssh2 has it; how much of it is used up before it is opened again, about as OpenSSH does. */
@@ -230,8 +231,8 @@ export class ChannelStream implements Stream {
       return length;
     }
     if (type === MESSAGE.windowAdjust) {
-      if (from > end || u32(bytes, start + 1) !== this.#ours) throw new Error("room for another channel");
-      this.#theirWindow = Math.min(U32_MAX, this.#theirWindow + u32(bytes, start + 5));
+      if (from > end || readU32(bytes, start + 1) !== this.#ours) throw new Error("room for another channel");
+      this.#theirWindow = Math.min(U32_MAX, this.#theirWindow + readU32(bytes, start + 5));
     } else {
       this.#obey(type, bytes.subarray(start, end));
     }
@@ -294,8 +295,8 @@ export class ChannelStream implements Stream {
 
   /** Length of the data from `from` to `end` behind a header that ends with it; the window closes by so much. */
   #dataLength(bytes: Uint8Array, start: number, from: number, end: number): number {
-    if (from > end || u32(bytes, start + 1) !== this.#ours) throw new Error("data for another channel");
-    const length = u32(bytes, from - 4);
+    if (from > end || readU32(bytes, start + 1) !== this.#ours) throw new Error("data for another channel");
+    const length = readU32(bytes, from - 4);
     if (length !== end - from) throw new Error("data of another length than it says");
     if (length > this.#ourWindow) throw new Error("more than its window");
     this.#ourWindow -= length;
@@ -376,7 +377,7 @@ function ofExchange(type: number): boolean {
 /** @throws Error when the message is too short for it. */
 function number(payload: Uint8Array, offset: number): number {
   if (offset + 4 > payload.length) throw new Error("a message that is too short");
-  return u32(payload, offset);
+  return readU32(payload, offset);
 }
 
 /** The flag behind the name of a request, which begins at `name`. */

@@ -3,6 +3,7 @@
  * algorithms, the host key pinned, one ed25519 key. From there on channel-stream.ts goes on, in the pump's thread.
  */
 
+import { readU32, writeU32 } from "../bytes.ts";
 import { allocate } from "../linux/libc.ts";
 import { safeText } from "../text.ts";
 import { VPN_USER } from "./certificate.ts";
@@ -19,9 +20,7 @@ import {
   PACKET_MIN,
   PAYLOAD,
   packetSize,
-  putU32,
   Sealer,
-  u32,
 } from "./packets.ts";
 import { WireReader, WireWriter } from "./wire.ts";
 
@@ -143,7 +142,7 @@ export class ClientHandshake {
     for (;;) {
       const message = await this.#next(MESSAGE.channelSuccess, MESSAGE.windowAdjust);
       if (message[0] === MESSAGE.channelSuccess) break;
-      theirWindow = Math.min(0xffff_ffff, theirWindow + u32(message, 5));
+      theirWindow = Math.min(0xffff_ffff, theirWindow + readU32(message, 5));
     }
     const known = this.#keys;
     if (known === undefined) throw new Error("no keys yet");
@@ -212,7 +211,7 @@ export class ClientHandshake {
   /** Bytes of the packet that has begun to come, without encryption; 0 = that cannot be told yet. */
   #plainSize(): number {
     if (this.#have.length < PAYLOAD) return 0;
-    const length = u32(this.#have, 0);
+    const length = readU32(this.#have, 0);
     const padding = this.#have[PAYLOAD - 1] ?? 0;
     if (length > PACKET_MAX || padding < PADDING_MIN || length < padding + 2) {
       throw new HandshakeError("it sends a packet that cannot be");
@@ -230,7 +229,7 @@ export class ClientHandshake {
     }
     const size = Math.ceil((PAYLOAD + payload.length + PADDING_MIN) / BLOCK) * BLOCK;
     const packet = new Uint8Array(size);
-    putU32(packet, 0, size - 4);
+    writeU32(packet, 0, size - 4);
     packet[PAYLOAD - 1] = size - PAYLOAD - payload.length;
     packet.set(payload, PAYLOAD);
     this.wire.write(packet);

@@ -1,9 +1,10 @@
 /** The packets of a connection on their way out: sealed one behind the other into a buffer, which leaves with few writes. */
 
+import { writeU32 } from "../bytes.ts";
 import { allocate, at, EAGAIN, libc, type Memory } from "../linux/libc.ts";
 import { Spares } from "../linux/spares.ts";
 import { passing } from "../linux/stream.ts";
-import { DATA_HEADER, DATA_MAX, type Keys, OVERHEAD, PAYLOAD, putU32, Sealer } from "./packets.ts";
+import { DATA_HEADER, DATA_MAX, type Keys, OVERHEAD, PAYLOAD, Sealer } from "./packets.ts";
 import type { WireWriter } from "./wire.ts";
 
 /** A packet of data. */
@@ -73,8 +74,8 @@ export class PacketOutput {
   seal(type: number, channel: number, value: number, length: number): void {
     const { bytes } = shared().packet;
     bytes[PAYLOAD] = type;
-    putU32(bytes, PAYLOAD + 1, channel);
-    putU32(bytes, PAYLOAD + 5, value);
+    writeU32(bytes, PAYLOAD + 1, channel);
+    writeU32(bytes, PAYLOAD + 5, value);
     this.#put(DATA_HEADER + length);
   }
 

@@ -3,6 +3,7 @@
  * of the padding, payload, padding; then a tag of 16 bytes.
  */
 
+import { readU32, writeU32 } from "../bytes.ts";
 import type { Memory } from "../linux/libc.ts";
 import { AesGcm } from "../linux/libcrypto.ts";
 
@@ -55,13 +56,13 @@ export class Sealer {
   seal(packet: Memory, length: number, out: Memory, offset: number): number {
     const { bytes } = packet;
     const body = Math.ceil((1 + length + PADDING_MIN) / BLOCK) * BLOCK;
-    putU32(bytes, 0, body);
+    writeU32(bytes, 0, body);
     bytes[LENGTH] = body - 1 - length;
     // Padding need not be secret, nor random: it is encrypted, and authentic.
     for (let i = PAYLOAD + length; i < LENGTH + body; i++) bytes[i] = 0;
     this.#cipher.seal(packet.address, out.address + offset, LENGTH, LENGTH + body);
     // The length stands in clear.
-    putU32(out.bytes, offset, body);
+    writeU32(out.bytes, offset, body);
     count(this.#cipher.iv.bytes);
     return LENGTH + body + TAG;
   }
@@ -110,7 +111,7 @@ export class Opener {
  */
 export function packetSize(bytes: Uint8Array, offset: number, end: number): number {
   if (end - offset < LENGTH) return 0;
-  const length = u32(bytes, offset);
+  const length = readU32(bytes, offset);
   if (length < BLOCK || length > PACKET_MAX || length % BLOCK !== 0)
     throw new Error("a length that cannot be");
   return LENGTH + length + TAG;
@@ -123,22 +124,4 @@ function count(iv: Uint8Array): void {
     iv[i] = next;
     if (next !== 0) return;
   }
-}
-
-/** Big-endian; 0 for bytes that are not there. */
-export function u32(bytes: Uint8Array, offset: number): number {
-  return (
-    (((bytes[offset] ?? 0) << 24) |
-      ((bytes[offset + 1] ?? 0) << 16) |
-      ((bytes[offset + 2] ?? 0) << 8) |
-      (bytes[offset + 3] ?? 0)) >>>
-    0
-  );
-}
-
-export function putU32(bytes: Uint8Array, offset: number, value: number): void {
-  bytes[offset] = value >>> 24;
-  bytes[offset + 1] = value >>> 16;
-  bytes[offset + 2] = value >>> 8;
-  bytes[offset + 3] = value;
 }

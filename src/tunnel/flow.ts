@@ -1,7 +1,7 @@
 /** Which flow a frame belongs to: a number for the fair queue, the same for all frames that must stay in order. */
 
+import { readU16, readU32 } from "../bytes.ts";
 import { findHeaders, Headers, ICMP, ICMPV6, TCP, UDP } from "./headers.ts";
-import { readU16, readU32 } from "./message.ts";
 
 /** Flows of a queue. The first EXPRESS are kept for what makes others wait: ARP, DHCP, DNS, NTP, ICMP and what is no IP. */
 export const FLOWS = 256;

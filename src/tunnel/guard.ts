@@ -3,8 +3,8 @@
  * Where a header is cut off or hidden so that nobody can tell what follows, the frame is refused.
  */
 
+import { readU16 } from "../bytes.ts";
 import { WaltError } from "../errors.ts";
-import { readU16 } from "./message.ts";
 
 /** Why a frame is refused. */
 export type Refusal = "source" | "dhcp" | "router" | "malformed";

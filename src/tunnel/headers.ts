@@ -1,6 +1,5 @@
+import { readU16 } from "../bytes.ts";
 /** Where the headers of an Ethernet frame are. Pure functions over bytes, without allocation. */
-
-import { readU16 } from "./message.ts";
 
 /** IEEE 802 numbers. */
 export const IPV4 = 0x0800;

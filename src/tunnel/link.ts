@@ -1,5 +1,6 @@
 /** One link of the pump: a TAP, a stream, and what is known of the peer. Nothing here waits. */
 
+import { readU32 } from "../bytes.ts";
 import {
   at,
   EAGAIN,
@@ -31,7 +32,6 @@ import {
   helloProblem,
   originalMax,
   REASON_MAX,
-  readU32,
   TYPE,
 } from "./message.ts";
 import { Outbox } from "./outbox.ts";

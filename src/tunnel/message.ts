@@ -1,5 +1,7 @@
 /** The tunnel's messages to the byte (docs/protocol.md): a header of 4 bytes, then the payload. */
 
+import { readU16, readU32, writeU32 } from "../bytes.ts";
+
 /** Version of the tunnel's protocol, said in HELLO. */
 export const VERSION = 1;
 
@@ -151,20 +153,4 @@ export function writeClose(bytes: Uint8Array, offset: number, reason: string): n
   const { written } = new TextEncoder().encodeInto(reason, bytes.subarray(start, start + REASON_MAX));
   writeHeader(bytes, offset, TYPE.close, written);
   return HEADER + written;
-}
-
-export function readU32(bytes: Uint8Array, offset: number): number {
-  return (readU16(bytes, offset) * 0x10000 + readU16(bytes, offset + 2)) >>> 0;
-}
-
-/** Big-endian; 0 for bytes that are not there. */
-export function readU16(bytes: Uint8Array, offset: number): number {
-  return ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0);
-}
-
-export function writeU32(bytes: Uint8Array, offset: number, value: number): void {
-  bytes[offset] = value >>> 24;
-  bytes[offset + 1] = value >>> 16;
-  bytes[offset + 2] = value >>> 8;
-  bytes[offset + 3] = value;
 }

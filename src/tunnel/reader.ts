@@ -1,5 +1,6 @@
 /** The bytes of a stream cut into messages: bounded, without a copy, whole or in pieces as they come. */
 
+import { readU16 } from "../bytes.ts";
 import type { Memory } from "../linux/libc.ts";
 import { Spares } from "../linux/spares.ts";
 import { STREAM_ROOM } from "../linux/stream.ts";
@@ -10,7 +11,6 @@ import {
   ORIGINAL_HEADER,
   originalProblem,
   PAYLOAD_MAX,
-  readU16,
   TYPE,
 } from "./message.ts";
 

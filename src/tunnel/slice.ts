@@ -1,7 +1,8 @@
 /** A super-frame cut in two: on a slow path a frame of 64 KB would keep everybody waiting for as long as it takes. */
 
+import { readU16, readU32, writeU32 } from "../bytes.ts";
 import { findHeaders, fixIpv4Checksum, Headers, pseudoSum, TCP, writeU16 } from "./headers.ts";
-import { readU16, readU32, writeU32 } from "./message.ts";
+
 import { GSO_NONE, littleU16, transportEnd, VIRTIO, writeLittleU16 } from "./virtio.ts";
 
 const FIN_PSH = 0x09;

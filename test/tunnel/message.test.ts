@@ -1,13 +1,6 @@
 import { expect, test } from "bun:test";
-import {
-  FRAME_MAX,
-  PAYLOAD_MAX,
-  readU32,
-  TYPE,
-  writeClose,
-  writeHello,
-  writePair,
-} from "../../src/tunnel/message.ts";
+import { readU32 } from "../../src/bytes.ts";
+import { FRAME_MAX, PAYLOAD_MAX, TYPE, writeClose, writeHello, writePair } from "../../src/tunnel/message.ts";
 import { MessageReader } from "../../src/tunnel/reader.ts";
 import { chance, message } from "./rig.ts";
 

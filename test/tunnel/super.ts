@@ -1,7 +1,8 @@
 /** Super-frames as a kernel hands them over, and the segments that the network is to see of them. */
 
+import { readU16, readU32 } from "../../src/bytes.ts";
 import { findHeaders, fold, Headers, pseudoSum, sum16, writeU16 } from "../../src/tunnel/headers.ts";
-import { readU16, readU32 } from "../../src/tunnel/message.ts";
+
 import { complete, littleU16, VIRTIO } from "../../src/tunnel/virtio.ts";
 import { chance } from "./rig.ts";
 

@@ -1,8 +1,9 @@
 /** What a peer's virtio-net header may ask for, and super-frames cut in pieces, byte by byte. */
 
 import { expect, test } from "bun:test";
+import { readU16 } from "../../src/bytes.ts";
 import { fold, sum16 } from "../../src/tunnel/headers.ts";
-import { readU16 } from "../../src/tunnel/message.ts";
+
 import { cut, measure, separate } from "../../src/tunnel/slice.ts";
 import { sanitise, VIRTIO } from "../../src/tunnel/virtio.ts";
 import { chance } from "./rig.ts";
