@@ -124,12 +124,18 @@ export class Tunnels {
     const { original } = tunnel.info;
     const tap = original ? openTap(name) : openOffloadTap(name);
     let taken: Taken;
+    let joined = false;
     try {
       await this.net.addPort(name);
+      joined = true;
       taken = await channel.peer.take(channel.stream, tunnel.close);
     } catch (error) {
       closeSync(tap.fd);
-      throw error;
+      if (!joined) throw error;
+      // The client's doing: it went away, or cannot be served.
+      this.log.info("no tunnel", { node: device.node, from, reason: messageOf(error) });
+      channel.fail(messageOf(error));
+      return;
     }
     let reason = "";
     try {
