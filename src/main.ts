@@ -59,6 +59,6 @@ if (Bun.isMainThread) {
   await new Promise<void>((resolve) => process.stdout.end(() => resolve()));
   process.exit(status);
 } else {
-  // In the compiled binary the pump's thread begins here too (src/tunnel/pumps.ts).
-  await import("./tunnel/thread.ts");
+  // In the compiled binary the pump's thread begins here too (src/tunnel/pump-thread.ts).
+  await import("./tunnel/pump-main.ts");
 }

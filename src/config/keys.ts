@@ -1,6 +1,5 @@
 /** The kinds of value that a key of walt.toml can have. */
 
-import { describe } from "../parse.ts";
 import {
   formatEntrypoint,
   formatHostPort,
@@ -8,8 +7,9 @@ import {
   MAX_ENTRYPOINTS,
   parseEntrypoint,
   parseHostPort,
-} from "../ssh/address.ts";
-import { parsePublicKey, publicKeyLine } from "../ssh/keys.ts";
+} from "../address.ts";
+import { describe } from "../parse.ts";
+import { parsePublicKey, publicKeyLine } from "../ssh/keys/ed25519.ts";
 
 /** One key: how its value is read, what it is when nobody says, and what it is for. */
 export interface Key<T> {

@@ -1,6 +1,7 @@
 /** Every key of walt.toml: the one place where keys, defaults and their documentation are. */
 
-import { PROXY_PORT, SERVER_PORT } from "../ssh/address.ts";
+import { PROXY_PORT, SERVER_PORT } from "../address.ts";
+import { BOARD_NAMES } from "../boards.ts";
 import {
   choice,
   entrypoints,
@@ -107,7 +108,7 @@ export const TABLES = {
       ["messages", "original"],
       "What the server speaks. messages: a `walt server run`. original: the VPN endpoint of an existing WalT server, which knows no enrolment: the device's public key is put into its authorized_keys by hand.",
     ),
-    board: choice("generic", ["rpi-3-b-plus", "rpi-3-b", "generic"], "What kind of machine this device is."),
+    board: choice("generic", BOARD_NAMES, "What kind of machine this device is."),
     interface: text(
       "",
       "The wired network card. Unless told: the one with the default route.",

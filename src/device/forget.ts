@@ -2,8 +2,8 @@
 
 import type { Config } from "../config/schema.ts";
 import { WaltError } from "../errors.ts";
-import { removeCredentials } from "./credentials.ts";
 import { runFiles, stateFiles } from "./files.ts";
+import { removeCredentials } from "./identity/credentials.ts";
 import { isAlive } from "./status.ts";
 
 /**

@@ -1,28 +1,29 @@
 /** `walt device run`: everything of a device, from looking for a network to a virtual machine on walt-net. */
 
 import { rmSync } from "node:fs";
+import { type Entrypoint, formatEntrypoint, parseEntrypoint } from "../address.ts";
 import type { DeviceStatus } from "../api/types.ts";
 import type { Config } from "../config/schema.ts";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { type Entrypoint, formatEntrypoint, parseEntrypoint } from "../ssh/address.ts";
-import { fingerprint, loadOrCreateKey, publicKeyLine, shortCode } from "../ssh/keys.ts";
+import { fingerprint, publicKeyLine, shortCode } from "../ssh/keys/ed25519.ts";
+import { loadOrCreateKey } from "../ssh/keys/key-files.ts";
 import { safeText } from "../text.ts";
-import { findAccelerator } from "./accelerator.ts";
-import { DeviceActions } from "./actions.ts";
-import { readBoard } from "./board.ts";
-import { BRIDGE, VM_TAP } from "./bridge.ts";
-import { SerialConsole } from "./console.ts";
-import { type ConsoleServer, serveConsole } from "./console-server.ts";
-import { readCredentials } from "./credentials.ts";
+import { DeviceActions } from "./boot/actions.ts";
+import { Supervisor } from "./boot/supervisor.ts";
+import { SerialConsole } from "./console/ring.ts";
+import { type ConsoleServer, serveConsole } from "./console/server.ts";
 import { type DeviceFiles, deviceFiles, makeFolder, prepareGiven } from "./files.ts";
-import { totalMemory, vmMemory } from "./memory.ts";
+import { readBoard } from "./identity/board.ts";
+import { readCredentials } from "./identity/credentials.ts";
+import { BRIDGE, VM_TAP } from "./net/bridge.ts";
 import { serveStatus } from "./status.ts";
-import { Supervisor } from "./supervisor.ts";
-import { Usb } from "./usb.ts";
-import { usbPorts } from "./usb-ports.ts";
-import { type Accelerator, Vm } from "./vm.ts";
-import { VmKeeper, type VmKeeperOptions } from "./vm-keeper.ts";
+import { usbPorts } from "./usb/ports.ts";
+import { Usb } from "./usb/usb.ts";
+import { VmKeeper, type VmKeeperOptions } from "./vm/keeper.ts";
+import { findAccelerator } from "./vm/kvm-probe.ts";
+import { totalMemory, vmMemory } from "./vm/memory.ts";
+import { type Accelerator, Vm } from "./vm/vm.ts";
 
 /** Characters of an error or of the stage's words in the status. */
 const MAX_WORDS = 500;

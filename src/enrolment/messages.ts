@@ -5,8 +5,15 @@
 
 import { WaltError } from "../errors.ts";
 import { Fields, MAC, NODE_NAME } from "../parse.ts";
-import { type KeyPair, type PublicKey, parsePublicKey, publicKeyLine, sign, verify } from "../ssh/keys.ts";
-import { WireWriter } from "../ssh/wire.ts";
+import {
+  type KeyPair,
+  type PublicKey,
+  parsePublicKey,
+  publicKeyLine,
+  sign,
+  verify,
+} from "../ssh/keys/ed25519.ts";
+import { WireWriter } from "../ssh/keys/wire.ts";
 import { safeText } from "../text.ts";
 
 /** The commands that the server's endpoint knows, as given to `ssh host COMMAND`. */

@@ -1,4 +1,4 @@
-/** Programs of the system, run to their end. */
+/** Programs of the system, run to their end, and children that never outlive us. */
 
 import { messageOf, WaltError } from "../errors.ts";
 
@@ -70,4 +70,12 @@ export async function run(command: readonly string[], options: RunOptions = {}):
     throw new WaltError(`${command.join(" ")} failed (exit ${status}): ${stderr.trim() || stdout.trim()}`);
   }
   return stdout;
+}
+
+/**
+ * A command line whose process the kernel kills when this process dies, `kill -9` included (prctl(2), PR_SET_PDEATHSIG). An
+ * orphan would hold on to a bridge, a TAP or a port, and the next start would find them taken. setpriv(1) is part of util-linux.
+ */
+export function diesWithParent(command: readonly string[]): string[] {
+  return ["setpriv", "--pdeathsig", "KILL", "--", ...command];
 }

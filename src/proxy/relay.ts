@@ -5,12 +5,12 @@
 
 import { connect } from "node:net";
 import type { ServerChannel, TcpipRequestInfo } from "ssh2";
+import { formatHostPort, type HostPort } from "../address.ts";
 import { messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { formatHostPort, type HostPort } from "../ssh/address.ts";
-import { refusalOf, VPN_PRINCIPAL, VPN_USER } from "../ssh/certificate.ts";
-import { fingerprint, type KeyPair, type PublicKey, sameKey } from "../ssh/keys.ts";
-import { type GoodOffer, overflows, type Peer, SshListener } from "../ssh/listener.ts";
+import { refusalOf, VPN_PRINCIPAL, VPN_USER } from "../ssh/keys/certificate.ts";
+import { fingerprint, type KeyPair, type PublicKey, sameKey } from "../ssh/keys/ed25519.ts";
+import { type GoodOffer, overflows, type Peer, SshListener } from "../ssh/server/listener.ts";
 import { safeText } from "../text.ts";
 import { echo, splice } from "./splice.ts";
 

@@ -1,8 +1,8 @@
 /** `proxy-setup.sh`, filled in: the one description of what is done to a proxy. */
 
-import { formatHostPort, type HostPort } from "../ssh/address.ts";
-import { authorizedKeys } from "../ssh/authorized-keys.ts";
-import { KEY_TYPE, type PublicKey } from "../ssh/keys.ts";
+import { formatHostPort, type HostPort } from "../address.ts";
+import { authorizedKeys } from "../ssh/keys/authorized-keys.ts";
+import { KEY_TYPE, type PublicKey } from "../ssh/keys/ed25519.ts";
 import { safeText } from "../text.ts";
 import template from "./proxy-setup.sh" with { type: "text" };
 

@@ -1,14 +1,14 @@
 /** The server's API: what `walt vpn …` and `walt node …` ask, over HTTP on a UNIX socket. */
 
 import type { DeviceInfo, MonitorEvent, NodeInfo, TrustInfo } from "../api/types.ts";
-import type { Desk } from "../enrolment/desk.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { Fields } from "../parse.ts";
 import { safeText } from "../text.ts";
+import type { AccessRequests } from "./access-requests.ts";
 
 export interface ServerApi {
-  desk: Desk;
+  desk: AccessRequests;
   nodes(): Promise<NodeInfo[]>;
   devices(): DeviceInfo[];
   trust(): TrustInfo;

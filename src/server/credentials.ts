@@ -1,8 +1,8 @@
 /** Certificates for registered devices. */
 
 import type { Grant } from "../enrolment/messages.ts";
-import { signCertificate, VPN_PRINCIPAL } from "../ssh/certificate.ts";
-import { type KeyPair, parsePublicKey } from "../ssh/keys.ts";
+import { signCertificate, VPN_PRINCIPAL } from "../ssh/keys/certificate.ts";
+import { type KeyPair, parsePublicKey } from "../ssh/keys/ed25519.ts";
 import type { Device, Registry } from "./registry.ts";
 
 /** Seconds by which a certificate's validity begins early: proxies' clocks differ. */

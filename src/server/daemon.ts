@@ -3,29 +3,29 @@
 import { chmodSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
+import { formatHostPort, SERVER_PORT } from "../address.ts";
 import { groupId, listenApi, refuseSecond } from "../api/listen.ts";
 import type { DeviceInfo, NodeInfo } from "../api/types.ts";
 import type { Config } from "../config/schema.ts";
-import { Desk } from "../enrolment/desk.ts";
 import { encodeReply, type Grant } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import type { Log } from "../log.ts";
-import { formatHostPort, SERVER_PORT } from "../ssh/address.ts";
-import { encodePrivateKey } from "../ssh/key-files.ts";
-import { fingerprint, parsePublicKey, publicKeyLine, sameKey, shortCode } from "../ssh/keys.ts";
-import { Pumps } from "../tunnel/pumps.ts";
+import { fingerprint, parsePublicKey, publicKeyLine, sameKey, shortCode } from "../ssh/keys/ed25519.ts";
+import { encodePrivateKey } from "../ssh/keys/key-files.ts";
+import { PumpThread } from "../tunnel/pump-thread.ts";
 import { VERSION } from "../version.ts";
+import { AccessRequests } from "./access-requests.ts";
 import { apiHandler } from "./api.ts";
 import { grant } from "./credentials.ts";
 import { Endpoint } from "./endpoint.ts";
 import { serveEnrolment } from "./enrol.ts";
 import { loadServerKeys } from "./keys.ts";
 import { metricsPage, type ServerMetrics, serveMetrics } from "./metrics.ts";
+import { openWaltNet } from "./net/walt-net.ts";
 import { type Device, Registry } from "./registry.ts";
 import { Tunnels } from "./tunnels.ts";
-import { openWaltNet } from "./walt-net.ts";
 
 /**
  * Run the server until `signal` is aborted and everything it started is gone.
@@ -53,12 +53,12 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   const names = (): Map<string, string> => new Map(active().map((d) => [d.mac, d.node]));
   const net = await openWaltNet(config, names(), log);
   parts.defer(() => net.close());
-  const pumps = await Pumps.start();
+  const pumps = await PumpThread.start();
   parts.defer(() => pumps.stop());
 
   const give = (device: Device): Grant =>
     grant(registry, keys.ca, device, server.certificate_validity, new Date());
-  const desk = new Desk({
+  const desk = new AccessRequests({
     answerTimeout: server.answer_timeout,
     now: Date.now,
     after: (ms, what) => {

@@ -5,12 +5,12 @@
  */
 
 import type { ServerChannel, Session } from "ssh2";
+import { type HostPort, parseEntrypoint, parseHostPort } from "../address.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { type HostPort, parseEntrypoint, parseHostPort } from "../ssh/address.ts";
-import { VPN_USER } from "../ssh/certificate.ts";
-import type { KeyPair, PublicKey } from "../ssh/keys.ts";
-import { overflows, type Peer, SshListener } from "../ssh/listener.ts";
+import { VPN_USER } from "../ssh/keys/certificate.ts";
+import type { KeyPair, PublicKey } from "../ssh/keys/ed25519.ts";
+import { overflows, type Peer, SshListener } from "../ssh/server/listener.ts";
 import { safeText } from "../text.ts";
 import type { Device } from "./registry.ts";
 

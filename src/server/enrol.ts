@@ -1,8 +1,6 @@
 /** The server's end of an enrolment: challenge, request, decision, grant (docs/protocol.md, "Enrolment"). */
 
 import { randomBytes } from "node:crypto";
-import type { Desk } from "../enrolment/desk.ts";
-import { LineCutter } from "../enrolment/lines.ts";
 import {
   CHALLENGE_LENGTH,
   type DenialReason,
@@ -14,8 +12,10 @@ import {
   parseRequest,
 } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
+import { LineCutter } from "../linux/lines.ts";
 import type { Log } from "../log.ts";
-import { fingerprint } from "../ssh/keys.ts";
+import { fingerprint } from "../ssh/keys/ed25519.ts";
+import type { AccessRequests } from "./access-requests.ts";
 import type { Channel } from "./endpoint.ts";
 import type { Device, Registry } from "./registry.ts";
 
@@ -32,7 +32,7 @@ const WORDS: Record<DenialReason, string> = {
 };
 
 export interface EnrolmentService {
-  desk: Desk;
+  desk: AccessRequests;
   registry: Registry;
   grant(device: Device): Grant;
   /** Seconds a denied device should wait. */

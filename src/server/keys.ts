@@ -3,8 +3,8 @@
 import { chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf, WaltError } from "../errors.ts";
-import { loadOrCreateKey } from "../ssh/key-files.ts";
-import type { KeyPair } from "../ssh/keys.ts";
+import type { KeyPair } from "../ssh/keys/ed25519.ts";
+import { loadOrCreateKey } from "../ssh/keys/key-files.ts";
 
 export interface ServerKeys {
   /** Signs device certificates. */

@@ -1,8 +1,8 @@
 /** What the server shows to Prometheus, and where. */
 
+import { formatHostPort, type HostPort } from "../address.ts";
 import { messageOf, WaltError } from "../errors.ts";
-import { formatHostPort, type HostPort } from "../ssh/address.ts";
-import type { LinkStats } from "../tunnel/pumps.ts";
+import type { LinkStats } from "../tunnel/pump-thread.ts";
 import { CONTENT_TYPE, exposition, type Family, type Sample } from "./exposition.ts";
 import type { Totals } from "./tunnels.ts";
 

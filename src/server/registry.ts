@@ -4,7 +4,7 @@ import { Database } from "bun:sqlite";
 import { createHash } from "node:crypto";
 import type { EnrolmentRequest } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
-import { type PublicKey, publicKeyLine } from "../ssh/keys.ts";
+import { type PublicKey, publicKeyLine } from "../ssh/keys/ed25519.ts";
 import { MIGRATIONS } from "./migrations.ts";
 
 export interface Device {

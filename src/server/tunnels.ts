@@ -5,13 +5,13 @@ import type { NodeState } from "../api/types.ts";
 import { messageOf } from "../errors.ts";
 import { openOffloadTap, openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
-import { encodeState } from "../ssh/connection-state.ts";
-import type { Taken } from "../ssh/listener.ts";
+import { encodeState } from "../ssh/handshake/connection-state.ts";
+import type { Taken } from "../ssh/server/listener.ts";
 import { ORIGINAL_MTU } from "../tunnel/message.ts";
-import type { Link, LinkStats, Pumps } from "../tunnel/pumps.ts";
+import type { Link, LinkStats, PumpThread } from "../tunnel/pump-thread.ts";
 import type { Channel } from "./endpoint.ts";
+import type { WaltNet } from "./net/walt-net.ts";
 import type { Device } from "./registry.ts";
-import type { WaltNet } from "./walt-net.ts";
 
 /** What is known of a node's tunnel. */
 export interface TunnelInfo {
@@ -51,7 +51,7 @@ export class Tunnels {
   readonly #ended = new Map<number, Totals>();
 
   constructor(
-    readonly pumps: Pumps,
+    readonly pumps: PumpThread,
     readonly net: WaltNet,
     /** ms of silence after which a device is taken for dead. */
     readonly silence: number,

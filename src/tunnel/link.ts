@@ -16,13 +16,10 @@ import {
   POLLNVAL,
   POLLOUT,
 } from "../linux/libc.ts";
-import { SocketStream, type Stream } from "../linux/stream.ts";
 import { setOffload } from "../linux/tap.ts";
-import { ChannelStream } from "../ssh/channel-stream.ts";
-import { decodeState } from "../ssh/connection-state.ts";
+import { decodeState } from "../ssh/handshake/connection-state.ts";
 import { duration, safeText } from "../text.ts";
-import { type AddOrder, COUNTER, COUNTERS, REKEY_LIMIT } from "./control.ts";
-import { GroupLimit, refusal } from "./guard.ts";
+import { sanitise, VIRTIO } from "./frame/virtio.ts";
 import {
   commonMtu,
   FEATURE_ACK,
@@ -34,11 +31,14 @@ import {
   REASON_MAX,
   TYPE,
 } from "./message.ts";
-import { Outbox } from "./outbox.ts";
 import { Pings } from "./pings.ts";
-import { MessageReader } from "./reader.ts";
-import { sanitise, VIRTIO } from "./virtio.ts";
-import { Window } from "./window.ts";
+import { type AddOrder, COUNTER, COUNTERS, REKEY_LIMIT } from "./pump-protocol.ts";
+import { GroupLimit, refusal } from "./receive/guard.ts";
+import { MessageReader } from "./receive/message-reader.ts";
+import { Sender } from "./send/sender.ts";
+import { Window } from "./send/window.ts";
+import { ChannelStream } from "./transport/ssh-channel.ts";
+import { SocketStream, type Stream } from "./transport/stream.ts";
 
 /** Frames of one TAP in one round, so that one fast link leaves time to the others. */
 const FRAMES_A_ROUND = 64;
@@ -71,7 +71,7 @@ export class PumpLink {
   #order: AddOrder;
   #stats: Float64Array;
   #base: number;
-  #out: Outbox;
+  #out: Sender;
   #in: MessageReader;
   #refused = 0;
   #groups = new GroupLimit();
@@ -108,7 +108,7 @@ export class PumpLink {
     this.#progress = now;
     this.#pinged = now;
     const original = order.original ? originalMax(order.mtu) : undefined;
-    this.#out = new Outbox(original);
+    this.#out = new Sender(original);
     this.#in = new MessageReader(original);
     if (order.original) this.up = true;
     else this.#out.hello(order.mtu, order.features);

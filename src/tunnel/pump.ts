@@ -2,8 +2,8 @@
 
 import { messageOf } from "../errors.ts";
 import { allocate, at, EAGAIN, EINTR, errno, failure, libc, POLLFD_SIZE, POLLIN } from "../linux/libc.ts";
-import { type AddOrder, decodeOrder, LINKS_MAX, RECORD, type ThreadEvent } from "./control.ts";
 import { PumpLink } from "./link.ts";
+import { type AddOrder, decodeOrder, LINKS_MAX, RECORD, type ThreadEvent } from "./pump-protocol.ts";
 
 /** Orders taken in one round. */
 const ORDERS_A_ROUND = 32;

@@ -8,9 +8,9 @@ import { chmodSync, copyFileSync, mkdtempSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { cacheFolder } from "../../src/image/cache.ts";
-import { cpioNewc } from "../../src/image/cpio.ts";
-import { writeImage } from "../../src/image/write.ts";
+import { cacheFolder } from "../../src/image/base/cache.ts";
+import { cpioNewc } from "../../src/image/base/cpio.ts";
+import { writeImage } from "../../src/image/card/write.ts";
 import { run } from "../../src/linux/run.ts";
 import { table } from "../../src/text.ts";
 import { Board } from "../e2e/board.ts";

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { run } from "../../src/linux/run.ts";
 import { TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ } from "../../src/linux/tap.ts";
-import { GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, OFFLOAD } from "../../src/tunnel/virtio.ts";
+import { GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, OFFLOAD } from "../../src/tunnel/frame/virtio.ts";
 import { ownTarget } from "../lab/binary.ts";
 import { describeWith, LAB, need } from "../lab/need.ts";
 

@@ -31,11 +31,17 @@ import { notifySystemd } from "../../src/linux/notify.ts";
 import { recordPair, socketPair } from "../../src/linux/socketpair.ts";
 import { openOffloadTap, openTap, setOffload } from "../../src/linux/tap.ts";
 import { Uevents } from "../../src/linux/uevent.ts";
-import { COUNTERS, encodeOrder, LINKS_MAX, RECORD, type ThreadEvent } from "../../src/tunnel/control.ts";
+import { OFFLOAD_ALL, VIRTIO } from "../../src/tunnel/frame/virtio.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
 import { TYPE, writeHello } from "../../src/tunnel/message.ts";
 import { Pump } from "../../src/tunnel/pump.ts";
-import { OFFLOAD_ALL, VIRTIO } from "../../src/tunnel/virtio.ts";
+import {
+  COUNTERS,
+  encodeOrder,
+  LINKS_MAX,
+  RECORD,
+  type ThreadEvent,
+} from "../../src/tunnel/pump-protocol.ts";
 
 const scratch = allocate(1 << 17);
 

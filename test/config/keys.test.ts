@@ -18,7 +18,7 @@ import {
   text,
 } from "../../src/config/keys.ts";
 import { TABLES } from "../../src/config/schema.ts";
-import { generateKey, publicKeyLine } from "../../src/ssh/keys.ts";
+import { generateKey, publicKeyLine } from "../../src/ssh/keys/ed25519.ts";
 
 const KEY = publicKeyLine(generateKey("walt-vpn-ca").publicKey);
 const NOT_TEXT = [undefined, null, 3, true, {}, [], ["x"], new Date()];

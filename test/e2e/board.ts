@@ -17,15 +17,15 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { Qmp } from "../../src/device/qmp.ts";
-import { MIB, parseMasterBootRecord } from "../../src/image/disk.ts";
-import { readFat } from "../../src/image/fat.ts";
+import { Qmp } from "../../src/device/vm/qmp.ts";
+import { MIB, parseMasterBootRecord } from "../../src/image/disk/disk.ts";
+import { readFat } from "../../src/image/disk/fat.ts";
 import type { Host } from "../lab/host.ts";
 import type { LabProcess } from "../lab/process.ts";
 import { parseWrites, SECTOR, sectorsWritten, type Write } from "./write-log.ts";
 
 /**
- * The hubs that a real board has (src/device/usb-ports.ts): its wired network card is port 1.1.1, its sockets are 1.1.2, 1.1.3,
+ * The hubs that a real board has (src/device/usb/ports.ts): its wired network card is port 1.1.1, its sockets are 1.1.2, 1.1.3,
  * 1.2 and 1.3. QEMU's hubs are full-speed ones, as is all that hangs on them.
  */
 const HUBS = ["1", "1.1"];

@@ -3,7 +3,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { WaltError } from "../../src/errors.ts";
-import { cacheFolder } from "../../src/image/cache.ts";
+import { cacheFolder } from "../../src/image/base/cache.ts";
 import type { World } from "../lab/world.ts";
 import { Board } from "./board.ts";
 import { eventually, fetchFrom, type Run, SLOW } from "./context.ts";

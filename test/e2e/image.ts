@@ -3,7 +3,7 @@
 import { chmodSync, copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { WaltError } from "../../src/errors.ts";
-import { checkImage } from "../../src/image/check.ts";
+import { checkImage } from "../../src/image/card/check.ts";
 import { run } from "../../src/linux/run.ts";
 import { ownTarget, waltBinary } from "../lab/binary.ts";
 import type { World } from "../lab/world.ts";

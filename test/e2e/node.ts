@@ -3,9 +3,9 @@
 import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { Apt } from "../../src/image/apt.ts";
-import { loadRecipe } from "../../src/image/recipe.ts";
-import { findMirrors, machineSources } from "../../src/image/sources.ts";
+import { Apt } from "../../src/image/base/apt.ts";
+import { loadRecipe } from "../../src/image/base/recipe.ts";
+import { findMirrors, machineSources } from "../../src/image/base/sources.ts";
 import { debianKeyring } from "../../src/image/tools.ts";
 import { run } from "../../src/linux/run.ts";
 import { assembleNodeOs } from "../lab/node-os.ts";

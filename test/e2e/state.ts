@@ -2,11 +2,11 @@
 
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { readCredentials } from "../../src/device/credentials.ts";
+import { readCredentials } from "../../src/device/identity/credentials.ts";
 import { WaltError } from "../../src/errors.ts";
 import { readTextIfAny } from "../../src/linux/files.ts";
 import { run, runAny } from "../../src/linux/run.ts";
-import { loadKey } from "../../src/ssh/keys.ts";
+import { loadKey } from "../../src/ssh/keys/key-files.ts";
 
 export interface StateCheck {
   /** The device's private key, as a file has it; undefined when it has not made one yet. */

@@ -4,7 +4,7 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { findMirrors, machineSources } from "../../src/image/sources.ts";
+import { findMirrors, machineSources } from "../../src/image/base/sources.ts";
 import { debianKeyring } from "../../src/image/tools.ts";
 import { run } from "../../src/linux/run.ts";
 import { waltBinary } from "../lab/binary.ts";

@@ -10,7 +10,7 @@ import {
   type Reply,
 } from "../../src/enrolment/messages.ts";
 import { WaltError } from "../../src/errors.ts";
-import { generateKey, publicKeyLine, sameKey } from "../../src/ssh/keys.ts";
+import { generateKey, publicKeyLine, sameKey } from "../../src/ssh/keys/ed25519.ts";
 
 const key = generateKey("device");
 const board: Board = {

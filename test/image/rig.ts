@@ -12,9 +12,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BOOT_SIZE, layout, masterBootRecord } from "../../src/image/disk.ts";
-import { makeFat, writeFat } from "../../src/image/fat.ts";
-import { copySparse } from "../../src/image/sparse.ts";
+import { BOOT_SIZE, layout, masterBootRecord } from "../../src/image/disk/disk.ts";
+import { makeFat, writeFat } from "../../src/image/disk/fat.ts";
+import { copySparse } from "../../src/image/disk/sparse.ts";
 
 /** A folder of the test's own, removed when it is disposed of. */
 export function folder(): { path: string } & Disposable {

@@ -3,8 +3,8 @@
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { MIB } from "../../src/image/disk.ts";
-import { readFat } from "../../src/image/fat.ts";
+import { MIB } from "../../src/image/disk/disk.ts";
+import { readFat } from "../../src/image/disk/fat.ts";
 import type { RunResult } from "../../src/linux/run.ts";
 import { smallBase } from "../image/rig.ts";
 import { describeWith } from "../lab/need.ts";

@@ -1,7 +1,7 @@
 /** The node's serial console, from the device's machine: what it says, what is typed, and how the node starts afresh. */
 
 import { expect, test } from "bun:test";
-import { FIRST_WAIT } from "../../src/device/state.ts";
+import { FIRST_WAIT } from "../../src/linux/sleep.ts";
 import { ownTarget } from "../lab/binary.ts";
 import { describeWith } from "../lab/need.ts";
 import { INTEGRATION, World } from "../lab/world.ts";

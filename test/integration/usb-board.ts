@@ -5,7 +5,7 @@
 
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { Qmp } from "../../src/device/qmp.ts";
+import { Qmp } from "../../src/device/vm/qmp.ts";
 import { run, runAny } from "../../src/linux/run.ts";
 import { cpioNewc, type Entry } from "../lab/cpio.ts";
 import { SYSTEM_PATH } from "../lab/need.ts";

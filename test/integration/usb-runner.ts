@@ -3,10 +3,10 @@
  * Prints `node has: <products as QEMU names them>; status: <what walt device status would tell>` whenever that changes.
  */
 
-import { SerialConsole } from "../../src/device/console.ts";
-import { Usb } from "../../src/device/usb.ts";
-import { usbPorts } from "../../src/device/usb-ports.ts";
-import { Vm } from "../../src/device/vm.ts";
+import { SerialConsole } from "../../src/device/console/ring.ts";
+import { usbPorts } from "../../src/device/usb/ports.ts";
+import { Usb } from "../../src/device/usb/usb.ts";
+import { Vm } from "../../src/device/vm/vm.ts";
 import { run } from "../../src/linux/run.ts";
 import { createLog } from "../../src/log.ts";
 

@@ -1,7 +1,7 @@
 /** walt-net itself: a bridge that exists already is used and left, and a node is only itself there. */
 
 import { expect, test } from "bun:test";
-import { GROUP_FRAMES } from "../../src/tunnel/guard.ts";
+import { GROUP_FRAMES } from "../../src/tunnel/receive/guard.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
 import { INTEGRATION, pingable, WALT_NET, World } from "../lab/world.ts";

@@ -10,10 +10,16 @@ import ssh2 from "ssh2";
 import { runAny } from "../../src/linux/run.ts";
 import type { Log } from "../../src/log.ts";
 import { Relay, type RelayOptions } from "../../src/proxy/relay.ts";
-import { signCertificate } from "../../src/ssh/certificate.ts";
-import { explainSshFailure, innerArguments, outerArguments, SERVER_ALIAS } from "../../src/ssh/client.ts";
-import { encodePrivateKey, generateKey, type KeyPair, publicKeyLine, sign } from "../../src/ssh/keys.ts";
-import { knownHostsLine } from "../../src/ssh/known-hosts.ts";
+import { signCertificate } from "../../src/ssh/keys/certificate.ts";
+import { generateKey, type KeyPair, publicKeyLine, sign } from "../../src/ssh/keys/ed25519.ts";
+import { encodePrivateKey } from "../../src/ssh/keys/key-files.ts";
+import { knownHostsLine } from "../../src/ssh/keys/known-hosts.ts";
+import {
+  explainSshFailure,
+  innerArguments,
+  outerArguments,
+  SERVER_ALIAS,
+} from "../../src/ssh/openssh/arguments.ts";
 import { describeWith } from "../lab/need.ts";
 
 const ca = generateKey("ca");
@@ -114,7 +120,7 @@ afterEach(async () => {
   await new Promise((resolve) => next.close(resolve));
 });
 
-interface Way {
+interface TunnelTransport {
   key?: string;
   certificate?: string;
   to?: number;
@@ -132,7 +138,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-async function commandLine(way: Way): Promise<{ command: string[]; port: number }> {
+async function commandLine(way: TunnelTransport): Promise<{ command: string[]; port: number }> {
   const port = await freePort();
   const command = outerArguments({
     ...{ connect: relay.address, alias: "relay", keyFile: file(way.key ?? "device") },
@@ -147,7 +153,7 @@ async function commandLine(way: Way): Promise<{ command: string[]; port: number 
 }
 
 /** An open connection: its session has echoed. */
-async function open(way: Way) {
+async function open(way: TunnelTransport) {
   const { command, port } = await commandLine(way);
   const child = Bun.spawn(command, { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
   children.push(child);
@@ -174,7 +180,7 @@ function exchange(port: number, send: Buffer = Buffer.alloc(0)): Promise<Buffer>
 const sha = (data: Buffer): string => createHash("sha256").update(data).digest("hex");
 
 describeWith({ programs: ["ssh"] }, "with ssh", () => {
-  test.each<Way>([{ certificate: "good" }, { key: "enrolment" }])(
+  test.each<TunnelTransport>([{ certificate: "good" }, { key: "enrolment" }])(
     "%j comes in, and to the next hop",
     async (way) => {
       const { child, port } = await open(way);
@@ -184,7 +190,7 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
     },
   );
 
-  test.each<[Way, string]>([
+  test.each<[TunnelTransport, string]>([
     [{ certificate: "expired" }, "expired at"],
     [{ certificate: "evil" }, "signed by another authority"],
     [{ certificate: "principal" }, "not for the principal walt-vpn"],
@@ -219,7 +225,7 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
   });
 
   test("any command is an echo; terminal, subsystem, agent, X11, and reverse forwarding are refused", async () => {
-    const run = async (way: Way, input: string) =>
+    const run = async (way: TunnelTransport, input: string) =>
       runAny((await commandLine({ certificate: "good", ...way })).command, { input });
     expect(await run({ command: "id; reboot" }, "only an echo\n")).toMatchObject({
       status: 0,

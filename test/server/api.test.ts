@@ -7,11 +7,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ApiServer, listenApi } from "../../src/api/listen.ts";
 import type { DeviceInfo, MonitorEvent, NodeInfo, TrustInfo } from "../../src/api/types.ts";
-import { Desk } from "../../src/enrolment/desk.ts";
 import { WaltError } from "../../src/errors.ts";
 import { formatLine, type Log } from "../../src/log.ts";
+import { AccessRequests } from "../../src/server/access-requests.ts";
 import { apiHandler } from "../../src/server/api.ts";
-import { generateKey } from "../../src/ssh/keys.ts";
+import { generateKey } from "../../src/ssh/keys/ed25519.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-server-api-"));
 const socket = join(dir, "server.sock");
@@ -21,7 +21,7 @@ const note = (message: string, fields?: Parameters<Log["info"]>[1]): void => {
 };
 const log: Log = { debug: note, info: note, warn: note, error: note, with: () => log };
 const revoked: [string, string][] = [];
-let desk: Desk;
+let desk: AccessRequests;
 let api: ApiServer;
 
 beforeAll(async () => {
@@ -45,7 +45,7 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 beforeEach(() => {
-  desk = new Desk({
+  desk = new AccessRequests({
     answerTimeout: 60_000,
     now: Date.now,
     after: () => () => {},

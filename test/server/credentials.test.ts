@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { run } from "../../src/linux/run.ts";
 import { grant } from "../../src/server/credentials.ts";
 import { Registry } from "../../src/server/registry.ts";
-import { parseCertificateLine, refusalOf, VPN_PRINCIPAL } from "../../src/ssh/certificate.ts";
-import { fingerprint, generateKey } from "../../src/ssh/keys.ts";
+import { parseCertificateLine, refusalOf, VPN_PRINCIPAL } from "../../src/ssh/keys/certificate.ts";
+import { fingerprint, generateKey } from "../../src/ssh/keys/ed25519.ts";
 import { describeWith } from "../lab/need.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-credentials-"));

@@ -6,7 +6,8 @@ import { libc } from "../../src/linux/libc.ts";
 import { createLog } from "../../src/log.ts";
 import { type Channel, Endpoint } from "../../src/server/endpoint.ts";
 import type { Device } from "../../src/server/registry.ts";
-import { encodePrivateKey, generateKey, type KeyPair, publicKeyLine, sameKey } from "../../src/ssh/keys.ts";
+import { generateKey, type KeyPair, publicKeyLine, sameKey } from "../../src/ssh/keys/ed25519.ts";
+import { encodePrivateKey } from "../../src/ssh/keys/key-files.ts";
 
 const [hostKey, enrolment, device, stranger] = ["host", "enrolment", "device", "stranger"].map(
   generateKey,

@@ -6,7 +6,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import type { MonitorEvent } from "../../src/api/types.ts";
-import { Desk } from "../../src/enrolment/desk.ts";
 import {
   type Board,
   encodeRequest,
@@ -15,11 +14,12 @@ import {
   type Reply,
 } from "../../src/enrolment/messages.ts";
 import { formatLine, type Log } from "../../src/log.ts";
+import { AccessRequests } from "../../src/server/access-requests.ts";
 import { grant } from "../../src/server/credentials.ts";
 import type { Channel } from "../../src/server/endpoint.ts";
 import { serveEnrolment } from "../../src/server/enrol.ts";
 import { type Device, Registry } from "../../src/server/registry.ts";
-import { generateKey, type KeyPair } from "../../src/ssh/keys.ts";
+import { generateKey, type KeyPair } from "../../src/ssh/keys/ed25519.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-enrol-"));
 const registries: Registry[] = [];
@@ -34,7 +34,7 @@ const NOW = new Date("2026-03-01T12:00:00Z");
 const give = (device: Device) => grant(registry, ca, device, 60_000, NOW);
 
 let registry: Registry;
-let desk: Desk;
+let desk: AccessRequests;
 let logged: string[];
 let log: Log;
 beforeEach(() => {
@@ -45,7 +45,7 @@ beforeEach(() => {
     logged.push(formatLine("", message, fields));
   };
   log = { debug: note, info: note, warn: note, error: note, with: () => log };
-  desk = new Desk({
+  desk = new AccessRequests({
     answerTimeout: 60_000,
     now: Date.now,
     after: () => () => {},

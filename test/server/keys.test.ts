@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadServerKeys } from "../../src/server/keys.ts";
-import { fingerprint } from "../../src/ssh/keys.ts";
+import { fingerprint } from "../../src/ssh/keys/ed25519.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-keys-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));

@@ -3,7 +3,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { exposition, type Family } from "../../src/server/exposition.ts";
 import { metricsPage, type NodeMetrics, serveMetrics } from "../../src/server/metrics.ts";
-import type { LinkStats } from "../../src/tunnel/pumps.ts";
+import type { LinkStats } from "../../src/tunnel/pump-thread.ts";
 import { parseExposition } from "../lab/prometheus.ts";
 
 const STATS: LinkStats = {

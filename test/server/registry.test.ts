@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { EnrolmentRequest } from "../../src/enrolment/messages.ts";
 import { MIGRATIONS } from "../../src/server/migrations.ts";
 import { Registry } from "../../src/server/registry.ts";
-import { generateKey } from "../../src/ssh/keys.ts";
+import { generateKey } from "../../src/ssh/keys/ed25519.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-registry-"));
 const open = new Set<Registry>();

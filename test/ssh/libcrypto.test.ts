@@ -4,7 +4,14 @@ import { expect, test } from "bun:test";
 import { createCipheriv, randomBytes } from "node:crypto";
 import { allocate, type Memory } from "../../src/linux/libc.ts";
 import { AesGcm } from "../../src/linux/libcrypto.ts";
-import { Opener, OVERHEAD, PACKET_MAX, PAYLOAD, packetSize, Sealer } from "../../src/ssh/packets.ts";
+import {
+  Opener,
+  OVERHEAD,
+  PACKET_MAX,
+  PAYLOAD,
+  packetSize,
+  Sealer,
+} from "../../src/ssh/handshake/packet-cipher.ts";
 import { chance } from "../tunnel/rig.ts";
 
 const key = randomBytes(16);

@@ -12,11 +12,11 @@ const SOURCE = new URL("../../src/", import.meta.url).pathname;
 const MAIN = `
 if (!Bun.isMainThread) await import("${SOURCE}tunnel/thread.ts");
 else {
-  const { Pumps } = await import("${SOURCE}tunnel/pumps.ts");
+  const { PumpThread } = await import("${SOURCE}tunnel/pumps.ts");
   const { openTap } = await import("${SOURCE}linux/tap.ts");
   const { socketPair } = await import("${SOURCE}linux/socketpair.ts");
   const { setNonBlocking } = await import("${SOURCE}linux/libc.ts");
-  const pumps = await Pumps.start();
+  const pumps = await PumpThread.start();
   const [a, b] = socketPair();
   setNonBlocking(b);
   const links = [a, b].map((stream) =>

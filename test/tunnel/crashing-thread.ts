@@ -1,7 +1,7 @@
 /** A Worker in the place of the pump thread: it is ready, and dies of the first order. */
 
 import { parentPort, workerData } from "node:worker_threads";
-import type { ThreadData } from "../../src/tunnel/control.ts";
+import type { ThreadData } from "../../src/tunnel/pump-protocol.ts";
 import { PATIENCE, readable } from "./rig.ts";
 
 parentPort?.postMessage({ kind: "ready" });

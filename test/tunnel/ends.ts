@@ -2,7 +2,7 @@
 
 import { run } from "../../src/linux/run.ts";
 import { openOffloadTap, openTap } from "../../src/linux/tap.ts";
-import { type Link, type LinkOptions, Pumps } from "../../src/tunnel/pumps.ts";
+import { type Link, type LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
 import { Holder } from "../lab/namespace.ts";
 import { soon, streamPair } from "./rig.ts";
 
@@ -76,11 +76,11 @@ export class Ends {
   private constructor(
     readonly left: End,
     readonly right: End,
-    readonly pumps: Pumps,
+    readonly pumps: PumpThread,
   ) {}
 
   static async create(): Promise<Ends> {
-    return new Ends(...(await Promise.all([End.create(1), End.create(2), Pumps.start()])));
+    return new Ends(...(await Promise.all([End.create(1), End.create(2), PumpThread.start()])));
   }
 
   /** A tunnel that is up. @param streams a socketpair unless given. */

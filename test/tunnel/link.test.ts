@@ -3,16 +3,15 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { libc, POLLIN, POLLOUT } from "../../src/linux/libc.ts";
 import { recordPair } from "../../src/linux/socketpair.ts";
-import { type ConnectionState, encodeState } from "../../src/ssh/connection-state.ts";
-import { KeyExchange } from "../../src/ssh/key-exchange.ts";
-import { WireWriter } from "../../src/ssh/wire.ts";
-import { COUNTER, COUNTERS, SILENCE } from "../../src/tunnel/control.ts";
-import { GROUP_FRAMES, parseMac } from "../../src/tunnel/guard.ts";
+import { type ConnectionState, encodeState } from "../../src/ssh/handshake/connection-state.ts";
+import { KeyExchange } from "../../src/ssh/handshake/key-exchange.ts";
+import { WireWriter } from "../../src/ssh/keys/wire.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
 import { FEATURE_ACK, TYPE, writeClose } from "../../src/tunnel/message.ts";
-import { type Link, type LinkOptions, Pumps } from "../../src/tunnel/pumps.ts";
+import { COUNTER, COUNTERS, SILENCE } from "../../src/tunnel/pump-protocol.ts";
+import { type Link, type LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
+import { GROUP_FRAMES, parseMac } from "../../src/tunnel/receive/guard.ts";
 import { describeWith, LAB } from "../lab/need.ts";
-import { data, HandEnd, SERVER, states } from "../ssh/hand.ts";
 import {
   chance,
   EXPERIMENT,
@@ -29,6 +28,7 @@ import {
   streamPair,
   writeNow,
 } from "./rig.ts";
+import { data, HandEnd, SERVER, states } from "./transport/hand.ts";
 
 const MACHINE = "52:54:00:0a:0b:0c";
 const u32 = (n: number): number[] => [n >>> 24, (n >>> 16) & 255, (n >>> 8) & 255, n & 255];
@@ -236,12 +236,12 @@ test("a guarded peer's frames to everybody are limited, those to one machine are
 
 describeWith(LAB, "a link and a peer driven by hand", () => {
   let site: Site;
-  let pumps: Pumps;
+  let pumps: PumpThread;
   const links: Link[] = [];
 
   beforeAll(async () => {
     site = await Site.create(1);
-    pumps = await Pumps.start();
+    pumps = await PumpThread.start();
   });
   afterAll(async () => {
     await pumps.stop();

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readU32 } from "../../src/bytes.ts";
 import { FRAME_MAX, PAYLOAD_MAX, TYPE, writeClose, writeHello, writePair } from "../../src/tunnel/message.ts";
-import { MessageReader } from "../../src/tunnel/reader.ts";
+import { MessageReader } from "../../src/tunnel/receive/message-reader.ts";
 import { chance, message } from "./rig.ts";
 
 const LENGTHS: Record<number, (random: (below: number) => number) => number> = {

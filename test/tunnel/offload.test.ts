@@ -2,7 +2,7 @@
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { run } from "../../src/linux/run.ts";
-import type { Link } from "../../src/tunnel/pumps.ts";
+import type { Link } from "../../src/tunnel/pump-thread.ts";
 import { describeWith, LAB } from "../lab/need.ts";
 import { ALL_OFF, ALL_ON, type End, Ends, ip } from "./ends.ts";
 

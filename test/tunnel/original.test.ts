@@ -3,11 +3,11 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { libc, POLLIN } from "../../src/linux/libc.ts";
 import { recordPair } from "../../src/linux/socketpair.ts";
-import { COUNTER, COUNTERS } from "../../src/tunnel/control.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
 import { originalMax } from "../../src/tunnel/message.ts";
-import { type Link, type LinkOptions, Pumps } from "../../src/tunnel/pumps.ts";
-import { MessageReader } from "../../src/tunnel/reader.ts";
+import { COUNTER, COUNTERS } from "../../src/tunnel/pump-protocol.ts";
+import { type Link, type LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
+import { MessageReader } from "../../src/tunnel/receive/message-reader.ts";
 import { describeWith, LAB } from "../lab/need.ts";
 import {
   chance,
@@ -115,11 +115,11 @@ test("a link says nothing of its own, is up at once, and a peer without traffic 
 
 describeWith(LAB, "a link in the original framing and a peer driven by hand", () => {
   let site: Site;
-  let pumps: Pumps;
+  let pumps: PumpThread;
 
   beforeAll(async () => {
     site = await Site.create(1);
-    pumps = await Pumps.start();
+    pumps = await PumpThread.start();
   });
   afterAll(async () => {
     await pumps.stop();

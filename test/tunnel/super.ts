@@ -1,9 +1,9 @@
 /** Super-frames as a kernel hands them over, and the segments that the network is to see of them. */
 
 import { readU16, readU32 } from "../../src/bytes.ts";
-import { findHeaders, fold, Headers, pseudoSum, sum16, writeU16 } from "../../src/tunnel/headers.ts";
+import { findHeaders, fold, Headers, pseudoSum, sum16, writeU16 } from "../../src/tunnel/frame/headers.ts";
 
-import { complete, littleU16, VIRTIO } from "../../src/tunnel/virtio.ts";
+import { complete, littleU16, VIRTIO } from "../../src/tunnel/frame/virtio.ts";
 import { chance } from "./rig.ts";
 
 const MACS = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];

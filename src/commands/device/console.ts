@@ -11,7 +11,7 @@ export default command({
   args: { ...configOption },
   async run(args) {
     const config = requireRole(loadConfig(args.config), "device");
-    const { attachConsole, LEAVE } = await import("../../device/console-client.ts");
+    const { attachConsole, LEAVE } = await import("../../device/console/client.ts");
     const { runFiles } = await import("../../device/files.ts");
     const leave = new AbortController();
     const terminal = process.stdin.isTTY && process.stdout.isTTY;

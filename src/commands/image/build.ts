@@ -37,9 +37,9 @@ export default command({
   async run(args) {
     if (args.jobs !== undefined && !/^[1-9]\d{0,2}$/.test(args.jobs))
       throw usageError(`--jobs ${JSON.stringify(args.jobs)} is not a number of processors`);
-    const { buildBase } = await import("../../image/build.ts");
-    const { cacheFolder } = await import("../../image/cache.ts");
-    const { findBinary } = await import("../../image/binary.ts");
+    const { buildBase } = await import("../../image/base/build.ts");
+    const { cacheFolder } = await import("../../image/base/cache.ts");
+    const { findBinary } = await import("../../image/card/binary.ts");
     const start = performance.now();
     const base = await buildBase({
       cache: cacheFolder(args.cache),

@@ -1,9 +1,9 @@
 /** The keys of [proxy] that both ways of being a proxy need. */
 
+import type { HostPort } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";
 import { WaltError } from "../../errors.ts";
-import type { HostPort } from "../../ssh/address.ts";
-import { type PublicKey, parsePublicKey } from "../../ssh/keys.ts";
+import { type PublicKey, parsePublicKey } from "../../ssh/keys/ed25519.ts";
 import { VERSION } from "../../version.ts";
 
 export interface ProxySettings {

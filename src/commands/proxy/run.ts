@@ -2,11 +2,12 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { formatHostPort } from "../../address.ts";
 import { loadConfig, requireRole } from "../../config/load.ts";
 import { notifySystemd } from "../../linux/notify.ts";
 import { createLog } from "../../log.ts";
-import { formatHostPort } from "../../ssh/address.ts";
-import { fingerprint, loadOrCreateKey } from "../../ssh/keys.ts";
+import { fingerprint } from "../../ssh/keys/ed25519.ts";
+import { loadOrCreateKey } from "../../ssh/keys/key-files.ts";
 import { command, configOption, untilStopped } from "../_command.ts";
 import { proxySettings } from "./_settings.ts";
 

@@ -2,12 +2,12 @@
 
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { type Entrypoint, formatEntrypoint, formatHostPort, type HostPort } from "../../address.ts";
 import { TABLES } from "../../config/schema.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { syncFolder, writeFileAtomic } from "../../linux/files.ts";
-import { type Entrypoint, formatEntrypoint, formatHostPort, type HostPort } from "../../ssh/address.ts";
-import { SERVER_ALIAS } from "../../ssh/client.ts";
-import { knownHostsLine } from "../../ssh/known-hosts.ts";
+import { knownHostsLine } from "../../ssh/keys/known-hosts.ts";
+import { SERVER_ALIAS } from "../../ssh/openssh/arguments.ts";
 import type { Trust } from "./_trust.ts";
 
 /** Names and contents. */

@@ -1,10 +1,10 @@
 /** The host keys of proxies, to be pinned on devices: scanned and confirmed, or out of a file. */
 
 import { existsSync } from "node:fs";
+import { formatHostPort, type HostPort } from "../../address.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { runAny } from "../../linux/run.ts";
-import { formatHostPort, type HostPort } from "../../ssh/address.ts";
-import { knownHostsLine, scanHostKeys } from "../../ssh/known-hosts.ts";
+import { knownHostsLine, scanHostKeys } from "../../ssh/keys/known-hosts.ts";
 import { confirm } from "../_ask.ts";
 
 /**

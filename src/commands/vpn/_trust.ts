@@ -2,7 +2,7 @@
 
 import type { ApiClient } from "../../api/client.ts";
 import type { TrustInfo } from "../../api/types.ts";
-import { type PublicKey, parsePublicKey } from "../../ssh/keys.ts";
+import { type PublicKey, parsePublicKey } from "../../ssh/keys/ed25519.ts";
 
 export interface Trust extends TrustInfo {
   caKey: PublicKey;

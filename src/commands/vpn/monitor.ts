@@ -6,7 +6,7 @@ import type { MonitorEvent } from "../../api/types.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { command, print, untilStopped } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
-import { type Action, DeskScreen } from "./_desk-screen.ts";
+import { type Action, MonitorScreen } from "./_monitor-screen.ts";
 
 /** ms between attempts to reach a server that went away. */
 const RECONNECT = 2000;
@@ -101,7 +101,7 @@ function waitOr(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 function personView(api: ApiClient): View {
-  const screen = new DeskScreen();
+  const screen = new MonitorScreen();
   let prompted = "";
   let lost = false;
   const act = (actions: readonly Action[]): void => {

@@ -1,8 +1,6 @@
 /** `walt vpn setup-node` */
 
 import { resolve } from "node:path";
-import { loadConfig } from "../../config/load.ts";
-import { usageError } from "../../errors.ts";
 import {
   type Entrypoint,
   formatEntrypoint,
@@ -12,8 +10,11 @@ import {
   parseEntrypoint,
   parseHostPort,
   SERVER_PORT,
-} from "../../ssh/address.ts";
-import { fingerprint } from "../../ssh/keys.ts";
+} from "../../address.ts";
+import { BOARD_NAMES, BOARDS } from "../../boards.ts";
+import { loadConfig } from "../../config/load.ts";
+import { usageError } from "../../errors.ts";
+import { fingerprint } from "../../ssh/keys/ed25519.ts";
 import { ask } from "../_ask.ts";
 import { command, print } from "../_command.ts";
 import { serverOptions, withServer } from "../_server.ts";
@@ -24,12 +25,8 @@ import { fetchTrust } from "./_trust.ts";
 const QUESTION =
   "hostname or IP of the VPN entrypoint (a proxy; a chain of them with commas; ssh://host:port for the server itself)";
 
-/** What is written unless told: a card's image for a Raspberry Pi, a folder for a machine with an OS of its own. */
-const OUTPUT = {
-  "rpi-3-b-plus": "rpi3bp-vpn.dd",
-  "rpi-3-b": "rpi3b-vpn.dd",
-  generic: "walt-device",
-} as const;
+/** The folder that is written, unless told otherwise, for a machine with a system of its own. */
+const FOLDER = "walt-device";
 
 export default command({
   name: "walt vpn setup-node",
@@ -55,7 +52,7 @@ export default command({
     },
     board: {
       type: "enum",
-      options: ["rpi-3-b-plus", "rpi-3-b", "generic"],
+      options: BOARD_NAMES,
       default: "rpi-3-b-plus",
       description:
         "The kind of board; generic: a machine with a Debian of its own, for which a folder is written",
@@ -117,7 +114,7 @@ export default command({
     const given = entrypointsOf(every("entrypoint"));
     if (args.next !== undefined) parseHostPort(args.next, SERVER_PORT);
     const { board, flash } = args;
-    const output = resolve(args.output ?? OUTPUT[board]);
+    const output = resolve(args.output ?? BOARDS[board].image ?? FOLDER);
     const { compress = false, force = false, yes = false, base } = args;
     const os = {
       hostname: args.hostname,

@@ -3,10 +3,10 @@
 import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
 import { basename, resolve } from "node:path";
+import { formatHostPort, type HostPort, PROXY_PORT, parseHostPort } from "../../address.ts";
 import { writeFileAtomic } from "../../linux/files.ts";
 import { proxySetupScript } from "../../proxy/script.ts";
-import { formatHostPort, type HostPort, PROXY_PORT, parseHostPort } from "../../ssh/address.ts";
-import { publicKeyLine } from "../../ssh/keys.ts";
+import { publicKeyLine } from "../../ssh/keys/ed25519.ts";
 import { VERSION } from "../../version.ts";
 import { ask } from "../_ask.ts";
 import { command, print } from "../_command.ts";

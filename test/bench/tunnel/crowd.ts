@@ -6,9 +6,9 @@
 
 import ssh2 from "ssh2";
 import { Registry } from "../../../src/server/registry.ts";
-import { parsePrivateKey } from "../../../src/ssh/keys.ts";
+import { parsePrivateKey } from "../../../src/ssh/keys/key-files.ts";
+import { OFFLOAD_ALL } from "../../../src/tunnel/frame/virtio.ts";
 import { FEATURE_ACK, HEADER, lengthAt, TYPE, writeHello } from "../../../src/tunnel/message.ts";
-import { OFFLOAD_ALL } from "../../../src/tunnel/virtio.ts";
 
 /** Log in so many at a time. */
 const TOGETHER = 8;

@@ -1,7 +1,8 @@
 /** What tunnels cost in memory: many idle ones at a server, and one at full speed at its device. */
 
 import { readFileSync } from "node:fs";
-import { encodePrivateKey, generateKey } from "../../../src/ssh/keys.ts";
+import { generateKey } from "../../../src/ssh/keys/ed25519.ts";
+import { encodePrivateKey } from "../../../src/ssh/keys/key-files.ts";
 import { INTERNET } from "../../lab/lab.ts";
 import { World } from "../../lab/world.ts";
 

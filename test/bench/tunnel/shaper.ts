@@ -23,7 +23,7 @@ const speed = rate === 0 ? Number.POSITIVE_INFINITY : (rate * 1e6) / 8 / 1000;
 const random = chance(12_345);
 
 /** One direction. */
-class Way {
+class TunnelTransport {
   readonly memory = allocate(SLOT * SLOTS);
   readonly lengths = new Int32Array(SLOTS);
   readonly due = new Float64Array(SLOTS);
@@ -70,7 +70,7 @@ const taps = [left, right].map((bridge) => {
   return fd;
 });
 const [a = -1, b = -1] = taps;
-const ways = [new Way(a, b), new Way(b, a)];
+const ways = [new TunnelTransport(a, b), new TunnelTransport(b, a)];
 const polls = allocate(16);
 const words = new Int32Array(polls.bytes.buffer);
 const timeout = allocate(16);

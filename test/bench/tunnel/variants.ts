@@ -1,7 +1,7 @@
 /** What is compared: our tunnel, and three other ways over the same proxy, each up beside the others and idle until its turn. */
 
 import { hasAes } from "../../../src/linux/cpu.ts";
-import { outerCiphers } from "../../../src/ssh/client.ts";
+import { outerCiphers } from "../../../src/ssh/openssh/arguments.ts";
 import type { Host } from "../../lab/host.ts";
 import type { LabProcess } from "../../lab/process.ts";
 import { startSshd } from "../../lab/sshd.ts";

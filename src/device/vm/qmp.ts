@@ -1,0 +1,138 @@
+/** QEMU's machine protocol: commands to a running QEMU and its events, as JSON lines over a UNIX socket. */
+
+import { codeOf, messageOf, WaltError } from "../../errors.ts";
+import { safeText } from "../../text.ts";
+
+/** Longest line taken from QEMU, in characters; its greeting is the longest we ask for, some 200. */
+const MAX_LINE = 1 << 20;
+
+interface Pending {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
+
+/** An event such as SHUTDOWN, with its data. */
+export type QmpEvent = { name: string; data: Readonly<Record<string, unknown>> };
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A connection to one QEMU. Format: docs/interop/qmp-spec of QEMU. */
+export class Qmp {
+  #socket: Bun.Socket | undefined;
+  #rest = "";
+  #next = 1;
+  #pending = new Map<number, Pending>();
+  readonly #decoder = new TextDecoder();
+  readonly #greeting = Promise.withResolvers<void>();
+  readonly #onEvent: (event: QmpEvent) => void;
+  readonly #closed = Promise.withResolvers<void>();
+
+  private constructor(onEvent: (event: QmpEvent) => void) {
+    this.#onEvent = onEvent;
+    this.#greeting.promise.catch(() => {}); // it may fail before anybody awaits it
+  }
+
+  /** Resolves when the connection is over: QEMU has ended, or `close` was called. */
+  get closed(): Promise<void> {
+    return this.#closed.promise;
+  }
+
+  /**
+   * Connect and leave negotiation mode; undefined when nobody listens at `path`.
+   * @throws WaltError when what listens does not speak QMP within `timeout` ms.
+   */
+  static async connect(
+    path: string,
+    onEvent: (event: QmpEvent) => void = () => {},
+    timeout = 5000,
+  ): Promise<Qmp | undefined> {
+    const qmp = new Qmp(onEvent);
+    try {
+      qmp.#socket = await Bun.connect({
+        unix: path,
+        socket: {
+          data: (_, bytes) => qmp.#take(qmp.#decoder.decode(bytes, { stream: true })),
+          close: () => qmp.#fail("QEMU closed the connection"),
+          error: (_, error) => qmp.#fail(messageOf(error)),
+        },
+      });
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === "ENOENT" || code === "ECONNREFUSED") return undefined;
+      throw new WaltError(`cannot reach QEMU at ${path}: ${messageOf(error)}`, { cause: error });
+    }
+    const timer = setTimeout(() => qmp.#fail(`${path} did not speak QMP within ${timeout} ms`), timeout);
+    try {
+      await qmp.#greeting.promise;
+      await qmp.execute("qmp_capabilities");
+      return qmp;
+    } catch (error) {
+      qmp.close();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /**
+   * Run a command; what it returns.
+   * @throws WaltError with QEMU's words when it refuses, or when the connection ends first.
+   */
+  execute(command: string, args: Record<string, unknown> = {}): Promise<unknown> {
+    const socket = this.#socket;
+    if (socket === undefined) return Promise.reject(new WaltError(`QEMU is gone: cannot ${command}`));
+    const id = this.#next++;
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    this.#pending.set(id, { resolve, reject });
+    // Commands are far smaller than a socket's buffer, and each waits for its answer: nothing is left unsent.
+    socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`);
+    return promise;
+  }
+
+  /** End the connection; QEMU goes on. */
+  close(): void {
+    this.#fail("the connection to QEMU was closed");
+  }
+
+  #take(text: string): void {
+    const lines = (this.#rest + text).split("\n");
+    this.#rest = lines.pop() ?? "";
+    if (this.#rest.length > MAX_LINE) this.#fail(`QEMU sent a line of more than ${MAX_LINE} characters`);
+    for (const line of lines) if (line.trim() !== "") this.#line(line);
+  }
+
+  #line(line: string): void {
+    let message: unknown;
+    try {
+      message = JSON.parse(line);
+    } catch {
+      // not JSON: reported below
+    }
+    if (!isRecord(message)) {
+      this.#fail(`QEMU sent what is not QMP: ${safeText(line)}`);
+    } else if ("QMP" in message) {
+      this.#greeting.resolve();
+    } else if (typeof message["event"] === "string") {
+      this.#onEvent({ name: message["event"], data: isRecord(message["data"]) ? message["data"] : {} });
+    } else if (typeof message["id"] === "number") {
+      const pending = this.#pending.get(message["id"]);
+      this.#pending.delete(message["id"]);
+      const error = message["error"];
+      if (isRecord(error)) pending?.reject(new WaltError(`QEMU: ${safeText(String(error["desc"]), 200)}`));
+      else pending?.resolve(message["return"]);
+    }
+  }
+
+  #fail(why: string): void {
+    const error = new WaltError(why);
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const one of pending) one.reject(error);
+    this.#greeting.reject(error);
+    this.#socket?.end();
+    this.#socket = undefined;
+    this.#closed.resolve();
+  }
+}

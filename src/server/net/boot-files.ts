@@ -1,0 +1,107 @@
+/** Boot files of a managed walt-net over HTTP: an iPXE script per architecture, kernel and initramfs. */
+
+import { join } from "node:path";
+import { messageOf, WaltError } from "../../errors.ts";
+import { readTextIfAny } from "../../linux/files.ts";
+import type { Log } from "../../log.ts";
+
+/** Architectures by iPXE's names. */
+const ARCHITECTURES = ["x86_64", "arm64"] as const;
+const FILES = ["vmlinuz", "initrd.img"] as const;
+
+/** The first script: finds out the architecture and goes on to its own. A BIOS build of iPXE is always an i386 one. */
+export function entryScript(base: string): string {
+  return `#!ipxe
+set arch \${buildarch}
+iseq \${arch} i386 && set arch x86_64 ||
+:again
+chain --replace ${base}/boot/\${arch}/boot.ipxe ||
+echo walt: no boot files yet for \${arch}, trying again in 5 seconds
+sleep 5
+goto again
+`;
+}
+
+/** The script of one architecture. `cmdline` is one line of kernel parameters. */
+export function archScript(base: string, arch: string, cmdline: string): string {
+  return `#!ipxe
+kernel ${base}/boot/${arch}/vmlinuz initrd=initrd.img ${cmdline} || goto failed
+initrd --name initrd.img ${base}/boot/${arch}/initrd.img || goto failed
+boot || goto failed
+:failed
+sleep 5
+chain --replace ${base}/boot.ipxe
+`;
+}
+
+export class BootService {
+  readonly #server: Bun.Server<undefined>;
+
+  private constructor(server: Bun.Server<undefined>) {
+    this.#server = server;
+  }
+
+  /**
+   * Serve on the server's address on walt-net.
+   * @param folder of `<arch>/{vmlinuz,initrd.img,cmdline}`
+   * @throws WaltError when the port is taken.
+   */
+  static start(address: string, port: number, folder: string, log: Log): BootService {
+    const base = `http://${address}:${port}`;
+    const serve = async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
+      const path = new URL(request.url).pathname;
+      const from = server.requestIP(request)?.address;
+      if (path === "/boot.ipxe") return new Response(entryScript(base));
+      const match = /^\/boot\/([a-z0-9_]+)\/([a-z.]+)$/.exec(path);
+      const arch = ARCHITECTURES.find((a) => a === match?.[1]);
+      if (arch !== undefined && match?.[2] === "boot.ipxe") {
+        const missing = await firstMissing(folder, arch);
+        if (missing !== undefined) {
+          log.warn("a node asks to boot, but a boot file is missing", { from, file: missing });
+          return new Response("no boot files\n", { status: 404 });
+        }
+        log.info("a node boots", { from, arch });
+        const cmdline = (readTextIfAny(join(folder, arch, "cmdline"), 2048) ?? "")
+          .trim()
+          .replaceAll(/\s+/g, " ");
+        return new Response(archScript(base, arch, cmdline));
+      }
+      const file = FILES.find((f) => f === match?.[2]);
+      if (arch === undefined || file === undefined) return new Response("not found\n", { status: 404 });
+      const content = Bun.file(join(folder, arch, file));
+      return (await content.exists()) ? new Response(content) : new Response("not found\n", { status: 404 });
+    };
+    try {
+      return new BootService(
+        Bun.serve({
+          hostname: address,
+          port,
+          idleTimeout: 120,
+          maxRequestBodySize: 1024,
+          fetch: serve,
+          error: (error) => {
+            log.error("a boot request failed", { reason: messageOf(error) });
+            return new Response("internal error\n", { status: 500 });
+          },
+        }),
+      );
+    } catch (error) {
+      throw new WaltError(`cannot serve boot files on ${base}: ${messageOf(error)}`, {
+        hint: "Another program may use the port; set server.network.boot_port.",
+        cause: error,
+      });
+    }
+  }
+
+  async stop(): Promise<void> {
+    await this.#server.stop(true);
+  }
+}
+
+async function firstMissing(folder: string, arch: string): Promise<string | undefined> {
+  for (const name of FILES) {
+    const file = join(folder, arch, name);
+    if (!(await Bun.file(file).exists())) return file;
+  }
+  return undefined;
+}

@@ -1,0 +1,170 @@
+/** walt-net on the server: the bridge, its ports, and on a managed one DHCP and boot files. */
+
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { Config } from "../../config/schema.ts";
+import { messageOf, WaltError } from "../../errors.ts";
+import { ipBatch, ipJson } from "../../linux/ip.ts";
+import { type RunResult, runAny } from "../../linux/run.ts";
+import type { Log } from "../../log.ts";
+import { BootService } from "./boot-files.ts";
+import { Dnsmasq } from "./dnsmasq.ts";
+
+/** By this we recognise a bridge that an earlier run of ours made and could not remove. */
+const ALIAS = "made by walt server";
+
+export interface WaltNet {
+  /** Largest MTU here, bytes. */
+  readonly mtu: number;
+  /** Put a node's interface into the bridge, with the MTU that is the largest here, and set it up. */
+  addPort(name: string): Promise<void>;
+  /** Have the bridge drop what is too large for a node. Not on another one's bridge, whose own MTU could follow. */
+  lowerPort(name: string, mtu: number): Promise<void>;
+  /** The IPv4 addresses of MAC addresses, as far as known. */
+  addresses(macs: readonly string[]): Promise<Map<string, string>>;
+  /** Names that DHCP gives, by MAC address. */
+  setNames(names: ReadonlyMap<string, string>): void;
+  close(): Promise<void>;
+}
+
+function hostsText(names: ReadonlyMap<string, string>): string {
+  return [...names].map(([mac, name]) => `${mac},${name}\n`).join("");
+}
+
+/** @throws WaltError when the bridge cannot be made or is somebody else's, or a service cannot be started. */
+export async function openWaltNet(
+  config: Config,
+  names: ReadonlyMap<string, string>,
+  log: Log,
+): Promise<WaltNet> {
+  const { bridge, managed, mtu, isolation } = config["server.network"];
+  const link = await bridgeInfo(bridge);
+  if (!managed) {
+    if (link === undefined) {
+      throw new WaltError(`the bridge ${bridge} does not exist`, {
+        hint: "server.network.managed = false means that something else makes it. Start that first, or set managed = true.",
+      });
+    }
+    log.info("using an existing bridge", { bridge });
+    return plainNet(bridge, mtu, isolation);
+  }
+  if (link !== undefined && link !== ALIAS) {
+    throw new WaltError(`${bridge} exists already and is not ours`, {
+      hint: "Set server.network.managed = false to use it as it is, or name another server.network.bridge.",
+    });
+  }
+  return await managedNet(config, link !== undefined, names, log);
+}
+
+/** The alias of a bridge, or undefined where there is no such interface. */
+async function bridgeInfo(bridge: string): Promise<string | undefined> {
+  if (!existsSync(`/sys/class/net/${bridge}`)) {
+    // /sys may show another network namespace than ours; ip(8) knows.
+    const { status }: RunResult = await runAny(["ip", "link", "show", "dev", bridge]);
+    if (status !== 0) return undefined;
+  }
+  const shown = await ipJson(["-d", "link", "show", "dev", bridge]);
+  const first: unknown = Array.isArray(shown) ? shown[0] : undefined;
+  const record = typeof first === "object" && first !== null ? (first as Record<string, unknown>) : {};
+  const info = record["linkinfo"];
+  const kind =
+    typeof info === "object" && info !== null ? (info as Record<string, unknown>)["info_kind"] : undefined;
+  if (kind !== "bridge") {
+    throw new WaltError(`${bridge} is a network interface, but no bridge`, {
+      hint: "Name another server.network.bridge.",
+    });
+  }
+  return typeof record["ifalias"] === "string" ? record["ifalias"] : "";
+}
+
+function plainNet(bridge: string, mtu: number, isolation: boolean): WaltNet {
+  return {
+    mtu,
+    // Between two isolated ports a bridge forwards nothing (Linux 4.18). A port is one before it is up.
+    addPort: (name) =>
+      ipBatch([
+        `link set dev ${name} mtu ${mtu} master ${bridge}`,
+        ...(isolation ? [`link set dev ${name} type bridge_slave isolated on`] : []),
+        `link set dev ${name} up`,
+      ]),
+    lowerPort: () => Promise.resolve(),
+    addresses: (macs) => neighbours(bridge, macs),
+    setNames: () => {},
+    close: () => Promise.resolve(),
+  };
+}
+
+/** What the kernel's neighbour table knows of these MAC addresses. */
+async function neighbours(bridge: string, macs: readonly string[]): Promise<Map<string, string>> {
+  const result = new Map<string, string>();
+  const table = await ipJson(["-4", "neigh", "show", "dev", bridge]);
+  for (const entry of Array.isArray(table) ? (table as unknown[]) : []) {
+    const { lladdr, dst } = entry as Record<string, unknown>;
+    if (typeof lladdr === "string" && typeof dst === "string" && macs.includes(lladdr))
+      result.set(lladdr, dst);
+  }
+  return result;
+}
+
+async function managedNet(
+  config: Config,
+  exists: boolean,
+  names: ReadonlyMap<string, string>,
+  log: Log,
+): Promise<WaltNet> {
+  const { bridge, address, boot_files, boot_port, mtu, isolation } = config["server.network"];
+  const ip = address.split("/")[0] ?? "";
+  const run = join(dirname(config.server.socket), "walt-net");
+  try {
+    mkdirSync(run, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new WaltError(`cannot make the folder ${run}: ${messageOf(error)}`, { cause: error });
+  }
+  // A bridge takes the lowest MAC address of its ports unless it has one of its own: pinned, its neighbours never have to relearn.
+  const hash = createHash("sha256").update(`${bridge} ${address}`).digest("hex");
+  const mac = `02:57:54:${hash.slice(0, 2)}:${hash.slice(2, 4)}:${hash.slice(4, 6)}`;
+  // One that an earlier run left behind is used again: should that run live after all, nothing is taken from it.
+  await ipBatch([
+    ...(exists ? [] : [`link add name ${bridge} type bridge`, `link set dev ${bridge} alias "${ALIAS}"`]),
+    // Set, it stays: else a bridge takes the least of its ports' MTUs.
+    `link set dev ${bridge} mtu ${mtu}`,
+    `link set dev ${bridge} address ${mac} type bridge forward_delay 0 stp_state 0`,
+    `addr replace ${address} dev ${bridge}`,
+    `link set dev ${bridge} up`,
+  ]);
+  const removeBridge = (): Promise<void> => ipBatch([`link del dev ${bridge}`]);
+  let boot: BootService | undefined;
+  try {
+    boot = BootService.start(ip, boot_port, boot_files, log.with("boot"));
+    const bootUrl = `http://${ip}:${boot_port}/boot.ipxe`;
+    const dnsmasq = await Dnsmasq.start(
+      { bridge, address, bootUrl, run, state: config.server.state },
+      hostsText(names),
+      log.with("dhcp"),
+    );
+    log.info("walt-net is up", { bridge, address, boot: bootUrl });
+    const service = boot;
+    return {
+      ...plainNet(bridge, mtu, isolation),
+      lowerPort: (name, less) => ipBatch([`link set dev ${name} mtu ${less}`]),
+      addresses: async (macs) => {
+        const result = await neighbours(bridge, macs);
+        for (const one of macs) {
+          const lease = dnsmasq.lease(one);
+          if (lease !== undefined) result.set(one, lease);
+        }
+        return result;
+      },
+      setNames: (next) => dnsmasq.setHosts(hostsText(next)),
+      close: async () => {
+        await Promise.all([dnsmasq.stop(), service.stop()]);
+        await removeBridge();
+      },
+    };
+  } catch (error) {
+    await boot?.stop();
+    if (!exists) await removeBridge();
+    throw error;
+  }
+}

@@ -1,0 +1,161 @@
+/** A command on WalT's server, as a connection that can go on in the pump's thread: what the device's tunnel is. */
+
+import { connect, type Socket } from "node:net";
+import type { HostPort } from "../../address.ts";
+import { messageOf } from "../../errors.ts";
+import { release } from "../../linux/fd-socket.ts";
+import { ClientHandshake, HandshakeError, KeyRefused, type Wire } from "../handshake/client.ts";
+import type { ConnectionState } from "../handshake/connection-state.ts";
+import { WrongHostKey } from "../handshake/key-exchange.ts";
+import { fingerprint, KEY_TYPE, type KeyPair, type PublicKey, publicKeyOfBlob } from "../keys/ed25519.ts";
+import { KEY_REFUSED, wrongHostKey } from "../openssh/failure.ts";
+
+export interface ChannelOptions {
+  readonly connect: HostPort;
+  /** Who we are. */
+  readonly key: KeyPair;
+  /** What the server's host key may be. */
+  readonly hostKeys: readonly PublicKey[];
+  readonly command: string;
+  /** ms that a TCP connection may take, and after it all until the command runs. */
+  readonly connectTimeout: number;
+  readonly openTimeout: number;
+  readonly signal: AbortSignal;
+}
+
+/** Why there is no channel: what is wrong with the server, in words that go behind its name. */
+export class ChannelError extends Error {
+  constructor(
+    message: string,
+    /** The key is not accepted; nothing came in time. */
+    readonly kind: "refused" | "silent" | "other" = "other",
+  ) {
+    super(message);
+  }
+}
+
+/**
+ * Connect, check the server's host key, authenticate, and run the command. The connection is the caller's then, as a file descriptor.
+ * @throws ChannelError
+ */
+export async function openChannel(o: ChannelOptions): Promise<{ fd: number; state: ConnectionState }> {
+  const socket = await reach(o);
+  const silent = "it takes connections, but does not speak SSH (timed out)";
+  const wire = new SocketWire(socket);
+  const timer = setTimeout(() => wire.fail(new ChannelError(silent, "silent")), o.openTimeout);
+  const abort = (): void => wire.fail(new ChannelError("it is no longer wanted"));
+  o.signal.addEventListener("abort", abort);
+  const hostKeys = o.hostKeys.map((key) => key.blob);
+  const handshake = new ClientHandshake(wire, hostKeys, o.key);
+  try {
+    const state = await handshake.run(o.command);
+    const fd = release(socket);
+    return { fd, state: { ...state, unread: Buffer.concat([state.unread, ...wire.rest()]) } };
+  } catch (error) {
+    throw failureOf(error);
+  } finally {
+    clearTimeout(timer);
+    o.signal.removeEventListener("abort", abort);
+    handshake.dispose();
+    socket.destroy();
+  }
+}
+
+/** A socket whose bytes wait until they are asked for. */
+class SocketWire implements Wire {
+  readonly #came: Uint8Array[] = [];
+  #failure: Error | undefined;
+  #waiter: PromiseWithResolvers<Uint8Array> | undefined;
+
+  constructor(readonly socket: Socket) {
+    socket.on("data", (bytes: Buffer) => {
+      this.#came.push(bytes);
+      this.#wake();
+    });
+    socket.on("error", (error) => this.fail(new ChannelError(`the connection broke (${messageOf(error)})`)));
+    socket.on("close", () => this.fail(new ChannelError("it closed the connection")));
+  }
+
+  read(): Promise<Uint8Array> {
+    this.#waiter = Promise.withResolvers();
+    const { promise } = this.#waiter;
+    this.#wake();
+    return promise;
+  }
+
+  write(bytes: Uint8Array): void {
+    this.socket.write(bytes);
+  }
+
+  /** What came and was not asked for. */
+  rest(): Uint8Array[] {
+    return this.#came.splice(0);
+  }
+
+  /** Only the first reason counts. */
+  fail(error: Error): void {
+    this.#failure ??= error;
+    this.#wake();
+  }
+
+  #wake(): void {
+    const waiter = this.#waiter;
+    if (waiter === undefined) return;
+    const bytes = this.#came.shift();
+    if (bytes !== undefined) waiter.resolve(bytes);
+    else if (this.#failure !== undefined) waiter.reject(this.#failure);
+    else return;
+    this.#waiter = undefined;
+  }
+}
+
+/** A TCP connection. */
+function reach({ connect: to, connectTimeout, signal }: ChannelOptions): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: to.host, port: to.port, noDelay: true });
+    const done = (error?: ChannelError): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+      if (error === undefined) {
+        resolve(socket);
+      } else {
+        socket.destroy();
+        reject(error);
+      }
+    };
+    const silent = (): void => done(new ChannelError("it does not answer (connection timed out)", "silent"));
+    const timer = setTimeout(silent, connectTimeout);
+    const abort = (): void => done(new ChannelError("it is no longer wanted"));
+    signal.addEventListener("abort", abort);
+    if (signal.aborted) abort();
+    socket.once("connect", () => done());
+    socket.once("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "ETIMEDOUT") silent();
+      else done(new ChannelError(unreachable(error, to)));
+    });
+  });
+}
+
+function unreachable(error: NodeJS.ErrnoException, to: HostPort): string {
+  if (error.code === "ECONNREFUSED") return `nothing listens on its port ${to.port} (connection refused)`;
+  if (error.code === "ENOTFOUND" || error.syscall === "getaddrinfo") {
+    return `its name cannot be resolved (${messageOf(error)})`;
+  }
+  return `it cannot be reached (${messageOf(error)})`;
+}
+
+function failureOf(error: unknown): ChannelError {
+  if (error instanceof ChannelError) return error;
+  if (error instanceof KeyRefused) return new ChannelError(KEY_REFUSED, "refused");
+  if (error instanceof WrongHostKey) return new ChannelError(strange(error.blob));
+  if (error instanceof HandshakeError) return new ChannelError(error.message);
+  return new ChannelError(`it does not speak SSH as we do (${messageOf(error)})`);
+}
+
+function strange(shown: Uint8Array): string {
+  try {
+    return wrongHostKey(KEY_TYPE, fingerprint(publicKeyOfBlob(shown, "")));
+  } catch {
+    return wrongHostKey();
+  }
+}

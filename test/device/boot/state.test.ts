@@ -1,0 +1,332 @@
+/** The boot of a device as a state machine: what follows what, without any I/O. */
+
+import { describe, expect, test } from "bun:test";
+import {
+  type Action,
+  type Event,
+  initial,
+  REFUSED_BY_SERVER,
+  REFUSED_WAIT,
+  STABLE,
+  type State,
+  step,
+  UNKNOWN_TO_SERVER,
+} from "../../../src/device/boot/state.ts";
+import { backoff, LONGEST_WAIT } from "../../../src/linux/sleep.ts";
+
+const after = (state: State, ...events: Event[]): State => events.reduce(step, state);
+
+const entrypoints = ["a:22"];
+const fresh = initial({ credentials: false, vm: true, entrypoints });
+const known = initial({ credentials: true, vm: true, entrypoints });
+const network: Event = { type: "network" };
+const open: Event = { type: "hops-open" };
+const failed = (o: Partial<Extract<Event, { type: "failed" }>> = {}): Event => ({
+  type: "failed",
+  error: "it broke",
+  refused: false,
+  hops: false,
+  ...o,
+});
+const ended = (o: Partial<Extract<Event, { type: "tunnel-ended" }>> = {}): Event => ({
+  type: "tunnel-ended",
+  error: "it broke",
+  refused: false,
+  silent: false,
+  up: 0,
+  hops: true,
+  ...o,
+});
+const denied: Event = {
+  type: "denied",
+  denial: { reason: "nobody-watching", message: "nobody watches", retryAfter: 5 },
+  hops: true,
+};
+
+describe("a first boot", () => {
+  test("goes from the network to the credentials with the enrolment key", () => {
+    expect(fresh.action).toEqual({ do: "find-network" });
+    const hops = after(fresh, network);
+    expect(hops.action).toEqual({ do: "open-hops", key: "enrolment" });
+    expect(hops.stage).toBe("credentials");
+    expect(after(hops, open).action).toEqual({ do: "ask" });
+  });
+
+  test("shows what it waits for while there is no network", () => {
+    const waiting = after(fresh, { type: "no-network", why: "no cable" });
+    expect(waiting).toMatchObject({ stage: "network", detail: "no cable", action: { do: "find-network" } });
+  });
+
+  test("shows the code while the operator thinks", () => {
+    const pending = after(fresh, network, open, { type: "pending", code: "AAAAA-BBBBB" });
+    expect(pending.detail).toBe("waiting for an operator to answer, code AAAAA-BBBBB");
+    expect(pending.action).toEqual({ do: "ask" });
+  });
+
+  test("asks again over the same hops after a denial, when the server says", () => {
+    const waiting = after(fresh, network, open, denied);
+    expect(waiting.action).toEqual({ do: "wait", ms: 5000, keepHops: true });
+    expect(waiting).toMatchObject({ lastError: "denied: nobody watches", detail: "waiting to ask again" });
+    expect(after(waiting, { type: "waited", hops: true }).action).toEqual({ do: "ask" });
+  });
+
+  test("opens the hops again when they died during the wait", () => {
+    const waited = after(fresh, network, open, denied, { type: "waited", hops: false });
+    expect(waited.action).toEqual({ do: "find-network" });
+    expect(after(waited, network).action).toEqual({ do: "open-hops", key: "enrolment" });
+  });
+
+  test("goes on with the device's own key once it is accepted", () => {
+    const granted = after(fresh, network, open, denied, { type: "waited", hops: true }, { type: "granted" });
+    expect(granted).toMatchObject({
+      action: { do: "open-hops", key: "device" },
+      stage: "ssh",
+      lastError: null,
+    });
+    expect(after(granted, open).action).toEqual({ do: "tunnel" });
+  });
+});
+
+describe("a boot with credentials", () => {
+  test("never asks: network, ssh, tunnel, vm, watch", () => {
+    const stages: string[] = [];
+    let state = known;
+    for (const event of [
+      network,
+      open,
+      { type: "tunnel-up" },
+      { type: "vm", vm: "starting" },
+      { type: "vm", vm: "running" },
+    ] satisfies Event[]) {
+      state = step(state, event);
+      stages.push(state.stage);
+    }
+    expect(stages).toEqual(["ssh", "tunnel", "vm", "vm", "watch"]);
+  });
+
+  test("without a virtual machine the tunnel alone is the end of the boot", () => {
+    const state = after(initial({ credentials: true, vm: false, entrypoints }), network, open, {
+      type: "tunnel-up",
+    });
+    expect(state).toMatchObject({ stage: "watch", tunnel: "up", vm: "off" });
+  });
+
+  test("a virtual machine that ends while the tunnel is up is shown", () => {
+    const up = after(known, network, open, { type: "tunnel-up" }, { type: "vm", vm: "running" });
+    const state = after(up, { type: "vm", vm: "waiting", error: "QEMU was killed" });
+    expect(state).toMatchObject({ stage: "vm", vm: "waiting", lastError: "QEMU was killed", tunnel: "up" });
+  });
+});
+
+describe("failures", () => {
+  test("wait longer each time, and never longer than the longest wait", () => {
+    expect([1, 2, 3, 4].map(backoff)).toEqual([500, 1000, 2000, 4000]);
+    expect(backoff(7)).toBe(LONGEST_WAIT);
+    expect(backoff(1_000_000)).toBe(LONGEST_WAIT);
+  });
+
+  test("a proxy that cannot be reached is tried again with growing waits", () => {
+    let state = after(known, network);
+    const waits: number[] = [];
+    for (let i = 0; i < 3; i++) {
+      state = step(state, failed());
+      if (state.action.do === "wait") waits.push(state.action.ms);
+      state = after(state, { type: "waited", hops: false }, network);
+    }
+    expect(waits).toEqual([500, 1000, 2000]);
+    expect(state).toMatchObject({ action: { do: "open-hops", key: "device" }, lastError: "it broke" });
+  });
+
+  test("a tunnel that ended is built again over hops that live", () => {
+    const up = after(known, network, open, { type: "tunnel-up" }, { type: "vm", vm: "running" });
+    const state = after(up, ended({ up: STABLE }));
+    expect(state).toMatchObject({
+      action: { do: "wait", ms: 500, keepHops: true },
+      stage: "tunnel",
+      tunnel: "down",
+      vm: "running",
+    });
+    expect(after(state, { type: "waited", hops: true }).action).toEqual({ do: "tunnel" });
+  });
+
+  test("waits begin anew after a tunnel that was stable", () => {
+    let state = after(known, network, open);
+    for (let i = 0; i < 5; i++) state = after(state, ended(), { type: "waited", hops: true });
+    expect(after(state, ended()).action).toMatchObject({ ms: 16_000 });
+    expect(after(state, ended({ up: STABLE })).action).toMatchObject({ ms: 500 });
+  });
+
+  test("hops over which nothing succeeds are opened anew in the end", () => {
+    let state = after(known, network, open);
+    const kept: boolean[] = [];
+    for (let i = 0; i < 3; i++) {
+      state = step(state, ended());
+      if (state.action.do === "wait") kept.push(state.action.keepHops);
+      state = after(state, { type: "waited", hops: true });
+    }
+    expect(kept).toEqual([true, true, false]);
+  });
+});
+
+describe("refusals", () => {
+  const refused = failed({ refused: true, error: "proxy a:22: it does not accept our key" });
+
+  test("a certificate that a proxy refuses is renewed by way of the enrolment key", () => {
+    const way = after(known, network, refused);
+    expect(way.action).toEqual({ do: "open-hops", key: "enrolment" });
+    expect(after(way, open).action).toEqual({ do: "renew" });
+    const renewed = after(way, open, { type: "renewed" });
+    expect(renewed.action).toEqual({ do: "open-hops", key: "device" });
+    expect(after(renewed, open).action).toEqual({ do: "tunnel" });
+  });
+
+  test("a certificate that is refused although it was just renewed is not renewed again at once", () => {
+    const state = after(known, network, refused, open, { type: "renewed" }, refused);
+    expect(state.action).toMatchObject({ do: "wait" });
+    const next = after(state, { type: "waited", hops: false }, network);
+    expect(next.action).toEqual({ do: "open-hops", key: "device" });
+    expect(after(next, refused).action).toEqual({ do: "open-hops", key: "enrolment" });
+  });
+
+  test("a proxy that refuses both keys is tried again later, with the certificate first", () => {
+    const state = after(known, network, refused, refused);
+    expect(state.action).toMatchObject({ do: "wait" });
+    expect(after(state, { type: "waited", hops: false }, network).action).toEqual({
+      do: "open-hops",
+      key: "device",
+    });
+  });
+
+  test("a device that the server refuses says so, and goes on slowly without ever asking for access", () => {
+    for (const state of [
+      after(known, network, open, ended({ refused: true })),
+      after(known, network, refused, open, failed({ refused: true, hops: true })),
+    ]) {
+      expect(state).toMatchObject({
+        action: { do: "wait", ms: REFUSED_WAIT, keepHops: false },
+        lastError: REFUSED_BY_SERVER,
+        detail: "waiting to try again",
+      });
+      const next = after(state, { type: "waited", hops: false }, network, open);
+      expect(next.action).toEqual({ do: "tunnel" });
+    }
+  });
+
+  test("a device without credentials whose key a proxy refuses tries the same again", () => {
+    const state = after(fresh, network, refused, { type: "waited", hops: false }, network);
+    expect(state.action).toEqual({ do: "open-hops", key: "enrolment" });
+  });
+});
+
+describe("several entrypoints", () => {
+  const ways = ["a:22", "b:22", "ssh://c:2222"];
+  const several = initial({ credentials: true, vm: false, entrypoints: ways });
+  const wait = (ms: number, keepHops = false): Action => ({ do: "wait", ms, keepHops });
+  const waited: Event = { type: "waited", hops: false };
+  /** Which entrypoint is used after each of these events, each followed by a wait and the next opening of the hops. */
+  const way = (state: State, ...events: Event[]): string[] => {
+    const used: string[] = [];
+    let now = state;
+    for (const event of events) {
+      now = after(now, event);
+      const hops = now.action.do === "wait" && now.action.keepHops;
+      now = after(now, { type: "waited", hops });
+      if (!hops) now = after(now, network, open);
+      used.push(ways[now.entrypoint] ?? "");
+    }
+    return used;
+  };
+  const over = (state: State): State => after(state, network, open);
+
+  test("one that cannot be opened is followed by the next, soon, which is named", () => {
+    const first = after(several, network);
+    expect(first.detail).toBe("connecting to the entrypoint a:22 (1 of 3)");
+    const next = after(first, failed());
+    expect(next).toMatchObject({ action: wait(500), detail: "waiting to try the next entrypoint" });
+    expect(next.lastError).toBe("it broke");
+    expect(after(next, waited, network).detail).toBe("connecting to the entrypoint b:22 (2 of 3)");
+  });
+
+  test("after all of them the waits grow, as with one", () => {
+    let state = several;
+    const waits: number[] = [];
+    for (let i = 0; i < 9; i++) {
+      state = after(state, network, failed());
+      if (state.action.do === "wait") waits.push(state.action.ms);
+      state = after(state, waited);
+    }
+    expect(waits).toEqual([500, 500, 500, 500, 500, 1000, 500, 500, 2000]);
+    expect(state.entrypoint).toBe(0);
+  });
+
+  test("one that connects but carries no tunnel has failed, though its hops are open", () => {
+    expect(after(over(several), ended()).action).toEqual(wait(500));
+    expect(way(over(several), ended(), ended(), ended())).toEqual(["b:22", "ssh://c:2222", "a:22"]);
+  });
+
+  test("one whose tunnel falls silent has failed, however long it was up", () => {
+    expect(way(over(several), ended({ up: STABLE, silent: true }))).toEqual(["b:22"]);
+    expect(way(over(several), ended({ up: 1, silent: true, hops: true }))).toEqual(["b:22"]);
+  });
+
+  test("one whose tunnel ends soon gets a second chance, not a third", () => {
+    const soon = ended({ up: STABLE - 1 });
+    expect(way(over(several), soon, soon, soon, soon)).toEqual(["a:22", "b:22", "b:22", "ssh://c:2222"]);
+  });
+
+  test("what works is kept: a tunnel that ends after a while is built again over the same", () => {
+    const later = after(several, network, failed(), waited, network, open, { type: "tunnel-up" });
+    const lasted = ended({ up: STABLE });
+    expect(way(later, lasted, lasted, lasted)).toEqual(["b:22", "b:22", "b:22"]);
+    expect(after(later, lasted).action).toEqual(wait(500, true));
+  });
+
+  test("a long tunnel is the end of a series of failures", () => {
+    let state = after(several, network, failed(), waited, network, failed(), waited, network, open);
+    state = after(state, ended({ up: STABLE, silent: true }));
+    // One failure, of three: no long wait yet.
+    expect(state).toMatchObject({ action: wait(500), failed: 1, entrypoint: 0, failures: 0 });
+  });
+
+  test("enrolment goes over whichever works, and stays there", () => {
+    const asking = initial({ credentials: false, vm: false, entrypoints: ways });
+    const second = after(asking, network, open, failed({ hops: true, error: "the server says nothing" }));
+    expect(second.action).toEqual(wait(500));
+    const asked = after(second, waited, network, open);
+    expect(asked).toMatchObject({ action: { do: "ask" }, entrypoint: 1 });
+    const later = after(asked, denied);
+    expect(later).toMatchObject({ action: wait(5000, true), entrypoint: 1, failed: 0 });
+    const granted = after(later, { type: "waited", hops: true }, { type: "granted" });
+    expect(granted).toMatchObject({ action: { do: "open-hops", key: "device" }, entrypoint: 1 });
+  });
+
+  test("an expired certificate is renewed over the same; one that refuses both keys has failed", () => {
+    const refused = failed({ refused: true });
+    const renewing = after(several, network, refused);
+    expect(renewing).toMatchObject({ action: { do: "open-hops", key: "enrolment" }, entrypoint: 0 });
+    const next = after(renewing, refused);
+    expect(next.entrypoint).toBe(1);
+    expect(after(next, waited, network).action).toEqual({ do: "open-hops", key: "device" });
+  });
+
+  test("a server that refuses the device refuses it through every entrypoint", () => {
+    const state = after(over(several), ended({ refused: true }));
+    expect(state).toMatchObject({ action: { ms: REFUSED_WAIT }, entrypoint: 0 });
+  });
+
+  test("a device that lost its own network blames nobody and begins with the first", () => {
+    const lost = after(several, network, failed(), waited, { type: "no-network", why: "no cable" });
+    expect(lost).toMatchObject({ entrypoint: 0, failed: 0 });
+  });
+});
+
+test("a server without enrolment is never asked for anything: a refused key is for a person", () => {
+  const original = initial({ credentials: true, vm: true, entrypoints, enrols: false });
+  const refusedByProxy = after(original, network, failed({ refused: true }));
+  expect(refusedByProxy).toMatchObject({ key: "device", action: { do: "wait" }, lastError: "it broke" });
+  const refused = after(original, network, open, ended({ refused: true }));
+  expect(refused).toMatchObject({
+    lastError: UNKNOWN_TO_SERVER,
+    action: { do: "wait", ms: REFUSED_WAIT, keepHops: false },
+  });
+});

@@ -1,0 +1,89 @@
+/** The supervisor does one action after the other, and lives through whatever they throw. */
+
+import { expect, test } from "bun:test";
+import type { Event, State } from "../../../src/device/boot/state.ts";
+import { type Actions, Supervisor } from "../../../src/device/boot/supervisor.ts";
+import { SshFailure } from "../../../src/device/route/ssh-failure.ts";
+import type { Log } from "../../../src/log.ts";
+
+function logInto(lines: string[]): Log {
+  const add = (text: string): void => void lines.push(text);
+  const log: Log = { debug() {}, info: add, warn: add, error: add, with: () => log };
+  return log;
+}
+
+type Script = (state: State, tell: (event: Event) => void) => Event | Promise<Event>;
+
+/** Plays one step after the other; after the last it is stopped. */
+async function play(
+  script: Script[],
+  hops = false,
+): Promise<{ supervisor: Supervisor; done: string[]; lines: string[] }> {
+  const stop = new AbortController();
+  const done: string[] = [];
+  const lines: string[] = [];
+  const actions: Actions = {
+    perform: async (state, tell) => {
+      done.push(state.action.do);
+      const next = script.shift();
+      if (next !== undefined) return await next(state, tell);
+      stop.abort();
+      throw new Error("stopped");
+    },
+    proxiesAlive: () => hops,
+    isRefusal: (error) => error instanceof SshFailure && error.refused,
+  };
+  const first = { credentials: true, vm: false, entrypoints: ["a:22"] };
+  const supervisor = new Supervisor(first, actions, logInto(lines));
+  await supervisor.run(stop.signal);
+  return { supervisor, done, lines };
+}
+
+const network = (): Event => ({ type: "network" });
+const open = (): Event => ({ type: "hops-open" });
+
+test("each outcome leads to the next action, and what is told meanwhile shows at once", async () => {
+  let stage = "";
+  const { supervisor, done, lines } = await play([
+    network,
+    open,
+    (_, tell) => {
+      tell({ type: "tunnel-up" });
+      stage = "told";
+      const [refused, silent] = [false, false];
+      return { type: "tunnel-ended", error: "the server stops", refused, silent, up: 40_000, hops: true };
+    },
+  ]);
+  expect(stage).toBe("told");
+  expect(done).toEqual(["find-network", "open-hops", "tunnel", "wait"]);
+  expect(lines).toEqual([
+    "ssh: connecting to the entrypoint",
+    "tunnel: connecting to the server",
+    "watch: the tunnel is up",
+    "the server stops",
+  ]);
+  expect(supervisor.state.lastError).toBe("the server stops");
+});
+
+test("an action that throws is a failure with its words, after which the device goes on", async () => {
+  const throwing = (): never => {
+    throw new Error("cannot run ip");
+  };
+  const { supervisor, done } = await play([throwing, () => ({ type: "waited", hops: false })]);
+  expect(done).toEqual(["find-network", "wait", "find-network"]);
+  expect(supervisor.state.lastError).toBe("cannot run ip");
+});
+
+test("a key that is refused is told apart from other failures", async () => {
+  const refused = (): never => {
+    throw new SshFailure("proxy a:22: it does not accept our key", true);
+  };
+  const { supervisor } = await play([network, refused]);
+  expect(supervisor.state.action).toEqual({ do: "open-hops", key: "enrolment" });
+});
+
+test("the outcome of an action that a stop ended is no news", async () => {
+  const { supervisor, lines } = await play([network]);
+  expect(supervisor.state).toMatchObject({ action: { do: "open-hops" }, lastError: null });
+  expect(lines).toEqual(["ssh: connecting to the entrypoint"]);
+});

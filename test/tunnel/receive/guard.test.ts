@@ -1,0 +1,197 @@
+import { describe, expect, test } from "bun:test";
+import { GROUP_FRAMES, GroupLimit, parseMac, refusal } from "../../../src/tunnel/receive/guard.ts";
+import { chance, frame } from "../rig.ts";
+
+const NODE = "52:54:00:01:02:03";
+const OWN = parseMac(NODE);
+
+/** The verdict over a frame from the node, also when it lies somewhere in a larger buffer. */
+function verdict(rest: readonly number[], source = NODE): string {
+  const bytes = frame(source, rest);
+  const padded = new Uint8Array(bytes.length + 64).fill(0xff);
+  padded.set(bytes, 32);
+  const inside = refusal(padded, 32, bytes.length, OWN) ?? "passes";
+  expect(refusal(bytes, 0, bytes.length, OWN) ?? "passes").toBe(inside);
+  return inside;
+}
+
+const u16 = (n: number): number[] => [n >> 8, n & 255];
+const udp = (from: number, to: number): number[] => [...u16(from), ...u16(to), 0, 8, 0, 0];
+
+interface Ipv4 {
+  options?: number;
+  fragment?: number;
+  protocol?: number;
+}
+function ipv4(payload: readonly number[], { options = 0, fragment = 0, protocol = 17 }: Ipv4 = {}): number[] {
+  const words = 5 + options;
+  const head = [
+    0x40 | words,
+    0,
+    ...u16(words * 4 + payload.length),
+    0,
+    1,
+    ...u16(fragment),
+    64,
+    protocol,
+    0,
+    0,
+  ];
+  return [
+    0x08,
+    0x00,
+    ...head,
+    10,
+    0,
+    0,
+    1,
+    255,
+    255,
+    255,
+    255,
+    ...Array<number>(options * 4).fill(1),
+    ...payload,
+  ];
+}
+
+/** `chain`: extension headers, each with its own number and bytes whose first will be the next one's number. */
+function ipv6(last: number, payload: readonly number[], chain: readonly [number, number[]][] = []): number[] {
+  const numbers = [...chain.map(([number]) => number), last];
+  const headers = chain.flatMap(([, bytes], i) => [numbers[i + 1] ?? 0, ...bytes.slice(1)]);
+  const body = [...headers, ...payload];
+  return [
+    0x86,
+    0xdd,
+    0x60,
+    0,
+    0,
+    0,
+    ...u16(body.length),
+    numbers[0] ?? 0,
+    255,
+    ...Array<number>(32).fill(1),
+    ...body,
+  ];
+}
+
+const RA = [134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const OPTIONS: [number, number[]] = [60, [0, 0, 1, 4, 0, 0, 0, 0]];
+const HOP: [number, number[]] = [0, [0, 1, ...Array<number>(14).fill(1)]];
+const AH: [number, number[]] = [51, [0, 4, ...Array<number>(22).fill(0)]];
+const firstFragment: [number, number[]] = [44, [0, 0, 0, 1, 0, 0, 0, 9]];
+const laterFragment: [number, number[]] = [44, [0, 0, 0x05, 0xb9, 0, 0, 0, 9]];
+
+describe("what a node may send", () => {
+  const may: Record<string, number[]> = {
+    "an ARP request": [0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1],
+    "a DHCP request": ipv4(udp(68, 67)),
+    "an answer of a web server": ipv4([...u16(80), ...u16(40000), 0, 0, 0, 0], { protocol: 6 }),
+    "UDP from elsewhere": ipv4(udp(5353, 5353)),
+    "TCP with DHCP's port numbers": ipv4(udp(67, 68), { protocol: 6 }),
+    "a later fragment whose bytes look like DHCP": ipv4(udp(67, 68), { fragment: 185 }),
+    "a DHCPv6 request": ipv6(17, udp(546, 547)),
+    "a router solicitation": ipv6(58, [133, 0, 0, 0]),
+    "a neighbour advertisement behind options": ipv6(58, [136, 0, 0, 0], [HOP, OPTIONS]),
+    "a later fragment of ICMPv6": ipv6(58, RA, [laterFragment]),
+    "no next header": ipv6(59, []),
+    "a tagged DHCP request": [0x81, 0x00, 0, 5, ...ipv4(udp(68, 67))],
+    "an unknown type": [0x88, 0xb5],
+    "a length and LLC": [0, 3, 0x42, 0x42, 3],
+  };
+  for (const [name, rest] of Object.entries(may)) {
+    test(name, () => expect(verdict(rest)).toBe("passes"));
+  }
+});
+
+describe("what is refused", () => {
+  const dhcp: Record<string, number[]> = {
+    "a DHCP offer": ipv4(udp(67, 68)),
+    "an offer from another port": ipv4(udp(4011, 68)),
+    "an offer to a relay": ipv4(udp(67, 67)),
+    "an offer behind IPv4 options": ipv4(udp(67, 68), { options: 10 }),
+    "the first fragment of an offer": ipv4(udp(67, 68), { fragment: 0x2000 }),
+    "an offer in a VLAN": [0x81, 0x00, 0, 5, ...ipv4(udp(67, 68))],
+    "an offer behind QinQ": [0x88, 0xa8, 0, 7, 0x81, 0x00, 0, 5, ...ipv4(udp(67, 68))],
+    "an offer behind five tags": [...Array(5).fill([0x91, 0x00, 0, 5]).flat(), ...ipv4(udp(67, 68))],
+    "an offer in LLC/SNAP": [0, 60, 0xaa, 0xaa, 3, 0, 0, 0, ...ipv4(udp(67, 68))],
+    "a DHCPv6 advertise": ipv6(17, udp(547, 546)),
+    "a DHCPv6 advertise from another port": ipv6(17, udp(1000, 546)),
+    "a DHCPv6 advertise behind extension headers": ipv6(17, udp(547, 546), [HOP, OPTIONS, AH]),
+    "a DHCPv6 advertise in a first fragment": ipv6(17, udp(547, 546), [firstFragment]),
+  };
+  for (const [name, rest] of Object.entries(dhcp)) test(name, () => expect(verdict(rest)).toBe("dhcp"));
+
+  const router: Record<string, number[]> = {
+    "a router advertisement": ipv6(58, RA),
+    "one behind each extension header": ipv6(58, RA, [HOP, OPTIONS, AH, firstFragment, OPTIONS]),
+    "one in a VLAN": [0x81, 0x00, 0, 5, ...ipv6(58, RA)],
+    "one behind QinQ": [0x88, 0xa8, 0, 7, 0x81, 0x00, 0, 5, ...ipv6(58, RA, [OPTIONS])],
+  };
+  for (const [name, rest] of Object.entries(router)) test(name, () => expect(verdict(rest)).toBe("router"));
+
+  test("any source but the node's own", () => {
+    expect(verdict([0x88, 0xb5], "52:54:00:01:02:04")).toBe("source");
+    expect(verdict(ipv4(udp(68, 67)), "ff:ff:ff:ff:ff:ff")).toBe("source");
+  });
+
+  test("a chain of headers that is continued in the next fragment", () => {
+    expect(verdict(ipv6(58, [], [firstFragment]))).toBe("malformed");
+    expect(verdict(ipv6(58, [], [firstFragment, [60, [0, 30, 0, 0, 0, 0, 0, 0]]]))).toBe("malformed");
+  });
+
+  test("headers cut short: never taken for something harmless", () => {
+    for (const whole of [...Object.values(dhcp), ...Object.values(router)]) {
+      const needed = frame(NODE, whole).length;
+      for (let cut = 14; cut < needed; cut++) {
+        const bytes = frame(NODE, whole).subarray(0, cut);
+        const found = refusal(bytes, 0, cut, OWN);
+        // Payloads longer than what is looked at may be cut; LLC without the whole of SNAP is nothing that anybody reads.
+        const llc = whole[0] === 0 && cut < 12 + 2 + 8;
+        if (found === undefined) expect(llc).toBe(true);
+      }
+    }
+  });
+
+  test("a version that does not match the type", () => {
+    expect(verdict([0x08, 0x00, 0x65, ...Array<number>(40).fill(0)])).toBe("malformed");
+    expect(verdict([0x86, 0xdd, 0x45, ...Array<number>(60).fill(0)])).toBe("malformed");
+    expect(verdict([0x08, 0x00, 0x44, ...Array<number>(40).fill(0)])).toBe("malformed");
+  });
+});
+
+test("random bytes never throw nor read outside the frame", () => {
+  const random = chance(20260101);
+  for (let i = 0; i < 20_000; i++) {
+    const bytes = new Uint8Array(14 + random(120)).map(() => random(256));
+    bytes.set(OWN, 6);
+    const heads = [
+      [0x08, 0x00, 0x45],
+      [0x86, 0xdd, 0x60],
+      [0x81, 0x00],
+    ];
+    bytes.set((heads[random(4)] ?? []).slice(0, bytes.length - 12), 12);
+    const alone = refusal(bytes, 0, bytes.length, OWN);
+    // The same verdict with other bytes behind it: those are not looked at.
+    const more = new Uint8Array(bytes.length + 100).fill(random(256));
+    more.set(bytes);
+    expect(refusal(more, 0, bytes.length, OWN)).toBe(alone);
+  }
+});
+
+test("MAC addresses: only one machine's", () => {
+  expect([...parseMac("52:54:00:AB:cd:ef")]).toEqual([0x52, 0x54, 0, 0xab, 0xcd, 0xef]);
+  for (const bad of ["", "52:54:00:01:02", "52-54-00-01-02-03", "52:54:00:01:02:0g", "01:00:5e:00:00:01"]) {
+    expect(() => parseMac(bad)).toThrow(/MAC|group/);
+  }
+});
+
+test("frames to everybody are limited: a burst, then so many a second", () => {
+  const limit = new GroupLimit();
+  const passed = (from: number, to: number): number => {
+    let count = 0;
+    for (let now = from; now < to; now += 0.01) if (limit.allows(now)) count++;
+    return count;
+  };
+  expect(passed(1e6, 1e6 + 1000)).toBeWithin(2 * GROUP_FRAMES - 5, 2 * GROUP_FRAMES + 5);
+  expect(passed(1e6 + 1000, 1e6 + 2000)).toBeWithin(GROUP_FRAMES - 5, GROUP_FRAMES + 5);
+});
