@@ -1,7 +1,7 @@
 /** What travels between the daemons and the commands: JSON over HTTP on a UNIX socket. */
 
 import type { NodeState } from "../enrolment/events.ts";
-import type { LinkStats } from "../tunnel/pump-thread.ts";
+import type { LinkStats } from "../tunnel/counters.ts";
 
 export type { MonitorEvent, NodeState, Outcome, PendingRequest } from "../enrolment/events.ts";
 

@@ -130,7 +130,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         since: tunnel?.since.toISOString() ?? null,
         via: up ? tunnel.via || null : null,
         mtu: up ? (tunnel.mtu ?? null) : null,
-        framing: up ? (tunnel.original ? "original" : "messages") : null,
+        framing: up ? tunnel.framing : null,
         rtt: up ? tunnel.stats?.rtt || null : null,
         loss: up && tunnel.stats !== undefined && tunnel.stats.pings > 0 ? tunnel.stats.loss : null,
         traffic: up ? (tunnel.stats ?? null) : null,

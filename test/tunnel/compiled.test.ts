@@ -28,7 +28,7 @@ else {
   if (how === "throw") setTimeout(() => { throw new Error("main thread throws"); }, 0);
   if (how === "stop") await pumps.stop();
   if (how === "leave") links[0].close("leaving");
-  console.log(how === "throw" ? "" : await links[1].ended);
+  console.log(how === "throw" ? "" : (await links[1].ended).text);
 }
 `;
 

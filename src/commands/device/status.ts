@@ -5,7 +5,7 @@ import { ApiClient } from "../../api/client.ts";
 import type { DeviceStatus, UsbStatus } from "../../api/types.ts";
 import { loadConfig, requireRole } from "../../config/load.ts";
 import { table } from "../../text.ts";
-import type { LinkStats } from "../../tunnel/pump-thread.ts";
+import type { LinkStats } from "../../tunnel/counters.ts";
 import { command, configOption, jsonOption, print } from "../_command.ts";
 import { trafficRows } from "../_traffic.ts";
 

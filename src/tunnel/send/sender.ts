@@ -2,11 +2,10 @@
 
 import { allocate, at, EAGAIN, errno, libc } from "../../linux/libc.ts";
 import { complete, GSO_NONE, isOffloaded, littleU16, VIRTIO } from "../frame/virtio.ts";
+import type { Framing } from "../framing.ts";
 import {
-  FRAME_MAX,
   FRAME_MIN,
   HEADER,
-  ORIGINAL_HEADER,
   REASON_MAX,
   TYPE,
   writeClose,
@@ -58,12 +57,18 @@ export class Sender {
   readonly #slots = new Int32Array(ENTRIES);
   #first = 0;
   #entries = 0;
-  /** Bytes of a message's header that do not leave: the rest is the length, as the original framing has it. */
+  /** Bytes of a message's header that do not leave: the rest is the length, which is all that the original framing has. */
   readonly #skip: number;
 
-  /** @param original only frames, in the original framing, so many bytes long at most: no words, and nothing offloaded. */
-  constructor(readonly original?: number) {
-    this.#skip = original === undefined ? 0 : HEADER - ORIGINAL_HEADER;
+  readonly #frameMax: number;
+
+  /** @param mtu of the node's network, bytes: the longest frame follows from it in a framing without HELLO. */
+  constructor(
+    readonly framing: Framing,
+    mtu: number,
+  ) {
+    this.#skip = HEADER - framing.header;
+    this.#frameMax = framing.frameMax(mtu);
   }
 
   get queued(): number {
@@ -114,7 +119,7 @@ export class Sender {
   /** The last word. Frames that wait in the queue are given up. */
   close(reason: string): void {
     this.#queue?.clear();
-    if (this.original !== undefined) return;
+    if (!this.framing.messages) return;
     this.#wordsEnd += writeClose(this.#words.bytes, this.#half + this.#wordsEnd, reason);
   }
 
@@ -154,8 +159,7 @@ export class Sender {
     const end = into + n;
     const offloaded = vnet && isOffloaded(bytes, header);
     // A frame that fills the slot may have been cut off.
-    const fits =
-      end - frame >= FRAME_MIN && n < room && (offloaded || end - frame <= (this.original ?? FRAME_MAX));
+    const fits = end - frame >= FRAME_MIN && n < room && (offloaded || end - frame <= this.#frameMax);
     if (!fits || (offloaded && !this.offload && !plain(bytes, header, end))) {
       this.lost++;
       return n;
