@@ -1,4 +1,16 @@
-/** The way from the TAP to the stream: frames read into the pool, queued, and written from there without ever waiting. */
+/**
+ * The way of a frame from the TAP to the stream. The functions below stand in this order:
+ *
+ * 1. `pull`: the TAP has a frame; it is read into the spare slot of the pool (frame-pool.ts), and its header is written in front.
+ * 2. `#keep`: a short frame moves to a small slot; where the pool is full, the longest flow gives way.
+ * 3. The frame joins the queue of its flow (flow.ts, fair-queue.ts). Only there frames are dropped or marked.
+ * 4. `flush`: the stream takes something.
+ * 5. `#commit`: as many frames as the window allows (window.ts) leave the queue, super-frames in parts (super-frame.ts). They are
+ *    promised to the stream: from here on nothing is dropped, as a message may be half written.
+ * 6. `#advance`: what the stream took is given back to the pool.
+ *
+ * Control messages (HELLO, PING, ACK, CLOSE) pass the queue: they are written first.
+ */
 
 import { allocate, at, EAGAIN, errno, libc } from "../../linux/libc.ts";
 import { complete, GSO_NONE, isOffloaded, littleU16, VIRTIO } from "../frame/virtio.ts";
@@ -32,10 +44,6 @@ const WRITES = 8;
 /** How long a part of a super-frame may keep others waiting, ms. */
 const SLICE = 2;
 
-/**
- * What is promised to the stream (`#entries`) is never dropped, as a message may be half written. Frames wait in the fair
- * queue, and only there some are dropped.
- */
 export class Sender {
   framesOut = 0;
   bytesOut = 0;
@@ -123,25 +131,6 @@ export class Sender {
     this.#wordsEnd += writeClose(this.#words.bytes, this.#half + this.#wordsEnd, reason);
   }
 
-  /** Give everything back to the pool. */
-  dispose(): void {
-    this.#queue?.clear();
-    for (; this.#first < this.#entries; this.#first++) this.#free(this.#first);
-    this.#wordsEnd = 0;
-  }
-
-  /** Put queue and slices in proportion to what is known of the path. */
-  tune(): void {
-    const queue = this.#queue;
-    const window = this.window;
-    if (queue === undefined || window === undefined || window.rate === 0) return;
-    queue.slice = Math.max(SMALL, window.rate * SLICE);
-    queue.quantum = Math.min(LARGE, Math.max(1514, window.rate));
-    // Only the flow itself waits behind its queue, so it may be long enough to bridge a halved TCP window.
-    queue.target = 15 + window.minRtt / 2;
-    queue.interval = 100 + 2 * window.minRtt;
-  }
-
   /**
    * Read one frame from the TAP and queue it.
    * @param vnet it comes with a virtio-net header.
@@ -174,23 +163,6 @@ export class Sender {
     return n;
   }
 
-  /** Write what the stream takes now. Returns the bytes it took, or -errno when it is broken. */
-  flush(stream: Stream, now: number): number {
-    let taken = 0;
-    for (let i = 0; i < WRITES; i++) {
-      // What it would not take is not promised to it, either: it may be dropped, or overtaken.
-      if (stream.blocked || stream.pending) break;
-      if (this.#first === this.#entries && !this.#commit(now)) break;
-      const n = stream.writev(this.#vector, this.#vectorWords, this.#first, this.#entries - this.#first);
-      if (n === -EAGAIN) break;
-      if (n < 0) return n;
-      taken += n;
-      this.#advance(n);
-      if (this.#first < this.#entries) break;
-    }
-    return taken;
-  }
-
   /** A slot with the message of the spare slot, or the spare slot itself if it is a long one; -1 = no room. */
   #keep(queue: FairQueue, start: number, length: number): number {
     const pool = threadPool();
@@ -210,6 +182,23 @@ export class Sender {
     }
     pool.length[slot] = length;
     return slot;
+  }
+
+  /** Write what the stream takes now. Returns the bytes it took, or -errno when it is broken. */
+  flush(stream: Stream, now: number): number {
+    let taken = 0;
+    for (let i = 0; i < WRITES; i++) {
+      // What it would not take is not promised to it, either: it may be dropped, or overtaken.
+      if (stream.blocked || stream.pending) break;
+      if (this.#first === this.#entries && !this.#commit(now)) break;
+      const n = stream.writev(this.#vector, this.#vectorWords, this.#first, this.#entries - this.#first);
+      if (n === -EAGAIN) break;
+      if (n < 0) return n;
+      taken += n;
+      this.#advance(n);
+      if (this.#first < this.#entries) break;
+    }
+    return taken;
   }
 
   /** Promise the stream what may leave now. False: nothing. */
@@ -273,6 +262,25 @@ export class Sender {
   #free(entry: number): void {
     const slot = this.#slots[entry] ?? -1;
     if (slot >= 0) threadPool().free(slot);
+  }
+
+  /** Put queue and slices in proportion to what is known of the path. */
+  tune(): void {
+    const queue = this.#queue;
+    const window = this.window;
+    if (queue === undefined || window === undefined || window.rate === 0) return;
+    queue.slice = Math.max(SMALL, window.rate * SLICE);
+    queue.quantum = Math.min(LARGE, Math.max(1514, window.rate));
+    // Only the flow itself waits behind its queue, so it may be long enough to bridge a halved TCP window.
+    queue.target = 15 + window.minRtt / 2;
+    queue.interval = 100 + 2 * window.minRtt;
+  }
+
+  /** Give everything back to the pool. */
+  dispose(): void {
+    this.#queue?.clear();
+    for (; this.#first < this.#entries; this.#first++) this.#free(this.#first);
+    this.#wordsEnd = 0;
   }
 }
 
