@@ -125,7 +125,7 @@ export class PumpLink implements ControlMessages {
       if (now >= this.#lingerUntil) this.#finish();
       return Math.max(0, this.#lingerUntil - now);
     }
-    if (this.#stream.more) {
+    if (this.#receiver.more) {
       this.#read();
       this.#publish();
       if (!this.open) return 0;
@@ -145,7 +145,7 @@ export class PumpLink implements ControlMessages {
       this.close({ kind: "stalled", text: `the stream took nothing for ${duration(silence)}` });
       return 0;
     }
-    const left = silence - Math.max(quiet, stuck);
+    const left = this.#receiver.more ? 0 : silence - Math.max(quiet, stuck);
     if (!this.#speaks) return Math.min(left, this.#ask());
     const interval = window?.phase === "probe" ? PING_PROBE : Math.min(PING, silence / 3);
     if (now - this.#pinged >= interval) this.#ping();
@@ -157,8 +157,11 @@ export class PumpLink implements ControlMessages {
     this.#now = now;
     if (streamEvents & POLLNVAL) this.lost({ kind: "broken", text: "the stream is not open" });
     if (!this.over && streamEvents & (POLLIN | POLLHUP | POLLERR)) {
-      if (this.open) this.#read();
-      else if (!this.#receiver.discard(now)) this.#finish();
+      if (!this.open) {
+        if (!this.#receiver.discard(now)) this.#finish();
+      } else if (!this.#receiver.more) {
+        this.#read();
+      }
     }
     if (this.open && tapEvents & (POLLERR | POLLNVAL)) this.close({ kind: "tap", text: "the TAP is gone" });
     if (this.open && tapEvents & POLLIN) this.#readTap();

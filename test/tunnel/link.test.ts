@@ -28,6 +28,7 @@ import {
   streamPair,
   writeNow,
 } from "./rig.ts";
+import { build } from "./super.ts";
 import { data, HandEnd, SERVER, states } from "./transport/hand.ts";
 
 const MACHINE = "52:54:00:0a:0b:0c";
@@ -199,6 +200,61 @@ test("a peer that has not said hello yet has 20 s, however short the silence: it
   expect(link.end).toBeUndefined();
   link.tick(20_000);
   expect(link.end).toEqual({ kind: "silent", text: "the peer was silent for 20.0 s" });
+  link.lost({ kind: "stopped", text: "over" });
+  libc.close(wire);
+  libc.close(peer);
+});
+
+test("a turn handles no more than 128 messages of one stream, and the rest in the turns that follow", () => {
+  const [tap, wire] = recordPair();
+  const [stream, peer] = streamPair();
+  const stats = new Float64Array(COUNTERS);
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 60_000, vnet: false, features: 0 };
+  const link = new PumpLink({ kind: "add", ...order, framing: "messages" }, stats, 0);
+  writeNow(peer, helloMessage());
+  link.service(0, POLLIN, 1);
+  const small = message(TYPE.frame, frame(MACHINE, EXPERIMENT));
+  writeNow(peer, Buffer.concat(Array<Uint8Array>(300).fill(small)));
+  const took = (): number => {
+    let found = 0;
+    while ((readNow(wire)?.length ?? 0) > 0) found++;
+    return found;
+  };
+  link.service(0, POLLIN, 2);
+  expect(took()).toBe(128);
+  // What was read and not handled needs no event of the socket.
+  expect(link.tick(3)).toBe(0);
+  expect(took()).toBe(128);
+  link.service(0, POLLIN, 4);
+  link.tick(5);
+  expect(took()).toBe(44);
+  expect(stats[COUNTER.framesIn]).toBe(300);
+  expect(link.tick(6)).toBeGreaterThan(0);
+  link.lost({ kind: "stopped", text: "over" });
+  libc.close(wire);
+  libc.close(peer);
+});
+
+test("a super-frame to everybody counts as the frames that it becomes", () => {
+  const [tap, wire] = recordPair();
+  const [stream, peer] = streamPair();
+  const stats = new Float64Array(COUNTERS);
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 60_000, vnet: true, guard: MACHINE };
+  const link = new PumpLink({ kind: "add", ...order, framing: "messages", features: 0 }, stats, 0);
+  writeNow(peer, helloMessage());
+  link.service(0, POLLIN, 1);
+  const datagrams = build({ version: 4, protocol: "udp", data: 1000, segment: 10 });
+  datagrams.set(
+    [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ...MACHINE.split(":").map((b) => Number.parseInt(b, 16))],
+    10,
+  );
+  for (let i = 0; i < 60; i++) {
+    writeNow(peer, message(TYPE.offloaded, datagrams));
+    link.service(0, POLLIN, 2);
+    readNow(wire);
+  }
+  expect(stats[COUNTER.framesIn]).toBe(GROUP_FRAMES / 100);
+  expect(stats[COUNTER.refused]).toBe(10);
   link.lost({ kind: "stopped", text: "over" });
   libc.close(wire);
   libc.close(peer);

@@ -8,25 +8,35 @@ import { WaltError } from "../../errors.ts";
 import { findHeaders, Headers, ICMPV6, UDP } from "../frame/headers.ts";
 
 /** Why a frame is refused. */
-export type Refusal = "source" | "dhcp" | "router" | "malformed";
+export type Refusal = "source" | "dhcp" | "router" | "control" | "malformed";
 
 /**
- * Frames to group addresses (broadcast and multicast) that a node may send, a second and at once. Those go to everybody, so a loop
- * behind a device, in which the node's own come round again and again, must not fill walt-net with them. Multicast of 60 Mbit/s passes.
+ * Frames to group addresses (broadcast and multicast), and bytes of these, that a node may send, a second and at once. Such frames
+ * go to everybody, so a loop behind a device, in which the node's own come round again and again, must not fill walt-net with them.
+ * Multicast of 60 Mbit/s passes.
  */
 export const GROUP_FRAMES = 5000;
+export const GROUP_BYTES = 7_500_000;
 
-/** Counts a node's frames to group addresses. */
+/** Counts what a node sends to group addresses. */
 export class GroupLimit {
-  #left = GROUP_FRAMES;
+  #frames = GROUP_FRAMES;
+  #bytes = GROUP_BYTES;
   #at = 0;
 
-  /** Whether one more may pass. @param now ms. */
-  allows(now: number): boolean {
-    this.#left = Math.min(GROUP_FRAMES, this.#left + ((now - this.#at) * GROUP_FRAMES) / 1000);
+  /**
+   * Whether so much more may pass.
+   * @param frames on the network: a super-frame counts as the segments that the kernel makes of it.
+   * @param now ms.
+   */
+  allows(frames: number, bytes: number, now: number): boolean {
+    const share = (now - this.#at) / 1000;
+    this.#frames = Math.min(GROUP_FRAMES, this.#frames + share * GROUP_FRAMES);
+    this.#bytes = Math.min(GROUP_BYTES, this.#bytes + share * GROUP_BYTES);
     this.#at = now;
-    if (this.#left < 1) return false;
-    this.#left--;
+    if (this.#frames < frames || this.#bytes < bytes) return false;
+    this.#frames -= frames;
+    this.#bytes -= bytes;
     return true;
   }
 }
@@ -47,6 +57,12 @@ export function parseMac(text: string): Uint8Array {
   return mac;
 }
 
+/** MAC control: PAUSE frames (IEEE 802.3 annex 31B). */
+const MAC_CONTROL = 0x8808;
+/** The first five bytes of the addresses that bridges and switches use among themselves. */
+const BRIDGES = [0x01, 0x80, 0xc2, 0x00, 0x00];
+const CISCO = [0x01, 0x00, 0x0c, 0xcc, 0xcc];
+
 const found = new Headers();
 
 /**
@@ -63,6 +79,7 @@ export function refusal(
   findHeaders(bytes, start, end, found);
   if (length < 14) return "malformed";
   for (let i = 0; i < 6; i++) if (bytes[start + 6 + i] !== mac[i]) return "source";
+  if (isControl(bytes, start)) return "control";
   if (!found.complete) return "malformed";
   // A later fragment has no ports. Without its first one, which is looked at, nobody puts it together.
   const { upper, upperProtocol, version } = found;
@@ -75,6 +92,17 @@ export function refusal(
   if (version !== 6 || upperProtocol !== ICMPV6) return undefined;
   if (upper >= end) return "malformed";
   return bytes[upper] === ROUTER_ADVERTISEMENT ? "router" : undefined;
+}
+
+/**
+ * Whether a frame speaks to the network's own machines: spanning tree, LLDP, GVRP and MVRP (01:80:c2:00:00:00 to 2f, IEEE 802.1D
+ * and 802.1Q), Cisco's CDP, VTP and PVST+ (01:00:0c:cc:cc:cc and :cd), PAUSE. A node must not become a switch.
+ */
+function isControl(bytes: Uint8Array, start: number): boolean {
+  if (readU16(bytes, start + 12) === MAC_CONTROL) return true;
+  const last = bytes[start + 5] ?? 0;
+  if (BRIDGES.every((byte, i) => bytes[start + i] === byte)) return last <= 0x2f;
+  return CISCO.every((byte, i) => bytes[start + i] === byte) && last >= 0xc0 && last <= 0xcf;
 }
 
 function refusalOfUdp(

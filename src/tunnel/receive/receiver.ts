@@ -12,13 +12,15 @@ import { readU32 } from "../../bytes.ts";
 import type { End } from "../../end.ts";
 import { at, EAGAIN, EBADFD, errno, errnoName, libc, type Memory } from "../../linux/libc.ts";
 import { safeText } from "../../text.ts";
-import { sanitise, VIRTIO } from "../frame/virtio.ts";
+import { sanitise, segmentsOf, VIRTIO } from "../frame/virtio.ts";
 import type { Framing } from "../framing.ts";
 import { HEADER, REASON_MAX, TYPE } from "../message.ts";
 import type { Stream } from "../transport/stream.ts";
 import { GroupLimit, parseMac, refusal } from "./guard.ts";
 import { MessageReader } from "./message-reader.ts";
 
+/** Messages that are handled in one turn, so that a link with many small ones leaves time to the others; ordinary frames fill a read. */
+const MESSAGES_A_TURN = 128;
 /** Acknowledge this many bytes at once, fewer after ACK_PAUSE ms, and the last few after ACK_LAST ms. */
 const ACK_BYTES = 262_144;
 const ACK_SOME = 3000;
@@ -73,6 +75,9 @@ export class Receiver {
   readonly #vnet: boolean;
   readonly #guard: Uint8Array | undefined;
   readonly #groups = new GroupLimit();
+  /** Messages that may still be handled in this turn; whether some that came are left for the next one. */
+  #budget = 0;
+  #backlog = false;
   /** Bytes of frames that came, modulo 2^32; those that are not acknowledged yet; when the first and the last of these came. */
   #received = 0;
   #unacked = 0;
@@ -92,17 +97,24 @@ export class Receiver {
     this.heard = now;
   }
 
+  /** Something that came is not handled yet: `read` goes on with it, whether the stream has more or not. */
+  get more(): boolean {
+    return this.#backlog || this.#stream.more;
+  }
+
   /**
-   * Read what the stream has, and handle it, for as long as the link is open.
+   * Read what the stream has, and handle it, for as long as the link is open: no more than MESSAGES_A_TURN.
    * @param tap file descriptor of the TAP.
    * @returns whether something came.
    */
   read(tap: number, now: number): boolean {
     const stream = this.#stream;
+    const reader = this.#reader;
     const { control } = this;
-    let came = false;
+    this.#budget = MESSAGES_A_TURN;
+    let came = this.#backlog;
+    if (this.#backlog && !this.#handle(tap, now)) return came;
     do {
-      const reader = this.#reader;
       const n = stream.read(reader.memory, reader.end, reader.room, now);
       if (n <= 0) {
         if (n === 0) this.#ended();
@@ -113,16 +125,30 @@ export class Receiver {
       came = true;
       this.heard = now;
       reader.filled(n);
-      while (control.open && reader.next()) this.#message(tap, now);
-      if (control.open && reader.problem !== undefined) this.#malformed(reader.problem);
-      reader.giveBack();
-    } while (control.open && stream.more);
+    } while (this.#handle(tap, now) && stream.more);
     return came;
+  }
+
+  /** Handle the messages that have come whole. @returns whether more may be read: the link is open, and the turn not over. */
+  #handle(tap: number, now: number): boolean {
+    const reader = this.#reader;
+    const { control } = this;
+    this.#backlog = false;
+    while (control.open && reader.next()) {
+      this.#message(tap, now);
+      if (--this.#budget > 0) continue;
+      this.#backlog = control.open;
+      return false;
+    }
+    if (control.open && reader.problem !== undefined) this.#malformed(reader.problem);
+    reader.giveBack();
+    return control.open;
   }
 
   /** Read while the last word leaves: frames are of no use any more, but SSH's own messages are. False: the stream has ended. */
   discard(now: number): boolean {
     const reader = this.#reader;
+    this.#backlog = false;
     reader.giveBack(true);
     const n = this.#stream.read(reader.memory, reader.end, reader.room, now);
     reader.giveBack(true);
@@ -172,18 +198,26 @@ export class Receiver {
     const header = offloaded ? offset : offset - VIRTIO;
     const frame = header + VIRTIO;
     const sane = !offloaded || sanitise(memory.bytes, header, end, guard === undefined);
-    if (!sane || (guard !== undefined && this.#refuses(memory.bytes, guard, frame, end, now))) {
+    if (!sane) {
       this.refused++;
       return;
     }
-    if (this.#vnet && !offloaded) memory.bytes.fill(0, header, frame);
+    if (!offloaded) memory.bytes.fill(0, header, frame);
+    if (guard !== undefined && this.#refuses(memory.bytes, guard, header, end, now)) {
+      this.refused++;
+      return;
+    }
     const from = this.#vnet ? header : frame;
     this.#deliver(tap, memory.address + from, end - from, end - frame);
   }
 
-  #refuses(bytes: Uint8Array, guard: Uint8Array, frame: number, end: number, now: number): boolean {
-    if (refusal(bytes, frame, end - frame, guard) !== undefined) return true;
-    return ((bytes[frame] ?? 0) & 1) !== 0 && !this.#groups.allows(now);
+  /** @param header offset of the virtio-net header; the frame follows, up to `end`. */
+  #refuses(bytes: Uint8Array, guard: Uint8Array, header: number, end: number, now: number): boolean {
+    const frame = header + VIRTIO;
+    const length = end - frame;
+    if (refusal(bytes, frame, length, guard) !== undefined) return true;
+    const group = ((bytes[frame] ?? 0) & 1) !== 0;
+    return group && !this.#groups.allows(segmentsOf(bytes, header, end), length, now);
   }
 
   #deliver(tap: number, address: number, length: number, frame: number): void {

@@ -1,5 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import { GROUP_FRAMES, GroupLimit, parseMac, refusal } from "../../../src/tunnel/receive/guard.ts";
+import {
+  GROUP_BYTES,
+  GROUP_FRAMES,
+  GroupLimit,
+  parseMac,
+  refusal,
+} from "../../../src/tunnel/receive/guard.ts";
 import { chance, frame } from "../rig.ts";
 
 const NODE = "52:54:00:01:02:03";
@@ -191,9 +197,33 @@ test("frames to everybody are limited: a burst, then so many a second", () => {
   const limit = new GroupLimit();
   const passed = (from: number, to: number): number => {
     let count = 0;
-    for (let now = from; now < to; now += 0.01) if (limit.allows(now)) count++;
+    for (let now = from; now < to; now += 0.01) if (limit.allows(1, 60, now)) count++;
     return count;
   };
   expect(passed(1e6, 1e6 + 1000)).toBeWithin(2 * GROUP_FRAMES - 5, 2 * GROUP_FRAMES + 5);
   expect(passed(1e6 + 1000, 1e6 + 2000)).toBeWithin(GROUP_FRAMES - 5, GROUP_FRAMES + 5);
+});
+
+test("what counts is what the network sees: the segments of a super-frame, and their bytes", () => {
+  const limit = new GroupLimit();
+  expect(limit.allows(GROUP_FRAMES + 1, 60_000, 1e6)).toBe(false);
+  expect(limit.allows(GROUP_FRAMES - 10, 60_000, 1e6)).toBe(true);
+  expect(limit.allows(11, 1000, 1e6)).toBe(false);
+  expect(new GroupLimit().allows(1, GROUP_BYTES + 1, 1e6)).toBe(false);
+});
+
+test.each([
+  ["spanning tree", "01:80:c2:00:00:00"],
+  ["LLDP", "01:80:c2:00:00:0e"],
+  ["MVRP", "01:80:c2:00:00:21"],
+  ["CDP and VTP", "01:00:0c:cc:cc:cc"],
+  ["PVST+", "01:00:0c:cc:cc:cd"],
+])("frames of switches among themselves are refused: %s", (_, to) => {
+  const bytes = frame(NODE, [0, 3, 0x42, 0x42, 3], to);
+  expect(refusal(bytes, 0, bytes.length, parseMac(NODE))).toBe("control");
+});
+
+test("PAUSE frames are refused, whoever they are for", () => {
+  const bytes = frame(NODE, [0x88, 0x08, 0, 1], "52:54:00:00:00:09");
+  expect(refusal(bytes, 0, bytes.length, parseMac(NODE))).toBe("control");
 });
