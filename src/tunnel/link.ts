@@ -269,8 +269,8 @@ export class PumpLink implements ControlMessages {
     // Those of a probe come too often to tell how the path is.
     const stamp = this.#pings.send(this.#now, this.#sender.window?.phase !== "probe");
     this.#sender.ping(TYPE.ping, Math.floor(stamp / 0x1_0000_0000), stamp >>> 0);
-    this.#flush();
     this.#publish();
+    this.#flush();
   }
 
   #flush(): void {
