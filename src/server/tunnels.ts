@@ -120,7 +120,7 @@ export class Tunnels {
     let taken: Taken;
     let joined = false;
     try {
-      await this.net.addPort(name);
+      await this.net.addPort(name, device.mac);
       joined = true;
       taken = await channel.peer.take(channel.stream, tunnel.close);
     } catch (error) {

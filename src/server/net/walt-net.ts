@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import type { Config } from "../../config/schema.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { ipBatch, ipJson } from "../../linux/ip.ts";
-import { type RunResult, runAny } from "../../linux/run.ts";
+import { type RunResult, run, runAny } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import { BootService } from "./boot-files.ts";
 import { Dnsmasq } from "./dnsmasq.ts";
@@ -17,8 +17,11 @@ const ALIAS = "made by walt server";
 export interface WaltNet {
   /** Largest MTU here, bytes. */
   readonly mtu: number;
-  /** Put a node's interface into the bridge, with the MTU that is the largest here, and set it up. */
-  addPort(name: string): Promise<void>;
+  /**
+   * Put a node's interface into the bridge, with the MTU that is the largest here, and set it up. The port is its node's alone: the
+   * bridge sends the node's frames there and nowhere else, and sends nothing there that may be for somebody else.
+   */
+  addPort(name: string, nodeMac: string): Promise<void>;
   /** Have the bridge drop what is too large for a node. Not on another one's bridge, whose own MTU could follow. */
   lowerPort(name: string, mtu: number): Promise<void>;
   /** The IPv4 addresses of MAC addresses, as far as known. */
@@ -81,13 +84,18 @@ async function bridgeInfo(bridge: string): Promise<string | undefined> {
 function plainNet(bridge: string, mtu: number, isolation: boolean): WaltNet {
   return {
     mtu,
-    // Between two isolated ports a bridge forwards nothing (Linux 4.18). A port is one before it is up.
-    addPort: (name) =>
-      ipBatch([
+    addPort: async (name, nodeMac) => {
+      // Between two isolated ports a bridge forwards nothing (Linux 4.18). A port is one before it is up.
+      const isolated = isolation ? " isolated on" : "";
+      await ipBatch([
         `link set dev ${name} mtu ${mtu} master ${bridge}`,
-        ...(isolation ? [`link set dev ${name} type bridge_slave isolated on`] : []),
-        `link set dev ${name} up`,
-      ]),
+        // Unicast frames for nobody known are not for this node: one node could flood the tunnels of all others with them.
+        `link set dev ${name} type bridge_slave flood off learning off${isolated}`,
+      ]);
+      // The guard lets no other source through, so there is nothing to learn.
+      await run(["bridge", "fdb", "replace", nodeMac, "dev", name, "master", "static"]);
+      await ipBatch([`link set dev ${name} up`]);
+    },
     lowerPort: () => Promise.resolve(),
     addresses: (macs) => neighbours(bridge, macs),
     setNames: () => {},
@@ -115,11 +123,11 @@ async function managedNet(
 ): Promise<WaltNet> {
   const { bridge, address, boot_files, boot_port, mtu, isolation } = config["server.network"];
   const ip = address.split("/")[0] ?? "";
-  const run = join(dirname(config.server.socket), "walt-net");
+  const runFolder = join(dirname(config.server.socket), "walt-net");
   try {
-    mkdirSync(run, { recursive: true, mode: 0o700 });
+    mkdirSync(runFolder, { recursive: true, mode: 0o700 });
   } catch (error) {
-    throw new WaltError(`cannot make the folder ${run}: ${messageOf(error)}`, { cause: error });
+    throw new WaltError(`cannot make the folder ${runFolder}: ${messageOf(error)}`, { cause: error });
   }
   // A bridge takes the lowest MAC address of its ports unless it has one of its own: pinned, its neighbours never have to relearn.
   const hash = createHash("sha256").update(`${bridge} ${address}`).digest("hex");
@@ -139,7 +147,7 @@ async function managedNet(
     boot = BootService.start(ip, boot_port, boot_files, log.with("boot"));
     const bootUrl = `http://${ip}:${boot_port}/boot.ipxe`;
     const dnsmasq = await Dnsmasq.start(
-      { bridge, address, bootUrl, run, state: config.server.state },
+      { bridge, address, bootUrl, run: runFolder, state: config.server.state },
       hostsText(names),
       log.with("dhcp"),
     );
