@@ -52,11 +52,15 @@ if (Bun.isMainThread) {
   // A reader that has gone (`walt vpn list | head -1`) is no error.
   process.stdout.on("error", (error: Error & { code?: string }) => {
     if (error.code === "EPIPE") process.exit(EXIT.done);
-    throw error;
+    process.stderr.write(`walt: cannot write to standard output: ${messageOf(error)}\n`);
+    process.exit(EXIT.failed);
   });
   const status = await main(process.argv.slice(2));
   // Until a slow reader of the pipe has taken all: the callback of an empty write would not wait for what was written before.
-  await new Promise<void>((resolve) => process.stdout.end(() => resolve()));
+  const taken = new Promise<void>((resolve) => process.stdout.end(() => resolve()));
+  // Who ends a command by a signal does not wait for a reader that has stopped, too.
+  const { wasStopped } = await import("./commands/_command.ts");
+  await Promise.race(wasStopped() ? [taken, Bun.sleep(500)] : [taken]);
   process.exit(status);
 } else {
   // In the compiled binary the pump's thread begins here too (src/tunnel/pump-thread.ts).

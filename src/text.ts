@@ -13,6 +13,22 @@ export function safeText(text: string, max = 80): string {
   return clean.length > max ? `${clean.slice(0, max - 1).replace(/[\ud800-\udbff]$/, "")}…` : clean;
 }
 
+/** Columns of a claim that `plainText` leaves unless told otherwise. */
+const CLAIM_COLUMNS = 40;
+
+/**
+ * What somebody unknown says about itself, made safe for a screen on which a person decides: printable ASCII only, each
+ * other character shown as `?`, blanks in a row as one, at most `max` columns. So it takes exactly as many columns as it
+ * has characters, and cannot reach the next line of the terminal or imitate a line of ours.
+ */
+export function plainText(text: string, max = CLAIM_COLUMNS): string {
+  const plain = text
+    .replace(/[^ -~]/gu, "?")
+    .replace(/ +/g, " ")
+    .trim();
+  return plain.length > max ? `${plain.slice(0, Math.max(0, max - 3))}...`.slice(0, max) : plain;
+}
+
 /** A string in quotes, as in JSON, with every character that is not safe for a terminal escaped. */
 export function quoted(text: string): string {
   return JSON.stringify(text).replace(UNSAFE, (character) =>

@@ -111,10 +111,17 @@ export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** Aborted by ^C or SIGTERM. A second ^C ends the program as it would without us. */
+/** Aborted by ^C or SIGTERM. */
+const stopped = new AbortController();
+
+/** Aborted by ^C or SIGTERM from now on. A second ^C ends the program as it would without us. */
 export function untilStopped(): AbortSignal {
-  const controller = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.once(signal, () => controller.abort(signal));
-  return controller.signal;
+    process.once(signal, () => stopped.abort(signal));
+  return stopped.signal;
+}
+
+/** Whether a signal has ended the command, which had asked for `untilStopped`. */
+export function wasStopped(): boolean {
+  return stopped.signal.aborted;
 }

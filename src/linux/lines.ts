@@ -1,5 +1,6 @@
 /** Lines of bounded length out of a stream of bytes. */
 
+import type { Readable } from "node:stream";
 import { WaltError } from "../errors.ts";
 
 /** Cuts a stream into lines. A line longer than `max` bytes is an error as soon as the bound is passed. */
@@ -25,5 +26,51 @@ export class LineCutter {
       lines.push(this.#rest.toString("utf8", 0, end));
       this.#rest = this.#rest.subarray(end + 1);
     }
+  }
+}
+
+/**
+ * Read a stream line by line until it ends or `signal` is aborted. The next line is not read before `take` is done with this
+ * one, and the stream is left paused. What stands behind the last newline is no line.
+ * @param max longest line, in bytes
+ * @returns whether the stream has ended.
+ * @throws WaltError when a line is longer than `max`; what `take` throws; the stream's own error.
+ */
+export async function readLines(
+  stream: Readable,
+  max: number,
+  signal: AbortSignal,
+  take: (line: string) => void | Promise<void>,
+): Promise<boolean> {
+  const cutter = new LineCutter(max);
+  const { promise: end, resolve, reject } = Promise.withResolvers<boolean>();
+  const stop = (): void => resolve(false);
+  const ended = (): void => resolve(true);
+  let over = false;
+  const data = (bytes: Buffer): void => {
+    stream.pause();
+    void (async () => {
+      try {
+        for (const line of cutter.push(bytes)) {
+          if (over) return;
+          await take(line);
+        }
+        if (!over) stream.resume();
+      } catch (error) {
+        reject(error);
+      }
+    })();
+  };
+  if (signal.aborted) return false;
+  signal.addEventListener("abort", stop, { once: true });
+  stream.on("data", data).once("end", ended).once("close", ended).once("error", reject);
+  stream.resume();
+  try {
+    return await end;
+  } finally {
+    over = true;
+    signal.removeEventListener("abort", stop);
+    stream.off("data", data).off("end", ended).off("close", ended).off("error", reject);
+    stream.pause();
   }
 }
