@@ -122,8 +122,8 @@ export async function serveEnrolment(
   const release = channel.hold();
   const decision = await ticket.decision.finally(release);
   if ("denied" in decision) {
-    // Those beyond the limits are counted and logged together.
-    if (decision.denied !== "busy")
+    // Those that the limits deny at once are counted, and logged together.
+    if (ticket.waits || decision.denied !== "busy")
       log.info("access denied", { request: ticket.id, reason: decision.denied, ...about });
     deny(decision.denied);
     return;
