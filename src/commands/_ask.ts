@@ -32,7 +32,7 @@ async function question<T>(
   };
   try {
     ask();
-    await readLines(process.stdin, MAX_ANSWER, stop.signal, (line) => {
+    await readLines(process.stdin, "standard input", MAX_ANSWER, stop.signal, (line) => {
       const value = parse(line.trim());
       if (value === undefined) return ask();
       found = { value };

@@ -1,7 +1,7 @@
 /** Lines of bounded length out of a stream of bytes. */
 
 import type { Readable } from "node:stream";
-import { WaltError } from "../errors.ts";
+import { messageOf, WaltError } from "../errors.ts";
 
 /** Cuts a stream into lines. A line longer than `max` bytes is an error as soon as the bound is passed. */
 export class LineCutter {
@@ -32,35 +32,39 @@ export class LineCutter {
 /**
  * Read a stream line by line until it ends or `signal` is aborted. The next line is not read before `take` is done with this
  * one, and the stream is left paused. What stands behind the last newline is no line.
+ * @param name of the stream, for the error
  * @param max longest line, in bytes
  * @returns whether the stream has ended.
  * @throws WaltError when a line is longer than `max`; what `take` throws; the stream's own error.
  */
 export async function readLines(
   stream: Readable,
+  name: string,
   max: number,
   signal: AbortSignal,
   take: (line: string) => void | Promise<void>,
 ): Promise<boolean> {
   const cutter = new LineCutter(max);
   const { promise: end, resolve, reject } = Promise.withResolvers<boolean>();
-  const stop = (): void => resolve(false);
-  const ended = (): void => resolve(true);
   let over = false;
+  const deal = async (bytes: Buffer): Promise<void> => {
+    let lines: string[];
+    try {
+      lines = cutter.push(bytes);
+    } catch (error) {
+      throw new WaltError(`${name}: ${messageOf(error)}`, { cause: error });
+    }
+    for (const line of lines) if (!over) await take(line);
+  };
+  /** What is being dealt with. The end of the stream may be told meanwhile. */
+  let work = Promise.resolve();
   const data = (bytes: Buffer): void => {
     stream.pause();
-    void (async () => {
-      try {
-        for (const line of cutter.push(bytes)) {
-          if (over) return;
-          await take(line);
-        }
-        if (!over) stream.resume();
-      } catch (error) {
-        reject(error);
-      }
-    })();
+    work = work.then(() => deal(bytes));
+    work.then(() => over || stream.resume(), reject);
   };
+  const stop = (): void => resolve(false);
+  const ended = (): void => void work.then(() => resolve(true), reject);
   if (signal.aborted) return false;
   signal.addEventListener("abort", stop, { once: true });
   stream.on("data", data).once("end", ended).once("close", ended).once("error", reject);

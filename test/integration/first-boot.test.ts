@@ -17,7 +17,7 @@ describeWith(INTEGRATION, "first boot", () => {
     expect(await world.nodes()).toEqual([]);
 
     const monitor = await world.monitor();
-    const question = await monitor.answer("y");
+    const { text: question } = await monitor.answer("accept");
     const { code, fingerprint } = await device.status();
     expect(question).toContain(`short code     ${code}`);
     expect(question).toContain(`key            ${fingerprint}`);

@@ -42,7 +42,7 @@ export default command({
       const connected = Promise.withResolvers<void>();
       // Not before we know whether there is a server at all: that is the better thing to complain about.
       const input = connected.promise
-        .then(() => readLines(process.stdin, MAX_LINE, signal, view.line))
+        .then(() => readLines(process.stdin, "standard input", MAX_LINE, signal, view.line))
         .finally(() => over.abort());
       input.catch(() => {}); // it is awaited below
       try {
