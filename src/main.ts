@@ -58,9 +58,13 @@ if (Bun.isMainThread) {
   const status = await main(process.argv.slice(2));
   // Until a slow reader of the pipe has taken all: the callback of an empty write would not wait for what was written before.
   const taken = new Promise<void>((resolve) => process.stdout.end(() => resolve()));
-  // Who ends a command by a signal does not wait for a reader that has stopped, too.
-  const { wasStopped } = await import("./commands/_command.ts");
-  await Promise.race(wasStopped() ? [taken, Bun.sleep(500)] : [taken]);
+  // A signal that ends the command also ends the wait for a reader that has stopped reading.
+  const { stopSignal } = await import("./commands/_command.ts");
+  const stopped = new Promise<void>((resolve) => {
+    if (stopSignal.aborted) resolve();
+    else stopSignal.addEventListener("abort", () => resolve(), { once: true });
+  });
+  await Promise.race([taken, stopped.then(() => Bun.sleep(500))]);
   process.exit(status);
 } else {
   // In the compiled binary the pump's thread begins here too (src/tunnel/pump-thread.ts).

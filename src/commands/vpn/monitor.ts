@@ -5,9 +5,9 @@ import type { MonitorEvent, PendingRequest } from "../../api/types.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { readLines } from "../../linux/lines.ts";
 import { safeText } from "../../text.ts";
-import { command, print, untilStopped } from "../_command.ts";
+import { command, print, unreadOutput, untilStopped, write } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
-import { type Action, MonitorScreen } from "./_monitor-screen.ts";
+import { type Action, MonitorScreen, READING_TIME } from "./_monitor-screen.ts";
 import { parseCode } from "./_typed-answer.ts";
 
 /** ms between attempts to reach a server that went away. */
@@ -16,8 +16,8 @@ const RECONNECT = 2000;
 const MAX_LINE = 1024;
 /** Lines within one second that no person types; wrong lines in a row that no program means. */
 const TOO_MANY = 100;
-/** Bytes that wait for standard output's reader before the next event is taken. */
-const MOST_UNREAD = 65_536;
+/** Characters that may wait for the reader of standard output. */
+const MOST_UNREAD = 1 << 20;
 
 export default command({
   name: "walt vpn monitor",
@@ -74,36 +74,26 @@ interface View {
 /** Show the server's events until `signal`, also over restarts of the server. */
 async function follow(api: ApiClient, signal: AbortSignal, view: View, connected: () => void): Promise<void> {
   let once = false;
+  let stuck: WaltError | undefined;
   while (!signal.aborted) {
     try {
       for await (const event of api.stream(`/v1/monitor?name=${encodeURIComponent(operator())}`, signal)) {
         once = true;
         connected();
         view.event(event as MonitorEvent);
-        await outputTaken(signal);
+        if (unreadOutput() > MOST_UNREAD) {
+          stuck = new WaltError("nobody reads standard output any more, so nothing can be shown");
+          throw stuck;
+        }
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (!once) throw error;
+      if (!once || error === stuck) throw error;
     }
     if (signal.aborted) return;
     view.lost();
     await waitOr(RECONNECT, signal);
   }
-}
-
-/** Until the reader of standard output has taken most of what it was sent: what is not shown need not be kept here. */
-function outputTaken(signal: AbortSignal): Promise<void> {
-  if (process.stdout.writableLength <= MOST_UNREAD) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = (): void => {
-      process.stdout.off("drain", done);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    process.stdout.once("drain", done);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }
 
 function waitOr(ms: number, signal: AbortSignal): Promise<void> {
@@ -137,8 +127,9 @@ function personView(api: ApiClient): View {
   const { NO_COLOR = "", TERM = "dumb" } = process.env;
   const screen = new MonitorScreen({ columns, colours: isTTY && NO_COLOR === "" && TERM !== "dumb" });
   let lost = false;
-  /** Whether the cursor stands behind a prompt. */
+  /** Whether the cursor stands behind a prompt, and since when. */
   let prompted = false;
+  let promptedAt = 0;
   let second = 0;
   let lines = 0;
   const show = (text: string): void => {
@@ -149,8 +140,9 @@ function personView(api: ApiClient): View {
     for (const action of actions) {
       if ("print" in action) show(action.print);
       else if ("prompt" in action) {
-        process.stdout.write(`${prompted ? "\n" : ""}${action.prompt}`);
+        write(`${prompted ? "\n" : ""}${action.prompt}`);
         prompted = true;
+        promptedAt = Date.now();
       } else {
         const { id } = action.answer;
         sendAnswer(api, action.answer).catch((error: unknown) =>
@@ -176,8 +168,8 @@ function personView(api: ApiClient): View {
           },
         );
       }
-      // The terminal has shown the line and its end.
-      if (process.stdin.isTTY) prompted = false;
+      // The terminal has shown the line and its end: behind the prompt, or before it if they were typed ahead.
+      if (process.stdin.isTTY && now - promptedAt >= READING_TIME) prompted = false;
       act(screen.line(text, now));
     },
     lost: () => {
