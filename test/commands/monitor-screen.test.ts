@@ -199,6 +199,13 @@ describe("an answer", () => {
     expect(shown(screen.line("PG2", now + 2 * READING_TIME))).toBe(`\n${said("2", true)}`);
   });
 
+  test("a clock that is set back does not keep an operator out", () => {
+    see(request("2"));
+    now -= 3_600_000;
+    expect(shown(screen.line("PG", now))).toContain("not the beginning");
+    expect(type("PG2")).toBe(`\n${said("2", true)}`);
+  });
+
   test("a denial neither", () => {
     see(request("2"));
     expect(shown(screen.line("n", now + READING_TIME - 1))).toContain("Not counted");

@@ -100,7 +100,7 @@ export class MonitorScreen {
     }
     const fits = [...this.#waiting.values()].filter((one) => begins(one, answer.code));
     const codes = new Set(fits.map((one) => one.request.code));
-    const gone = this.#gone.filter((one) => begins(one, answer.code) && now - one.at < GONE_TIME);
+    const gone = this.#gone.filter((one) => begins(one, answer.code) && elapsed(one.at, now) < GONE_TIME);
     for (const one of gone) codes.add(one.request.code);
     const [first] = fits;
     const said = plainText(text);
@@ -160,7 +160,7 @@ export class MonitorScreen {
 
   #answer(shown: Shown, accept: boolean, now: number): Action[] {
     const { request } = shown;
-    if (now - shown.at < READING_TIME) {
+    if (elapsed(shown.at, now) < READING_TIME) {
       return this.#complain(
         `Not counted: ${request.code} had not been on the screen for half a second. Look, and type it again.`,
         now,
@@ -174,8 +174,7 @@ export class MonitorScreen {
 
   /** What is wrong with a line: not more often than it can be read, however fast lines come. */
   #complain(why: string, now: number): Action[] {
-    const soon = now - this.#complained < READING_TIME;
-    if (soon) return [];
+    if (elapsed(this.#complained, now) < READING_TIME) return [];
     this.#complained = now;
     return [{ print: why }, ...this.#prompt()];
   }
@@ -259,6 +258,11 @@ export class MonitorScreen {
   #line(now: number, text: string): Action {
     return { print: `${timeOfDay(now)} ${text}` };
   }
+}
+
+/** ms from `at` to `now`; a clock that was set back in between says nothing, and nobody is to wait for it. */
+function elapsed(at: number, now: number): number {
+  return now < at ? Number.POSITIVE_INFINITY : now - at;
 }
 
 /** `14:05:07`, local time. */

@@ -159,7 +159,7 @@ function personView(api: ApiClient): View {
     },
     line: (text) => {
       const now = Date.now();
-      if (now - second >= 1000) [second, lines] = [now, 0];
+      if (Math.abs(now - second) >= 1000) [second, lines] = [now, 0];
       if (++lines > TOO_MANY) {
         throw new WaltError(
           `standard input sent more than ${TOO_MANY} lines within a second: nobody types that`,
