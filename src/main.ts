@@ -1,4 +1,6 @@
-/** The front door: the root command, and the only place that turns an error into a message and an exit status. */
+/**
+ * The front door: the root command, and the only place that turns an error into a message and an exit status.
+ */
 
 import { EXIT, messageOf, WaltError } from "./errors.ts";
 
@@ -56,7 +58,8 @@ if (Bun.isMainThread) {
     process.exit(EXIT.failed);
   });
   const status = await main(process.argv.slice(2));
-  // Until a slow reader of the pipe has taken all: the callback of an empty write would not wait for what was written before.
+  // Until a slow reader of the pipe has taken all: the callback of an empty write would not wait for what was
+  // written before.
   const taken = new Promise<void>((resolve) => process.stdout.end(() => resolve()));
   // A signal that ends the command also ends the wait for a reader that has stopped reading.
   const { stopSignal } = await import("./commands/_command.ts");

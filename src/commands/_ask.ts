@@ -11,7 +11,7 @@ const MAX_AGAIN = 10;
 /**
  * Ask for what an option did not say. The question goes to stderr, so that output can be piped.
  * @param option is named when there is no answer
- * @param parse makes a value of what was typed, or undefined when it is no answer: then the question is asked again
+ * @param parse makes a value of what was typed, or undefined when it is no answer and is asked for again
  * @throws WaltError (usage) naming the option when there is no terminal to ask on; WaltError on ^C or ^D.
  */
 async function question<T>(

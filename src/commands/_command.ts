@@ -60,7 +60,10 @@ function optionsOf(args: ArgsDef) {
   return options;
 }
 
-/** All values of an option, in the order in which they were typed; checkArguments has found nothing wrong with them. */
+/**
+ * All values of an option, in the order in which they were typed; checkArguments has found nothing wrong with
+ * them.
+ */
 function valuesOf(option: string, rawArgs: readonly string[], args: ArgsDef): string[] {
   const { tokens } = parseArgs({
     args: [...rawArgs],

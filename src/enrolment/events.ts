@@ -2,7 +2,9 @@
 
 import type { DenialReason } from "./messages.ts";
 
-/** A device that waits for an answer. What it says about itself is printable ASCII of at most 40 characters. */
+/**
+ * A device that waits for an answer. What it says about itself is printable ASCII of at most 40 characters.
+ */
 export interface PendingRequest {
   id: string;
   mac: string;
@@ -22,8 +24,9 @@ export interface PendingRequest {
 export type Outcome = "accepted" | "denied" | "expired" | "withdrawn";
 
 /**
- * What a monitor is told, one JSON object per line. A `request` whose id was told before has changed: it has more warnings.
- * `overload` tells that `denied` more requests, from these addresses among others, were denied because of the limits.
+ * What a monitor is told, one JSON object per line. A `request` whose id was told before has changed: it has
+ * more warnings. `overload` tells that `denied` more requests, from these addresses among others, were denied
+ * because of the limits.
  */
 export type MonitorEvent =
   | { type: "watching" }

@@ -1,6 +1,6 @@
 /**
- * What device and server say to each other while a device gets its credentials (docs/protocol.md, "Enrolment").
- * JSON lines on the channel of an exec; each at most MAX_LINE bytes; the server speaks first.
+ * What device and server say to each other while a device gets its credentials (docs/protocol.md,
+ * "Enrolment"). JSON lines on the channel of an exec; each at most MAX_LINE bytes; the server speaks first.
  */
 
 import { WaltError } from "../errors.ts";

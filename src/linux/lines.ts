@@ -30,8 +30,8 @@ export class LineCutter {
 }
 
 /**
- * Read a stream line by line until it ends or `signal` is aborted. The next line is not read before `take` is done with this
- * one, and the stream is left paused. What stands behind the last newline is no line.
+ * Read a stream line by line until it ends or `signal` is aborted. The next line is not read before `take` is
+ * done with this one, and the stream is left paused. What stands behind the last newline is no line.
  * @param name of the stream, for the error
  * @param max longest line, in bytes
  * @returns whether the stream has ended.

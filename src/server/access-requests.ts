@@ -1,7 +1,8 @@
 /**
- * Where requests for access and the operators' monitors meet. A request is told to all monitors; the first answer wins;
- * without a monitor it is denied. A request that waits keeps its place until it is answered, its time is over, or its
- * device goes away: no other request takes it. No I/O: monitors are functions, time is given.
+ * Where requests for access and the operators' monitors meet. A request is told to all monitors; the first
+ * answer wins; without a monitor it is denied. A request that waits keeps its place until it is answered, its
+ * time is over, or its device goes away: no other request takes it. No I/O: monitors are functions, time is
+ * given.
  */
 
 import type { MonitorEvent, Outcome, PendingRequest } from "../enrolment/events.ts";
@@ -104,8 +105,8 @@ export class AccessRequests {
   }
 
   /**
-   * A device asks. The key of a request is proven by its signature: a second request with the same key is the same device
-   * on a new connection, and keeps the id and the place of the first.
+   * A device asks. The key of a request is proven by its signature: a second request with the same key is the
+   * same device on a new connection, and keeps the id and the place of the first.
    * @param address of the last proxy, as the server sees it
    * @param warning for the operator, shown with the request
    */
@@ -155,8 +156,8 @@ export class AccessRequests {
   /**
    * An operator's answer.
    * @returns the node's name when accepted.
-   * @throws WaltError when the request does not wait (any more), is of another key than the operator was shown, or the
-   *   device cannot be registered. In the last case it still waits.
+   * @throws WaltError when the request does not wait (any more), is of another key than the operator was
+   *   shown, or the device cannot be registered. In the last case it still waits.
    */
   answer(id: string, { accept, fingerprint: print, by }: Answer): string | undefined {
     const waiting = this.#waiting.get(id);
@@ -204,8 +205,8 @@ export class AccessRequests {
   }
 
   /**
-   * Warn of the new request, and of those that wait, where two keys claim the same MAC address or serial number. Each
-   * request gets at most one warning of each kind.
+   * Warn of the new request, and of those that wait, where two keys claim the same MAC address or serial
+   * number. Each request gets at most one warning of each kind.
    * @returns those that waited already and have a warning more.
    */
   #warn(added: Waiting, now: number): Set<Waiting> {

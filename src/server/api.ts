@@ -17,7 +17,9 @@ export interface ServerApi {
   log: Log;
 }
 
-/** A monitor's connection says something at least this often (ms), so that a lost one is noticed by both ends. */
+/**
+ * A monitor's connection says something at least this often (ms), so that a lost one is noticed by both ends.
+ */
 const ALIVE = 10_000;
 
 /** The handler of all requests. */
@@ -89,10 +91,13 @@ function decoded(word: string): string {
   }
 }
 
-/** Bytes of events that wait for a monitor that does not read them. Then its watch ends: the others' memory is ours. */
+/** Bytes of events that may wait for a monitor that does not read them; then its watch is ended. */
 const MOST_UNREAD = 1 << 20;
 
-/** A stream of MonitorEvents, one JSON object a line, for as long as the monitor's connection lives and is read. */
+/**
+ * A stream of MonitorEvents, one JSON object a line, for as long as the monitor's connection lives and is
+ * read.
+ */
 function monitor(api: ServerApi, name: string, signal: AbortSignal): Response {
   const encoder = new TextEncoder();
   const watch = { over: false, unwatch: (): void => {}, end: (_error?: WaltError): void => {} };

@@ -59,7 +59,8 @@ function firstLine(channel: Channel): Promise<string> {
   void channel.closed.then(gone);
   return promise.finally(() => {
     clearTimeout(timer);
-    // What comes after the request is thrown away, however much it is; the stream flows on, so that its end is seen.
+    // What comes after the request is thrown away, however much it is; the stream flows on, so that its end
+    // is seen.
     channel.stream.off("data", take);
     channel.stream.resume();
   });

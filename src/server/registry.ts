@@ -137,8 +137,8 @@ export class Registry {
   }
 
   /**
-   * `vpn-` and the last three bytes of the board's MAC, so that the same board is the same node when it enrols afresh;
-   * where another device has that name, three bytes of a hash take their place.
+   * `vpn-` and the last three bytes of the board's MAC, so that the same board is the same node when it
+   * enrols afresh; where another device has that name, three bytes of a hash take their place.
    */
   #identity(request: EnrolmentRequest): { node: string; mac: string } {
     for (let attempt = 0; attempt < 1000; attempt++) {

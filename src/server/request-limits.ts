@@ -1,8 +1,13 @@
-/** How many requests for access may wait, and how fast new ones may come: from each source, and in all. No I/O, time is given. */
+/**
+ * How many requests for access may wait, and how fast new ones may come: from each source, and in all. No
+ * I/O, time is given.
+ */
 
 import { isIPv6 } from "node:net";
 
-/** Requests that may wait at once. Each holds a connection: fewer than the endpoint has for the enrolment key. */
+/**
+ * Requests that may wait at once. Each holds a connection: fewer than the endpoint has for the enrolment key.
+ */
 export const MAX_WAITING = 128;
 
 /** New requests that are shown: so many at once, then so many a second. */
@@ -34,7 +39,10 @@ class Bucket {
   }
 }
 
-/** The network that an address counts for: an IPv4 address itself, of an IPv6 address its first 64 bits, which one site has. */
+/**
+ * The network that an address counts for: an IPv4 address itself, of an IPv6 address its first 64 bits, which
+ * one site has.
+ */
 export function sourceOf(address: string): string {
   if (!isIPv6(address)) return address;
   const [before = "", after] = address.split("%")[0]?.split("::") ?? [];
@@ -53,9 +61,9 @@ export class RequestLimits {
   #total = 0;
 
   /**
-   * Whether one more request of this source may wait from `now` (ms) on; then it has a place until `leave`. A source may have
-   * as many places as are still free: half of all for the first, half of the rest for the second, so that there is always
-   * one for a source that has none yet.
+   * Whether one more request of this source may wait from `now` (ms) on; then it has a place until `leave`. A
+   * source may have as many places as are still free: half of all for the first, half of the rest for the
+   * second, so that there is always one for a source that has none yet.
    */
   enter(source: string, now: number): boolean {
     const own = this.#waiting.get(source) ?? 0;

@@ -1,4 +1,7 @@
-/** `walt vpn monitor` with what a shell can put at its ends: endless input, closed input, readers that stop, a terminal. */
+/**
+ * `walt vpn monitor` with what a shell can put at its ends: endless input, closed input, readers that stop, a
+ * terminal.
+ */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -1,4 +1,7 @@
-/** A device that knows nothing but its entrypoint is denied without a monitor, then accepted; then it never asks again. */
+/**
+ * A device that knows nothing but its entrypoint is denied without a monitor, then accepted; then it never
+ * asks again.
+ */
 
 import { expect, test } from "bun:test";
 import { describeWith } from "../lab/need.ts";

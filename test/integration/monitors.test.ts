@@ -1,4 +1,7 @@
-/** Requests for access and the monitors: who answers what, two of each, attacks, a monitor that is killed, no answer at all. */
+/**
+ * Requests for access and the monitors: who answers what, two of each, attacks, a monitor that is killed, no
+ * answer at all.
+ */
 
 import { expect, test } from "bun:test";
 import { type Board, encodeRequest, parseChallenge } from "../../src/enrolment/messages.ts";

@@ -1,6 +1,6 @@
 /**
- * A laboratory with WalT in it: a server, a chain of proxies with real sshd, and devices, all running the compiled binary.
- * Devices are on `internet`, the server is not; each hop is a network of its own.
+ * A laboratory with WalT in it: a server, a chain of proxies with real sshd, and devices, all running the
+ * compiled binary. Devices are on `internet`, the server is not; each hop is a network of its own.
  */
 
 import { mkdirSync, rmSync } from "node:fs";

@@ -1,8 +1,9 @@
 /**
- * What a monitor shows and asks, as a small machine: events, typed lines and the time in, text and answers out. No I/O.
+ * What a monitor shows and asks, as a small machine: events, typed lines and the time in, text and answers
+ * out. No I/O.
  *
- * An answer names what it is for: the operator types the first characters of the code that the device shows. So it cannot
- * hit another request that took the place of this one on the screen.
+ * An answer names what it is for: the operator types the first characters of the code that the device shows.
+ * So it cannot hit another request that took the place of this one on the screen.
  */
 
 import type { MonitorEvent, PendingRequest } from "../../api/types.ts";
@@ -219,7 +220,10 @@ export class MonitorScreen {
     return sorted;
   }
 
-  /** One request, for a person who has to decide: the code first, and apart from what the device says about itself. */
+  /**
+   * One request, for a person who has to decide: the code first, and apart from what the device says about
+   * itself.
+   */
   #block(r: PendingRequest): string {
     const width = Math.max(8, Math.min(40, this.options.columns - 18));
     return [

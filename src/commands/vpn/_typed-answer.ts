@@ -17,8 +17,9 @@ const ACCEPT: readonly string[] = ["accept", "a", "yes", "y"];
 const DENY: readonly string[] = ["deny", "d", "no", "n"];
 
 /**
- * The characters of a short code as they were typed, in the form in which codes are compared: upper case, without dashes,
- * and O, I, L as the digits that they resemble (Crockford's base32). Undefined when it is no code, or has another length.
+ * The characters of a short code as they were typed, in the form in which codes are compared: upper case,
+ * without dashes, and O, I, L as the digits that they resemble (Crockford's base32). Undefined when it is no
+ * code, or has another length.
  */
 export function parseCode(text: string, least: number): string | undefined {
   const code = text.toUpperCase().replaceAll("-", "").replaceAll("O", "0").replace(/[IL]/g, "1");

@@ -168,7 +168,8 @@ function personView(api: ApiClient): View {
           },
         );
       }
-      // The terminal has shown the line and its end: behind the prompt, or before it if they were typed ahead.
+      // The terminal has shown the line and its end: behind the prompt, or before it when they
+      // were typed ahead.
       if (process.stdin.isTTY && now - promptedAt >= READING_TIME) prompted = false;
       act(screen.line(text, now));
     },
