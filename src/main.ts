@@ -1,4 +1,6 @@
-/** The front door: the root command, and the only place that turns an error into a message and an exit status. */
+/**
+ * The front door: the root command, and the only place that turns an error into a message and an exit status.
+ */
 
 import { EXIT, messageOf, WaltError } from "./errors.ts";
 
@@ -52,11 +54,20 @@ if (Bun.isMainThread) {
   // A reader that has gone (`walt vpn list | head -1`) is no error.
   process.stdout.on("error", (error: Error & { code?: string }) => {
     if (error.code === "EPIPE") process.exit(EXIT.done);
-    throw error;
+    process.stderr.write(`walt: cannot write to standard output: ${messageOf(error)}\n`);
+    process.exit(EXIT.failed);
   });
   const status = await main(process.argv.slice(2));
-  // Until a slow reader of the pipe has taken all: the callback of an empty write would not wait for what was written before.
-  await new Promise<void>((resolve) => process.stdout.end(() => resolve()));
+  // Until a slow reader of the pipe has taken all: the callback of an empty write would not wait for what was
+  // written before.
+  const taken = new Promise<void>((resolve) => process.stdout.end(() => resolve()));
+  // A signal that ends the command also ends the wait for a reader that has stopped reading.
+  const { stopSignal } = await import("./commands/_command.ts");
+  const stopped = new Promise<void>((resolve) => {
+    if (stopSignal.aborted) resolve();
+    else stopSignal.addEventListener("abort", () => resolve(), { once: true });
+  });
+  await Promise.race([taken, stopped.then(() => Bun.sleep(500))]);
   process.exit(status);
 } else {
   // In the compiled binary the pump's thread begins here too (src/tunnel/pump-thread.ts).

@@ -4,13 +4,30 @@
 const UNSAFE = /[\p{C}\p{Zl}\p{Zp}]/gu;
 
 /**
- * A string from the network, made safe for a terminal: control, format and separator characters (escape sequences,
- * right-to-left marks, line breaks) become `?`, and it is cut to `max` characters.
+ * A string from the network, made safe for a terminal: control, format and separator characters (escape
+ * sequences, right-to-left marks, line breaks) become `?`, and it is cut to `max` characters.
  */
 export function safeText(text: string, max = 80): string {
   const clean = text.replace(UNSAFE, "?");
   // A pair of surrogates is not cut apart.
   return clean.length > max ? `${clean.slice(0, max - 1).replace(/[\ud800-\udbff]$/, "")}…` : clean;
+}
+
+/** Columns of a claim that `plainText` leaves unless told otherwise. */
+const CLAIM_COLUMNS = 40;
+
+/**
+ * What somebody unknown says about itself, made safe for a screen on which a person decides: printable ASCII
+ * only, each other character shown as `?`, blanks in a row as one, at most `max` columns. So it takes exactly
+ * as many columns as it has characters, and cannot reach the next line of the terminal or imitate a line of
+ * ours.
+ */
+export function plainText(text: string, max = CLAIM_COLUMNS): string {
+  const plain = text
+    .replace(/[^ -~]/gu, "?")
+    .replace(/ +/g, " ")
+    .trim();
+  return plain.length > max ? `${plain.slice(0, Math.max(0, max - 3))}...`.slice(0, max) : plain;
 }
 
 /** A string in quotes, as in JSON, with every character that is not safe for a terminal escaped. */
@@ -47,7 +64,10 @@ export function size(bytes: number): string {
   return `${value.toFixed(1)} ${units[at]}`;
 }
 
-/** A duration in ms, for people (below zero, where two clocks differ, it is `0 ms`): `8 ms`, `1.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
+/**
+ * A duration in ms, for people (below zero, where two clocks differ, it is `0 ms`): `8 ms`, `1.2 s`, `3 min
+ * 20 s`, `2 h 5 min`, `3 d 4 h`.
+ */
 export function duration(ms: number): string {
   // Rounded before the unit is chosen, so that there is no "1000 ms" and no "60.0 s".
   if (ms < 999.5) return `${Math.max(0, Math.round(ms))} ms`;

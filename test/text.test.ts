@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { duration, quoted, safeText, size, table } from "../src/text.ts";
+import { duration, plainText, quoted, safeText, size, table } from "../src/text.ts";
 
 /** What a hostile device would like to print: each with a name. */
 const HOSTILE: Record<string, string> = {
@@ -39,6 +39,32 @@ describe("safeText", () => {
     expect(safeText("x".repeat(81))).toBe(`${"x".repeat(79)}…`);
     expect(safeText("abc😀def", 5)).toBe("abc…");
     expect(safeText("y".repeat(1 << 20), 10)).toBe(`${"y".repeat(9)}…`);
+  });
+});
+
+describe("plainText", () => {
+  for (const [name, text] of Object.entries({
+    ...HOSTILE,
+    "wide blanks": `Pi${"\u3000".repeat(10)}short code`,
+    "combining marks": "P\u0301\u0301i\u20e3",
+    "wide letters": "\uff30\uff29",
+    "letters of other scripts that look like ours": "\u0420\u0456",
+  })) {
+    test(`${name} cannot get through`, () => {
+      const plain = plainText(text);
+      expect(plain).toMatch(/^[ -~]{0,40}$/);
+      expect(plain).toContain("?");
+      expect(plain).not.toContain("  ");
+      expect(Bun.stringWidth(plain)).toBe(plain.length);
+    });
+  }
+
+  test("is cut to 40 columns, or as many as asked for; blanks in a row are one, those at the ends none", () => {
+    expect(plainText("Raspberry Pi 3 Model B Plus Rev 1.3")).toBe("Raspberry Pi 3 Model B Plus Rev 1.3");
+    expect(plainText("x".repeat(40))).toBe("x".repeat(40));
+    expect(plainText("x".repeat(41))).toBe(`${"x".repeat(37)}...`);
+    expect(plainText(`  a ${" ".repeat(1000)} b  `)).toBe("a b");
+    expect([5, 3, 2, 0].map((max) => plainText("abcdef", max))).toEqual(["ab...", "...", "..", ""]);
   });
 });
 

@@ -1,38 +1,62 @@
 /** Questions to the person at the terminal. */
 
-import { createInterface } from "node:readline/promises";
 import { usageError, WaltError } from "../errors.ts";
+import { readLines } from "../linux/lines.ts";
+
+/** Bytes of an answer. A terminal takes no longer lines (termios(3), MAX_CANON). */
+const MAX_ANSWER = 4096;
+/** Times that a question is asked again after an answer that is none. */
+const MAX_AGAIN = 10;
 
 /**
  * Ask for what an option did not say. The question goes to stderr, so that output can be piped.
+ * @param option is named when there is no answer
+ * @param parse makes a value of what was typed, or undefined when it is no answer and is asked for again
  * @throws WaltError (usage) naming the option when there is no terminal to ask on; WaltError on ^C or ^D.
  */
-export async function ask(question: string, option: string, fallback?: string): Promise<string> {
+async function question<T>(
+  text: string,
+  option: string,
+  parse: (answer: string) => T | undefined,
+): Promise<T> {
   if (!process.stdin.isTTY) throw usageError(`${option} is missing, and there is no terminal to ask on`);
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  const noAnswer = (): WaltError => new WaltError("no answer was given", { hint: `Give it with ${option}.` });
+  const stop = new AbortController();
+  const stopped = (): void => stop.abort();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, stopped);
+  let found: { value: T } | undefined;
+  let asked = 0;
+  const ask = (): void => {
+    if (++asked > MAX_AGAIN) throw noAnswer();
+    process.stderr.write(text);
+  };
   try {
-    for (;;) {
-      const answer = (
-        await terminal.question(`${question}${fallback === undefined ? "" : ` [${fallback}]`}: `)
-      ).trim();
-      if (answer !== "") return answer;
-      if (fallback !== undefined) return fallback;
-    }
-  } catch (error) {
-    // ^C and ^D: how readline/promises says it.
-    if (error instanceof Error && error.name === "AbortError")
-      throw new WaltError("no answer was given", { hint: `Give it with ${option}.`, cause: error });
-    throw error;
+    ask();
+    await readLines(process.stdin, "standard input", MAX_ANSWER, stop.signal, (line) => {
+      const value = parse(line.trim());
+      if (value === undefined) return ask();
+      found = { value };
+      stop.abort();
+    });
   } finally {
-    terminal.close();
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.off(signal, stopped);
+    if (found === undefined) process.stderr.write("\n");
   }
+  if (found === undefined) throw noAnswer();
+  return found.value;
 }
 
-/** A yes or no; without a terminal `option` is what would have said yes. */
-export async function confirm(question: string, option: string): Promise<boolean> {
-  for (;;) {
-    const answer = (await ask(`${question} (yes/no)`, option)).toLowerCase();
-    if (answer === "y" || answer === "yes") return true;
-    if (answer === "n" || answer === "no") return false;
-  }
+/** What was typed, or `fallback` for an empty answer. @throws as `question`. */
+export function ask(text: string, option: string, fallback?: string): Promise<string> {
+  const prompt = `${text}${fallback === undefined ? "" : ` [${fallback}]`}: `;
+  return question(prompt, option, (answer) => (answer === "" ? fallback : answer));
+}
+
+/** A yes or no; without a terminal `option` is what would have said yes. @throws as `question`. */
+export function confirm(text: string, option: string): Promise<boolean> {
+  return question(`${text} (yes/no): `, option, (answer) => {
+    const word = answer.toLowerCase();
+    if (word === "y" || word === "yes") return true;
+    return word === "n" || word === "no" ? false : undefined;
+  });
 }

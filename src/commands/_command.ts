@@ -60,7 +60,10 @@ function optionsOf(args: ArgsDef) {
   return options;
 }
 
-/** All values of an option, in the order in which they were typed; checkArguments has found nothing wrong with them. */
+/**
+ * All values of an option, in the order in which they were typed; checkArguments has found nothing wrong with
+ * them.
+ */
 function valuesOf(option: string, rawArgs: readonly string[], args: ArgsDef): string[] {
   const { tokens } = parseArgs({
     args: [...rawArgs],
@@ -106,15 +109,32 @@ export const jsonOption = {
   json: { type: "boolean", description: "Print JSON" },
 } as const satisfies ArgsDef;
 
-/** Print to standard output; a reader that has gone (`| head`) is no error. */
-export function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+let unread = 0;
+
+/** Write to standard output, without a line break; a reader that has gone (`| head`) is no error. */
+export function write(text: string): void {
+  unread += text.length;
+  // Bun's stdout always says 0 for `writableLength`; the callback comes when the text is in the pipe.
+  process.stdout.write(text, () => (unread -= text.length));
 }
 
-/** Aborted by ^C or SIGTERM. A second ^C ends the program as it would without us. */
+/** Print a line to standard output. */
+export function print(text: string): void {
+  write(`${text}\n`);
+}
+
+/** Characters that were printed, and wait for the reader of standard output. */
+export function unreadOutput(): number {
+  return unread;
+}
+
+const stopped = new AbortController();
+/** Aborted when a signal has ended a command that asked for `untilStopped`. */
+export const stopSignal: AbortSignal = stopped.signal;
+
+/** Aborted by ^C or SIGTERM from now on. A second ^C ends the program as it would without us. */
 export function untilStopped(): AbortSignal {
-  const controller = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.once(signal, () => controller.abort(signal));
-  return controller.signal;
+    process.once(signal, () => stopped.abort(signal));
+  return stopSignal;
 }

@@ -1,6 +1,6 @@
 /**
- * What device and server say to each other while a device gets its credentials (docs/protocol.md, "Enrolment").
- * JSON lines on the channel of an exec; each at most MAX_LINE bytes; the server speaks first.
+ * What device and server say to each other while a device gets its credentials (docs/protocol.md,
+ * "Enrolment"). JSON lines on the channel of an exec; each at most MAX_LINE bytes; the server speaks first.
  */
 
 import { WaltError } from "../errors.ts";
@@ -14,7 +14,7 @@ import {
   verify,
 } from "../ssh/keys/ed25519.ts";
 import { WireWriter } from "../ssh/keys/wire.ts";
-import { safeText } from "../text.ts";
+import { plainText, safeText } from "../text.ts";
 
 /** The commands that the server's endpoint knows, as given to `ssh host COMMAND`. */
 export const ENROL_COMMAND = "enrol";
@@ -117,7 +117,8 @@ export function parseRequest(line: string, challenge: Uint8Array): EnrolmentRequ
   if (!verify(publicKey, signedBytes(challenge, raw, publicKey), fields.base64("signature", 64))) {
     throw new WaltError("enrolment request: the signature does not belong to the public key");
   }
-  return { mac: raw.mac, model: safeText(raw.model), serialNumber: safeText(raw.serialNumber), publicKey };
+  const [model, serialNumber] = [plainText(raw.model), plainText(raw.serialNumber)];
+  return { mac: raw.mac, model, serialNumber, publicKey };
 }
 
 export function encodeReply(reply: Reply): string {

@@ -1,21 +1,31 @@
 /**
- * Where requests for access and the operators' monitors meet. A request is told to all monitors; the first answer wins;
- * without a monitor it is denied. No I/O: monitors are functions, time is given.
+ * Where requests for access and the operators' monitors meet. A request is told to all monitors; the first
+ * answer wins; without a monitor it is denied. A request that waits keeps its place until it is answered, its
+ * time is over, or its device goes away: no other request takes it. No I/O: monitors are functions, time is
+ * given.
  */
 
 import type { MonitorEvent, Outcome, PendingRequest } from "../enrolment/events.ts";
 import type { DenialReason, EnrolmentRequest, Grant } from "../enrolment/messages.ts";
 import { WaltError } from "../errors.ts";
 import { fingerprint, shortCode } from "../ssh/keys/ed25519.ts";
+import { RequestLimits, sourceOf } from "./request-limits.ts";
 
-/** Requests that may wait at once; more are told to come back. */
-const MAX_PENDING = 64;
+/** Requests that ended without being accepted and are remembered, to warn of one that resembles them. */
+const MAX_ENDED = 64;
+/** ms between two reports about requests that were denied because of the limits. */
+const REPORT_INTERVAL = 10_000;
+/** Addresses that such a report names. */
+const REPORT_ADDRESSES = 3;
 
 export interface AccessRequestsOptions {
   /** ms after which an unanswered request is denied. */
   answerTimeout: number;
-  /** Register the device and give it its first credentials. */
+  /** Register the device and give it its first credentials. Throws when it cannot; then nothing is stored. */
   accept(request: EnrolmentRequest, by: string): Grant;
+  /** So many more requests, from these addresses, were denied because of the limits; at most once in 10 s. */
+  overloaded(denied: number, from: readonly string[]): void;
+  /** ms since the epoch. */
   now(): number;
   /** Run something after so many ms; returns its cancellation. */
   after(ms: number, what: () => void): () => void;
@@ -23,17 +33,37 @@ export interface AccessRequestsOptions {
 
 export type Decision = { granted: Grant } | { denied: DenialReason };
 
-/** One request on the desk. */
+/** One request, for the connection that it came by. */
 export interface Ticket {
+  /** "" of a request that was denied at once. */
   readonly id: string;
+  /** Whether it waits for an operator, or was denied at once. */
+  readonly waits: boolean;
   readonly decision: Promise<Decision>;
   /** The device went away. */
   withdraw(): void;
 }
 
+/** An operator's answer. */
+export interface Answer {
+  accept: boolean;
+  /** Fingerprint of the key that the operator was shown: an id alone could be another request's by now. */
+  fingerprint: string;
+  /** Who gave it. */
+  by: string;
+}
+
+/** What two boards should not have in common. */
+const CLAIMS = ["MAC address", "serial number"] as const;
+type Claim = (typeof CLAIMS)[number];
+
 interface Waiting {
   shown: PendingRequest;
   request: EnrolmentRequest;
+  source: string;
+  /** Claims that another key makes too, of which `shown` warns already. */
+  warned: Set<Claim>;
+  /** Settles the ticket of the connection that the device has now. */
   settle(decision: Decision): void;
   cancelTimer(): void;
 }
@@ -41,7 +71,11 @@ interface Waiting {
 export class AccessRequests {
   readonly #monitors = new Map<symbol, (event: MonitorEvent) => void>();
   readonly #waiting = new Map<string, Waiting>();
+  readonly #limits = new RequestLimits();
+  /** What ended within the last `answerTimeout` without being accepted, oldest first. */
+  #ended: { shown: PendingRequest; at: number; outcome: Outcome }[] = [];
   #next = 1;
+  #refused = { denied: 0, from: new Set<string>(), reporting: false };
 
   constructor(readonly options: AccessRequestsOptions) {}
 
@@ -67,58 +101,78 @@ export class AccessRequests {
 
   /** Tell all monitors. */
   tell(event: MonitorEvent): void {
-    for (const tell of this.#monitors.values()) tell(event);
+    for (const tell of [...this.#monitors.values()]) tell(event);
   }
 
-  /** A device asks. A second request with the same key takes the place of the first. */
+  /**
+   * A device asks. The key of a request is proven by its signature: a second request with the same key is the
+   * same device on a new connection, and keeps the id and the place of the first.
+   * @param address of the last proxy, as the server sees it
+   * @param warning for the operator, shown with the request
+   */
   ask(request: EnrolmentRequest, address: string, warning?: string): Ticket {
-    const id = String(this.#next++);
+    if (this.#monitors.size === 0) return deniedAtOnce("nobody-watching");
     const print = fingerprint(request.publicKey);
-    for (const [other, waiting] of this.#waiting) {
-      if (waiting.shown.fingerprint === print)
-        this.#end(other, { denied: "busy" }, "withdrawn", "a newer request of the same device");
+    const before = [...this.#waiting.values()].find((one) => one.shown.fingerprint === print);
+    if (before !== undefined) {
+      if (before.shown.address === address && sameBoard(before.request, request)) return this.#rejoin(before);
+      const why = "the device, which asks again in other words";
+      this.#end(before.shown.id, { denied: "busy" }, "withdrawn", why);
     }
-    const denied =
-      this.#monitors.size === 0 ? "nobody-watching" : this.#waiting.size >= MAX_PENDING ? "busy" : undefined;
-    if (denied !== undefined) return { id, decision: Promise.resolve({ denied }), withdraw: () => {} };
-
     const now = this.options.now();
-    const shown: PendingRequest = {
-      id,
-      mac: request.mac,
-      model: request.model,
-      serialNumber: request.serialNumber,
-      address,
-      fingerprint: print,
-      code: shortCode(request.publicKey),
-      receivedAt: new Date(now).toISOString(),
-      expiresAt: new Date(now + this.options.answerTimeout).toISOString(),
-      ...(warning === undefined ? {} : { warning }),
+    const source = sourceOf(address);
+    if (!this.#limits.enter(source, now)) {
+      this.#report(address);
+      return deniedAtOnce("busy");
+    }
+    const id = String(this.#next++);
+    const waiting: Waiting = {
+      shown: {
+        id,
+        mac: request.mac,
+        model: request.model,
+        serialNumber: request.serialNumber,
+        address,
+        fingerprint: print,
+        code: shortCode(request.publicKey),
+        receivedAt: new Date(now).toISOString(),
+        expiresAt: new Date(now + this.options.answerTimeout).toISOString(),
+        warnings: warning === undefined ? [] : [warning],
+      },
+      request,
+      source,
+      warned: new Set(),
+      settle: () => {},
+      cancelTimer: this.options.after(this.options.answerTimeout, () =>
+        this.#end(id, { denied: "timeout" }, "expired", "nobody"),
+      ),
     };
-    const { promise, resolve } = Promise.withResolvers<Decision>();
-    const cancelTimer = this.options.after(this.options.answerTimeout, () =>
-      this.#end(id, { denied: "timeout" }, "expired", "nobody"),
-    );
-    this.#waiting.set(id, { shown, request, settle: resolve, cancelTimer });
-    this.tell({ type: "request", request: shown });
-    return {
-      id,
-      decision: promise,
-      withdraw: () => this.#end(id, { denied: "busy" }, "withdrawn", "the device"),
-    };
+    const alike = this.#warn(waiting, now);
+    this.#waiting.set(id, waiting);
+    for (const one of [waiting, ...alike]) this.tell({ type: "request", request: one.shown });
+    return this.#ticket(waiting);
   }
 
   /**
    * An operator's answer.
    * @returns the node's name when accepted.
-   * @throws WaltError when the request does not wait (any more), or the device cannot be registered.
+   * @throws WaltError when the request does not wait (any more), is of another key than the operator was
+   *   shown, or the device cannot be registered. In the last case it still waits.
    */
-  answer(id: string, accept: boolean, by: string): string | undefined {
+  answer(id: string, { accept, fingerprint: print, by }: Answer): string | undefined {
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) {
       throw new WaltError(`request ${id} does not wait for an answer any more`, {
         hint: "Another monitor answered it, its time was over, or the device went away.",
       });
+    }
+    if (waiting.shown.fingerprint !== print) {
+      throw new WaltError(
+        `request ${id} is of another key than the one that was answered; nothing was done`,
+        {
+          hint: `It is of the key ${waiting.shown.fingerprint}, with the short code ${waiting.shown.code}.`,
+        },
+      );
     }
     if (!accept) {
       this.#end(id, { denied: "operator" }, "denied", by);
@@ -129,10 +183,74 @@ export class AccessRequests {
     return granted.node;
   }
 
+  /** A new ticket for what waits; the one before it, if any, must have been settled. */
+  #ticket(waiting: Waiting): Ticket {
+    const { promise: decision, resolve } = Promise.withResolvers<Decision>();
+    waiting.settle = resolve;
+    const { id } = waiting.shown;
+    return {
+      id,
+      waits: true,
+      decision,
+      // Not when the device has come back on another connection meanwhile.
+      withdraw: () => {
+        if (waiting.settle === resolve) this.#end(id, { denied: "busy" }, "withdrawn", "the device");
+      },
+    };
+  }
+
+  #rejoin(waiting: Waiting): Ticket {
+    waiting.settle({ denied: "busy" });
+    return this.#ticket(waiting);
+  }
+
+  /**
+   * Warn of the new request, and of those that wait, where two keys claim the same MAC address or serial
+   * number. Each request gets at most one warning of each kind.
+   * @returns those that waited already and have a warning more.
+   */
+  #warn(added: Waiting, now: number): Set<Waiting> {
+    const changed = new Set<Waiting>();
+    this.#ended = this.#ended.filter((one) => now - one.at < this.options.answerTimeout);
+    for (const claim of CLAIMS) {
+      const others = [...this.#waiting.values()].filter((one) => sameClaim(claim, added.shown, one.shown));
+      const ended = this.#ended.findLast((one) => sameClaim(claim, added.shown, one.shown));
+      const [first] = others;
+      if (first !== undefined) warn(added, claim, `${first.shown.code}, which waits,`);
+      else if (ended !== undefined)
+        warn(added, claim, `${ended.shown.code}, which was ${ended.outcome} a short while ago,`);
+      for (const other of others)
+        if (warn(other, claim, `${added.shown.code}, which waits,`)) changed.add(other);
+    }
+    return changed;
+  }
+
+  /** Count a request that the limits denied, and tell of it now or with others in a while. */
+  #report(address: string): void {
+    this.#refused.denied++;
+    if (this.#refused.from.size < REPORT_ADDRESSES) this.#refused.from.add(address);
+    if (!this.#refused.reporting) this.#tellRefused();
+  }
+
+  #tellRefused(): void {
+    const { denied, from } = this.#refused;
+    this.#refused = { denied: 0, from: new Set(), reporting: denied > 0 };
+    if (denied === 0) return;
+    this.tell({ type: "overload", denied, from: [...from] });
+    this.options.overloaded(denied, [...from]);
+    this.options.after(REPORT_INTERVAL, () => this.#tellRefused());
+  }
+
   #end(id: string, decision: Decision, outcome: Outcome, by: string, node?: string): void {
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) return;
     this.#waiting.delete(id);
+    this.#limits.leave(waiting.source);
+    if (outcome !== "accepted") {
+      this.#ended = [...this.#ended, { shown: waiting.shown, at: this.options.now(), outcome }].slice(
+        -MAX_ENDED,
+      );
+    }
     waiting.cancelTimer();
     waiting.settle(decision);
     this.tell({
@@ -144,4 +262,30 @@ export class AccessRequests {
       ...("denied" in decision ? { reason: decision.denied } : {}),
     });
   }
+}
+
+/** The ticket of a request that is denied at once. */
+function deniedAtOnce(denied: DenialReason): Ticket {
+  return { id: "", waits: false, decision: Promise.resolve({ denied }), withdraw: () => {} };
+}
+
+function sameBoard(a: EnrolmentRequest, b: EnrolmentRequest): boolean {
+  return a.mac === b.mac && a.model === b.model && a.serialNumber === b.serialNumber;
+}
+
+/** Whether two keys claim the same. A serial number that is not there is nobody's. */
+function sameClaim(claim: Claim, a: PendingRequest, b: PendingRequest): boolean {
+  if (a.fingerprint === b.fingerprint) return false;
+  return claim === "MAC address"
+    ? a.mac === b.mac
+    : a.serialNumber !== "" && a.serialNumber === b.serialNumber;
+}
+
+/** @returns whether the request had no warning of this kind yet. */
+function warn(waiting: Waiting, claim: Claim, other: string): boolean {
+  if (waiting.warned.has(claim)) return false;
+  waiting.warned.add(claim);
+  const text = `${other} claims the same ${claim}; only the code tells which one the device is`;
+  waiting.shown = { ...waiting.shown, warnings: [...waiting.shown.warnings, text] };
+  return true;
 }

@@ -8,7 +8,7 @@ import { safeText } from "../text.ts";
 import type { AccessRequests } from "./access-requests.ts";
 
 export interface ServerApi {
-  desk: AccessRequests;
+  requests: AccessRequests;
   nodes(): Promise<NodeInfo[]>;
   devices(): DeviceInfo[];
   trust(): TrustInfo;
@@ -17,7 +17,9 @@ export interface ServerApi {
   log: Log;
 }
 
-/** A monitor's connection says something at least this often (ms), so that a lost one is noticed by both ends. */
+/**
+ * A monitor's connection says something at least this often (ms), so that a lost one is noticed by both ends.
+ */
 const ALIVE = 10_000;
 
 /** The handler of all requests. */
@@ -41,8 +43,16 @@ export function apiHandler(api: ServerApi): (request: Request) => Promise<Respon
         return monitor(api, safeText(url.searchParams.get("name") ?? "unknown", 60), request.signal);
       case "POST requests/ID": {
         const fields = await body();
-        const by = safeText(fields.text("by", 100), 60);
-        const node = api.desk.answer(id ?? "", fields.boolean("accept"), by);
+        if (!fields.has("fingerprint")) {
+          throw new WaltError("the answer does not say which key it is for; nothing was done", {
+            hint: "Give the request's fingerprint with it. A `walt` that does not is older than this server.",
+          });
+        }
+        const node = api.requests.answer(id ?? "", {
+          accept: fields.boolean("accept"),
+          fingerprint: fields.text("fingerprint", 100),
+          by: safeText(fields.text("by", 100), 60),
+        });
         return Response.json({ node: node ?? null });
       }
       case "POST devices/ID/revoke": {
@@ -81,34 +91,45 @@ function decoded(word: string): string {
   }
 }
 
-/** A stream of MonitorEvents, one JSON object a line, for as long as the monitor's connection lives. */
+/** Bytes of events that may wait for a monitor that does not read them; then its watch is ended. */
+const MOST_UNREAD = 1 << 20;
+
+/**
+ * A stream of MonitorEvents, one JSON object a line, for as long as the monitor's connection lives and is
+ * read.
+ */
 function monitor(api: ServerApi, name: string, signal: AbortSignal): Response {
   const encoder = new TextEncoder();
-  let end = (): void => {};
-  const stream = new ReadableStream<Uint8Array>({
-    start(controller) {
-      const tell = (event: MonitorEvent): void => {
-        try {
+  const watch = { over: false, unwatch: (): void => {}, end: (_error?: WaltError): void => {} };
+  const stream = new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        const tell = (event: MonitorEvent): void => {
+          if (watch.over) return;
           controller.enqueue(encoder.encode(`${JSON.stringify(event)}\n`));
-        } catch {
-          end(); // the connection is gone, and its end is on its way
-        }
-      };
-      tell({ type: "watching" });
-      const unwatch = api.desk.watch(tell);
-      const timer = setInterval(() => tell({ type: "alive" }), ALIVE);
-      api.log.info("a monitor watches", { monitor: name, monitors: api.desk.monitors });
-      end = () => {
-        end = () => {};
-        clearInterval(timer);
-        unwatch();
-        api.log.info("a monitor left", { monitor: name, monitors: api.desk.monitors });
-      };
-      signal.addEventListener("abort", () => end());
+          if ((controller.desiredSize ?? 0) <= 0) watch.end(new WaltError("it does not read its events"));
+        };
+        const timer = setInterval(() => tell({ type: "alive" }), ALIVE);
+        watch.end = (error) => {
+          if (watch.over) return;
+          watch.over = true;
+          clearInterval(timer);
+          watch.unwatch();
+          if (error !== undefined) controller.error(error);
+          const monitors = api.requests.monitors;
+          api.log.info("a monitor left", { monitor: name, monitors, reason: error?.message });
+        };
+        signal.addEventListener("abort", () => watch.end());
+        tell({ type: "watching" });
+        watch.unwatch = api.requests.watch(tell);
+        if (watch.over) watch.unwatch();
+        api.log.info("a monitor watches", { monitor: name, monitors: api.requests.monitors });
+      },
+      cancel() {
+        watch.end();
+      },
     },
-    cancel() {
-      end();
-    },
-  });
+    new ByteLengthQueuingStrategy({ highWaterMark: MOST_UNREAD }),
+  );
   return new Response(stream, { headers: { "content-type": "application/x-ndjson" } });
 }

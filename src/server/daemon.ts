@@ -18,7 +18,7 @@ import { PumpThread } from "../tunnel/pump-thread.ts";
 import { VERSION } from "../version.ts";
 import { AccessRequests } from "./access-requests.ts";
 import { apiHandler } from "./api.ts";
-import { grant } from "./credentials.ts";
+import { admit, grant } from "./credentials.ts";
 import { Endpoint } from "./endpoint.ts";
 import { serveEnrolment } from "./enrol.ts";
 import { loadServerKeys } from "./keys.ts";
@@ -58,27 +58,35 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
 
   const give = (device: Device): Grant =>
     grant(registry, keys.ca, device, server.certificate_validity, new Date());
-  const desk = new AccessRequests({
+  const requests = new AccessRequests({
     answerTimeout: server.answer_timeout,
     now: Date.now,
     after: (ms, what) => {
       const timer = setTimeout(what, ms);
       return () => clearTimeout(timer);
     },
+    overloaded: (denied, from) =>
+      log.warn("requests for access were denied: too many at once", { denied, from: from.join(",") }),
     accept: (request, by) => {
-      const device = registry.accept(request, by, new Date());
-      net.setNames(names());
+      const given = admit(registry, keys.ca, request, by, server.certificate_validity, new Date());
       log.info("device accepted", {
-        node: device.node,
-        board: device.boardMac,
+        node: given.node,
+        board: request.mac,
+        code: shortCode(request.publicKey),
         fingerprint: fingerprint(request.publicKey),
         by,
       });
-      return give(device);
+      try {
+        net.setNames(names());
+      } catch (error) {
+        // It is accepted all the same: its node has to do without a name until the next one is accepted.
+        log.error("the DHCP server was not told the node's name", { reason: messageOf(error) });
+      }
+      return given;
     },
   });
   const tunnels = new Tunnels(pumps, net, server.silence, log.with("tunnel"), (device, state, via) =>
-    desk.tell({ type: "node", node: device.node, state, via }),
+    requests.tell({ type: "node", node: device.node, state, via }),
   );
   const endpoint = await Endpoint.start({
     listen: server.listen ?? { host: "::", port: SERVER_PORT },
@@ -93,7 +101,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     },
     enrol: (channel, from) =>
       serveEnrolment(channel, from, {
-        desk,
+        requests,
         registry,
         grant: give,
         retryAfter: Math.ceil(server.retry_after / 1000),
@@ -167,8 +175,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         return { node: device.node, up, totals: tunnels.totals(device), stats };
       }),
       revoked: all.length - current.length,
-      monitors: desk.monitors,
-      pending: desk.pending.length,
+      monitors: requests.monitors,
+      pending: requests.pending.length,
     };
   };
   const revoke = (node: string, by: string): void => {
@@ -190,7 +198,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     server.socket,
     groupId(server.group) === undefined ? undefined : server.group,
     apiHandler({
-      desk,
+      requests,
       nodes,
       devices,
       revoke,

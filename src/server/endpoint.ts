@@ -23,6 +23,11 @@ export interface Channel {
   readonly peer: Peer;
   /** Resolves when the channel or its connection is gone. */
   readonly closed: Promise<void>;
+  /**
+   * The connection waits for a person's answer: until the function returned is called, it is not ended to make room for
+   * another one with the same key. Whoever holds bounds how many are held.
+   */
+  hold(): () => void;
   write(text: string): void;
   /** Send the exit status and close. */
   end(status: number): void;
@@ -61,6 +66,8 @@ const LIMITS = {
 export class Endpoint {
   /** Connections by the key that they came with: a device's id, or the enrolment key. In the order they came. */
   readonly #peers = new Map<number | "enrolment", Set<Peer>>();
+  /** Connections that are not ended to make room for others, while a channel of theirs holds them. */
+  readonly #held = new Map<Peer, number>();
 
   private constructor(
     readonly options: EndpointOptions,
@@ -117,10 +124,24 @@ export class Endpoint {
       if (peers.size === 0 && this.#peers.get(key) === peers) this.#peers.delete(key);
     });
     // One that ends may take its time: then it is ended again, and so are those behind it.
-    for (const old of [...peers].slice(0, Math.max(0, peers.size - most))) {
+    const surplus = Math.max(0, peers.size - most);
+    for (const old of [...peers].filter((one) => !this.#held.has(one)).slice(0, surplus)) {
       old.end(`more than ${most} connections with this key`);
     }
     this.#serve(peer, identity, parseHostPort(peer.address, 0).host);
+  }
+
+  /** @returns what releases it; a second call of that does nothing. */
+  #hold(peer: Peer): () => void {
+    this.#held.set(peer, (this.#held.get(peer) ?? 0) + 1);
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      const left = (this.#held.get(peer) ?? 1) - 1;
+      if (left === 0) this.#held.delete(peer);
+      else this.#held.set(peer, left);
+    };
   }
 
   #serve(peer: Peer, identity: Identity, from: string): void {
@@ -193,6 +214,7 @@ export class Endpoint {
         stream,
         peer,
         closed,
+        hold: () => this.#hold(peer),
         write,
         end,
         fail: (message) => {

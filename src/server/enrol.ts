@@ -14,7 +14,7 @@ import {
 import { messageOf, WaltError } from "../errors.ts";
 import { LineCutter } from "../linux/lines.ts";
 import type { Log } from "../log.ts";
-import { fingerprint } from "../ssh/keys/ed25519.ts";
+import { fingerprint, shortCode } from "../ssh/keys/ed25519.ts";
 import type { AccessRequests } from "./access-requests.ts";
 import type { Channel } from "./endpoint.ts";
 import type { Device, Registry } from "./registry.ts";
@@ -27,12 +27,12 @@ const WORDS: Record<DenialReason, string> = {
   operator: "the operator denied this device",
   timeout: "no operator answered in time",
   revoked: "this device was revoked; `walt device forget` on it lets it ask with a new key",
-  busy: "the server has another request of this device, or too many at once",
+  busy: "too many devices ask at once, or this one has asked again on another connection",
   invalid: "the server did not understand the request",
 };
 
 export interface EnrolmentService {
-  desk: AccessRequests;
+  requests: AccessRequests;
   registry: Registry;
   grant(device: Device): Grant;
   /** Seconds a denied device should wait. */
@@ -59,19 +59,23 @@ function firstLine(channel: Channel): Promise<string> {
   void channel.closed.then(gone);
   return promise.finally(() => {
     clearTimeout(timer);
-    // What comes after the request is thrown away, however much it is; the stream flows on, so that its end is seen.
+    // What comes after the request is thrown away, however much it is; the stream flows on, so that its end
+    // is seen.
     channel.stream.off("data", take);
     channel.stream.resume();
   });
 }
 
-/** Serve one exec of `enrol`. Never throws: what is wrong is told to the device and logged. */
+/**
+ * Serve one exec of `enrol`. What is wrong with the request is told to the device and logged.
+ * @throws WaltError when no certificate can be issued to a device that was accepted before.
+ */
 export async function serveEnrolment(
   channel: Channel,
   from: string,
   service: EnrolmentService,
 ): Promise<void> {
-  const { desk, registry, log } = service;
+  const { requests, registry, log } = service;
   const deny = (reason: DenialReason, detail?: string): void => {
     const message = detail ?? WORDS[reason];
     channel.write(encodeReply({ type: "denied", reason, message, retryAfter: service.retryAfter }));
@@ -88,7 +92,7 @@ export async function serveEnrolment(
     return;
   }
   const print = fingerprint(request.publicKey);
-  const about = { mac: request.mac, fingerprint: print, from };
+  const about = { code: shortCode(request.publicKey), mac: request.mac, fingerprint: print, from };
 
   const known = registry.byKey(request.publicKey);
   if (known?.revokedAt != null) {
@@ -109,15 +113,19 @@ export async function serveEnrolment(
     same.length === 0
       ? undefined
       : `a registered device with this MAC address exists already: ${same.join(", ")}`;
-  const ticket = desk.ask(request, from, warning);
-  if (desk.monitors > 0) {
+  const ticket = requests.ask(request, from, warning);
+  if (ticket.waits) {
     log.info("a device asks for access", { request: ticket.id, ...about });
     channel.write(encodeReply({ type: "pending" }));
   }
   void channel.closed.then(() => ticket.withdraw());
-  const decision = await ticket.decision;
+  // Until the answer, the connection is not one of those that are ended to make room for others.
+  const release = channel.hold();
+  const decision = await ticket.decision.finally(release);
   if ("denied" in decision) {
-    log.info("access denied", { request: ticket.id, reason: decision.denied, ...about });
+    // Those that the limits deny at once are counted, and logged together.
+    if (ticket.waits || decision.denied !== "busy")
+      log.info("access denied", { request: ticket.id, reason: decision.denied, ...about });
     deny(decision.denied);
     return;
   }

@@ -71,10 +71,10 @@ export class Registry {
     }
     for (const [index, sql] of MIGRATIONS.entries()) {
       if (index < version) continue;
-      this.#db.transaction(() => {
+      this.atomically(() => {
         this.#db.run(sql);
         this.#db.run(`PRAGMA user_version = ${index + 1}`);
-      })();
+      });
     }
   }
 
@@ -103,9 +103,17 @@ export class Registry {
       .all(mac);
   }
 
+  /**
+   * All that `work` writes is stored, or nothing of it when it throws. May be called within itself.
+   * @throws what `work` throws.
+   */
+  atomically<T>(work: () => T): T {
+    return this.#db.transaction(work)();
+  }
+
   /** Register a device; its node gets a name and a MAC address that no other node has. */
   accept(request: EnrolmentRequest, by: string, now: Date): Device {
-    return this.#db.transaction(() => {
+    return this.atomically(() => {
       const { node, mac } = this.#identity(request);
       this.#db
         .query<unknown, string[]>(
@@ -125,12 +133,12 @@ export class Registry {
       const device = this.byKey(request.publicKey);
       if (device === undefined) throw new Error("the device just registered is not in the registry");
       return device;
-    })();
+    });
   }
 
   /**
-   * `vpn-` and the last three bytes of the board's MAC, so that the same board is the same node when it enrols afresh;
-   * where another device has that name, three bytes of a hash take their place.
+   * `vpn-` and the last three bytes of the board's MAC, so that the same board is the same node when it
+   * enrols afresh; where another device has that name, three bytes of a hash take their place.
    */
   #identity(request: EnrolmentRequest): { node: string; mac: string } {
     for (let attempt = 0; attempt < 1000; attempt++) {

@@ -48,8 +48,7 @@ export async function memoryWithVm(
 ): Promise<BoardMemory> {
   const log = board.console;
   const monitor = await world.monitor();
-  await monitor.process.waitFor(/Accept this device\? \(y\/n\) /, { timeout: SLOW });
-  monitor.process.write("y\n");
+  await monitor.answer("accept", { timeout: SLOW });
   const [, vm = ""] = await log.waitFor(/virtual machine runs .*memory=(\d+)\D/, { timeout: SLOW });
   await monitor.stop();
   await log.waitFor(/Not backgrounding/, { timeout: SLOW }); // dropbear listens

@@ -135,8 +135,7 @@ async function firstBoot(world: World, steps: Steps, interactive: boolean): Prom
 
 async function accept(steps: Steps, monitor: Monitor): Promise<string> {
   return await steps.run("`walt vpn monitor`", async () => {
-    const question = await monitor.answer("y");
-    const code = /short code +(\S+)/.exec(question)?.[1] ?? "";
+    const { code } = await monitor.answer("accept");
     const [, node = ""] = await monitor.process.waitFor(/becomes node (\S+)/);
     await monitor.stop();
     return { detail: `request with short code ${code} accepted, node ${node}`, value: node };

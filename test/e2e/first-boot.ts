@@ -45,15 +45,12 @@ export async function firstBoot(r: Run, world: World, image: string, stick: Uint
 async function accept(r: Run, world: World, board: Board): Promise<string> {
   return await r.steps.run("`walt vpn monitor`", async () => {
     const monitor = await world.monitor();
-    const question = await monitor.process.waitFor(/A device asks[\s\S]*?Accept this device\? \(y\/n\) /, {
-      timeout: SLOW,
-    });
-    const code = /short code +(\S+)/.exec(question[0])?.[1] ?? "";
-    const mac = /MAC address +(\S+)/i.exec(question[0])?.[1] ?? "";
+    const { text, code } = await monitor.question({ timeout: SLOW });
+    const mac = /MAC address +(\S+)/i.exec(text)?.[1] ?? "";
     if (mac !== board.mac) throw new WaltError(`the monitor shows the MAC address ${mac}, not ${board.mac}`);
     const [, shown] = await board.console.waitFor(/walt-os: screen: Code +(\S+)/, { timeout: SLOW });
     if (shown !== code) throw new WaltError(`the screen shows the code ${shown}, the monitor ${code}`);
-    monitor.process.write("y\n");
+    await monitor.type(code);
     const [, node = ""] = await monitor.process.waitFor(/becomes node (\S+)/, { timeout: SLOW });
     await monitor.stop();
     return { detail: `code ${code} on both screens, accepted as ${node}`, value: node };

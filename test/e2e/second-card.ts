@@ -39,10 +39,10 @@ export async function secondCard(r: Run, world: World, image: string): Promise<v
     await live(async () => {
       await board.console.waitFor(/denied: nobody runs/, { timeout: SLOW });
       const monitor = await world.monitor();
-      await monitor.process.waitFor(/Accept this device\? \(y\/n\) /, { timeout: SLOW });
+      const { code } = await monitor.question({ timeout: SLOW });
       const [after, written] = [world.daemon.position, board.written];
       const cut = board.cutPowerAt(written + 1, SLOW);
-      monitor.process.write("y\n");
+      await monitor.type(code);
       sectors = (await cut) - written;
       [, node = ""] = await world.daemon.waitFor(/device accepted node=(\S+)/, { after, timeout: SLOW });
       await monitor.stop();

@@ -1,4 +1,7 @@
-/** A device that knows nothing but its entrypoint is denied without a monitor, then accepted; then it never asks again. */
+/**
+ * A device that knows nothing but its entrypoint is denied without a monitor, then accepted; then it never
+ * asks again.
+ */
 
 import { expect, test } from "bun:test";
 import { describeWith } from "../lab/need.ts";
@@ -17,7 +20,7 @@ describeWith(INTEGRATION, "first boot", () => {
     expect(await world.nodes()).toEqual([]);
 
     const monitor = await world.monitor();
-    const question = await monitor.answer("y");
+    const { text: question } = await monitor.answer("accept");
     const { code, fingerprint } = await device.status();
     expect(question).toContain(`short code     ${code}`);
     expect(question).toContain(`key            ${fingerprint}`);

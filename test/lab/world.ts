@@ -1,10 +1,11 @@
 /**
- * A laboratory with WalT in it: a server, a chain of proxies with real sshd, and devices, all running the compiled binary.
- * Devices are on `internet`, the server is not; each hop is a network of its own.
+ * A laboratory with WalT in it: a server, a chain of proxies with real sshd, and devices, all running the
+ * compiled binary. Devices are on `internet`, the server is not; each hop is a network of its own.
  */
 
 import { mkdirSync, rmSync } from "node:fs";
 import type { DeviceInfo, DeviceStatus, MonitorEvent, NodeInfo } from "../../src/api/types.ts";
+import { READING_TIME } from "../../src/commands/vpn/_monitor-screen.ts";
 import type { RunResult } from "../../src/linux/run.ts";
 import { waltBinary } from "./binary.ts";
 import type { Host } from "./host.ts";
@@ -233,13 +234,29 @@ async function startServer(host: Host, binary: string): Promise<LabProcess> {
 export class Monitor {
   constructor(readonly process: LabProcess) {}
 
+  /** Wait until one device, and no other, is asked about: all that is shown of it, and its short code. */
+  async question(
+    options: { timeout?: number; after?: number } = {},
+  ): Promise<{ text: string; code: string }> {
+    const pattern = /short code +(\S+)[\s\S]*?\nAccept\? [^\n]*: /;
+    const [text, code = ""] = await this.process.waitFor(pattern, options);
+    return { text, code };
+  }
+
+  /** Type a line once what is on the screen now has been there for long enough to be answered. */
+  async type(line: string): Promise<void> {
+    await Bun.sleep(READING_TIME + 50);
+    this.process.write(`${line}\n`);
+  }
+
   /** Wait for the question, and answer it. */
-  async answer(text: "y" | "n", after = 0): Promise<string> {
-    const asked = await this.process.waitFor(/A device asks[\s\S]*?Accept this device\? \(y\/n\) /, {
-      after,
-    });
-    this.process.write(`${text}\n`);
-    return asked[0];
+  async answer(
+    what: "accept" | "deny",
+    options: { timeout?: number; after?: number } = {},
+  ): Promise<{ text: string; code: string }> {
+    const asked = await this.question(options);
+    await this.type(`${what} ${asked.code}`);
+    return asked;
   }
 
   /** Events of `--json` so far. */
@@ -275,7 +292,7 @@ export class WorldDevice {
   async enrol(): Promise<string> {
     const monitor = await this.world.monitor();
     this.start();
-    await monitor.answer("y");
+    await monitor.answer("accept");
     const [, node = ""] = await monitor.process.waitFor(/becomes node (\S+)/);
     await monitor.process.waitFor(new RegExp(`node ${node} is up`));
     await monitor.stop();

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { LineCutter } from "../../src/linux/lines.ts";
+import { PassThrough } from "node:stream";
+import { LineCutter, readLines } from "../../src/linux/lines.ts";
 
 const bytes = (text: string): Buffer => Buffer.from(text);
 
@@ -30,5 +31,55 @@ describe("LineCutter", () => {
     const cutter = new LineCutter(4);
     for (let i = 0; i < 3; i++) expect(() => cutter.push(bytes("too long"))).toThrow("more than 4");
     expect(cutter.push(bytes("ok\n"))).toEqual(["ok"]);
+  });
+});
+
+describe("readLines", () => {
+  const never = new AbortController().signal;
+
+  test("gives one line after the other, and waits for each to be dealt with", async () => {
+    const stream = new PassThrough();
+    const log: string[] = [];
+    stream.end("one\ntwo\nthree\nrest");
+    const ended = await readLines(stream, "input", 100, never, async (line) => {
+      log.push(`begin ${line}`);
+      await new Promise((resolve) => setImmediate(resolve));
+      log.push(`end ${line}`);
+    });
+    expect(ended).toBe(true);
+    expect(log).toEqual(["one", "two", "three"].flatMap((line) => [`begin ${line}`, `end ${line}`]));
+  });
+
+  test("a line that does not end is not kept: it is an error, and nothing more is read", async () => {
+    const stream = new PassThrough();
+    const read = readLines(stream, "input", 100, never, () => {});
+    stream.write(Buffer.alloc(1000));
+    await expect(read).rejects.toThrow("input: a line of more than 100 bytes");
+    expect(stream.isPaused()).toBe(true);
+    expect(stream.listenerCount("data")).toBe(0);
+  });
+
+  test("stops when it is told so, also between two lines, and before the first", async () => {
+    const stop = new AbortController();
+    const stream = new PassThrough();
+    const lines: string[] = [];
+    stream.write("one\ntwo\n");
+    const read = readLines(stream, "input", 100, stop.signal, (line) => {
+      lines.push(line);
+      stop.abort();
+    });
+    expect([await read, lines]).toEqual([false, ["one"]]);
+    expect(await readLines(stream, "input", 100, stop.signal, () => {})).toBe(false);
+    expect(stream.listenerCount("end")).toBe(0);
+  });
+
+  test("what is thrown about a line ends it", async () => {
+    const stream = new PassThrough();
+    stream.write("one\n");
+    const read = readLines(stream, "input", 100, never, () => {
+      throw new Error("no");
+    });
+    await expect(read).rejects.toThrow("no");
+    expect(stream.destroyed).toBe(false);
   });
 });

@@ -1,4 +1,4 @@
-/** The rules of the desk, with a clock of its own. */
+/** The rules for requests for access, with a clock of its own. */
 
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { MonitorEvent } from "../../src/api/types.ts";
@@ -28,18 +28,21 @@ class Clock {
 }
 
 let clock: Clock;
-let desk: AccessRequests;
+let requests: AccessRequests;
 let accepted: { request: EnrolmentRequest; by: string }[];
 let acceptFails: Error | undefined;
+let overloads: (number | string)[][];
 
 beforeEach(() => {
   clock = new Clock();
   accepted = [];
   acceptFails = undefined;
-  desk = new AccessRequests({
+  overloads = [];
+  requests = new AccessRequests({
     answerTimeout: TIMEOUT,
     now: () => clock.now,
     after: clock.after,
+    overloaded: (denied, from) => overloads.push([denied, ...from]),
     accept: (request, by) => {
       if (acceptFails !== undefined) throw acceptFails;
       accepted.push({ request, by });
@@ -69,7 +72,13 @@ function request(): EnrolmentRequest {
 /** A monitor: all that it was told. */
 function monitor(): { events: MonitorEvent[]; leave: () => void } {
   const events: MonitorEvent[] = [];
-  return { events, leave: desk.watch((event) => events.push(event)) };
+  return { events, leave: requests.watch((event) => events.push(event)) };
+}
+
+/** Answer what is shown under this id. */
+function answer(id: string, accept: boolean, by: string): string | undefined {
+  const shown = requests.pending.find((one) => one.id === id);
+  return requests.answer(id, { accept, fingerprint: shown?.fingerprint ?? "", by });
 }
 
 /** The decision, if there is one already. */
@@ -82,16 +91,16 @@ function decided(ticket: Ticket): Promise<Decision | undefined> {
 
 describe("without a monitor", () => {
   test("a request is denied at once, and nothing stays", async () => {
-    expect(await decided(desk.ask(request(), "192.0.2.1"))).toEqual({ denied: "nobody-watching" });
-    expect(desk.pending).toEqual([]);
+    expect(await decided(requests.ask(request(), "192.0.2.1"))).toEqual({ denied: "nobody-watching" });
+    expect(requests.pending).toEqual([]);
     expect(clock.timers.size).toBe(0);
     expect(monitor().events).toEqual([]);
   });
 
   test("one that has left does not count", async () => {
     monitor().leave();
-    expect(desk.monitors).toBe(0);
-    expect(await decided(desk.ask(request(), "192.0.2.1"))).toEqual({ denied: "nobody-watching" });
+    expect(requests.monitors).toBe(0);
+    expect(await decided(requests.ask(request(), "192.0.2.1"))).toEqual({ denied: "nobody-watching" });
   });
 });
 
@@ -99,7 +108,7 @@ describe("a request", () => {
   test("is shown with all that an operator needs", () => {
     const { events } = monitor();
     const asked = request();
-    const ticket = desk.ask(asked, "192.0.2.1", "beware");
+    const ticket = requests.ask(asked, "192.0.2.1", "beware");
     const shown = {
       id: ticket.id,
       mac: asked.mac,
@@ -110,15 +119,15 @@ describe("a request", () => {
       code: shortCode(asked.publicKey),
       receivedAt: "2026-03-01T12:00:00.000Z",
       expiresAt: "2026-03-01T12:05:00.000Z",
-      warning: "beware",
+      warnings: ["beware"],
     };
     expect(events).toEqual([{ type: "request", request: shown }]);
-    expect(desk.pending).toEqual([shown]);
+    expect(requests.pending).toEqual([shown]);
   });
 
   test("is told to all monitors, and to one that comes later", () => {
     const [one, two] = [monitor(), monitor()];
-    const ticket = desk.ask(request(), "192.0.2.1");
+    const ticket = requests.ask(request(), "192.0.2.1");
     const three = monitor();
     for (const { events } of [one, two, three])
       expect(events.map((e) => e.type === "request" && e.request.id)).toEqual([ticket.id]);
@@ -126,7 +135,7 @@ describe("a request", () => {
 
   test("waits until somebody answers", async () => {
     monitor();
-    const ticket = desk.ask(request(), "192.0.2.1");
+    const ticket = requests.ask(request(), "192.0.2.1");
     clock.pass(TIMEOUT - 1);
     expect(await decided(ticket)).toBeUndefined();
   });
@@ -136,9 +145,9 @@ describe("an answer", () => {
   test("accepts: the device gets its grant, all monitors hear who did it and the node's name", async () => {
     const [one, two] = [monitor(), monitor()];
     const asked = request();
-    const ticket = desk.ask(asked, "192.0.2.1");
+    const ticket = requests.ask(asked, "192.0.2.1");
     const grant = grantFor(asked);
-    expect(desk.answer(ticket.id, true, "alice")).toBe(grant.node);
+    expect(answer(ticket.id, true, "alice")).toBe(grant.node);
     expect(await decided(ticket)).toEqual({ granted: grant });
     expect(accepted).toEqual([{ request: asked, by: "alice" }]);
     for (const { events } of [one, two])
@@ -149,14 +158,14 @@ describe("an answer", () => {
         by: "alice",
         node: grant.node,
       });
-    expect(desk.pending).toEqual([]);
+    expect(requests.pending).toEqual([]);
     expect(clock.timers.size).toBe(0);
   });
 
   test("denies: nobody is registered", async () => {
     const { events } = monitor();
-    const ticket = desk.ask(request(), "192.0.2.1");
-    expect(desk.answer(ticket.id, false, "bob")).toBeUndefined();
+    const ticket = requests.ask(request(), "192.0.2.1");
+    expect(answer(ticket.id, false, "bob")).toBeUndefined();
     expect(await decided(ticket)).toEqual({ denied: "operator" });
     expect(accepted).toEqual([]);
     expect(events.at(-1)).toEqual({
@@ -170,9 +179,9 @@ describe("an answer", () => {
 
   test("the first wins; the second is told that it came too late", async () => {
     monitor();
-    const ticket = desk.ask(request(), "192.0.2.1");
-    desk.answer(ticket.id, false, "alice");
-    expect(() => desk.answer(ticket.id, true, "bob")).toThrow(
+    const ticket = requests.ask(request(), "192.0.2.1");
+    answer(ticket.id, false, "alice");
+    expect(() => answer(ticket.id, true, "bob")).toThrow(
       `request ${ticket.id} does not wait for an answer any more`,
     );
     expect(await decided(ticket)).toEqual({ denied: "operator" });
@@ -181,27 +190,26 @@ describe("an answer", () => {
 
   test("to a request that never was", () => {
     monitor();
-    for (const id of ["99", "", "__proto__"])
-      expect(() => desk.answer(id, true, "x")).toThrow(/does not wait/);
+    for (const id of ["99", "", "__proto__"]) expect(() => answer(id, true, "x")).toThrow(/does not wait/);
   });
 
   test("concerns one request only", async () => {
     monitor();
-    const [one, two] = [desk.ask(request(), "a"), desk.ask(request(), "b")];
-    desk.answer(two.id, true, "alice");
+    const [one, two] = [requests.ask(request(), "a"), requests.ask(request(), "b")];
+    answer(two.id, true, "alice");
     expect(await decided(one)).toBeUndefined();
-    expect(desk.pending.map((r) => r.id)).toEqual([one.id]);
+    expect(requests.pending.map((r) => r.id)).toEqual([one.id]);
   });
 
-  test("that cannot be carried out leaves the request on the desk", async () => {
+  test("that cannot be carried out leaves the request waiting", async () => {
     const { events } = monitor();
-    const ticket = desk.ask(request(), "192.0.2.1");
+    const ticket = requests.ask(request(), "192.0.2.1");
     acceptFails = new Error("disk full");
-    expect(() => desk.answer(ticket.id, true, "alice")).toThrow("disk full");
+    expect(() => answer(ticket.id, true, "alice")).toThrow("disk full");
     expect(await decided(ticket)).toBeUndefined();
     expect(events.map((e) => e.type)).toEqual(["request"]);
     acceptFails = undefined;
-    desk.answer(ticket.id, true, "alice");
+    answer(ticket.id, true, "alice");
     expect(await decided(ticket)).toHaveProperty("granted");
   });
 });
@@ -209,7 +217,7 @@ describe("an answer", () => {
 describe("a request ends without an answer", () => {
   test("when its time is over", async () => {
     const { events } = monitor();
-    const ticket = desk.ask(request(), "192.0.2.1");
+    const ticket = requests.ask(request(), "192.0.2.1");
     clock.pass(TIMEOUT);
     expect(await decided(ticket)).toEqual({ denied: "timeout" });
     expect(events.at(-1)).toEqual({
@@ -219,12 +227,12 @@ describe("a request ends without an answer", () => {
       by: "nobody",
       reason: "timeout",
     });
-    expect(() => desk.answer(ticket.id, true, "late")).toThrow(/does not wait/);
+    expect(() => answer(ticket.id, true, "late")).toThrow(/does not wait/);
   });
 
   test("when the device goes away", async () => {
     const { events } = monitor();
-    const ticket = desk.ask(request(), "192.0.2.1");
+    const ticket = requests.ask(request(), "192.0.2.1");
     ticket.withdraw();
     expect(await decided(ticket)).toHaveProperty("denied");
     expect(events.at(-1)).toMatchObject({ type: "answered", outcome: "withdrawn", by: "the device" });
@@ -233,8 +241,8 @@ describe("a request ends without an answer", () => {
 
   test("a withdrawal after the answer changes nothing", async () => {
     const { events } = monitor();
-    const ticket = desk.ask(request(), "192.0.2.1");
-    desk.answer(ticket.id, true, "alice");
+    const ticket = requests.ask(request(), "192.0.2.1");
+    answer(ticket.id, true, "alice");
     ticket.withdraw();
     expect(events.map((e) => e.type)).toEqual(["request", "answered"]);
     expect(await decided(ticket)).toHaveProperty("granted");
@@ -242,7 +250,7 @@ describe("a request ends without an answer", () => {
 
   test("when the last monitor leaves, not before", async () => {
     const [one, two] = [monitor(), monitor()];
-    const tickets = [desk.ask(request(), "a"), desk.ask(request(), "b")];
+    const tickets = [requests.ask(request(), "a"), requests.ask(request(), "b")];
     one.leave();
     one.leave(); // a second time means nothing
     for (const ticket of tickets) expect(await decided(ticket)).toBeUndefined();
@@ -252,37 +260,195 @@ describe("a request ends without an answer", () => {
     expect(two.events.filter((e) => e.type === "answered")).toEqual([]);
   });
 
-  test("when the same device asks again: the newer request takes its place", async () => {
+  test("when the same device asks again in other words: it is a request of its own, at the end", async () => {
     const { events } = monitor();
     const asked = request();
-    const [first, second] = [desk.ask(asked, "a"), desk.ask({ ...asked, serialNumber: "2" }, "b")];
+    const first = requests.ask(asked, "a");
+    const between = requests.ask(request(), "b");
+    const second = requests.ask({ ...asked, mac: "b8:27:eb:ff:ff:ff" }, "a");
     expect(await decided(first)).toEqual({ denied: "busy" });
     expect(events.map((e) => (e.type === "answered" ? e.outcome : e.type))).toEqual([
+      "request",
       "request",
       "withdrawn",
       "request",
     ]);
-    first.withdraw(); // its connection ends: the newer one is not touched
-    desk.answer(second.id, true, "alice");
-    expect(await decided(second)).toHaveProperty("granted");
-    expect(accepted[0]?.request.serialNumber).toBe("2");
+    expect(requests.pending.map((r) => r.id)).toEqual([between.id, second.id]);
+    // The answer to what was shown before does not hit it.
+    const { fingerprint: print } = requests.pending[1] ?? { fingerprint: "" };
+    expect(() => requests.answer(first.id, { accept: true, fingerprint: print, by: "x" })).toThrow(
+      /does not wait/,
+    );
   });
 });
 
-test("no more than 64 wait; the next is told to come back, and gets in when one was answered", async () => {
-  monitor();
-  const tickets = Array.from({ length: 64 }, () => desk.ask(request(), "a"));
-  expect(await decided(desk.ask(request(), "a"))).toEqual({ denied: "busy" });
-  expect(desk.pending).toHaveLength(64);
-  desk.answer(tickets[0]?.id ?? "", false, "x");
-  expect(await decided(desk.ask(request(), "a"))).toBeUndefined();
+describe("the same device on a new connection", () => {
+  test("keeps its id, its place and its time; nobody is told anything", async () => {
+    const { events } = monitor();
+    const asked = request();
+    const first = requests.ask(asked, "a");
+    const between = requests.ask(request(), "b");
+    clock.pass(1000);
+    const again = requests.ask(asked, "a");
+    expect(again.id).toBe(first.id);
+    expect(await decided(first)).toEqual({ denied: "busy" });
+    expect(requests.pending.map((r) => r.id)).toEqual([first.id, between.id]);
+    expect(events.map((e) => e.type)).toEqual(["request", "request"]);
+    first.withdraw(); // its old connection ends: the new one is not touched
+    expect(await decided(again)).toBeUndefined();
+    clock.pass(TIMEOUT - 1000);
+    expect(await decided(again)).toEqual({ denied: "timeout" });
+  });
+
+  test("gets the answer, and may go away", async () => {
+    const { events } = monitor();
+    const asked = request();
+    requests.ask(asked, "a");
+    const again = requests.ask(asked, "a");
+    answer(again.id, true, "alice");
+    expect(await decided(again)).toHaveProperty("granted");
+    const other = request();
+    requests.ask(other, "a");
+    requests.ask(other, "a").withdraw();
+    expect(events.at(-1)).toMatchObject({ outcome: "withdrawn", by: "the device" });
+  });
+});
+
+describe("an answer for another key", () => {
+  test("is refused, and the request goes on waiting", async () => {
+    monitor();
+    const [one, two] = [requests.ask(request(), "a"), requests.ask(request(), "a")];
+    const [, shown] = requests.pending;
+    for (const accept of [true, false]) {
+      expect(() =>
+        requests.answer(one.id, { accept, fingerprint: shown?.fingerprint ?? "", by: "alice" }),
+      ).toThrow(/is of another key than the one that was answered; nothing was done/);
+    }
+    expect(await decided(one)).toBeUndefined();
+    expect(await decided(two)).toBeUndefined();
+    expect(accepted).toEqual([]);
+  });
+});
+
+describe("two keys that claim the same", () => {
+  const warnings = (): (readonly string[])[] => requests.pending.map((r) => r.warnings);
+  const words = (claim: string, code: string, state = "waits"): string =>
+    `${code}, which ${state}, claims the same ${claim}; only the code tells which one the device is`;
+
+  test("MAC address: both are shown with a warning, the older one anew", () => {
+    const { events } = monitor();
+    const [one, two] = [request(), request()];
+    const first = requests.ask(one, "a");
+    const second = requests.ask({ ...two, mac: one.mac }, "b", "beware");
+    expect(warnings()).toEqual([
+      [words("MAC address", shortCode(two.publicKey))],
+      ["beware", words("MAC address", shortCode(one.publicKey))],
+    ]);
+    expect(events.map((e) => e.type === "request" && e.request.id)).toEqual([first.id, second.id, first.id]);
+    expect(events.slice(1).map((e) => e.type === "request" && e.request.warnings.length)).toEqual([2, 1]);
+  });
+
+  test("serial number, and an empty one is nobody's", () => {
+    monitor();
+    const [one, two] = [request(), request()];
+    requests.ask(one, "a");
+    requests.ask({ ...two, serialNumber: one.serialNumber }, "b");
+    expect(warnings()).toEqual([
+      [words("serial number", shortCode(two.publicKey))],
+      [words("serial number", shortCode(one.publicKey))],
+    ]);
+    requests.ask({ ...request(), serialNumber: "" }, "a");
+    requests.ask({ ...request(), serialNumber: "" }, "a");
+    expect(warnings().slice(2)).toEqual([[], []]);
+  });
+
+  test("each has one warning of a kind, however many come", () => {
+    const { events } = monitor();
+    const first = request();
+    for (let i = 0; i < 20; i++) requests.ask({ ...request(), mac: first.mac }, "a");
+    expect(warnings().map((list) => list.length)).toEqual(Array(20).fill(1));
+    expect(events).toHaveLength(21);
+  });
+
+  test("one that slides in where another was: the warning says so, for as long as that could have waited", () => {
+    monitor();
+    const [one, two] = [request(), request()];
+    requests.ask(one, "a").withdraw();
+    const second = requests.ask({ ...two, mac: one.mac }, "a");
+    expect(warnings()).toEqual([
+      [words("MAC address", shortCode(one.publicKey), "was withdrawn a short while ago")],
+    ]);
+    second.withdraw();
+    clock.pass(TIMEOUT);
+    requests.ask({ ...request(), mac: one.mac }, "a");
+    expect(warnings()).toEqual([[]]);
+  });
+
+  test("the same key is no other", () => {
+    monitor();
+    const asked = request();
+    requests.ask(asked, "a").withdraw();
+    requests.ask(asked, "a");
+    expect(warnings()).toEqual([[]]);
+  });
+});
+
+describe("limits", () => {
+  test("one source has half of the places; others still get in, and a place is free again after an answer", async () => {
+    const { events } = monitor();
+    const tickets = Array.from({ length: 64 }, () => requests.ask(request(), "192.0.2.1"));
+    clock.pass(60_000); // so that it is not the rate
+    expect(await decided(requests.ask(request(), "192.0.2.1"))).toEqual({ denied: "busy" });
+    expect(requests.pending).toHaveLength(64);
+    expect(await decided(requests.ask(request(), "192.0.2.2"))).toBeUndefined();
+    answer(tickets[0]?.id ?? "", false, "x");
+    answer(tickets[1]?.id ?? "", false, "x");
+    expect(await decided(requests.ask(request(), "192.0.2.1"))).toBeUndefined();
+    // What waits was never touched.
+    for (const ticket of tickets.slice(2)) expect(await decided(ticket)).toBeUndefined();
+    expect(events.filter((e) => e.type === "answered").map((e) => e.outcome)).toEqual(["denied", "denied"]);
+  });
+
+  test("a source that asks and goes away, again and again, is not shown more than once a second", () => {
+    const { events } = monitor();
+    for (let i = 0; i < 1000; i++) requests.ask(request(), "192.0.2.1").withdraw();
+    const shown = (): number => events.filter((e) => e.type === "request").length;
+    expect(shown()).toBe(64);
+    clock.pass(1000);
+    for (let i = 0; i < 1000; i++) requests.ask(request(), "192.0.2.1").withdraw();
+    expect(shown()).toBe(65);
+    // Another source is not kept out by it.
+    requests.ask(request(), "192.0.2.2");
+    expect(shown()).toBe(66);
+  });
+
+  test("those denied are told in one event at once, then in one every 10 s", () => {
+    const { events } = monitor();
+    const more = (): void => {
+      for (let i = 0; i < 500; i++) requests.ask(request(), "192.0.2.1").withdraw();
+    };
+    more();
+    const told = (): unknown[] => events.filter((e) => e.type === "overload");
+    expect(told()).toEqual([{ type: "overload", denied: 1, from: ["192.0.2.1"] }]);
+    clock.pass(9999);
+    expect(told()).toHaveLength(1);
+    clock.pass(1);
+    expect(told().slice(1)).toEqual([{ type: "overload", denied: 435, from: ["192.0.2.1"] }]);
+    expect(overloads).toEqual([
+      [1, "192.0.2.1"],
+      [435, "192.0.2.1"],
+    ]);
+    clock.pass(10_000);
+    expect(told()).toHaveLength(2);
+    expect(clock.timers.size).toBe(0);
+  });
 });
 
 test("ids are never used twice", () => {
   monitor();
   const ids = Array.from({ length: 5 }, () => {
-    const { id } = desk.ask(request(), "a");
-    desk.answer(id, false, "x");
+    const { id } = requests.ask(request(), "a");
+    answer(id, false, "x");
     return id;
   });
   expect(new Set(ids).size).toBe(5);
@@ -291,7 +457,7 @@ test("ids are never used twice", () => {
 test("anybody may be told anything", () => {
   const [one, two] = [monitor(), monitor()];
   two.leave();
-  desk.tell({ type: "node", node: "vpn-1", state: "up", via: "x" });
+  requests.tell({ type: "node", node: "vpn-1", state: "up", via: "x" });
   expect(one.events).toHaveLength(1);
   expect(two.events).toHaveLength(0);
 });

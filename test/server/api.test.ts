@@ -21,13 +21,13 @@ const note = (message: string, fields?: Parameters<Log["info"]>[1]): void => {
 };
 const log: Log = { debug: note, info: note, warn: note, error: note, with: () => log };
 const revoked: [string, string][] = [];
-let desk: AccessRequests;
+let requests: AccessRequests;
 let api: ApiServer;
 
 beforeAll(async () => {
   api = await listenApi(socket, undefined, (request) =>
     apiHandler({
-      desk,
+      requests,
       nodes: () => Promise.resolve([{ name: "vpn-1" } as NodeInfo]),
       devices: () => [{ node: "vpn-1" } as DeviceInfo],
       trust: () => ({ ca: "x" }) as TrustInfo,
@@ -45,10 +45,11 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 beforeEach(() => {
-  desk = new AccessRequests({
+  requests = new AccessRequests({
     answerTimeout: 60_000,
     now: Date.now,
     after: () => () => {},
+    overloaded: () => {},
     accept: () => ({ node: "vpn-1", mac: "52:54:00:01:02:03", certificate: "", renewAfter: 1 }),
   });
 });
@@ -122,10 +123,9 @@ describe("requests", () => {
       expect([body.slice(0, 20), status]).toEqual([body.slice(0, 20), 400]);
       expect(answer).toHaveProperty("error", expect.stringMatching(/^request: /));
     }
-    expect((await ask("POST", "/v1/requests/1", '{"by":"x","accept":"yes"}'))[1]).toHaveProperty(
-      "error",
-      'request: accept must be true or false, found string "yes"',
-    );
+    expect(
+      (await ask("POST", "/v1/requests/1", '{"by":"x","accept":"yes","fingerprint":"x"}'))[1],
+    ).toHaveProperty("error", 'request: accept must be true or false, found string "yes"');
     expect(revoked).toEqual([]);
   });
 
@@ -172,12 +172,14 @@ describe("monitors", () => {
 
   test("is told of a request, and its answer decides", async () => {
     const monitor = await watch();
-    const ticket = desk.ask(request(), "192.0.2.1");
+    const ticket = requests.ask(request(), "192.0.2.1");
     expect(await monitor.next()).toMatchObject({
       type: "request",
       request: { id: ticket.id, address: "192.0.2.1" },
     });
-    expect(await ask("POST", `/v1/requests/${ticket.id}`, '{"by":"alice","accept":true}')).toEqual([
+    const path = `/v1/requests/${ticket.id}`;
+    const { fingerprint } = requests.pending[0] ?? { fingerprint: "" };
+    expect(await ask("POST", path, JSON.stringify({ by: "alice", accept: true, fingerprint }))).toEqual([
       200,
       { node: "vpn-1" },
     ]);
@@ -188,19 +190,64 @@ describe("monitors", () => {
       by: "alice",
       node: "vpn-1",
     });
-    const again = await ask("POST", `/v1/requests/${ticket.id}`, '{"by":"bob","accept":false}');
+    const again = await ask("POST", path, JSON.stringify({ by: "bob", accept: false, fingerprint }));
     expect(again[0]).toBe(400);
     expect(again[1]).toHaveProperty("error", `request ${ticket.id} does not wait for an answer any more`);
+    monitor.leave();
+  });
+
+  test("must say which key its answer is for: another one, or none, decides nothing", async () => {
+    const monitor = await watch();
+    const ticket = requests.ask(request(), "192.0.2.1");
+    const path = `/v1/requests/${ticket.id}`;
+    expect(await ask("POST", path, '{"by":"alice","accept":true}')).toEqual([
+      400,
+      {
+        error: "the answer does not say which key it is for; nothing was done",
+        hint: "Give the request's fingerprint with it. A `walt` that does not is older than this server.",
+      },
+    ]);
+    const other = `SHA256:${"A".repeat(43)}`;
+    const [status, answer] = await ask("POST", path, `{"by":"alice","accept":true,"fingerprint":"${other}"}`);
+    expect([status, answer]).toEqual([
+      400,
+      expect.objectContaining({
+        error: `request ${ticket.id} is of another key than the one that was answered; nothing was done`,
+      }),
+    ]);
+    expect(requests.pending).toHaveLength(1);
+    monitor.leave();
+    await ticket.decision;
+  });
+
+  test("that does not read its events is left, and does not fill the memory", async () => {
+    const connection = createConnection(socket);
+    connection.write("GET /v1/monitor?name=sleeper HTTP/1.1\r\nHost: walt\r\n\r\n");
+    await new Promise((resolve) => connection.once("data", resolve));
+    connection.pause();
+    const monitor = await watch();
+    const event: MonitorEvent = { type: "node", node: "vpn-1", state: "up", via: "x".repeat(10_000) };
+    for (let i = 0; i < 400 && requests.monitors > 1; i++) {
+      requests.tell(event);
+      await monitor.next();
+    }
+    expect(logged).toContain(
+      'a monitor left monitor=sleeper monitors=1 reason="it does not read its events"',
+    );
+    // The other one goes on.
+    requests.tell({ type: "alive" });
+    while ((await monitor.next()).type !== "alive");
+    connection.destroy();
     monitor.leave();
   });
 
   test("that leaves, stops counting: what waited is denied", async () => {
     const monitor = await watch("eve\u001b[2J");
     expect(logged).toContain('a monitor watches monitor="eve?[2J" monitors=1');
-    const ticket = desk.ask(request(), "192.0.2.1");
+    const ticket = requests.ask(request(), "192.0.2.1");
     monitor.leave();
     expect(await ticket.decision).toEqual({ denied: "nobody-watching" });
-    expect(desk.monitors).toBe(0);
+    expect(requests.monitors).toBe(0);
     expect(logged).toContain('a monitor left monitor="eve?[2J" monitors=0');
   });
 
@@ -208,8 +255,8 @@ describe("monitors", () => {
     const connection = createConnection(socket);
     connection.write("GET /v1/monitor HTTP/1.1\r\nHost: walt\r\n\r\n");
     await new Promise((resolve) => connection.once("data", resolve));
-    expect(desk.monitors).toBe(1);
-    const ticket = desk.ask(request(), "192.0.2.1");
+    expect(requests.monitors).toBe(1);
+    const ticket = requests.ask(request(), "192.0.2.1");
     connection.destroy();
     expect(await ticket.decision).toEqual({ denied: "nobody-watching" });
   });

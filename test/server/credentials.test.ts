@@ -1,12 +1,14 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
+import { createPublicKey } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { EnrolmentRequest } from "../../src/enrolment/messages.ts";
 import { run } from "../../src/linux/run.ts";
-import { grant } from "../../src/server/credentials.ts";
+import { admit, grant } from "../../src/server/credentials.ts";
 import { Registry } from "../../src/server/registry.ts";
 import { parseCertificateLine, refusalOf, VPN_PRINCIPAL } from "../../src/ssh/keys/certificate.ts";
-import { fingerprint, generateKey } from "../../src/ssh/keys/ed25519.ts";
+import { fingerprint, generateKey, type KeyPair } from "../../src/ssh/keys/ed25519.ts";
 import { describeWith } from "../lab/need.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-credentials-"));
@@ -51,6 +53,40 @@ test("each has a new serial, which the registry knows", () => {
   );
   expect(two).toBe((one ?? 0n) + 1n);
   expect(BigInt(registry.byNode("vpn-010203")?.certificateSerial ?? 0)).toBe(two ?? 0n);
+});
+
+describe("what cannot be done stores nothing", () => {
+  const request: EnrolmentRequest = {
+    mac: "b8:27:eb:0a:0b:0c",
+    model: "Pi",
+    serialNumber: "8",
+    publicKey: generateKey("other").publicKey,
+  };
+  const serial = (): number | undefined => registry.byNode(device.node)?.certificateSerial;
+
+  test("a clock that was never set", () => {
+    const before = serial();
+    for (const time of ["1970-01-01T00:20:00Z", "2023-12-31T23:59:59Z"]) {
+      const early = new Date(time);
+      const said = `the server's clock says ${early.toISOString()}`;
+      expect(() => admit(registry, ca, request, "alice", DAY, early)).toThrow(said);
+      expect(() => grant(registry, ca, device, DAY, early)).toThrow(said);
+    }
+    expect(registry.byKey(request.publicKey)).toBeUndefined();
+    expect(serial()).toBe(before);
+  });
+
+  test("a signature that fails: neither the device nor the serial of its certificate", () => {
+    const before = serial();
+    const broken: KeyPair = { ...ca, privateKey: createPublicKey(ca.privateKey) };
+    expect(() => admit(registry, broken, request, "alice", DAY, NOW)).toThrow();
+    expect(() => grant(registry, broken, device, DAY, NOW)).toThrow();
+    expect(registry.byKey(request.publicKey)).toBeUndefined();
+    expect(serial()).toBe(before);
+    // The same board is let in as if nothing had been.
+    expect(admit(registry, ca, request, "alice", DAY, NOW).node).toBe("vpn-0a0b0c");
+    expect(registry.byKey(request.publicKey)?.acceptedBy).toBe("alice");
+  });
 });
 
 describeWith({ programs: ["ssh-keygen"] }, "ssh-keygen", () => {

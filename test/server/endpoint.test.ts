@@ -38,6 +38,7 @@ async function endpoint(
     channel.write(`hello tunnel ${via}\n`);
     channel.end(0);
   },
+  enrol = async (channel: Channel): Promise<void> => channel.write("hello enrol\n"),
 ): Promise<Endpoint> {
   const made = await Endpoint.start({
     listen: { host: "127.0.0.1", port: 0 },
@@ -47,7 +48,7 @@ async function endpoint(
       if (sameKey(key, enrolment.publicKey)) return { kind: "enrolment" };
       return sameKey(key, device.publicKey) ? { kind: "device", device: DEVICE } : undefined;
     },
-    enrol: async (channel) => channel.write("hello enrol\n"),
+    enrol,
     renew: (_device, channel) => {
       channel.write("hello renew\n");
       channel.end(0);
@@ -129,6 +130,31 @@ test("a session without a command is a tunnel in the original framing for a devi
   expect(await shell((await connect(at, enrolment)).client)).toMatch(
     /no shell here; this key may run: enrol/,
   );
+});
+
+test("a connection that is held for a person's answer is not ended for one more; once released it is", async () => {
+  const releases: (() => void)[] = [];
+  const at = await endpoint(2, undefined, async (channel) => {
+    releases.push(channel.hold(), channel.hold());
+    channel.write("waits\n");
+  });
+  const honest = await connect(at, enrolment);
+  expect(await exec(honest.client, "enrol")).toBe("waits\n");
+  const others = [await connect(at, enrolment)];
+  for (let i = 0; i < 5; i++) {
+    others.push(await connect(at, enrolment));
+    await others[i]?.closed; // the older one of those that ask for nothing
+  }
+  expect(await exec(honest.client, "other")).toMatch(/is not allowed/); // it is there
+  // Held twice, released once, and that one twice: it is still held.
+  releases[0]?.();
+  releases[0]?.();
+  others.push(await connect(at, enrolment));
+  await others[5]?.closed;
+  expect(await exec(honest.client, "other")).toMatch(/is not allowed/);
+  releases[1]?.();
+  await connect(at, enrolment);
+  await honest.closed;
 });
 
 test("a connection has so many sessions and no more", async () => {

@@ -1,4 +1,4 @@
-/** The server's end of an enrolment on a channel without SSH, with a real desk and registry. */
+/** The server's end of an enrolment on a channel without SSH, with a real registry. */
 
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -15,11 +15,11 @@ import {
 } from "../../src/enrolment/messages.ts";
 import { formatLine, type Log } from "../../src/log.ts";
 import { AccessRequests } from "../../src/server/access-requests.ts";
-import { grant } from "../../src/server/credentials.ts";
+import { admit, grant } from "../../src/server/credentials.ts";
 import type { Channel } from "../../src/server/endpoint.ts";
 import { serveEnrolment } from "../../src/server/enrol.ts";
 import { type Device, Registry } from "../../src/server/registry.ts";
-import { generateKey, type KeyPair } from "../../src/ssh/keys/ed25519.ts";
+import { generateKey, type KeyPair, shortCode } from "../../src/ssh/keys/ed25519.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-enrol-"));
 const registries: Registry[] = [];
@@ -34,22 +34,25 @@ const NOW = new Date("2026-03-01T12:00:00Z");
 const give = (device: Device) => grant(registry, ca, device, 60_000, NOW);
 
 let registry: Registry;
-let desk: AccessRequests;
+let clock: Date;
+let requests: AccessRequests;
 let logged: string[];
 let log: Log;
 beforeEach(() => {
   registry = new Registry(join(dir, `${registries.length}.sqlite`));
   registries.push(registry);
   logged = [];
+  clock = NOW;
   const note = (message: string, fields?: Parameters<Log["info"]>[1]): void => {
     logged.push(formatLine("", message, fields));
   };
   log = { debug: note, info: note, warn: note, error: note, with: () => log };
-  desk = new AccessRequests({
+  requests = new AccessRequests({
     answerTimeout: 60_000,
     now: Date.now,
     after: () => () => {},
-    accept: (request, by) => give(registry.accept(request, by, NOW)),
+    overloaded: () => {},
+    accept: (request, by) => admit(registry, ca, request, by, 60_000, clock),
   });
 });
 
@@ -59,10 +62,15 @@ function connect() {
   const { promise: closed, resolve: close } = Promise.withResolvers<void>();
   const said: string[] = [];
   let status: number | undefined;
+  let held = 0;
   let wake = (): void => {};
   const channel = {
     stream,
     closed,
+    hold: () => {
+      held++;
+      return () => held--;
+    },
     write: (text: string) => {
       said.push(...text.trimEnd().split("\n"));
       wake();
@@ -73,7 +81,13 @@ function connect() {
     },
     fail: () => {},
   } as unknown as Channel;
-  const served = serveEnrolment(channel, "192.0.2.1", { desk, registry, grant: give, retryAfter: 5, log });
+  const served = serveEnrolment(channel, "192.0.2.1", {
+    requests,
+    registry,
+    grant: give,
+    retryAfter: 5,
+    log,
+  });
   return {
     stream,
     close,
@@ -89,12 +103,22 @@ function connect() {
     get status() {
       return status;
     },
+    /** How often its connection is held against eviction. */
+    get held() {
+      return held;
+    },
   };
 }
 
 function watch(): { events: MonitorEvent[]; leave: () => void } {
   const events: MonitorEvent[] = [];
-  return { events, leave: desk.watch((event) => events.push(event)) };
+  return { events, leave: requests.watch((event) => events.push(event)) };
+}
+
+/** What alice says to the one that waits first. */
+function answer(accept: boolean): void {
+  const { id, fingerprint } = requests.pending[0] ?? { id: "", fingerprint: "" };
+  requests.answer(id, { accept, fingerprint, by: "alice" });
 }
 
 describe("a new device", () => {
@@ -122,22 +146,23 @@ describe("a new device", () => {
       device.request(generateKey("x"));
       expect(await device.reply()).toEqual({ type: "pending" });
       expect(device.status).toBeUndefined();
-      desk.answer(desk.pending[0]?.id ?? "", accept, "alice");
+      expect(device.held).toBe(1);
+      answer(accept);
       expect(await device.reply(1)).toMatchObject({ type });
       await device.served;
-      expect(device.status).toBe(0);
+      expect([device.status, device.held]).toEqual([0, 0]);
     }
     expect(registry.list().map((d) => [d.node, d.acceptedBy])).toEqual([["vpn-010203", "alice"]]);
   });
 
-  test("that goes away while it waits is taken off the desk", async () => {
+  test("that goes away while it waits waits no more", async () => {
     const { events } = watch();
     const device = connect();
     device.request(generateKey("x"));
     await device.reply();
     device.close();
     await device.served;
-    expect(desk.pending).toEqual([]);
+    expect(requests.pending).toEqual([]);
     expect(events.at(-1)).toMatchObject({ type: "answered", outcome: "withdrawn" });
   });
 
@@ -147,11 +172,64 @@ describe("a new device", () => {
     const device = connect();
     device.request(generateKey("x"));
     await device.reply();
-    expect(desk.pending[0]?.warning).toBe(
+    expect(requests.pending[0]?.warnings).toEqual([
       "a registered device with this MAC address exists already: vpn-010203",
-    );
+    ]);
     device.close();
     await device.served;
+  });
+
+  test("what it says about itself is plain before anybody sees it, and the log has its short code", async () => {
+    const { events } = watch();
+    const key = generateKey("x");
+    const device = connect();
+    const model = `Pi\u3000\u0301\u202e\u200b ${" ".repeat(60)}short code`;
+    device.request(key, { ...board, model, serialNumber: "9".repeat(64) });
+    await device.reply();
+    expect(events[0]).toMatchObject({
+      request: { model: "Pi???? short code", serialNumber: `${"9".repeat(37)}...` },
+    });
+    expect(logged.at(-1)).toContain(
+      `a device asks for access request=1 code=${shortCode(key.publicKey)} mac=`,
+    );
+    answer(false);
+    await device.served;
+    expect(logged.at(-1)).toContain(`code=${shortCode(key.publicKey)}`);
+  });
+
+  test("that the limits deny is told to come back, and has no log line of its own", async () => {
+    watch();
+    for (let i = 0; i < 70; i++) {
+      requests.ask({ ...board, publicKey: generateKey("x").publicKey }, "192.0.2.1");
+    }
+    const before = logged.length;
+    const device = connect();
+    device.request(generateKey("x"));
+    expect(await device.reply()).toMatchObject({ type: "denied", reason: "busy", retryAfter: 5 });
+    await device.served;
+    expect([logged.length, device.held]).toEqual([before, 0]);
+  });
+
+  test("is stored with its certificate, or not at all: with a clock that was never set the operator is told why", async () => {
+    clock = new Date("1970-01-01T00:20:00Z");
+    watch();
+    const key = generateKey("x");
+    const device = connect();
+    device.request(key);
+    await device.reply();
+    expect(() => answer(true)).toThrow("the server's clock says 1970-01-01T00:20:00.000Z");
+    expect(registry.list()).toEqual([]);
+    // It waits on; when it goes and asks again it is a new device, not one that is known.
+    expect(requests.pending).toHaveLength(1);
+    answer(false);
+    expect(await device.reply(1)).toMatchObject({ reason: "operator" });
+    const again = connect();
+    again.request(key);
+    expect(await again.reply()).toEqual({ type: "pending" });
+    clock = NOW;
+    answer(true);
+    expect(await again.reply(1)).toMatchObject({ type: "granted" });
+    await Promise.all([device.served, again.served]);
   });
 
   test("that goes on talking is not listened to, and its stream does not stop", async () => {
@@ -165,7 +243,7 @@ describe("a new device", () => {
       if (!device.stream.write(Buffer.alloc(65_536, 0x41)))
         await new Promise((resolve) => device.stream.once("drain", resolve));
     }
-    desk.answer(desk.pending[0]?.id ?? "", true, "alice");
+    answer(true);
     expect(await device.reply(1)).toMatchObject({ type: "granted" });
     await device.served;
   });
@@ -213,7 +291,7 @@ describe("what is no request", () => {
         formatLine("", "not a valid enrolment request", { from: "192.0.2.1", reason: message }),
       );
     }
-    expect(desk.pending).toEqual([]);
+    expect(requests.pending).toEqual([]);
   });
 
   test("made for another connection's challenge is denied", async () => {

@@ -1,8 +1,28 @@
-/** What a monitor shows and asks, as a small machine: events and typed lines in, text and answers out. No I/O. */
+/**
+ * What a monitor shows and asks, as a small machine: events, typed lines and the time in, text and answers
+ * out. No I/O.
+ *
+ * An answer names what it is for: the operator types the first characters of the code that the device shows.
+ * So it cannot hit another request that took the place of this one on the screen.
+ */
 
 import type { MonitorEvent, PendingRequest } from "../../api/types.ts";
+import { plainText } from "../../text.ts";
+import { parseAnswer } from "./_typed-answer.ts";
 
-export type Action = { print: string } | { answer: { id: string; accept: boolean } } | { prompt: string };
+export type Action =
+  | { print: string }
+  | { prompt: string }
+  | { answer: { id: string; fingerprint: string; accept: boolean } };
+
+/** ms that a request has been on the screen before an answer to it counts: nobody reads faster. */
+export const READING_TIME = 500;
+/** ms for which a request that is gone makes its code still ambiguous: it may be the one that was meant. */
+const GONE_TIME = 10_000;
+/** Requests that are gone and remembered. */
+const MAX_GONE = 64;
+/** Rows of a list. */
+const MAX_ROWS = 20;
 
 const OUTCOMES = {
   accepted: "accepted",
@@ -11,102 +31,267 @@ const OUTCOMES = {
   withdrawn: "withdrawn",
 } as const;
 
-/** The text of a request, for a person who has to decide. */
-export function describeRequest(r: PendingRequest): string {
-  return [
-    "",
-    "A device asks for access to the VPN:",
-    `  MAC address    ${r.mac}`,
-    `  model          ${r.model}`,
-    `  serial number  ${r.serialNumber}`,
-    `  came from      ${r.address}`,
-    `  key            ${r.fingerprint}`,
-    `  short code     ${r.code}   (the device shows the same)`,
-    ...(r.warning === undefined ? [] : [`  WARNING        ${r.warning}`]),
-  ].join("\n");
+export interface ScreenOptions {
+  /** Width of the terminal. */
+  columns: number;
+  /** Whether the terminal shows colours. */
+  colours: boolean;
 }
 
-const PROMPT = "Accept this device? (y/n) ";
+interface Shown {
+  request: PendingRequest;
+  /** When it was shown, or last changed. */
+  at: number;
+}
 
 export class MonitorScreen {
-  readonly #queue: PendingRequest[] = [];
+  /** By id, in the order in which they came. */
+  readonly #waiting = new Map<string, Shown>();
   /** Requests whose answer of ours is on its way. */
   readonly #answered = new Map<string, PendingRequest>();
+  #gone: Shown[] = [];
+  /** When a line was last complained about. */
+  #complained = Number.NEGATIVE_INFINITY;
 
-  /** The request that is being asked about. */
-  get current(): PendingRequest | undefined {
-    return this.#queue[0];
-  }
+  constructor(readonly options: ScreenOptions) {}
 
-  event(event: MonitorEvent): Action[] {
+  /** @param now ms since the epoch, here and below */
+  event(event: MonitorEvent, now: number): Action[] {
     switch (event.type) {
       case "watching":
-        return [{ print: "Waiting for devices that ask for access. ^C ends." }];
+        return [this.#line(now, "Waiting for devices that ask for access. ^C ends.")];
       case "request":
-        this.#queue.push(event.request);
-        if (this.#queue.length === 1) return this.#show();
-        return [{ print: `\n(one more device is waiting: ${event.request.mac})` }];
+        return this.#asked(event.request, now);
       case "answered": {
         const own = this.#answered.get(event.id);
-        if (own !== undefined) {
-          this.#answered.delete(event.id);
-          const as = event.node === undefined ? "" : `: it becomes node ${event.node}`;
-          return [{ print: `${own.mac} ${OUTCOMES[event.outcome]}${as}` }];
-        }
-        const index = this.#queue.findIndex((r) => r.id === event.id);
-        const request = this.#queue[index];
+        const other = this.#waiting.get(event.id)?.request;
+        const request = own ?? other;
         if (request === undefined) return [];
-        this.#queue.splice(index, 1);
-        const by = event.outcome === "expired" ? "" : ` by ${event.by}`;
-        const as = event.node === undefined ? "" : ` as node ${event.node}`;
-        const said: Action = {
-          print: `${index === 0 ? "\n" : ""}${request.mac} ${OUTCOMES[event.outcome]}${by}${as}`,
-        };
-        return index === 0 ? [said, ...this.#show()] : [said];
+        this.#answered.delete(event.id);
+        this.#waiting.delete(event.id);
+        this.#gone = [...this.#gone, { request, at: now }].slice(-MAX_GONE);
+        return [this.#line(now, outcome(event, request, own !== undefined)), ...this.#rest()];
       }
-      case "node":
-        return [
-          {
-            print:
-              event.state === "up"
-                ? `node ${event.node} is up${event.via === "" ? "" : `, through ${event.via}`}`
-                : `node ${event.node} is down`,
-          },
-        ];
+      case "overload": {
+        const from = event.from.map((one) => plainText(one)).join(", ");
+        const what = event.denied === 1 ? "1 more request was" : `${event.denied} more requests were`;
+        return [this.#line(now, `${what} denied: too many at once, from ${from}`), ...this.#prompt()];
+      }
+      case "node": {
+        const via = event.via === "" ? "" : `, through ${plainText(event.via, 300)}`;
+        const state = event.state === "up" ? `up${via}` : "down";
+        return [this.#line(now, `node ${event.node} is ${state}`), ...this.#prompt()];
+      }
       case "alive":
         return [];
     }
   }
 
   /** A line that the operator typed. */
-  line(text: string): Action[] {
-    const request = this.current;
-    if (request === undefined) return text.trim() === "" ? [] : [{ print: "No device is waiting." }];
-    const word = text.trim().toLowerCase();
-    const accept = ["y", "yes", "a", "accept"].includes(word);
-    if (!accept && !["n", "no", "d", "deny"].includes(word)) return [{ prompt: PROMPT }];
-    this.#queue.shift();
-    this.#answered.set(request.id, request);
-    return [{ answer: { id: request.id, accept } }, ...this.#show()];
+  line(text: string, now: number): Action[] {
+    const answer = parseAnswer(text);
+    if (answer.kind === "nothing") return this.#waiting.size === 0 ? [] : this.#rest();
+    if (this.#waiting.size === 0) return this.#complain("No device is waiting.", now);
+    if (answer.kind === "wrong") return this.#complain(answer.why, now);
+    if (answer.kind === "deny-only-one") {
+      const [only, ...more] = this.#waiting.values();
+      if (only === undefined || more.length > 0)
+        return this.#complain("Several devices are waiting: type `deny` and the code of one.", now);
+      return this.#answer(only, false, now);
+    }
+    const fits = [...this.#waiting.values()].filter((one) => begins(one, answer.code));
+    const codes = new Set(fits.map((one) => one.request.code));
+    const gone = this.#gone.filter((one) => begins(one, answer.code) && elapsed(one.at, now) < GONE_TIME);
+    for (const one of gone) codes.add(one.request.code);
+    const [first] = fits;
+    const said = plainText(text);
+    if (codes.size > 1) {
+      const list = [...codes].slice(0, 5).join(", ");
+      return this.#complain(`"${said}" fits several (${list}): type more of the code.`, now);
+    }
+    if (first === undefined) {
+      const why =
+        gone.length > 0
+          ? `${gone[0]?.request.code ?? ""} does not wait any more: nothing was done.`
+          : `No device that waits has a code that begins like "${said}".`;
+      return this.#complain(why, now);
+    }
+    return this.#answer(first, answer.accept, now);
   }
 
   /** An answer that the server did not take: it tells why. */
-  failed(id: string, message: string): Action[] {
+  failed(id: string, message: string, now: number): Action[] {
     const request = this.#answered.get(id);
     this.#answered.delete(id);
     // It still waits: had it been ended, we would have been told.
-    if (request !== undefined) this.#queue.unshift(request);
-    return [{ print: message }, ...(request === undefined ? [] : this.#show())];
+    if (request !== undefined) this.#waiting.set(id, { request, at: now });
+    return [this.#line(now, plainText(message, 600)), ...this.#rest()];
   }
 
   /** The connection to the server is lost: what waited there waits no more. */
   lost(): void {
-    this.#queue.length = 0;
+    this.#waiting.clear();
     this.#answered.clear();
+    this.#gone = [];
   }
 
-  #show(): Action[] {
-    const request = this.current;
-    return request === undefined ? [] : [{ print: describeRequest(request) }, { prompt: PROMPT }];
+  #asked(request: PendingRequest, now: number): Action[] {
+    if (this.#answered.has(request.id)) return [];
+    const before = this.#waiting.get(request.id);
+    this.#waiting.set(request.id, { request, at: now });
+    if (before !== undefined) {
+      const news = request.warnings.filter((one) => !before.request.warnings.includes(one));
+      const lines = news.map((one) =>
+        this.#line(now, `${this.#warning()} for ${request.code}: ${plainText(one, 300)}`),
+      );
+      return [...lines, ...this.#prompt()];
+    }
+    if (this.#waiting.size === 1) {
+      return [this.#line(now, "A device asks for access to the VPN:"), ...this.#rest()];
+    }
+    const alike = this.#sorted()
+      .filter((one) => sameClaims(one.request, request))
+      .slice(0, MAX_ROWS);
+    return [
+      this.#line(now, `One more device asks for access; ${this.#waiting.size} are waiting:`),
+      { print: alike.flatMap((one) => this.#row(one.request)).join("\n") },
+      ...this.#prompt(),
+    ];
   }
+
+  #answer(shown: Shown, accept: boolean, now: number): Action[] {
+    const { request } = shown;
+    if (elapsed(shown.at, now) < READING_TIME) {
+      return this.#complain(
+        `Not counted: ${request.code} had not been on the screen for half a second. Look, and type it again.`,
+        now,
+      );
+    }
+    this.#waiting.delete(request.id);
+    this.#answered.set(request.id, request);
+    const { id, fingerprint } = request;
+    return [{ answer: { id, fingerprint, accept } }, ...this.#rest()];
+  }
+
+  /** What is wrong with a line: not more often than it can be read, however fast lines come. */
+  #complain(why: string, now: number): Action[] {
+    if (elapsed(this.#complained, now) < READING_TIME) return [];
+    this.#complained = now;
+    return [{ print: why }, ...this.#prompt()];
+  }
+
+  /** What waits, with the question. */
+  #rest(): Action[] {
+    const rows = this.#sorted();
+    const [first] = rows;
+    if (first === undefined) return [];
+    if (rows.length === 1) return [{ print: this.#block(first.request) }, ...this.#prompt()];
+    const hidden = rows.length - MAX_ROWS;
+    const lines = [
+      `${rows.length} devices are waiting:`,
+      ...rows.slice(0, MAX_ROWS).flatMap((one) => this.#row(one.request)),
+      ...(hidden > 0 ? [`  and ${hidden} more`] : []),
+    ];
+    return [{ print: lines.join("\n") }, ...this.#prompt()];
+  }
+
+  #prompt(): Action[] {
+    if (this.#waiting.size === 0) return [];
+    return [
+      {
+        prompt:
+          this.#waiting.size === 1
+            ? 'Accept? Type the first 3 characters of the code on the device ("n" denies): '
+            : "Accept which? Type the first 3 characters of its code (`deny CODE` denies): ",
+      },
+    ];
+  }
+
+  /** Requests in the order in which they came, those that claim the same beside each other. */
+  #sorted(): Shown[] {
+    const left = [...this.#waiting.values()];
+    const sorted: Shown[] = [];
+    for (let first = left.shift(); first !== undefined; first = left.shift()) {
+      const { request } = first;
+      const alike = left.filter((one) => sameClaims(one.request, request));
+      sorted.push(first, ...alike);
+      for (const one of alike) left.splice(left.indexOf(one), 1);
+    }
+    return sorted;
+  }
+
+  /**
+   * One request, for a person who has to decide: the code first, and apart from what the device says about
+   * itself.
+   */
+  #block(r: PendingRequest): string {
+    const width = Math.max(8, Math.min(40, this.options.columns - 18));
+    return [
+      "",
+      `  short code     ${this.#bold(r.code)}   (the device shows the same)`,
+      "",
+      `  MAC address    ${r.mac}`,
+      `  model          ${plainText(r.model, width)}`,
+      `  serial number  ${plainText(r.serialNumber, width)}`,
+      `  came from      ${plainText(r.address, 60)}`,
+      `  key            ${r.fingerprint}`,
+      ...this.#warnings(r),
+      "",
+    ].join("\n");
+  }
+
+  /** One request on one line of the terminal, and its warnings below. */
+  #row(r: PendingRequest): string[] {
+    const rest = `  ${r.mac}  ${plainText(r.model, 26).padEnd(26)}  ${plainText(r.serialNumber, 16)}`;
+    const width = Math.max(0, this.options.columns - 1 - 2 - r.code.length);
+    return [`  ${this.#bold(r.code)}${rest.slice(0, width).trimEnd()}`, ...this.#warnings(r)];
+  }
+
+  #warnings(r: PendingRequest): string[] {
+    return r.warnings.map((one) => `  ${this.#warning()}  ${plainText(one, 300)}`);
+  }
+
+  #warning(): string {
+    return this.options.colours ? "\u001b[1;31mWARNING\u001b[0m" : "WARNING";
+  }
+
+  #bold(text: string): string {
+    return this.options.colours ? `\u001b[1m${text}\u001b[0m` : text;
+  }
+
+  #line(now: number, text: string): Action {
+    return { print: `${timeOfDay(now)} ${text}` };
+  }
+}
+
+/** ms from `at` to `now`; a clock that was set back in between says nothing, and nobody is to wait for it. */
+function elapsed(at: number, now: number): number {
+  return now < at ? Number.POSITIVE_INFINITY : now - at;
+}
+
+/** `14:05:07`, local time. */
+function timeOfDay(now: number): string {
+  const date = new Date(now);
+  const parts = [date.getHours(), date.getMinutes(), date.getSeconds()];
+  return parts.map((part) => String(part).padStart(2, "0")).join(":");
+}
+
+function begins({ request }: Shown, code: string): boolean {
+  return request.code.replaceAll("-", "").startsWith(code);
+}
+
+/** Whether it is the same request, or two that claim the same board. */
+function sameClaims(a: PendingRequest, b: PendingRequest): boolean {
+  return a.id === b.id || a.mac === b.mac || (a.serialNumber !== "" && a.serialNumber === b.serialNumber);
+}
+
+function outcome(
+  event: Extract<MonitorEvent, { type: "answered" }>,
+  request: PendingRequest,
+  own: boolean,
+): string {
+  const what = `${request.code} (${request.mac}) ${OUTCOMES[event.outcome]}`;
+  if (own && event.node !== undefined) return `${what}: it becomes node ${event.node}`;
+  const by = own || event.outcome === "expired" ? "" : ` by ${plainText(event.by, 60)}`;
+  return `${what}${by}${event.node === undefined ? "" : ` as node ${event.node}`}`;
 }

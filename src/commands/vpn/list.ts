@@ -1,7 +1,7 @@
 /** `walt vpn list` */
 
 import type { DeviceInfo } from "../../api/types.ts";
-import { table } from "../../text.ts";
+import { plainText, table } from "../../text.ts";
 import { command, jsonOption, print } from "../_command.ts";
 import { serverOptions, withServer } from "../_server.ts";
 
@@ -28,8 +28,9 @@ export default command({
           d.node,
           d.state,
           d.boardMac,
-          d.model,
-          d.serialNumber,
+          // The registry may hold what an older version let in.
+          plainText(d.model),
+          plainText(d.serialNumber),
           d.code,
           minute(d.acceptedAt),
           d.acceptedBy,

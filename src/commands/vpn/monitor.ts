@@ -1,15 +1,23 @@
 /** `walt vpn monitor` */
 
-import { createInterface } from "node:readline";
 import type { ApiClient } from "../../api/client.ts";
-import type { MonitorEvent } from "../../api/types.ts";
+import type { MonitorEvent, PendingRequest } from "../../api/types.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
-import { command, print, untilStopped } from "../_command.ts";
+import { readLines } from "../../linux/lines.ts";
+import { safeText } from "../../text.ts";
+import { command, print, unreadOutput, untilStopped, write } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
-import { type Action, MonitorScreen } from "./_monitor-screen.ts";
+import { type Action, MonitorScreen, READING_TIME } from "./_monitor-screen.ts";
+import { parseCode } from "./_typed-answer.ts";
 
 /** ms between attempts to reach a server that went away. */
 const RECONNECT = 2000;
+/** Bytes of a line on standard input. */
+const MAX_LINE = 1024;
+/** Lines within one second that no person types; wrong lines in a row that no program means. */
+const TOO_MANY = 100;
+/** Characters that may wait for the reader of standard output. */
+const MOST_UNREAD = 1 << 20;
 
 export default command({
   name: "walt vpn monitor",
@@ -17,41 +25,34 @@ export default command({
   examples: [
     "walt vpn monitor",
     "walt vpn monitor --server ssh://admin@walt.lab.example",
-    "walt vpn monitor --json   # events as JSON lines; answer with `accept ID` or `deny ID`",
+    "walt vpn monitor --json   # events as JSON lines; answer with `accept CODE` or `deny CODE`",
   ],
   args: {
     ...serverOptions,
     json: {
       type: "boolean",
-      description: "Print events as JSON lines; read answers `accept ID` and `deny ID`",
+      description: "Print events as JSON lines; read answers `accept CODE` and `deny CODE`",
     },
   },
   async run(args) {
     await withServer(args, async (api) => {
-      const stop = new AbortController();
-      const signal = AbortSignal.any([untilStopped(), stop.signal]);
+      const over = new AbortController();
+      const signal = AbortSignal.any([untilStopped(), over.signal]);
       const view = args.json ? jsonView(api) : personView(api);
-      const input = createInterface({ input: process.stdin });
-      let eof = false;
       const connected = Promise.withResolvers<void>();
-      input.on("line", view.line);
-      input.on("close", () => {
-        eof = !signal.aborted;
-        // Not before we know whether there is a server at all: that is the better thing to complain about.
-        void connected.promise.then(() => stop.abort());
-      });
+      // Not before we know whether there is a server at all: that is the better thing to complain about.
+      const input = connected.promise
+        .then(() => readLines(process.stdin, "standard input", MAX_LINE, signal, view.line))
+        .finally(() => over.abort());
+      input.catch(() => {}); // it is awaited below
       try {
-        await follow(api, signal, {
-          ...view,
-          event: (event) => {
-            connected.resolve();
-            view.event(event);
-          },
-        });
+        await follow(api, signal, view, connected.resolve);
       } finally {
-        input.close();
+        over.abort();
+        connected.resolve();
+        view.close();
       }
-      if (eof && !process.stdin.isTTY) {
+      if ((await input) && !process.stdin.isTTY) {
         throw new WaltError("standard input has ended, so no answer can be given any more", {
           hint: "Run `walt vpn monitor` on a terminal, or keep its standard input open.",
         });
@@ -62,23 +63,32 @@ export default command({
 
 interface View {
   event(event: MonitorEvent): void;
-  line(text: string): void;
+  /** @throws WaltError when standard input is nobody's answers. */
+  line(text: string): void | Promise<void>;
   /** The server went away; we go on trying. */
   lost(): void;
+  /** The command ends. */
+  close(): void;
 }
 
 /** Show the server's events until `signal`, also over restarts of the server. */
-async function follow(api: ApiClient, signal: AbortSignal, view: View): Promise<void> {
-  let connected = false;
+async function follow(api: ApiClient, signal: AbortSignal, view: View, connected: () => void): Promise<void> {
+  let once = false;
+  let stuck: WaltError | undefined;
   while (!signal.aborted) {
     try {
       for await (const event of api.stream(`/v1/monitor?name=${encodeURIComponent(operator())}`, signal)) {
-        connected = true;
+        once = true;
+        connected();
         view.event(event as MonitorEvent);
+        if (unreadOutput() > MOST_UNREAD) {
+          stuck = new WaltError("nobody reads standard output any more, so nothing can be shown");
+          throw stuck;
+        }
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (!connected) throw error;
+      if (!once || error === stuck) throw error;
     }
     if (signal.aborted) return;
     view.lost();
@@ -88,68 +98,135 @@ async function follow(api: ApiClient, signal: AbortSignal, view: View): Promise<
 
 function waitOr(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        resolve();
-      },
-      { once: true },
-    );
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
   });
 }
 
+/** The words of an error and of its hint, on one line. */
+function wordsOf(error: unknown): string {
+  const hint = error instanceof WaltError ? error.hint : undefined;
+  return hint === undefined ? messageOf(error) : `${messageOf(error)}. ${hint}`;
+}
+
+function sendAnswer(
+  api: ApiClient,
+  answer: { id: string; fingerprint: string; accept: boolean },
+): Promise<unknown> {
+  const { id, fingerprint, accept } = answer;
+  return api.call("POST", `/v1/requests/${encodeURIComponent(id)}`, { accept, fingerprint, by: operator() });
+}
+
 function personView(api: ApiClient): View {
-  const screen = new MonitorScreen();
-  let prompted = "";
+  const { isTTY, columns = 80 } = process.stdout;
+  const { NO_COLOR = "", TERM = "dumb" } = process.env;
+  const screen = new MonitorScreen({ columns, colours: isTTY && NO_COLOR === "" && TERM !== "dumb" });
   let lost = false;
+  /** Whether the cursor stands behind a prompt, and since when. */
+  let prompted = false;
+  let promptedAt = 0;
+  let second = 0;
+  let lines = 0;
+  const show = (text: string): void => {
+    print(prompted ? `\n${text}` : text);
+    prompted = false;
+  };
   const act = (actions: readonly Action[]): void => {
     for (const action of actions) {
-      if ("print" in action) print(action.print);
-      else if ("prompt" in action) process.stdout.write(action.prompt);
-      else {
-        const { id, accept } = action.answer;
-        api
-          .call("POST", `/v1/requests/${id}`, { accept, by: operator() })
-          .catch((error: unknown) => act(screen.failed(id, messageOf(error))));
+      if ("print" in action) show(action.print);
+      else if ("prompt" in action) {
+        write(`${prompted ? "\n" : ""}${action.prompt}`);
+        prompted = true;
+        promptedAt = Date.now();
+      } else {
+        const { id } = action.answer;
+        sendAnswer(api, action.answer).catch((error: unknown) =>
+          act(screen.failed(id, wordsOf(error), Date.now())),
+        );
       }
     }
-    prompted = screen.current?.id ?? "";
   };
   return {
     event: (event) => {
-      if (event.type === "watching" && lost) print("Connected again.");
+      if (event.type === "watching" && lost) show("Connected again.");
       lost = false;
-      const before = prompted;
-      const actions = screen.event(event);
-      act(actions);
-      // Something was printed in the middle of the question: ask it again.
-      if (actions.length > 0 && before !== "" && screen.current?.id === before) act(screen.line(""));
+      act(screen.event(event, Date.now()));
     },
-    line: (text) => act(screen.line(text)),
+    line: (text) => {
+      const now = Date.now();
+      if (Math.abs(now - second) >= 1000) [second, lines] = [now, 0];
+      if (++lines > TOO_MANY) {
+        throw new WaltError(
+          `standard input sent more than ${TOO_MANY} lines within a second: nobody types that`,
+          {
+            hint: "A program answers with `walt vpn monitor --json`.",
+          },
+        );
+      }
+      // The terminal has shown the line and its end: behind the prompt, or before it when they
+      // were typed ahead.
+      if (process.stdin.isTTY && now - promptedAt >= READING_TIME) prompted = false;
+      act(screen.line(text, now));
+    },
     lost: () => {
-      if (!lost) print("\nThe connection to the server is lost; trying again.");
+      if (!lost) show("The connection to the server is lost; trying again.");
       lost = true;
       screen.lost();
-      prompted = "";
+    },
+    close: () => {
+      if (prompted) print("");
+      prompted = false;
     },
   };
 }
 
 function jsonView(api: ApiClient): View {
-  const problem = (error: unknown): void => print(JSON.stringify({ type: "error", error: messageOf(error) }));
+  const waiting = new Map<string, PendingRequest>();
+  let wrong = 0;
+  const problem = (error: unknown): void => {
+    print(JSON.stringify({ type: "error", error: wordsOf(error) }));
+  };
+  const answer = async (text: string): Promise<void> => {
+    const [verb, typed = "", ...more] = text.trim().split(/\s+/);
+    const code = parseCode(typed, 10);
+    if ((verb !== "accept" && verb !== "deny") || code === undefined || more.length > 0)
+      throw usageError(`not "accept CODE" or "deny CODE": ${JSON.stringify(safeText(text))}`);
+    const fits = [...waiting.values()].filter((one) => one.code.replaceAll("-", "") === code);
+    const [request] = fits;
+    if (request === undefined || fits.length > 1)
+      throw new WaltError(
+        `${fits.length === 0 ? "no" : "more than one"} request with the code ${typed} waits`,
+      );
+    await sendAnswer(api, { id: request.id, fingerprint: request.fingerprint, accept: verb === "accept" });
+  };
   return {
     event: (event) => {
+      if (event.type === "watching") waiting.clear();
+      if (event.type === "request") waiting.set(event.request.id, event.request);
+      if (event.type === "answered") waiting.delete(event.id);
       if (event.type !== "alive") print(JSON.stringify(event));
     },
-    line: (text) => {
-      const match = /^\s*(accept|deny)\s+(\d+)\s*$/.exec(text);
-      if (match === null) return problem(usageError(`not "accept ID" or "deny ID": ${JSON.stringify(text)}`));
-      api
-        .call("POST", `/v1/requests/${match[2]}`, { accept: match[1] === "accept", by: operator() })
-        .catch(problem);
+    line: async (text) => {
+      try {
+        await answer(text);
+        wrong = 0;
+      } catch (error) {
+        problem(error);
+        if (++wrong < TOO_MANY) return;
+        throw new WaltError(`the last ${TOO_MANY} lines of standard input were no answers`, {
+          hint: "Answers are lines `accept CODE` and `deny CODE`.",
+        });
+      }
     },
-    lost: () => problem(new WaltError("the connection to the server is lost; trying again")),
+    lost: () => {
+      waiting.clear();
+      problem(new WaltError("the connection to the server is lost; trying again"));
+    },
+    close: () => {},
   };
 }

@@ -1,0 +1,55 @@
+/** What an operator types at the monitor, as an answer: a verb, and the beginning of a short code. */
+
+import { plainText } from "../../text.ts";
+
+/** Characters of a short code that must be typed at least: 15 bits, which nobody types by accident. */
+export const LEAST_CODE = 3;
+
+export type TypedAnswer =
+  | { kind: "nothing" }
+  | { kind: "code"; accept: boolean; code: string }
+  /** `n`, `no` or `d`: a denial of the one request that waits, if there is only one. */
+  | { kind: "deny-only-one" }
+  /** Not an answer, and why, in words. */
+  | { kind: "wrong"; why: string };
+
+const ACCEPT: readonly string[] = ["accept", "a", "yes", "y"];
+const DENY: readonly string[] = ["deny", "d", "no", "n"];
+
+/**
+ * The characters of a short code as they were typed, in the form in which codes are compared: upper case,
+ * without dashes, and O, I, L as the digits that they resemble (Crockford's base32). Undefined when it is no
+ * code, or has another length.
+ */
+export function parseCode(text: string, least: number): string | undefined {
+  const code = text.toUpperCase().replaceAll("-", "").replaceAll("O", "0").replace(/[IL]/g, "1");
+  return code.length >= least && /^[0-9A-HJKMNP-TV-Z]{1,10}$/.test(code) ? code : undefined;
+}
+
+/** Never throws: whatever is typed means something, or tells what is wrong with it. */
+export function parseAnswer(text: string): TypedAnswer {
+  const words = text.trim().split(/\s+/);
+  const [first = ""] = words;
+  if (first === "") return { kind: "nothing" };
+  const verb = first.toLowerCase();
+  const accept = ACCEPT.includes(verb);
+  const deny = DENY.includes(verb);
+  const [code, ...more] = accept || deny ? words.slice(1) : words;
+  if (code === undefined) {
+    // Shorter than any code that is typed, so it cannot be meant as one.
+    if (deny && verb.length < LEAST_CODE) return { kind: "deny-only-one" };
+    const what = accept ? "accepts" : "denies";
+    return {
+      kind: "wrong",
+      why: `"${verb}" alone ${what} nothing: type the first characters of the code that the device shows.`,
+    };
+  }
+  const parsed = more.length > 0 ? undefined : parseCode(code, LEAST_CODE);
+  if (parsed === undefined) {
+    return {
+      kind: "wrong",
+      why: `"${plainText(text)}" is not the beginning of a code: at least ${LEAST_CODE} of its characters are needed.`,
+    };
+  }
+  return { kind: "code", accept: !deny, code: parsed };
+}

@@ -1,0 +1,51 @@
+/** What operators type at the monitor. */
+
+import { expect, test } from "bun:test";
+import { parseAnswer, parseCode } from "../../src/commands/vpn/_typed-answer.ts";
+
+test("the beginning of a code accepts, with or without a word before it", () => {
+  for (const text of ["PG2WB", "pg2wb", " PG2-WB ", "accept PG2WB", "a pg2wb", "Yes PG2WB", "y  pg2wb\r"])
+    expect([text, parseAnswer(text)]).toEqual([text, { kind: "code", accept: true, code: "PG2WB" }]);
+  for (const text of ["deny PG2WB", "d pg2wb", "NO pg2wb", "n PG2WB"])
+    expect([text, parseAnswer(text)]).toEqual([text, { kind: "code", accept: false, code: "PG2WB" }]);
+  expect(parseAnswer("PG2WB-J9NS3")).toEqual({ kind: "code", accept: true, code: "PG2WBJ9NS3" });
+});
+
+test("a word alone never accepts", () => {
+  for (const text of ["y", "Y", "yes", "a", "accept"])
+    expect([text, parseAnswer(text)]).toEqual([
+      text,
+      { kind: "wrong", why: expect.stringContaining("accepts nothing") },
+    ]);
+});
+
+test("a word alone that is too short for a code denies the only one; a longer one names nobody", () => {
+  for (const text of ["n", "no", "d", "N"]) expect(parseAnswer(text)).toEqual({ kind: "deny-only-one" });
+  expect(parseAnswer("deny")).toEqual({ kind: "wrong", why: expect.stringContaining("denies nothing") });
+});
+
+test("what is too short, too long, two codes, or not in the alphabet is no code", () => {
+  for (const text of [
+    "PG",
+    "PG-",
+    "accept PG",
+    "PG2WBJ9NS3X",
+    "PG2 7KQ",
+    "PGU",
+    "maybe!",
+    "\u001b[A",
+    "P\u0301G2",
+  ])
+    expect([text, parseAnswer(text)]).toEqual([
+      text,
+      { kind: "wrong", why: expect.stringMatching(/^[ -~]+$/) },
+    ]);
+  for (const text of ["", "  ", "\t"]) expect(parseAnswer(text)).toEqual({ kind: "nothing" });
+});
+
+test("letters that resemble a digit are that digit, as in Crockford's base32", () => {
+  expect(parseCode("oOiIlL", 3)).toBe("001111");
+  expect(parseCode("abu", 3)).toBeUndefined();
+  expect(parseCode("ABCDE-FGHJK", 10)).toBe("ABCDEFGHJK");
+  expect(parseCode("ABCDE", 10)).toBeUndefined();
+});
