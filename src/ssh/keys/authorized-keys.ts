@@ -6,9 +6,10 @@ import { type PublicKey, publicKeyLine } from "./ed25519.ts";
 
 /**
  * What any session on a proxy runs, whatever was asked for: it echoes. A session makes sshd set TCP_NODELAY, and the
- * echo tells the device that this hop is alive.
+ * echo tells the device that this hop is alive. sshd gives it to `/bin/sh -c`, and dash keeps waiting beside a plain
+ * `cat`: with `exec` a session is one process instead of two.
  */
-export const FORCED_COMMAND = "cat";
+const FORCED_COMMAND = "exec cat";
 
 /**
  * `port-forwarding` gives back more than a device needs: `permitopen` narrows forwarding from the client to the next
