@@ -1,6 +1,7 @@
 /** `walt proxy run` as a process of its own: its memory can be measured, and an endless loop in it ends with it. */
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type KeyPair, publicKeyLine } from "../../src/ssh/keys/ed25519.ts";
@@ -65,6 +66,18 @@ export class RelayProcess {
     return Number(kb) * 1024;
   }
 
+  /** Descriptors of sockets that it has open. */
+  get sockets(): number {
+    const folder = `/proc/${this.child.pid}/fd`;
+    return readdirSync(folder).filter((fd) => {
+      try {
+        return readlinkSync(join(folder, fd)).startsWith("socket:");
+      } catch {
+        return false; // closed meanwhile
+      }
+    }).length;
+  }
+
   /** Seconds of processor time that it has used. */
   get cpu(): number {
     const fields = readFileSync(`/proc/${this.child.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
@@ -95,7 +108,6 @@ export class RelayProcess {
 
 /** A port of 127.0.0.1 that is free now. */
 async function freePort(): Promise<number> {
-  const { createServer } = await import("node:net");
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
