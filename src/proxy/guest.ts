@@ -91,6 +91,10 @@ export class Guest {
     next.once("close", () => this.#forwarded.delete(end));
     next.once("connect", () => {
       next.off("error", error).off("timeout", timeout).setTimeout(0);
+      if (this.peer.socket.destroyed) {
+        next.destroy();
+        return;
+      }
       this.peer.cork();
       splice(accept(), next, this.peer);
     });

@@ -62,6 +62,9 @@ export class Ssh2Guard {
     private readonly violated: (reason: string) => void,
   ) {
     this.#inside = insideOf(client);
+    client.once("close", () => {
+      this.#over = true;
+    });
     const protocol = this.#inside._protocol;
     const handle = protocol._onPayload;
     protocol._onPayload = (payload) => {
@@ -206,7 +209,7 @@ export class Ssh2Guard {
       size,
       (bytes) => {
         const { id, state } = halves.outgoing;
-        if (state !== "open" && state !== "eof") return;
+        if (this.#over || (state !== "open" && state !== "eof")) return;
         this.#inside._protocol.channelWindowAdjust(id, bytes);
       },
       () => {

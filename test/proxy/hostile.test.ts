@@ -217,6 +217,62 @@ test("a channel's message before authentication ends the connection", async () =
   await closed;
 });
 
+/** Numbers that are the same at each run (mulberry32). */
+function numbers(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+test("random messages end connections, never the relay", async () => {
+  const random = numbers(20_240_611);
+  const types = [1, 2, 3, 4, 5, 7, 50, 80, 81, 82, 90, 93, 94, 95, 96, 97, 98, 99];
+  const words = [
+    "session",
+    "direct-tcpip",
+    "exec",
+    "shell",
+    "pty-req",
+    "env",
+    "x11-req",
+    "subsystem",
+    "signal",
+  ];
+  const numeric = [0, 1, 2, 7, 255, 4096, 32_768, 0x7fff_ffff, 0xffff_ffff];
+  const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
+  const part = (): Buffer => {
+    const kind = random();
+    if (kind < 0.4) {
+      const word = pick(words);
+      return Buffer.concat([Buffer.of(0, 0, 0, word.length), Buffer.from(word)]);
+    }
+    if (kind < 0.5) return Buffer.from(Array.from({ length: random() * 9 }, () => random() * 256));
+    const bytes = Buffer.alloc(4);
+    bytes.writeUInt32BE(pick(numeric));
+    return kind < 0.9 ? bytes : Buffer.of(1);
+  };
+  for (let round = 0; round < 12; round++) {
+    await Promise.all(
+      Array.from({ length: 4 }, async () => {
+        const one = await login();
+        await session(one);
+        for (let i = 0; i < 12; i++) {
+          const parts = Array.from({ length: random() * 6 }, part);
+          send(one, Buffer.concat([Buffer.of(pick(types)), ...parts]));
+        }
+        one.client.end();
+        await one.closed;
+      }),
+    );
+  }
+  await session(await login());
+  expect(await relay.stop()).toBe(0);
+}, 60_000);
+
 test("of a burst of connections that say nothing, no more than 64 stay open", async () => {
   const before = relay.sockets;
   let most = 0;
