@@ -47,6 +47,7 @@ interface Bent {
     directTcpip(channel: number, window: number, packet: number, more: unknown): void;
     subsystem(channel: number, name: string, wantReply: boolean): void;
     channelWindowAdjust(channel: number, bytes: number): void;
+    _handlers: { CHANNEL_CLOSE: () => void };
     rekey(): void;
     ping(): void;
   };
@@ -359,11 +360,14 @@ test("who asks without end is ended, and who asks now and then is not", async ()
 
 test("a session that is opened and closed without a command is forgotten", async () => {
   const one = await login();
+  let answered = 0;
+  one.bent._protocol._handlers.CHANNEL_CLOSE = () => answered++;
   for (let i = 0; i < 20; i++) {
     one.bent._protocol.session(1000 + i, 1 << 20, 32_768);
     send(one, Buffer.from([97, 0, 0, 0, i]));
   }
   await session(one); // one at a time is allowed
+  expect(answered).toBe(20);
 });
 
 test("who begins to exchange keys and stops there does not make the relay keep what it is sent", async () => {
