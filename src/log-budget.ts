@@ -9,7 +9,9 @@ export interface LogLimits {
   all: Rate;
 }
 
-/** Sources that are remembered. Beyond that, the one that was not heard of for the longest time is forgotten. */
+/**
+ * Sources that are remembered. Beyond that, the one that was not heard of for the longest time is forgotten.
+ */
 const SOURCES = 1024;
 
 /** Does no input or output: the caller writes its line or not, and says what time it is. */
@@ -54,7 +56,10 @@ export class LogBudget {
   }
 }
 
-/** Counts the lines about one connection: the first of each kind is worth writing, the others only their number. */
+/**
+ * Counts the lines about one connection: the first of each kind is worth writing, the others only their
+ * number.
+ */
 export class FirstOfKind {
   readonly #counts = new Map<string, number>();
 

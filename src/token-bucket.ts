@@ -1,4 +1,6 @@
-/** A limit on how often something may happen: a number of times at once, and from then on at a steady rate. */
+/**
+ * A limit on how often something may happen: a number of times at once, and from then on at a steady rate.
+ */
 
 export interface Rate {
   /** How many times at once. */

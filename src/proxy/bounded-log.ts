@@ -3,7 +3,9 @@
 import type { Log, LogFields } from "../log.ts";
 import { FirstOfKind, LogBudget } from "../log-budget.ts";
 
-/** Lines of one source, and of all: a site behind one address can come back at once, a flood cannot hide the rest. */
+/**
+ * Lines of one source: enough for a site of devices that reconnects. And of all: less than journald drops.
+ */
 const LIMITS = {
   source: { burst: 60, perSecond: 0.5 },
   all: { burst: 240, perSecond: 4 },

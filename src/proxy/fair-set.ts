@@ -1,4 +1,4 @@
-/** A bounded set of connections that is fair among those who make them: who has most loses its oldest first. */
+/** A bounded set of connections, fair among their owners: the owner with most loses its oldest first. */
 
 export class FairSet<T> {
   /** Items with their owner, the oldest first. */

@@ -1,4 +1,6 @@
-/** What an authenticated client may do on the relay: one session, which echoes, and channels to the next hop. */
+/**
+ * What an authenticated client may do on the relay: one session, which echoes, and channels to the next hop.
+ */
 
 import { connect } from "node:net";
 import type { ServerChannel, Session, TcpipRequestInfo } from "ssh2";
@@ -8,7 +10,10 @@ import { safeText } from "../text.ts";
 import type { Peer } from "./peer.ts";
 import { echo, splice } from "./splice.ts";
 
-/** Channels of one connection to the next hop: a device has one for its tunnel, and now and then one for a renewal. */
+/**
+ * Channels of one connection to the next hop: a device has one for its tunnel, and now and then one for a
+ * renewal.
+ */
 const MAX_FORWARDED = 4;
 /** ms to reach the next hop. */
 const CONNECT_TIMEOUT = 10_000;
@@ -39,7 +44,8 @@ export class Guest {
       session.once("close", () => {
         if (this.#session === session) this.#session = undefined;
       });
-      // What was asked for is not looked at: the command is forced. No listener for pty, agent, X11 or subsystem: refused.
+      // What was asked for is not looked at: the command is forced. No listener for pty, agent, X11 or
+      // subsystem: refused.
       session.on("shell", (open) => this.#echo(open()));
       session.on("exec", (open) => this.#echo(open()));
     });

@@ -1,4 +1,4 @@
-/** The relay's TCP port, on which ssh2 serves SSH: who may stay before he has authenticated, and the authentication. */
+/** The relay's TCP port, on which ssh2 serves SSH: connections until they have authenticated. */
 
 import { createServer, type Server as NetServer, type Socket } from "node:net";
 import ssh2, { type AuthContext, type Connection } from "ssh2";
@@ -20,17 +20,24 @@ export interface ListenerOptions {
   hostKey: KeyPair;
   log: BoundedLog;
   memory: MemoryBudget;
-  /** Why a user may not come in with this key, in words for the log; undefined when he may. Asked for probes, too. */
+  /**
+   * Why a user may not log in with this key, in words for the log; undefined if it may. Asked for probes,
+   * too.
+   */
   authorise: (user: string, offer: GoodOffer) => string | undefined;
-  /** Somebody is in: his channels come from now on. */
+  /** A client has authenticated: what it asks for comes from now on. */
   serve: (peer: Peer, offer: GoodOffer) => void;
-  /** Connections that have not authenticated, at most. When one more comes, one of the source with most goes. */
+  /**
+   * Connections that have not authenticated, at most. When one more comes, one of the source with most goes.
+   */
   maxPending: number;
   /** ms until a connection must have authenticated. */
   grace: number;
 }
 
-/** Questions and keys that are answered on one connection. OpenSSH's MaxAuthTries is 6, questions not counted. */
+/**
+ * Questions and keys that are answered on one connection. OpenSSH's MaxAuthTries is 6, questions not counted.
+ */
 const MAX_ATTEMPTS = 12;
 /** ms: a connection from which nothing comes for so long, though it is asked to, is ended. */
 const SILENCE = 40_000;
@@ -44,7 +51,7 @@ interface Open {
   readonly source: string;
   readonly log: ConnectionLog;
   readonly timer: Timer;
-  /** Once it has sent its first line. */
+  /** Set once the client has sent its first line. */
   peer: Peer | undefined;
 }
 
@@ -151,7 +158,7 @@ export class SshListener {
     open.log.close();
   }
 
-  /** Somebody has sent the first line of SSH. */
+  /** The client has sent its first line. */
   #greet(client: Connection, open: Open): void {
     const { socket, log } = open;
     const peer = new Peer(client, socket, open.source, log, this.o.memory);

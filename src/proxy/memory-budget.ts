@@ -1,9 +1,12 @@
-/** A limit on the bytes that wait in all connections together: when it is exceeded, who holds most is ended first. */
+/**
+ * A limit on the bytes that wait in all connections together: beyond it, the connection that holds most is
+ * ended.
+ */
 
 export interface Holder {
   /** Bytes that it holds at the moment; 0 once it has ended. */
   readonly held: number;
-  /** Give up everything that is held. */
+  /** All together hold too much, and it holds most: it gives up everything that it holds. */
   exceeded(): void;
 }
 

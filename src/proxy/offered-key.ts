@@ -8,9 +8,9 @@ import { WireReader } from "../ssh/keys/wire.ts";
 import { safeText } from "../text.ts";
 
 /**
- * A key that a client offered. "probe": it asks whether this key would do, and has proven nothing. "signed": it holds the
- * private key. "refused": anything else, with the reason in words, fit for a log.
- * For a certificate, `key` is the key in it; the certificate itself is still to be judged with `refusalOf`.
+ * A key that a client offered. "probe": it asks whether this key would do, and has proven nothing. "signed":
+ * it holds the private key. "refused": anything else, with the reason in words, fit for a log. For a
+ * certificate, `key` is the key in it; the certificate itself is still to be judged with `refusalOf`.
  */
 export type Offer =
   | { kind: "probe"; key: PublicKey; blob: Buffer; certificate?: Certificate }
@@ -24,8 +24,8 @@ export type GoodOffer = Exclude<Offer, { kind: "refused" }>;
 export type OfferContext = Pick<PublicKeyAuthContext, "key" | "signature" | "blob">;
 
 /**
- * Judge an offered key (RFC 4252 section 7). ssh2 itself verifies nothing, and shows a certificate as an opaque key.
- * Never throws.
+ * Judge an offered key (RFC 4252 section 7). ssh2 itself verifies nothing, and shows a certificate as an
+ * opaque key. Never throws.
  */
 export function verifyOffer(ctx: OfferContext): Offer {
   let key: PublicKey;

@@ -7,9 +7,12 @@ import type { Holder, MemoryBudget } from "./memory-budget.ts";
 import type { GoodOffer } from "./offered-key.ts";
 import { Ssh2Guard } from "./ssh2-guard.ts";
 
-/** Bytes that wait to be sent on a connection before those who feed it pause. */
+/** Bytes that wait to be sent on a connection before whatever feeds it pauses. */
 const CONGESTION = 256 * 1024;
-/** Bytes that wait to be sent before nothing more is read either: then it is the client itself who causes them. */
+/**
+ * Bytes that wait to be sent before nothing more is read from the client either: as all else has paused by
+ * then, they are answers that it causes itself.
+ */
 const STUCK = 1024 * 1024;
 
 export class Peer implements Holder {
@@ -53,7 +56,7 @@ export class Peer implements Holder {
     return this.socket.writableLength > CONGESTION || this.guard.exchangingKeys;
   }
 
-  /** Call back once no more than a little waits to be sent; at once if so, never if the connection ends first. */
+  /** Call back once the connection is not congested: at once if it is not now, never if it ends first. */
   whenClear(then: () => void): void {
     if (this.congested) this.#waiting.push(then);
     else then();
@@ -66,8 +69,9 @@ export class Peer implements Holder {
   }
 
   /**
-   * Call before anything is written to a channel, or comes in on it: all that is written in this turn of the event loop
-   * goes out in one system call (ssh2 itself makes three calls per packet), and then the connection's memory is counted.
+   * Call before anything is written to a channel, or comes in on it: all that is written in this turn of the
+   * event loop goes out in one system call (ssh2 itself makes three calls per packet), and then the
+   * connection's memory is counted.
    */
   cork(): void {
     if (this.#corked) return;

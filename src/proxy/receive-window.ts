@@ -1,6 +1,6 @@
 /**
- * How much a client may send on one channel (RFC 4254 section 5.2). The window is opened again only for bytes that have
- * left our memory, so that no more than the window can ever wait.
+ * How much a client may send on one channel (RFC 4254 section 5.2). The window is opened again only for bytes
+ * that have left our memory, so that no more than the window can ever wait.
  */
 
 export class ReceiveWindow {
@@ -12,8 +12,8 @@ export class ReceiveWindow {
   #released = false;
 
   /**
-   * `size` is in bytes; `open` tells the client that it may send so many bytes more; `released` hears once that the
-   * channel needs its window no longer.
+   * `size` is in bytes; `open` tells the client that it may send so many bytes more; `released` hears once
+   * that the channel needs its window no longer.
    */
   constructor(
     readonly size: number,

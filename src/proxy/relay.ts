@@ -1,6 +1,7 @@
 /**
- * `walt proxy run`: what a proxy's sshd does for WalT VPN, for machines without one. Devices come in with a certificate or
- * with the enrolment key, may open the one address of the next hop, and a session echoes. Everything else is refused.
+ * `walt proxy run`: what a proxy's sshd does for WalT VPN, for machines without one. Devices log in with a
+ * certificate or with the enrolment key, may open the one address of the next hop, and a session echoes.
+ * Everything else is refused.
  */
 
 import type { HostPort } from "../address.ts";
@@ -33,11 +34,13 @@ export interface RelayOptions {
   memory?: number;
 }
 
-/** Connections of one device at most: one for each of its tries, and what an unnoticed break left behind. */
+/**
+ * Connections of one device at most. It needs one; others are what breaks that nobody noticed left behind.
+ */
 const MAX_OF_DEVICE = 8;
 /**
- * Of the connections that devices may have, so many more may have come with the enrolment key, which everybody may have,
- * and so many may not have authenticated yet: one of this part.
+ * For every so many connections that devices may have, one more with the enrolment key is taken, which
+ * everybody may have, and one that has not authenticated.
  */
 const STRANGERS_PART = 4;
 
@@ -47,7 +50,10 @@ export class Relay {
     private readonly log: BoundedLog,
   ) {}
 
-  /** @throws WaltError when the port cannot be had, or this ssh2 is not the one that the relay was written for. */
+  /**
+   * @throws WaltError when the port cannot be had, or this ssh2 is not the one that the relay was written
+   * for.
+   */
   static async start(o: RelayOptions): Promise<Relay> {
     await checkSsh2();
     const most = o.maxConnections ?? 256;
@@ -67,7 +73,11 @@ export class Relay {
           peer.socket.once("close", () => among.delete(peer));
           welcome(peer, offer);
           new Guest(peer, o.next).serve();
-          evicted?.end(isDevice ? "devices have too many connections" : "too many have the enrolment key");
+          evicted?.end(
+            isDevice
+              ? "there are too many connections of devices"
+              : "there are too many connections with the enrolment key",
+          );
         },
       });
       return new Relay(listener, log);
@@ -94,7 +104,7 @@ export class Relay {
   }
 }
 
-/** Say in the log who has come, and later that he has gone. */
+/** Say in the log which client has come, and later that it has gone. */
 function welcome({ log, socket }: Peer, { certificate, key }: GoodOffer): void {
   const who = certificate === undefined ? "enrolment key" : safeText(certificate.keyId, 40);
   if (certificate !== undefined) log.isDevice(who);
@@ -102,7 +112,7 @@ function welcome({ log, socket }: Peer, { certificate, key }: GoodOffer): void {
   socket.once("close", () => log.info("disconnected", { who }));
 }
 
-/** Why a user may not come in with a key; undefined when he may. */
+/** Why a user may not log in with a key; undefined if it may. */
 function refusal(user: string, offer: GoodOffer, o: RelayOptions): string | undefined {
   if (user !== VPN_USER) return `the user is not ${VPN_USER}`;
   if (offer.certificate === undefined) {

@@ -1,15 +1,17 @@
-/** What counts as one source of connections: an IPv4 address, or an IPv6 network that one customer is given. */
+/** What counts as one source of connections: an IPv4 address, or the IPv6 network of one site. */
 
 import { isIPv6 } from "node:net";
 
-/** An IPv4 address that a socket of both families shows as `::ffff:192.0.2.1`, as such; any other as it is. */
+/**
+ * An IPv4 address that a socket of both families shows as `::ffff:192.0.2.1`, as such; any other as it is.
+ */
 export function plainAddress(ip: string): string {
   return ip.replace(/^::ffff:(?=\d+\.)/, "");
 }
 
 /**
- * Whose connection it is, by its address: "192.0.2.1", or of an IPv6 address the first 64 bits, "2001:db8:0:1::/64".
- * A customer is given at least so many (RFC 6177), and can use any address in them.
+ * The source of an address: "192.0.2.1", or of an IPv6 address its first 64 bits, "2001:db8:0:1::/64". A site
+ * has at least one such network (RFC 6177), and can use every address in it.
  */
 export function sourceOf(ip: string): string {
   const address = plainAddress(ip).replace(/%.*$/, "");

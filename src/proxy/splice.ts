@@ -58,6 +58,7 @@ export function splice(channel: ServerChannel, next: Socket, peer: Peer): void {
   next.on("close", () => channel.end());
   channel.on("close", () => {
     next.resume();
+    if (next.destroyed) return;
     const timer = setTimeout(() => next.destroy(), LINGER);
     next.once("close", () => clearTimeout(timer));
   });
@@ -98,7 +99,10 @@ function up(channel: ServerChannel, next: Socket, window: ReceiveWindow): void {
   });
 }
 
-/** Writes to a channel; tells when it takes no more for now, because its client's window is shut or the connection full. */
+/**
+ * Writes to a channel. It takes no more for now while its client's window is shut or the connection
+ * congested.
+ */
 class ChannelWriter {
   #taking = true;
 

@@ -1,6 +1,6 @@
 /**
- * Whether the ssh2 of this binary is as the guard needs it: tried once on a connection that never leaves memory. An ssh2
- * that is different would not be guarded, without anybody noticing.
+ * Whether the ssh2 of this binary is as the guard needs it: tried once on a connection that never leaves
+ * memory. An ssh2 that is different would not be guarded, without anybody noticing.
  */
 
 import type { Socket } from "node:net";

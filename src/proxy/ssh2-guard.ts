@@ -1,6 +1,6 @@
 /**
- * A guard in front of ssh2's server, which believes whatever a client says. It sees every message before ssh2 does, ends
- * connections that break the rules, and has the windows of the channels in its own hands.
+ * A guard in front of ssh2's server, which trusts every number that a client says. It sees each message
+ * before ssh2 does, ends connections that break the rules, and manages the windows of the channels itself.
  */
 
 import type { Connection, ServerChannel } from "ssh2";
@@ -11,17 +11,20 @@ import { ReceiveWindow } from "./receive-window.ts";
 import { type Inside, insideOf, keptAs, numberOf } from "./ssh2-inside.ts";
 
 /**
- * Bytes. A client must take packets of at least this size. ssh2 cuts its data into pieces of the size that the client
- * says, and a size of 0 makes it loop for ever. RFC 4253 section 6.1 has everybody take 32 768.
+ * Bytes. A client must take packets of at least this size. ssh2 cuts its data into pieces of the size that
+ * the client says, and a size of 0 makes it loop for ever. RFC 4253 section 6.1 has everybody take 32 768.
  */
 const PACKET_SIZE_MIN = 4096;
 /** The greatest window that RFC 4254 section 5.2 allows, in bytes. */
 const WINDOW_MAX = 2 ** 32 - 1;
-/** Bytes that the client may send ahead in a session, which gives back what it gets: a device sends short lines. */
+/**
+ * Bytes that the client may send ahead in a session, which gives back what it gets: a device sends short
+ * lines.
+ */
 const SESSION_WINDOW = 16 * 1024;
 /**
- * Bytes that the client may send ahead on all forwarded channels together. Each gets half of what is left, so that the
- * first, usually the only one, gets 1 MiB: enough for 80 Mbit/s over a way of 100 ms.
+ * Bytes that the client may send ahead on all forwarded channels together. Each gets half of what is left, so
+ * that the first, usually the only one, gets 1 MiB: enough for 80 Mbit/s over a way of 100 ms.
  */
 const FORWARDED_WINDOWS = 2 * 1024 * 1024;
 /** Requests of a client that are refused before its connection is ended. */
@@ -36,9 +39,14 @@ const ALLOWED: ReadonlySet<number> = new Set<number>([
   ...[MESSAGE.windowAdjust, MESSAGE.data, MESSAGE.extendedData, MESSAGE.eof, MESSAGE.close],
   MESSAGE.channelRequest,
 ]);
-/** What a handler answers to make ssh2 drop the rest of the bytes that it was given: Protocol.parse counts up to it. */
+/**
+ * What a handler answers to make ssh2 drop the rest of the bytes that it was given: Protocol.parse counts up
+ * to it.
+ */
 const DROP_THE_REST = Number.POSITIVE_INFINITY;
-/** Reason of a refused channel: the client is not to blame (RFC 4254 section 5.1, SSH_OPEN_CONNECT_FAILED). */
+/**
+ * Reason of a refused channel: the client is not to blame (RFC 4254 section 5.1, SSH_OPEN_CONNECT_FAILED).
+ */
 const CONNECT_FAILED = 2;
 
 export class Ssh2Guard {
@@ -54,8 +62,8 @@ export class Ssh2Guard {
   readonly #inUse = new Set<ReceiveWindow>();
 
   /**
-   * Call it before keys are exchanged: in ssh2's `connection` event. `violated` hears once why the connection must be
-   * ended; ssh2 gets nothing of that message, or of what follows it.
+   * Call it before keys are exchanged: in ssh2's `connection` event. `violated` hears once why the connection
+   * must be ended; ssh2 gets nothing of that message, or of what follows it.
    */
   constructor(
     client: Connection,
@@ -148,7 +156,8 @@ export class Ssh2Guard {
     switch (type) {
       case MESSAGE.channelOpen: {
         this.#ask();
-        // string: type of the channel; uint32: the client's number for it, its window (any is allowed), its packet size.
+        // string: type of the channel; uint32: the client's number for it, its window (any is allowed), its
+        // packet size.
         const size = u32(payload, 1 + 4 + u32(payload, 1) + 4 + 4);
         if (size < PACKET_SIZE_MIN) {
           throw new WaltError(`it takes packets of ${size} bytes only; ${PACKET_SIZE_MIN} are the least`);
@@ -188,7 +197,10 @@ export class Ssh2Guard {
     if (!this.#requests.take(performance.now())) throw new WaltError("it asks for something too often");
   }
 
-  /** What ssh2 keeps under the number that a message begins with. @throws WaltError when there can be no such number. */
+  /**
+   * What ssh2 keeps under the number that a message begins with. @throws WaltError when there can be no such
+   * number.
+   */
   #kept(payload: Uint8Array): ReturnType<typeof keptAs> {
     const id = u32(payload, 1);
     // ssh2 throws at the highest number; none was given out that is near it.
@@ -201,7 +213,8 @@ export class Ssh2Guard {
     const kept = keptAs(this.#inside._chanMgr.get(ours));
     if (kept === undefined) throw new Error("ssh2 opens a channel that it does not keep");
     const { halves, session } = kept;
-    // ssh2 is never to open the window itself: it would grow to 2 MiB, and be opened for what nobody has read.
+    // With this, ssh2 never opens the window itself: it would make it 2 MiB, and open it for bytes that still
+    // wait.
     halves.incoming.window = Number.POSITIVE_INFINITY;
     const size = session ? SESSION_WINDOW : Math.floor(this.#unused / 2);
     if (!session) this.#unused -= size;
@@ -222,7 +235,10 @@ export class Ssh2Guard {
     return size;
   }
 
-  /** The client has closed a channel. `idle`: it is a session in which no command ran, which ssh2 does not forget. */
+  /**
+   * The client has closed a channel. `idle`: it is a session in which no command ran, which ssh2 does not
+   * forget.
+   */
   #closed(id: number, idle: boolean): void {
     const window = this.#windows.get(id);
     this.#windows.delete(id);

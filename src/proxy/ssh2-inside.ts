@@ -1,6 +1,7 @@
 /**
- * What the relay uses of ssh2 that ssh2 does not promise to keep: the types, and the places in its source. Whoever
- * upgrades ssh2 compares these places first; `ssh2-check.ts` tries most of them whenever a relay starts.
+ * What the relay uses of ssh2 that ssh2 does not promise to keep: the types, and the places in its source.
+ * Whoever upgrades ssh2 compares these places first; `ssh2-check.ts` tries most of them whenever a relay
+ * starts.
  */
 
 import type { Connection, ServerChannel } from "ssh2";
@@ -51,7 +52,10 @@ export function insideOf(client: Connection): Inside {
   return client as unknown as Inside;
 }
 
-/** What ssh2 keeps under a channel's number: a channel, or a session with or without a channel; else undefined. */
+/**
+ * What ssh2 keeps under a channel's number: a channel, or a session with or without a channel; else
+ * undefined.
+ */
 export function keptAs(kept: unknown): { halves: Halves; session: boolean; running: boolean } | undefined {
   if (typeof kept !== "object" || kept === null) return undefined;
   const { _chanInfo: info, _channel: channel } = kept as { _chanInfo?: Halves; _channel?: unknown };

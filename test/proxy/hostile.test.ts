@@ -1,4 +1,7 @@
-/** The relay as a process, and clients that bend the protocol: what each of them gets, and what it costs the relay. */
+/**
+ * The relay as a process, and clients that bend the protocol: what each of them gets, and what it costs the
+ * relay.
+ */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { connect, createServer, type Server, type Socket } from "node:net";

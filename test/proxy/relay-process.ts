@@ -1,4 +1,7 @@
-/** `walt proxy run` as a process of its own: its memory can be measured, and an endless loop in it ends with it. */
+/**
+ * `walt proxy run` as a process of its own: its memory can be measured, and an endless loop in it ends with
+ * it.
+ */
 
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -84,10 +87,10 @@ export class RelayProcess {
     return (Number(fields[11]) + Number(fields[12])) / 100;
   }
 
-  /** SIGTERM; its exit status, and -1 when it does not end within 5 s and had to be killed. */
+  /** SIGTERM; its exit status, and -1 when it does not end within 20 s and had to be killed. */
   async stop(): Promise<number> {
     this.child.kill("SIGTERM");
-    const status = await Promise.race([this.child.exited, Bun.sleep(5000).then(() => -1)]);
+    const status = await Promise.race([this.child.exited, Bun.sleep(20_000).then(() => -1)]);
     this.child.kill("SIGKILL");
     await this.child.exited;
     await this.#drained;

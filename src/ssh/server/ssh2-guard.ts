@@ -1,17 +1,22 @@
-/** Checks the numbers in a client's channel messages before ssh2's server, which trusts them, acts on them. */
+/**
+ * Checks the numbers in a client's channel messages before ssh2's server, which trusts them, acts on them.
+ */
 
 import type { Connection } from "ssh2";
 import { messageOf, WaltError } from "../../errors.ts";
 import { MESSAGE } from "../handshake/message-numbers.ts";
 
 /**
- * Bytes. A client must take packets of at least this size. ssh2 cuts its data into pieces of the size that the client
- * says, and a size of 0 makes it loop for ever. RFC 4253 section 6.1 has everybody take 32 768.
+ * Bytes. A client must take packets of at least this size. ssh2 cuts its data into pieces of the size that
+ * the client says, and a size of 0 makes it loop for ever. RFC 4253 section 6.1 has everybody take 32 768.
  */
 const PACKET_SIZE_MIN = 4096;
 /** The greatest window that RFC 4254 section 5.2 allows, in bytes. */
 const WINDOW_MAX = 2 ** 32 - 1;
-/** What a handler answers to make ssh2 drop the rest of the bytes that it was given: Protocol.parse counts up to it. */
+/**
+ * What a handler answers to make ssh2 drop the rest of the bytes that it was given: Protocol.parse counts up
+ * to it.
+ */
 const DROP_THE_REST = Number.POSITIVE_INFINITY;
 
 /** ssh2's Client of lib/server.js, as far as it is used. */
@@ -26,8 +31,8 @@ interface Windows {
 }
 
 /**
- * Put the checks in front of ssh2. Call it before keys are exchanged: in ssh2's `connection` event.
- * `refused` hears once why the connection must be ended; ssh2 gets nothing of that message, or of what follows it.
+ * Put the checks in front of ssh2. Call it before keys are exchanged: in ssh2's `connection` event. `refused`
+ * hears once why the connection must be ended; ssh2 gets nothing of that message, or of what follows it.
  * @throws TypeError when this version of ssh2 has another inside.
  */
 export function guard(client: Connection, refused: (reason: string) => void): void {
@@ -54,7 +59,8 @@ export function guard(client: Connection, refused: (reason: string) => void): vo
 function check(payload: Uint8Array, windowsBy: (channel: number) => Windows | undefined): void {
   const type = payload[0];
   if (type === MESSAGE.channelOpen) {
-    // string: type of the channel; uint32: the client's number for it, its window (any is allowed), its packet size.
+    // string: type of the channel; uint32: the client's number for it, its window (any is allowed), its
+    // packet size.
     const size = u32(payload, 1 + 4 + u32(payload, 1) + 4 + 4);
     if (size < PACKET_SIZE_MIN) {
       throw new WaltError(`it takes packets of ${size} bytes only; ${PACKET_SIZE_MIN} are the least`);
@@ -74,7 +80,9 @@ function check(payload: Uint8Array, windowsBy: (channel: number) => Windows | un
   }
 }
 
-/** The windows of what ssh2 keeps under a channel's number: a channel, or a session with or without a channel. */
+/**
+ * The windows of what ssh2 keeps under a channel's number: a channel, or a session with or without a channel.
+ */
 function windowsOf(kept: unknown): Windows | undefined {
   if (typeof kept !== "object" || kept === null) return undefined;
   const session = kept as { _chanInfo?: Windows };
