@@ -61,7 +61,6 @@ function replace(target: { prototype: object }, name: string, value: unknown): v
 
 test.each<[string, () => void]>([
   ["Protocol._onPayload", () => hide(Protocol, "_onPayload")],
-  ["Client._chanMgr", () => hide(IncomingClient, "_chanMgr")],
   ["Client.authenticated", () => hide(IncomingClient, "authenticated")],
   ["Protocol.channelOpenConfirm", () => replace(Protocol, "channelOpenConfirm", undefined)],
   ["Protocol.channelWindowAdjust", () => replace(Protocol, "channelWindowAdjust", undefined)],
