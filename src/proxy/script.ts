@@ -12,7 +12,9 @@ export interface ProxyScriptOptions {
   ca: PublicKey;
   /** What a device without certificate comes with. */
   enrolment: PublicKey;
-  /** The only address that devices may open from the proxy: the server's endpoint, or the next proxy's sshd. */
+  /**
+   * The only address that devices may open from the proxy: the server's endpoint, or the next proxy's sshd.
+   */
   next: HostPort;
   /** Path of the CA's public key on the server's own machine, by which the script recognises that machine. */
   serverCaFile: string;
@@ -29,7 +31,8 @@ export function proxySetupScript(o: ProxyScriptOptions): string {
     SERVER_CA_FILE: shellQuote(o.serverCaFile),
     AUTHORIZED_KEYS: shellQuote(authorizedKeys(o).trimEnd()),
   };
-  // In the template a value is either a word in quotes of its own, which are replaced with it, or part of a comment.
+  // In the template a value is either a word in quotes of its own, which are replaced with it, or part of a
+  // comment.
   return template.replace(/'@([A-Z_]+)@'|@VERSION@/g, (_, name: string | undefined) => {
     const value = values[name ?? "VERSION"];
     if (value === undefined) throw new Error(`proxy-setup.sh has a placeholder ${name} too many`);

@@ -12,7 +12,8 @@ import { type ProxyScriptOptions, proxySetupScript } from "./script.ts";
  * @throws WaltError when it cannot be started.
  */
 export async function setupProxy(o: ProxyScriptOptions, args: readonly string[]): Promise<number> {
-  // A file of its own, in a folder that nobody else can write to: the script starts itself again through sudo.
+  // A file of its own, in a folder that nobody else can write to: the script starts itself again through
+  // sudo.
   const folder = mkdtempSync(join(tmpdir(), "walt-proxy-"));
   try {
     const script = join(folder, "proxy-setup.sh");

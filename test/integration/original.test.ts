@@ -164,7 +164,7 @@ start = false
     const [, key = ""] = await device.waitFor(/authorized_keys needs key="(ssh-ed25519 [^"]+)"/);
     await device.waitFor(/proxy gate1.example.org:22: it does not accept our key/);
     await device.stop();
-    const through = `permitopen="${SERVER}:22",permitlisten="127.0.0.1:1",command="cat"`;
+    const through = `permitopen="${SERVER}:22",permitlisten="127.0.0.1:1",command="exec cat"`;
     gate.writeFile(KEYS, `restrict,port-forwarding,${through} ${key}\n`);
     device = host.spawn([binary, "device", "run"]);
     await device.waitFor(/its public key belongs into the authorized_keys of walt-vpn there/);

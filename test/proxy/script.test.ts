@@ -113,6 +113,13 @@ for (const shell of SHELLS) {
         });
         const { stdout, stderr } = await host.run([...command, "id"], { input: "echo\n" });
         expect({ stdout, stderr }).toEqual({ stdout: "echo\n", stderr: "" });
+        // A session is one process beside sshd's own: no shell waits for it.
+        const session = host.spawn(command);
+        session.write("echo\n");
+        await session.waitFor(/^echo$/m);
+        const processes = (await host.must(["ps", "-u", "walt-vpn", "-o", "args="])).trim().split("\n");
+        expect(processes.filter((command) => !/sshd|<defunct>/.test(command))).toEqual(["cat"]);
+        await session.stop();
         await sshd.stop();
       },
     );

@@ -15,6 +15,7 @@ import { type Offer, verifyOffer } from "../handshake/offered-key.ts";
 import { fingerprint, type KeyPair, seedOf } from "../keys/ed25519.ts";
 import { encodePrivateKey } from "../keys/key-files.ts";
 import { Handover } from "./handover.ts";
+import { guard } from "./ssh2-guard.ts";
 
 /** A key that has been offered, or proven to be held. */
 export type GoodOffer = Exclude<Offer, { kind: "refused" }>;
@@ -76,6 +77,7 @@ export class Peer {
   ) {
     this.gone = this.#goes.promise;
     this.#handover = new Handover(client, socket);
+    guard(client, (reason) => this.end(reason));
     socket.once("close", () => {
       if (this.#taker === undefined) this.#goes.resolve();
     });

@@ -1,0 +1,66 @@
+/** Who is really behind a key that a client offers to ssh2's server, which verifies nothing itself. */
+
+import type { PublicKeyAuthContext } from "ssh2";
+import { messageOf } from "../errors.ts";
+import { CERTIFICATE_TYPE, type Certificate, parseCertificate } from "../ssh/keys/certificate.ts";
+import { KEY_TYPE, type PublicKey, publicKeyOfBlob, verify } from "../ssh/keys/ed25519.ts";
+import { WireReader } from "../ssh/keys/wire.ts";
+import { safeText } from "../text.ts";
+
+/**
+ * A key that a client offered. "probe": it asks whether this key would do, and has proven nothing. "signed":
+ * it holds the private key. "refused": anything else, with the reason in words, fit for a log. For a
+ * certificate, `key` is the key in it; the certificate itself is still to be judged with `refusalOf`.
+ */
+export type Offer =
+  | { kind: "probe"; key: PublicKey; blob: Buffer; certificate?: Certificate }
+  | { kind: "signed"; key: PublicKey; blob: Buffer; certificate?: Certificate }
+  | { kind: "refused"; reason: string };
+
+/** A key that has been offered, or proven to be held. */
+export type GoodOffer = Exclude<Offer, { kind: "refused" }>;
+
+/** What `verifyOffer` looks at of ssh2's context. */
+export type OfferContext = Pick<PublicKeyAuthContext, "key" | "signature" | "blob">;
+
+/**
+ * Judge an offered key (RFC 4252 section 7). ssh2 itself verifies nothing, and shows a certificate as an
+ * opaque key. Never throws.
+ */
+export function verifyOffer(ctx: OfferContext): Offer {
+  let key: PublicKey;
+  let certificate: Certificate | undefined;
+  try {
+    if (ctx.key.algo === KEY_TYPE) {
+      key = publicKeyOfBlob(ctx.key.data, "");
+    } else if (ctx.key.algo === CERTIFICATE_TYPE) {
+      certificate = parseCertificate(ctx.key.data);
+      key = certificate.publicKey;
+    } else {
+      return { kind: "refused", reason: `key type ${safeText(String(ctx.key.algo), 40)}` };
+    }
+  } catch (error) {
+    return { kind: "refused", reason: messageOf(error) };
+  }
+  const offer = { key, blob: ctx.key.data, ...(certificate === undefined ? {} : { certificate }) };
+  if (ctx.signature === undefined) return { kind: "probe", ...offer };
+  const signature = rawSignature(ctx.signature);
+  if (ctx.blob === undefined || signature === undefined || !verify(key, ctx.blob, signature)) {
+    return { kind: "refused", reason: "the signature is wrong" };
+  }
+  return { kind: "signed", ...offer };
+}
+
+/** ssh2 takes the wrapping (string "ssh-ed25519", string of 64 bytes) off a plain key's signature only. */
+function rawSignature(signature: Buffer): Buffer | undefined {
+  if (signature.length === 64) return signature;
+  try {
+    const reader = new WireReader(signature);
+    if (reader.text() !== KEY_TYPE) return undefined;
+    const raw = reader.string();
+    reader.end();
+    return raw.length === 64 ? raw : undefined;
+  } catch {
+    return undefined;
+  }
+}
