@@ -61,14 +61,14 @@ export async function listenApi(
  * @throws WaltError when a daemon answers on the socket.
  */
 export async function refuseSecond(socket: string): Promise<void> {
-  if (!(await answers(socket))) return;
+  if (!(await isListenedOn(socket))) return;
   throw new WaltError(`${socket}: another daemon listens there already`, {
     hint: "Stop it first, or configure another socket.",
   });
 }
 
-/** Whether somebody listens. That one may be busy or stopped: he need not answer, only the kernel for him. */
-function answers(socket: string): Promise<boolean> {
+/** Whether a program listens on a socket. It need not answer, as it may be busy or stopped: the kernel connects for it. */
+export function isListenedOn(socket: string): Promise<boolean> {
   return new Promise((resolve) => {
     const connection = createConnection(socket);
     connection.once("connect", () => {

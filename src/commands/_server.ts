@@ -35,7 +35,7 @@ export async function withServer<T>(
 ): Promise<T> {
   const config = loadConfig(args.config);
   const socket = config.server.socket;
-  if (args.server === undefined) return await use(new ApiClient(socket, "walt server run"));
+  if (args.server === undefined) return await use(new ApiClient({ socket, start: "walt server run" }));
 
   const match =
     /^ssh:\/\/(?:([A-Za-z0-9_][\w.-]*)@)?([A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:]+\])(?::(\d{1,5}))?$/.exec(
@@ -68,7 +68,13 @@ export async function withServer<T>(
       throw new WaltError(`ssh to ${host} ended with status ${status}`, {
         hint: "Its message stands above.",
       });
-    return await use(new ApiClient(local, `walt server run (on ${host})`, `${socket} of ${host}`));
+    return await use(
+      new ApiClient({
+        socket: local,
+        start: `walt server run (on ${host})`,
+        name: `the server at ${args.server}`,
+      }),
+    );
   } finally {
     watcher.close();
     child.kill();

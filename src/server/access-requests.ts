@@ -3,9 +3,9 @@
  * without a monitor it is denied. No I/O: monitors are functions, time is given.
  */
 
-import type { MonitorEvent, Outcome, PendingRequest } from "../enrolment/events.ts";
+import { ApiError } from "../api/api-error.ts";
+import type { MonitorEvent, Outcome, PendingRequest } from "../api/events.ts";
 import type { DenialReason, EnrolmentRequest, Grant } from "../enrolment/messages.ts";
-import { WaltError } from "../errors.ts";
 import { fingerprint, shortCode } from "../ssh/keys/ed25519.ts";
 
 /** Requests that may wait at once; more are told to come back. */
@@ -111,14 +111,16 @@ export class AccessRequests {
   /**
    * An operator's answer.
    * @returns the node's name when accepted.
-   * @throws WaltError when the request does not wait (any more), or the device cannot be registered.
+   * @throws ApiError when the request does not wait (any more); WaltError when the device cannot be registered.
    */
   answer(id: string, accept: boolean, by: string): string | undefined {
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) {
-      throw new WaltError(`request ${id} does not wait for an answer any more`, {
-        hint: "Another monitor answered it, its time was over, or the device went away.",
-      });
+      throw new ApiError(
+        "not-waiting",
+        `request ${id} does not wait for an answer any more`,
+        "Another monitor answered it, its time was over, or the device went away.",
+      );
     }
     if (!accept) {
       this.#end(id, { denied: "operator" }, "denied", by);

@@ -83,6 +83,11 @@ export class Registry {
     return this.#db.query<Device, []>(`${SELECT} ORDER BY d.node, d.id`).all();
   }
 
+  /** Those that are not revoked. */
+  active(): Device[] {
+    return this.list().filter((device) => device.revokedAt === null);
+  }
+
   byKey(key: PublicKey): Device | undefined {
     return (
       this.#db.query<Device, [string]>(`${SELECT} WHERE d.public_key = ?`).get(keyText(key)) ?? undefined

@@ -1,7 +1,7 @@
 /** What an operator sees and what his words do, without a server. */
 
 import { describe, expect, test } from "bun:test";
-import type { MonitorEvent, PendingRequest } from "../../src/api/types.ts";
+import type { MonitorEvent, PendingRequest } from "../../src/api/events.ts";
 import { type Action, MonitorScreen } from "../../src/commands/vpn/_monitor-screen.ts";
 
 const request = (id: string, more: Partial<PendingRequest> = {}): MonitorEvent => ({

@@ -1,6 +1,6 @@
 /** What a monitor shows and asks, as a small machine: events and typed lines in, text and answers out. No I/O. */
 
-import type { MonitorEvent, PendingRequest } from "../../api/types.ts";
+import type { MonitorEvent, PendingRequest } from "../../api/events.ts";
 
 export type Action = { print: string } | { answer: { id: string; accept: boolean } } | { prompt: string };
 

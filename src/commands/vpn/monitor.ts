@@ -2,7 +2,8 @@
 
 import { createInterface } from "node:readline";
 import type { ApiClient } from "../../api/client.ts";
-import type { MonitorEvent } from "../../api/types.ts";
+import type { MonitorEvent } from "../../api/events.ts";
+import { SERVER } from "../../api/routes.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { command, print, untilStopped } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
@@ -72,9 +73,9 @@ async function follow(api: ApiClient, signal: AbortSignal, view: View): Promise<
   let connected = false;
   while (!signal.aborted) {
     try {
-      for await (const event of api.stream(`/v1/monitor?name=${encodeURIComponent(operator())}`, signal)) {
+      for await (const event of api.stream(SERVER.monitor, { name: operator() }, signal)) {
         connected = true;
-        view.event(event as MonitorEvent);
+        view.event(event);
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -111,7 +112,7 @@ function personView(api: ApiClient): View {
       else {
         const { id, accept } = action.answer;
         api
-          .call("POST", `/v1/requests/${id}`, { accept, by: operator() })
+          .call(SERVER.answer, { id, accept, by: operator() })
           .catch((error: unknown) => act(screen.failed(id, messageOf(error))));
       }
     }
@@ -147,7 +148,7 @@ function jsonView(api: ApiClient): View {
       const match = /^\s*(accept|deny)\s+(\d+)\s*$/.exec(text);
       if (match === null) return problem(usageError(`not "accept ID" or "deny ID": ${JSON.stringify(text)}`));
       api
-        .call("POST", `/v1/requests/${match[2]}`, { accept: match[1] === "accept", by: operator() })
+        .call(SERVER.answer, { id: match[2] ?? "", accept: match[1] === "accept", by: operator() })
         .catch(problem);
     },
     lost: () => problem(new WaltError("the connection to the server is lost; trying again")),
