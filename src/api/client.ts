@@ -152,7 +152,7 @@ export class ApiClient {
       });
     }
     const code = codeOf(error);
-    const reason = (code === undefined ? undefined : REASONS[code]) ?? messageOf(error);
+    const reason = code === undefined ? messageOf(error) : (REASONS[code] ?? code);
     return new WaltError(`${this.#name} does not answer: ${reason}`, {
       hint: `Is it running? Start it with \`${start}\`.`,
     });
@@ -163,12 +163,11 @@ export class ApiClient {
 const ANSWER = "its answer";
 const EVENT = "its event";
 
-/** Errors of Bun's fetch whose own words are advice to programmers, by code. */
+/** Codes of fetch's errors in words. Its own words are for programmers. */
 const REASONS: Readonly<Record<string, string>> = {
-  ConnectionClosed: "it closed the connection",
-  ECONNRESET: "it closed the connection",
-  ConnectionRefused: "nobody listens there",
-  FailedToOpenSocket: "nobody listens there",
+  ECONNREFUSED: "no program listens there",
+  ECONNRESET: "the connection was closed before the whole answer came",
+  Malformed_HTTP_Response: "what came is not HTTP",
 };
 
 /** Aborts its signal when nothing was heard for so many ms. */
