@@ -40,13 +40,17 @@ export async function listenApi(
         fetch: handle,
         error: (error) => Response.json({ error: `internal error: ${messageOf(error)}` }, { status: 500 }),
       });
-      if (gid !== undefined) chownSync(socket, process.getuid?.() ?? 0, gid);
-      return {
-        stop: async () => {
-          await server.stop(true);
-          rmSync(socket, { force: true });
-        },
+      const stop = async (): Promise<void> => {
+        await server.stop(true);
+        rmSync(socket, { force: true });
       };
+      try {
+        if (gid !== undefined) chownSync(socket, process.getuid?.() ?? 0, gid);
+      } catch (error) {
+        await stop();
+        throw error;
+      }
+      return { stop };
     } finally {
       process.umask(umask);
     }

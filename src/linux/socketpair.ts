@@ -7,6 +7,7 @@ import {
   failure,
   libc,
   SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
   SOCK_SEQPACKET,
   SOCK_STREAM,
   setNonBlocking,
@@ -27,14 +28,16 @@ function pair(type: number): [number, number] {
  */
 export function socketPair(): [ours: number, theirs: number] {
   const [ours, theirs] = pair(SOCK_STREAM);
-  setNonBlocking(ours);
+  try {
+    setNonBlocking(ours);
+  } catch (error) {
+    for (const fd of [ours, theirs]) libc.close(fd);
+    throw error;
+  }
   return [ours, theirs];
 }
 
 /** A pair that keeps the borders of records, both ends non-blocking: one write is one read. */
 export function recordPair(): [ours: number, theirs: number] {
-  const [ours, theirs] = pair(SOCK_SEQPACKET);
-  setNonBlocking(ours);
-  setNonBlocking(theirs);
-  return [ours, theirs];
+  return pair(SOCK_SEQPACKET | SOCK_NONBLOCK);
 }

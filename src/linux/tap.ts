@@ -98,7 +98,7 @@ export function setOffload(fd: number, mask: number): number {
 
 function make(name: string, flags: number, ns: string | undefined): Omit<Tap, "offload"> {
   const request = interfaceRequest(name, flags);
-  const fd = ns === undefined ? openTun() : inNamespace(ns, openTun);
+  const fd = ns === undefined ? openTun() : openTunIn(ns);
   if (libc.ioctl(fd, BigInt(TUNSETIFF), at(request.address)) < 0) {
     const error = failure(`make the TAP ${name}`);
     libc.close(fd);
@@ -119,21 +119,26 @@ function openTun(): number {
   return fd;
 }
 
-/** What `body` does is done in another network namespace; a namespace is a property of the thread, so no `await` in it. */
-function inNamespace<T>(path: string, body: () => T): T {
+/** A namespace is a property of the thread, so there is no `await` in here. */
+function openTunIn(ns: string): number {
   const own = openFile("/proc/thread-self/ns/net");
+  let tun: number | undefined;
   try {
-    const other = openFile(path);
+    const other = openFile(ns);
     try {
-      enter(other, `the network namespace ${path}`);
+      enter(other, `the network namespace ${ns}`);
       try {
-        return body();
+        tun = openTun();
+        return tun;
       } finally {
         enter(own, "the own network namespace again");
       }
     } finally {
       libc.close(other);
     }
+  } catch (error) {
+    if (tun !== undefined) libc.close(tun);
+    throw error;
   } finally {
     libc.close(own);
   }

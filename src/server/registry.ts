@@ -55,7 +55,12 @@ export class Registry {
     } finally {
       process.umask(umask);
     }
-    this.#migrate();
+    try {
+      this.#migrate();
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
   }
 
   #migrate(): void {
