@@ -1,4 +1,8 @@
-/** The log of the daemons: one line per event on stderr, `time level subject: message key=value …`. */
+/**
+ * The log of the daemons: one line per event on stderr, `time level subject: message key=value …`.
+ * consola decides what is shown (levels, and repeated lines, which are all kept here) and tells a reporter; the line itself,
+ * which programs read and which must be safe for a terminal, is made here. consola's own reporters are for people alone.
+ */
 
 import { createConsola, type LogObject } from "consola";
 import { quoted } from "./text.ts";

@@ -53,7 +53,11 @@ export class Devices {
    * Revoke the device of a node: its key is refused from now on, and its connections end.
    * @throws ApiError when there is no such node.
    */
-  revoke(node: string, by: string, live: { tunnels: Tunnels; endpoint: Endpoint }): void {
+  revoke(
+    node: string,
+    by: string,
+    live: { tunnels: Pick<Tunnels, "close">; endpoint: Pick<Endpoint, "cutOff"> },
+  ): void {
     const device = this.registry.byNode(node);
     if (device === undefined) {
       throw new ApiError(

@@ -1,8 +1,11 @@
 /** Every command with input that is wrong, and with what is missing around it. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import type { RunResult } from "../../src/linux/run.ts";
+import { VERSION } from "../../src/version.ts";
+import { answering, http, waltHeaders } from "../api/peer.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
 import type { LabProcess } from "../lab/process.ts";
@@ -32,6 +35,26 @@ const CLIENTS: readonly string[][] = [
   ["vpn", "revoke", "vpn-000000"],
   ["node", "show"],
 ];
+
+/** What may answer instead of a daemon of this version, and what is said of it. */
+const STRANGERS = [
+  // An older server, whose every answer lacks what this version needs.
+  [http("200 OK", '"older"\n', waltHeaders("0.0.7")), `is walt 0.0.7, this is walt ${VERSION}: its `],
+  [
+    http("404 Not Found", '{"code":"unknown-request","error":"no such request"}', waltHeaders("0.0.7")),
+    `is walt 0.0.7, this is walt ${VERSION}: no such request`,
+  ],
+  [
+    http("200 OK", "[]", waltHeaders("9.0.0", 2)),
+    `is walt 9.0.0, this is walt ${VERSION}: it speaks version 2`,
+  ],
+  [
+    http("404 Not Found", "<html>\n\u001b[2J", "Server: x\r\n"),
+    "is no daemon of walt: it answered with status 404",
+  ],
+  ["SSH-2.0-OpenSSH_9.2\r\n", "does not answer: "],
+  ["", "does not answer: the connection was closed before the whole answer came"],
+] as const;
 
 /** A bug of ours would be a stack trace, and an escape byte would be a colour where nobody can see it. */
 function expectWords(result: RunResult): void {
@@ -89,7 +112,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         [["vpn", "monitro"], /did you mean monitor\?/],
         [["vpn", "list", "--jsno"], /there is no option --jsno; did you mean --json\?/],
         [["node", "show", "a", "b"], /unexpected argument "b"/],
-        [["vpn", "revoke"], /NODE/],
+        [["vpn", "revoke"], /NODE is missing/],
         [["vpn"], /wants one more word/],
         [["--frobnicate"], /has no option "--frobnicate"/],
         [[], /USAGE/],
@@ -171,6 +194,21 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       }
       expect(existsSync(operator.path("/srv/none"))).toBe(false);
     }, 15_000);
+
+    test("that is of another version, or no daemon of walt: every command says so in one line", async () => {
+      const socket = operator.path("/run/walt/server.sock");
+      mkdirSync(dirname(socket), { recursive: true });
+      for (const [answer, said] of STRANGERS) {
+        for (const args of CLIENTS) {
+          const { status, stdout, stderr } = await answering(socket, answer, () => walt(operator, ...args));
+          expect([args, status, stdout]).toEqual([args, 1, ""]);
+          expect(stderr).toStartWith(`walt: the daemon on /run/walt/server.sock ${said}`);
+          expect(stderr.trim().split("\n")).toHaveLength(2);
+          rmSync(socket, { force: true });
+        }
+      }
+      expect(existsSync(operator.path("/srv/none"))).toBe(false);
+    }, 60_000);
 
     test("that one may not talk to: every command says so, and what to do", async () => {
       for (const args of CLIENTS) {
@@ -504,7 +542,17 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       await world.stopServer();
       const gone = await walt(operator, "node", "show", ...there);
       expect(gone.status).toBe(1);
-      expect(gone.stderr).toMatch(/the daemon does not answer .*walt\.lab\.example/);
+      expect(gone.stderr).toMatch(
+        /walt: the server at ssh:\/\/root@walt\.lab\.example does not answer: .+\nIs it running\? /,
+      );
+      // What is not the same version there, or no walt at all.
+      const socket = server.path("/run/walt/server.sock");
+      for (const [answer, said] of STRANGERS) {
+        const shown = await answering(socket, answer, () => walt(operator, "node", "show", ...there));
+        expect([shown.status, shown.stdout]).toEqual([1, ""]);
+        expect(shown.stderr).toContain(`walt: the server at ssh://root@walt.lab.example ${said}`);
+        rmSync(socket, { force: true });
+      }
       await world.startServer();
       await sshd.stop();
     }, 15_000);
