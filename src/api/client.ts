@@ -25,6 +25,9 @@ export interface Peer {
   readonly name?: string;
 }
 
+/** The daemon is of a version that does not fit this one: trying again does not help. */
+export class MisfitError extends WaltError {}
+
 /** How long answers may take, ms; parameters for tests. */
 export interface Patience {
   readonly answer: number;
@@ -45,8 +48,8 @@ export class ApiClient {
 
   /**
    * One request, and its answer.
-   * @throws ApiError when the daemon refuses; WaltError when it cannot be reached, is no daemon of walt, or is of a version
-   * that does not fit.
+   * @throws ApiError when the daemon refuses; MisfitError when it is of a version that does not fit; WaltError when it cannot
+   * be reached, or is no daemon of walt.
    */
   async call<Q extends object, A>(route: Route<Q, A>, request: Q): Promise<A> {
     const signal = AbortSignal.timeout(this.patience.answer);
@@ -90,7 +93,7 @@ export class ApiClient {
     const { method } = route;
     const init = body === undefined ? {} : { body, headers: { "content-type": "application/json" } };
     const response = await fetch(`http://walt${path}`, { unix: this.peer.socket, method, signal, ...init });
-    const { api } = await this.#identify(response);
+    const { api, version } = await this.#identify(response);
     if (api !== API) {
       throw this.#misfit(response, `it speaks version ${api} of the API, and this one version ${API}`);
     }
@@ -98,7 +101,7 @@ export class ApiClient {
     const text = await textOf(response, MAX_EVENT);
     const error = this.#fitting(response, () => parseError(Fields.parse(text, ANSWER, MAX_EVENT)));
     const misunderstood = error.code === "malformed" || error.code === "unknown-request";
-    throw misunderstood ? this.#misfit(response, error.message) : error;
+    throw misunderstood && version !== VERSION ? this.#misfit(response, error.message) : error;
   }
 
   /** The versions in an answer. @throws WaltError when it has none: then it is not from a daemon of walt. */
@@ -124,11 +127,11 @@ export class ApiClient {
   }
 
   /** @param what does not fit, in words. */
-  #misfit(response: Response, what: string): WaltError {
+  #misfit(response: Response, what: string): MisfitError {
     const version = response.headers.get(VERSION_HEADER) ?? "";
     const versions =
       version === VERSION ? `is walt ${version}, as this is` : `is walt ${version}, this is walt ${VERSION}`;
-    return new WaltError(`${this.#name} ${versions}: ${what}`, {
+    return new MisfitError(`${this.#name} ${versions}: ${what}`, {
       hint: version === VERSION ? "Install the same build on both." : "Install the same version on both.",
     });
   }
@@ -160,8 +163,8 @@ export class ApiClient {
 }
 
 /** What begins an error about an answer, or about an event. */
-const ANSWER = "its answer";
-const EVENT = "its event";
+const ANSWER = "answer";
+const EVENT = "event";
 
 /** Codes of fetch's errors in words. Its own words are for programmers. */
 const REASONS: Readonly<Record<string, string>> = {

@@ -6,7 +6,15 @@ import { Fields } from "../parse.ts";
 import { safeText } from "../text.ts";
 import { VERSION } from "../version.ts";
 import { ApiError, CODES, encodeError } from "./api-error.ts";
-import { API, API_HEADER, matchPath, type Route, type StreamRoute, VERSION_HEADER } from "./routes.ts";
+import {
+  API,
+  API_HEADER,
+  matchPath,
+  type Route,
+  type StreamRoute,
+  type TextRoute,
+  VERSION_HEADER,
+} from "./routes.ts";
 
 /** Bytes of events that wait for a client who does not read; then its stream ends. */
 const MAX_WAITING = 1 << 20;
@@ -26,6 +34,10 @@ export function serve<Q, A>(route: Route<Q, A>, answer: (request: Q) => A | Prom
     route,
     respond: async (fields) => json(await answer(understood(() => route.request(fields)))),
   };
+}
+
+export function serveText(route: TextRoute, text: () => string): Served {
+  return { route, respond: () => answer(text(), "text/plain; charset=us-ascii") };
 }
 
 /**

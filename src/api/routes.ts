@@ -44,6 +44,12 @@ export interface StreamRoute<Q, E> {
   event(fields: Fields): E | undefined;
 }
 
+/** A request without fields, whose answer is lines of plain ASCII, for the scripts of a board, which have no parser of JSON. */
+export interface TextRoute {
+  readonly method: "GET";
+  readonly path: string;
+}
+
 const object =
   <T>(parse: (fields: Fields) => T) =>
   (value: unknown, where: string): T =>
@@ -74,6 +80,10 @@ function stream<Q, E>(
   return { method: "GET", path: `/v${API}${path}`, request, event };
 }
 
+function text(path: string): TextRoute {
+  return { method: "GET", path: `/v${API}${path}` };
+}
+
 /** Of `walt server run`. */
 export const SERVER = {
   nodes: get("/nodes", list(parseNode)),
@@ -87,6 +97,10 @@ export const SERVER = {
 /** Of `walt device run`. */
 export const DEVICE = {
   status: get("/status", object(parseDeviceStatus)),
+  /** What a board shows on its screen. */
+  screen: text("/screen"),
+  /** Answered as long as the supervisor is well: what a board's watchdog asks. */
+  health: text("/health"),
 } as const;
 
 /** The path of a request, with its query, and the fields that are left for the body. */

@@ -95,15 +95,15 @@ describe("another version", () => {
   test("whose answers lack a field is named, with what does not fit", async () => {
     const { mtu: _, ...lacking } = NODE;
     expect(await older(JSON.stringify([NODE, lacking]))).toBe(
-      versions("its answer[1]: mtu must be a whole number from 0 to 65535, found nothing"),
+      versions("answer[1]: mtu must be a whole number from 0 to 65535, found nothing"),
     );
     expect(await older(JSON.stringify([{ ...NODE, state: "asleep" }]))).toBe(
-      versions('its answer[0]: state must be "up" or "down", found string "asleep"'),
+      versions('answer[0]: state must be "up" or "down", found string "asleep"'),
     );
     expect(await older('{"nodes":[]}')).toBe(
-      versions("its answer: expected an array of at most 100000, found a table"),
+      versions("answer: expected an array of at most 100000, found a table"),
     );
-    expect(await older("<html>")).toBe(versions('its answer: not JSON: string "<html>"'));
+    expect(await older("<html>")).toBe(versions('answer: not JSON: string "<html>"'));
   });
 
   test("that speaks another API is named, whatever it answers", async () => {
@@ -125,15 +125,20 @@ describe("another version", () => {
       );
   });
 
+  test("is not blamed for a request that is wrong when it is the same", async () => {
+    const body = '{"code":"malformed","error":"request: node is longer than 200 characters"}';
+    expect(await said(http("400 X", body))).toBe("request: node is longer than 200 characters\n");
+  });
+
   test("whose refusal has no code is named", async () => {
     expect(await older('{"error":"no"}', "400 X")).toBe(
-      versions("its answer: code must be a string, found nothing"),
+      versions("answer: code must be a string, found nothing"),
     );
   });
 
-  test("is not what the same version is called, when its answer does not fit all the same", async () => {
+  test("is not what the same version is called, when answer does not fit all the same", async () => {
     expect(await said(ok("[{}]"))).toBe(
-      `the daemon on ${socket} is walt ${VERSION}, as this is: its answer[0]: name must be a string, found nothing\nInstall the same build on both.`,
+      `the daemon on ${socket} is walt ${VERSION}, as this is: answer[0]: name must be a string, found nothing\nInstall the same build on both.`,
     );
   });
 
@@ -147,7 +152,7 @@ describe("another version", () => {
 });
 
 describe("what is no daemon of walt", () => {
-  test("is told so in one line, harmless on a terminal, with the beginning of its answer", async () => {
+  test("is told so in one line, harmless on a terminal, with the beginning of answer", async () => {
     const html = "<!DOCTYPE html>\n<title>It works</title>\u001b[2J".repeat(1000);
     for (const [status, headers] of [
       ["200 OK", "Server: x\r\n"],
@@ -180,7 +185,7 @@ describe("what is no daemon of walt", () => {
     }
   });
 
-  test("and never ends its answer is not listened to for ever", async () => {
+  test("and never ends answer is not listened to for ever", async () => {
     const endless = `HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n${"x".repeat(100_000)}`;
     expect(await answering(socket, endless, call, false)).toContain("is no daemon of walt: ");
   });
@@ -213,9 +218,9 @@ describe("a stream", () => {
   });
 
   test("that is no JSON, or one endless line, is an error", async () => {
-    expect(await answering(socket, ok("\u001b[2J\n"), stream)).toContain("its event: not JSON: string ");
+    expect(await answering(socket, ok("\u001b[2J\n"), stream)).toContain("event: not JSON: string ");
     const endless = `${head}Content-Length: 9999999\r\n\r\n${"x".repeat(100_000)}`;
-    expect(await answering(socket, endless, stream, false)).toContain("its event: longer than 65536 bytes");
+    expect(await answering(socket, endless, stream, false)).toContain("event: longer than 65536 bytes");
   });
 
   test("that breaks off is an error; one that we end is not ours to explain", async () => {

@@ -39,7 +39,7 @@ const CLIENTS: readonly string[][] = [
 /** What may answer instead of a daemon of this version, and what is said of it. */
 const STRANGERS = [
   // An older server, whose every answer lacks what this version needs.
-  [http("200 OK", '"older"\n', waltHeaders("0.0.7")), `is walt 0.0.7, this is walt ${VERSION}: its `],
+  [http("200 OK", '"older"\n', waltHeaders("0.0.7")), `is walt 0.0.7, this is walt ${VERSION}: `],
   [
     http("404 Not Found", '{"code":"unknown-request","error":"no such request"}', waltHeaders("0.0.7")),
     `is walt 0.0.7, this is walt ${VERSION}: no such request`,
@@ -209,6 +209,24 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       }
       expect(existsSync(operator.path("/srv/none"))).toBe(false);
     }, 60_000);
+
+    test("that is followed by one of another version: a monitor ends, and says so", async () => {
+      const monitor = server.spawn(["/srv/walt", "vpn", "monitor", "--json"]);
+      await monitor.waitFor(/"watching"/);
+      await world.stopServer();
+      const socket = server.path("/run/walt/server.sock");
+      const status = await answering(
+        socket,
+        http("200 OK", '"older"\n', waltHeaders("0.0.7")),
+        () => monitor.exited,
+      );
+      expect(status).toBe(1);
+      expect(monitor.output).toContain(
+        `walt: the daemon on /run/walt/server.sock is walt 0.0.7, this is walt ${VERSION}: event: `,
+      );
+      rmSync(socket, { force: true });
+      await world.startServer();
+    }, 15_000);
 
     test("that one may not talk to: every command says so, and what to do", async () => {
       for (const args of CLIENTS) {
@@ -545,16 +563,29 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       expect(gone.stderr).toMatch(
         /walt: the server at ssh:\/\/root@walt\.lab\.example does not answer: .+\nIs it running\? /,
       );
-      // What is not the same version there, or no walt at all.
-      const socket = server.path("/run/walt/server.sock");
-      for (const [answer, said] of STRANGERS) {
-        const shown = await answering(socket, answer, () => walt(operator, "node", "show", ...there));
-        expect([shown.status, shown.stdout]).toEqual([1, ""]);
-        expect(shown.stderr).toContain(`walt: the server at ssh://root@walt.lab.example ${said}`);
-        rmSync(socket, { force: true });
-      }
       await world.startServer();
       await sshd.stop();
     }, 15_000);
+
+    test("a server of another version there, or no walt at all, is told so in one line", async () => {
+      const sshd = await startSshd(server);
+      const socket = server.path("/run/walt/server.sock");
+      try {
+        await world.stopServer();
+        for (const [answer, said] of STRANGERS) {
+          const command = ["node", "show", "--server", "ssh://root@walt.lab.example"];
+          const { status, stdout, stderr } = await answering(socket, answer, () =>
+            walt(operator, ...command),
+          );
+          expect([said, status, stdout]).toEqual([said, 1, ""]);
+          expect(stderr).toStartWith(`walt: the server at ssh://root@walt.lab.example ${said}`);
+          expect(stderr.trim().split("\n")).toHaveLength(2);
+          rmSync(socket, { force: true });
+        }
+      } finally {
+        await world.startServer();
+        await sshd.stop();
+      }
+    }, 60_000);
   });
 });

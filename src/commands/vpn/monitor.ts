@@ -1,7 +1,7 @@
 /** `walt vpn monitor` */
 
 import { createInterface } from "node:readline";
-import type { ApiClient } from "../../api/client.ts";
+import { type ApiClient, MisfitError } from "../../api/client.ts";
 import type { MonitorEvent } from "../../api/events.ts";
 import { SERVER } from "../../api/routes.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
@@ -79,7 +79,7 @@ async function follow(api: ApiClient, signal: AbortSignal, view: View): Promise<
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (!connected) throw error;
+      if (!connected || error instanceof MisfitError) throw error;
     }
     if (signal.aborted) return;
     view.lost();
