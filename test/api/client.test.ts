@@ -7,8 +7,11 @@ import { join } from "node:path";
 import { ApiError } from "../../src/api/api-error.ts";
 import { ApiClient } from "../../src/api/client.ts";
 import type { MonitorEvent } from "../../src/api/events.ts";
+import { apiHandler, serveStream } from "../../src/api/handler.ts";
+import { listenApi } from "../../src/api/listen.ts";
 import { SERVER } from "../../src/api/routes.ts";
 import { WaltError } from "../../src/errors.ts";
+import { createLog } from "../../src/log.ts";
 import { VERSION } from "../../src/version.ts";
 import { NODE } from "./messages.ts";
 import { answering, http, waltHeaders } from "./peer.ts";
@@ -235,6 +238,30 @@ describe("a stream", () => {
     expect(
       await answering(socket, answer, () => read().catch((error: unknown) => error), false),
     ).not.toBeInstanceOf(WaltError);
+  });
+
+  test("that goes on for longer than a silence may last is not given up", async () => {
+    client = new ApiClient({ socket, start: "walt x run" }, { answer: 1000, silence: 500 });
+    const api = await listenApi(
+      socket,
+      undefined,
+      apiHandler(
+        [
+          serveStream(SERVER.monitor, (_, tell) => {
+            const timer = setInterval(() => tell({ type: "alive" }), 10);
+            return () => clearInterval(timer);
+          }),
+        ],
+        createLog(),
+      ),
+    );
+    const start = performance.now();
+    const stop = new AbortController();
+    for await (const event of client.stream(SERVER.monitor, { name: "me" }, stop.signal)) {
+      expect(event).toEqual({ type: "alive" });
+      if (performance.now() - start > 700) break;
+    }
+    await api.stop();
   });
 
   test("that falls silent, or never begins, is given up", async () => {

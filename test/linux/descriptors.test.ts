@@ -40,7 +40,8 @@ test("the first of two files, when the second cannot be opened", async () => {
 });
 
 test("a thread that cannot be started", async () => {
-  expect(await leftBy(() => PumpThread.start(new URL("file:///nowhere/at/all.ts")))).toEqual([]);
+  for (const thread of ["file:///nowhere/at/all.ts", "no-scheme:of-a-file"])
+    expect(await leftBy(() => PumpThread.start(new URL(thread)))).toEqual([]);
 });
 
 test("a registry that a newer walt wrote", async () => {
