@@ -3,8 +3,8 @@
 import { type Entrypoint, formatEntrypoint, parseEntrypoint } from "../address.ts";
 import { WaltError } from "../errors.ts";
 
-/** Longest text of a command, in characters. */
-const MAX_COMMAND = 4200;
+/** Longest text of a command, in characters: that of a tunnel with as many proxies as there may be is shorter. */
+export const MAX_COMMAND = 4096;
 
 export type ServerCommand =
   /** Ask for access. */

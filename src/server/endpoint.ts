@@ -6,7 +6,7 @@
 
 import type { ServerChannel, Session } from "ssh2";
 import { formatEntrypoint, type HostPort, parseHostPort } from "../address.ts";
-import { parseCommand } from "../enrolment/commands.ts";
+import { MAX_COMMAND, parseCommand } from "../enrolment/commands.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { VPN_USER } from "../ssh/keys/certificate.ts";
@@ -212,8 +212,9 @@ export class Endpoint {
     };
     session.on("exec", (accept, _reject, info) => {
       const channel = open(accept());
-      serve(channel, info.command, async () => {
-        const command = parseCommand(info.command);
+      const text = info.command.length <= MAX_COMMAND ? info.command : "";
+      serve(channel, text, async () => {
+        const command = parseCommand(text);
         if (identity.kind === "enrolment" && command?.name === "enrol") return options.enrol(channel, from);
         if (identity.kind === "device" && command?.name === "renew")
           return options.renew(identity.device, channel);
@@ -221,8 +222,8 @@ export class Endpoint {
           peer.freeze();
           return options.tunnel(identity.device, channel, formatEntrypoint(command.via), from);
         }
-        refuse(`command ${safeText(info.command)}`);
-        channel.fail(`the command ${JSON.stringify(safeText(info.command))} is not allowed; ${only}`);
+        refuse(`command ${safeText(text)}`);
+        channel.fail(`the command ${JSON.stringify(safeText(text))} is not allowed; ${only}`);
       });
     });
     session.on("shell", (accept) => {
