@@ -1,4 +1,7 @@
-/** Values from outside, parsed at the edge: `unknown` in, a type out, a WaltError that names the place otherwise. */
+/**
+ * Values from outside, parsed at the edge: `unknown` in, a type out, a WaltError that names the place
+ * otherwise.
+ */
 
 import { WaltError } from "./errors.ts";
 import { quoted, safeText } from "./text.ts";
@@ -147,7 +150,10 @@ export class Fields {
     return parseList(this.#value[key], `${this.where}: ${key}`, item, max);
   }
 
-  /** What `read` makes of a field; null where the field is null. A field that is missing is an error of `read`. */
+  /**
+   * What `read` makes of a field; null where the field is null. A field that is missing is an error of
+   * `read`.
+   */
   orNull<T>(key: string, read: (key: string) => T): T | null {
     return this.#value[key] === null ? null : read(key);
   }

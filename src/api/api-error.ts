@@ -41,7 +41,10 @@ export function encodeError(error: ApiError): object {
   };
 }
 
-/** The error of an answer. A code that only a newer version knows is `failed`. @throws WaltError when it is none. */
+/**
+ * The error of an answer. A code that only a newer version knows is `failed`.
+ * @throws WaltError when it is none.
+ */
 export function parseError(f: Fields): ApiError {
   const code = f.text("code", 40);
   const known = Object.keys(CODES).find((one): one is ApiCode => one === code);

@@ -1,4 +1,7 @@
-/** The commands' side of a daemon's API: every answer is parsed by its route, and one that does not fit is explained. */
+/**
+ * The commands' side of a daemon's API: every answer is parsed by its route, and one that does not fit is
+ * explained.
+ */
 
 import { accessSync, constants, existsSync } from "node:fs";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
@@ -48,8 +51,8 @@ export class ApiClient {
 
   /**
    * One request, and its answer.
-   * @throws ApiError when the daemon refuses; MisfitError when it is of a version that does not fit; WaltError when it cannot
-   * be reached, or is no daemon of walt.
+   * @throws ApiError when the daemon refuses; MisfitError when it is of a version that does not fit;
+   * WaltError when it cannot be reached, or is no daemon of walt.
    */
   async call<Q extends object, A>(route: Route<Q, A>, request: Q): Promise<A> {
     const signal = AbortSignal.timeout(this.patience.answer);
@@ -117,7 +120,10 @@ export class ApiClient {
     );
   }
 
-  /** What `parse` makes of a part of an answer. @throws WaltError that names both versions when it does not fit. */
+  /**
+   * What `parse` makes of a part of an answer.
+   * @throws WaltError that names both versions when it does not fit.
+   */
   #fitting<T>(response: Response, parse: () => T): T {
     try {
       return parse();

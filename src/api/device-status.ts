@@ -18,7 +18,10 @@ export function parseDeviceStatus(f: Fields) {
     /** What the stage is about right now, in words. */
     detail: f.words("detail", MAX_DETAIL),
     lastError: f.orNull("lastError", (key) => f.words(key, MAX_DETAIL)),
-    /** Seconds until it tries again; null while it does not wait. (Not a time of day: the device may have no clock.) */
+    /**
+     * Seconds until it tries again; null while it does not wait. (Not a time of day: the device may have no
+     * clock.)
+     */
     nextTryIn: f.orNull("nextTryIn", (key) => f.integer(key, 0, 1e9)),
     since: f.time("since"),
     node: f.orNull("node", (key) => f.words(key)),

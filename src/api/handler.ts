@@ -1,4 +1,7 @@
-/** A daemon's side of the API: requests are parsed by their routes and handed on, and every answer carries the version. */
+/**
+ * A daemon's side of the API: requests are parsed by their routes and handed on, and every answer carries the
+ * version.
+ */
 
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
@@ -41,8 +44,8 @@ export function serveText(route: TextRoute, text: () => string): Served {
 }
 
 /**
- * @param watch begins to tell events, and returns what ends it. It is ended once, when the client is gone; `tell` does
- * nothing from then on.
+ * @param watch begins to tell events, and returns what ends it. It is ended once, when the client is gone;
+ * `tell` does nothing from then on.
  */
 export function serveStream<Q, E>(
   route: StreamRoute<Q, E>,

@@ -6,7 +6,9 @@ import { dirname } from "node:path";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
 import { makeFolders, readTextIfAny } from "../linux/files.ts";
 
-/** A monitor's stream may be idle for long. Bun heeds this for UNIX sockets too; only its types do not know. */
+/**
+ * A monitor's stream may be idle for long. Bun heeds this for UNIX sockets too; only its types do not know.
+ */
 const NEVER_IDLE: object = { idleTimeout: 0 };
 
 export interface ApiServer {
@@ -14,8 +16,8 @@ export interface ApiServer {
 }
 
 /**
- * Listen on `socket`, mode 0660 (0600 without `group`). A socket left over by a daemon that died is replaced; one that
- * answers belongs to another daemon.
+ * Listen on `socket`, mode 0660 (0600 without `group`). A socket left over by a daemon that died is replaced;
+ * one that answers belongs to another daemon.
  * @throws WaltError when another daemon listens there, or the socket cannot be made.
  */
 export async function listenApi(
@@ -71,7 +73,10 @@ export async function refuseSecond(socket: string): Promise<void> {
   });
 }
 
-/** Whether a program listens on a socket. It need not answer, as it may be busy or stopped: the kernel connects for it. */
+/**
+ * Whether a program listens on a socket. It need not answer, as it may be busy or stopped: the kernel
+ * connects for it.
+ */
 export function isListenedOn(socket: string): Promise<boolean> {
   return new Promise((resolve) => {
     const connection = createConnection(socket);

@@ -1,6 +1,6 @@
 /**
- * The messages of the server's API, each as the function that parses it: the type of a message is what its function
- * returns. Fields that a newer version added are ignored, and a field that is missing is an error.
+ * The messages of the server's API, each as the function that parses it: the type of a message is what its
+ * function returns. Fields that a newer version added are ignored, and a field that is missing is an error.
  */
 
 import type { Fields } from "../parse.ts";
@@ -39,7 +39,9 @@ export function parseNode(f: Fields) {
     since: f.orNull("since", (key) => f.time(key)),
     /** The entrypoint that its tunnel comes through; null as well when the device did not say. */
     via: f.orNull("via", (key) => f.words(key, MAX_ENTRYPOINT)),
-    /** What its tunnel speaks while it is up: the messages of docs/protocol.md, or WalT's original framing. */
+    /**
+     * What its tunnel speaks while it is up: the messages of docs/protocol.md, or WalT's original framing.
+     */
     framing: f.orNull("framing", (key) => f.choice(key, ["messages", "original"])),
     /** The MTU that device and server agreed on, bytes. */
     mtu: f.orNull("mtu", (key) => f.integer(key, 0, 65_535)),
@@ -77,7 +79,9 @@ export function parseDevice(f: Fields) {
   };
 }
 
-/** What set-up commands need of the server: public keys, and the enrolment key, which every SD image carries. */
+/**
+ * What set-up commands need of the server: public keys, and the enrolment key, which every SD image carries.
+ */
 export type TrustInfo = ReturnType<typeof parseTrust>;
 
 export function parseTrust(f: Fields) {
@@ -87,7 +91,9 @@ export function parseTrust(f: Fields) {
     enrolmentPublicKey: f.text("enrolmentPublicKey", 400),
     /** OpenSSH private key, PEM. */
     enrolmentPrivateKey: f.text("enrolmentPrivateKey", 8192),
-    /** Where this server keeps its CA's public key: how a set-up script recognises the server's own machine. */
+    /**
+     * Where this server keeps its CA's public key: how a set-up script recognises the server's own machine.
+     */
     caFile: f.words("caFile", 4096),
     /** `host:port` by which proxies reach the server, from `server.address`. */
     address: f.words("address", 300),

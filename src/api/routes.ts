@@ -1,4 +1,7 @@
-/** The requests that a daemon answers: method, path, and what parses the request and the answer. Both ends use this table. */
+/**
+ * The requests that a daemon answers: method, path, and what parses the request and the answer. Both ends use
+ * this table.
+ */
 
 import { Fields, parseList } from "../parse.ts";
 import { safeText } from "../text.ts";
@@ -16,7 +19,10 @@ import {
   parseWatch,
 } from "./messages.ts";
 
-/** The number of the API, in the paths and in the header `walt-api`. A new one only for what an older peer would misread. */
+/**
+ * The number of the API, in the paths and in the header `walt-api`. A new one only for what an older peer
+ * would misread.
+ */
 export const API = 1;
 
 /** Headers of every answer: the number of the API, and the version of walt that answers. */
@@ -24,8 +30,8 @@ export const API_HEADER = "walt-api";
 export const VERSION_HEADER = "walt-version";
 
 /**
- * A request Q and its answer A, both JSON. Fields of the request that the path names with a colon travel in the path;
- * the others in the query of a GET, and in the body of a POST.
+ * A request Q and its answer A, both JSON. Fields of the request that the path names with a colon travel in
+ * the path; the others in the query of a GET, and in the body of a POST.
  */
 export interface Route<Q, A> {
   readonly method: "GET" | "POST";
@@ -44,7 +50,10 @@ export interface StreamRoute<Q, E> {
   event(fields: Fields): E | undefined;
 }
 
-/** A request without fields, whose answer is lines of plain ASCII, for the scripts of a board, which have no parser of JSON. */
+/**
+ * A request without fields, whose answer is lines of plain ASCII, for the scripts of a board, which have no
+ * parser of JSON.
+ */
 export interface TextRoute {
   readonly method: "GET";
   readonly path: string;

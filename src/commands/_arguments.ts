@@ -1,6 +1,6 @@
 /**
- * The words after a command's name, as its definition for citty says: node's parseArgs cuts them into options and arguments,
- * and this checks each, so that a typo is never ignored.
+ * The words after a command's name, as its definition for citty says: node's parseArgs cuts them into options
+ * and arguments, and this checks each, so that a typo is never ignored.
  */
 
 import { parseArgs } from "node:util";
@@ -15,7 +15,10 @@ type Typed<A extends ArgDef> = A extends { type: "boolean" }
     ? O
     : string;
 
-/** The values of arguments: those that may be left out are undefined then. Of an option that is repeated, the last one. */
+/**
+ * The values of arguments: those that may be left out are undefined then. Of an option that is repeated, the
+ * last one.
+ */
 export type Values<T extends ArgsDef> = {
   readonly [K in keyof T]: T[K] extends { required: true } | { default: string | boolean }
     ? Typed<T[K]>
@@ -30,7 +33,8 @@ export interface Arguments<T extends ArgsDef> {
 
 /**
  * @param name of the command, which begins every message.
- * @throws WaltError (usage) naming the option or argument that the command does not have, or that lacks its value.
+ * @throws WaltError (usage) naming the option or argument that the command does not have, or that lacks its
+ * value.
  */
 export function parseArguments<T extends ArgsDef>(
   name: string,

@@ -27,7 +27,10 @@ export async function find(root: Group, words: readonly string[]): Promise<Found
   return { entry, rest: words.slice(named) };
 }
 
-/** Run the command that was typed. @throws WaltError (usage) when the words name none; whatever the command throws. */
+/**
+ * Run the command that was typed.
+ * @throws WaltError (usage) when the words name none; whatever the command throws.
+ */
 export async function runTyped(root: Group, words: readonly string[]): Promise<void> {
   const { entry, rest } = await find(root, words);
   if ("subCommands" in entry) throw noCommand(entry, rest);

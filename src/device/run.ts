@@ -123,7 +123,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   }
 }
 
-/** The entrypoints, of which there is at least one. @throws WaltError when the configuration lacks what they need. */
+/** The entrypoints, at least one. @throws WaltError when the configuration lacks what they need. */
 function entrypointsOf(config: Config): readonly Entrypoint[] {
   const hint = "`walt vpn setup-node` writes a walt.toml with both; name it with --config.";
   const { entrypoint: entrypoints, server } = config.device;

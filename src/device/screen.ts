@@ -1,4 +1,7 @@
-/** What an installer reads on a board's screen, below its address: stage, node or code to compare, last error, next try. */
+/**
+ * What an installer reads on a board's screen, below its address: stage, node or code to compare, last error,
+ * next try.
+ */
 
 import type { DeviceStatus } from "../api/device-status.ts";
 
@@ -6,8 +9,8 @@ import type { DeviceStatus } from "../api/device-status.ts";
 const LONGEST = 300;
 
 /**
- * Lines of printable ASCII, each ended by a newline. An error may have words of a proxy or a server in it: what is not
- * printable ASCII becomes "?", so that nothing reaches the terminal's state.
+ * Lines of printable ASCII, each ended by a newline. An error may have words of a proxy or a server in it:
+ * what is not printable ASCII becomes "?", so that nothing reaches the terminal's state.
  */
 export function screenText(s: DeviceStatus): string {
   const lines = [`Stage    ${s.stage}: ${s.detail}`];

@@ -1,4 +1,7 @@
-/** The socket of `walt device run`: it tells where the boot stands, and shows that the run folder has an owner. */
+/**
+ * The socket of `walt device run`: it tells where the boot stands, and shows that the run folder has an
+ * owner.
+ */
 
 import type { DeviceStatus } from "../api/device-status.ts";
 import { apiHandler, serve, serveText } from "../api/handler.ts";

@@ -1,9 +1,14 @@
-/** The commands that a device runs at the server's endpoint, as `ssh host COMMAND` would: their words, written and read here. */
+/**
+ * The commands that a device runs at the server's endpoint, as `ssh host COMMAND` would: their words, written
+ * and read here.
+ */
 
 import { type Entrypoint, formatEntrypoint, parseEntrypoint } from "../address.ts";
 import { WaltError } from "../errors.ts";
 
-/** Longest text of a command, in characters: that of a tunnel with as many proxies as there may be is shorter. */
+/**
+ * Longest text of a command, in characters: that of a tunnel with as many proxies as there may be is shorter.
+ */
 export const MAX_COMMAND = 4096;
 
 export type ServerCommand =

@@ -8,8 +8,8 @@ import { duplicate, libc } from "./libc.ts";
 const connect = Bun.connect as unknown as (options: Bun.FdSocketOptions) => Promise<Bun.Socket>;
 
 /**
- * A Bun socket on a file descriptor, which it owns from now on. One `data` is one recv(2), so that the borders of datagrams
- * stay.
+ * A Bun socket on a file descriptor, which it owns from now on. One `data` is one recv(2), so that the
+ * borders of datagrams stay.
  * @throws when the descriptor cannot be connected; it is closed then.
  */
 export async function connectFd(options: Bun.FdSocketOptions): Promise<Bun.Socket> {
@@ -22,8 +22,9 @@ export async function connectFd(options: Bun.FdSocketOptions): Promise<Bun.Socke
 }
 
 /**
- * The connection of a socket as a file descriptor of its own, which stays open when the socket is destroyed: do that next. What the event
- * loop has read already comes as the socket's `data` before this returns, and nothing later.
+ * The connection of a socket as a file descriptor of its own, which stays open when the socket is destroyed:
+ * do that next. What the event loop has read already comes as the socket's `data` before this returns, and
+ * nothing later.
  */
 export function release(socket: Socket): number {
   socket.pause();

@@ -16,7 +16,9 @@ export interface ServerApi {
   log: Log;
 }
 
-/** A monitor's connection says something at least this often (ms), so that a lost one is noticed by both ends. */
+/**
+ * A monitor's connection says something at least this often (ms), so that a lost one is noticed by both ends.
+ */
 const ALIVE = 10_000;
 
 /** The handler of all requests. */

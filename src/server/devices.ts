@@ -1,4 +1,7 @@
-/** Who may use the VPN: whose a key is, how a device is accepted, which certificate it gets, and how it is revoked. */
+/**
+ * Who may use the VPN: whose a key is, how a device is accepted, which certificate it gets, and how it is
+ * revoked.
+ */
 
 import { ApiError } from "../api/api-error.ts";
 import type { EnrolmentRequest, Grant } from "../enrolment/messages.ts";

@@ -1,4 +1,7 @@
-/** What the server shows of itself, to commands and to Prometheus: functions of registry, tunnels and walt-net, without I/O. */
+/**
+ * What the server shows of itself, to commands and to Prometheus: functions of registry, tunnels and
+ * walt-net, without I/O.
+ */
 
 import { formatHostPort, type HostPort } from "../address.ts";
 import type { DeviceInfo, NodeInfo, TrustInfo } from "../api/messages.ts";

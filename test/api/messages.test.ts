@@ -1,4 +1,7 @@
-/** Each message of the API: what is sent is what is read, and a message that lacks a field, or has a wrong one, is refused. */
+/**
+ * Each message of the API: what is sent is what is read, and a message that lacks a field, or has a wrong
+ * one, is refused.
+ */
 
 import { describe, expect, test } from "bun:test";
 import { parseMonitorEvent } from "../../src/api/events.ts";

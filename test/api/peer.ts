@@ -1,4 +1,7 @@
-/** A peer that says whatever a test wants it to, on a UNIX socket: an older or newer daemon, or no daemon of walt at all. */
+/**
+ * A peer that says whatever a test wants it to, on a UNIX socket: an older or newer daemon, or no daemon of
+ * walt at all.
+ */
 
 import { createServer, type Server, type Socket } from "node:net";
 import { API } from "../../src/api/routes.ts";

@@ -64,7 +64,7 @@ export interface State {
   readonly key: ProxyKey;
   /** The certificate was renewed because it was refused, and did not work since: asking for one more would not help. */
   readonly fresh: boolean;
-  /** The entrypoints, the preferred one first, and the place of the one that is used. There is at least one. */
+  /** The entrypoints, at least one, the preferred one first; and the place of the one that is used. */
   readonly entrypoints: readonly Entrypoint[];
   readonly entrypoint: number;
   /** Entrypoints in a row that failed. When it is all of them, that is a failure of the device. */
