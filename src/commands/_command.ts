@@ -29,6 +29,7 @@ export interface CommandOptions<T extends ArgsDef> {
   run(args: Values<T>, every: (option: string) => readonly string[]): Promise<void>;
 }
 
+/** Define a command. Words that it does not know are errors: a typo is never ignored. */
 export function command<const T extends ArgsDef>(o: CommandOptions<T>): Command {
   const { name, description, examples, args } = o;
   const meta = { name, description };
@@ -39,6 +40,7 @@ export function command<const T extends ArgsDef>(o: CommandOptions<T>): Command 
   return { ...defineCommand<ArgsDef>({ meta, args }), meta, args, examples, start };
 }
 
+/** Define a group of commands. @param name as typed: `walt vpn`. */
 export function group(name: string, description: string, subCommands: Group["subCommands"]): Group {
   const meta = { name, description };
   return { ...defineCommand({ meta, subCommands }), meta, subCommands };
