@@ -11,7 +11,8 @@ const FLOORS: readonly (readonly string[])[] = [
   ["commands"],
   ["server", "proxy", "device", "image"],
   ["api"],
-  ["enrolment", "tunnel", "config"],
+  ["enrolment", "config"],
+  ["tunnel"],
   ["ssh"],
   ["linux"],
 ];
@@ -33,6 +34,7 @@ const GROUND = new Set([
   "image/process.ts",
   "image/tools.ts",
   "image/work-folder.ts",
+  "tunnel/framing.ts",
   "tunnel/message.ts",
 ]);
 

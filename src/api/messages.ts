@@ -5,8 +5,8 @@
 
 import type { Fields } from "../parse.ts";
 import { safeText } from "../text.ts";
-import { COUNTER } from "../tunnel/pump-protocol.ts";
-import type { LinkStats } from "../tunnel/pump-thread.ts";
+import { COUNTER_NAMES, type LinkStats } from "../tunnel/counters.ts";
+import { FRAMING_NAMES } from "../tunnel/framing.ts";
 
 export type NodeState = "up" | "down";
 
@@ -20,8 +20,8 @@ const MAX_COUNT = Number.MAX_SAFE_INTEGER;
 
 /** The counters of a tunnel. */
 export function parseTraffic(f: Fields): LinkStats {
-  const counters = Object.keys(COUNTER).map((name) => [name, f.number(name, 0, MAX_COUNT)]);
-  return Object.fromEntries(counters) as Record<keyof typeof COUNTER, number>;
+  const counters = COUNTER_NAMES.map((name) => [name, f.number(name, 0, MAX_COUNT)]);
+  return Object.fromEntries(counters) as LinkStats;
 }
 
 /** A node as experimenters see it. */
@@ -42,7 +42,7 @@ export function parseNode(f: Fields) {
     /**
      * What its tunnel speaks while it is up: the messages of docs/protocol.md, or WalT's original framing.
      */
-    framing: f.orNull("framing", (key) => f.choice(key, ["messages", "original"])),
+    framing: f.orNull("framing", (key) => f.choice(key, FRAMING_NAMES)),
     /** The MTU that device and server agreed on, bytes. */
     mtu: f.orNull("mtu", (key) => f.integer(key, 0, 65_535)),
     /** Round trip through the tunnel, ms. */

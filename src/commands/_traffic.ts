@@ -1,7 +1,7 @@
 /** The counters of a tunnel as rows of a table, for people. */
 
 import { size } from "../text.ts";
-import type { LinkStats } from "../tunnel/pump-thread.ts";
+import type { LinkStats } from "../tunnel/counters.ts";
 
 /** @param other who is at the other end of this one's tunnel: "node" or "server". */
 export function trafficRows(t: LinkStats, other: string): [what: string, value: string][] {

@@ -2,6 +2,7 @@
 
 import { PROXY_PORT, SERVER_PORT } from "../address.ts";
 import { BOARD_NAMES } from "../boards.ts";
+import { FRAMING_NAMES } from "../tunnel/framing.ts";
 import {
   choice,
   entrypoints,
@@ -105,7 +106,7 @@ export const TABLES = {
     ),
     framing: choice(
       "messages",
-      ["messages", "original"],
+      FRAMING_NAMES,
       "What the server speaks. messages: a `walt server run`. original: the VPN endpoint of an existing WalT server, which knows no enrolment: the device's public key is put into its authorized_keys by hand.",
     ),
     board: choice("generic", BOARD_NAMES, "What kind of machine this device is."),

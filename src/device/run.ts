@@ -214,7 +214,7 @@ function lockNetwork(): () => void {
     });
     return () => lock.stop(true);
   } catch (error) {
-    const inUse = /EADDRINUSE/.test(`${codeOf(error) ?? ""} ${messageOf(error)}`);
+    const inUse = codeOf(error) === "EADDRINUSE";
     throw new WaltError(
       inUse
         ? `another \`walt device run\` owns the bridge ${BRIDGE} of this network namespace`

@@ -8,6 +8,9 @@ export interface RunResult {
   stderr: string;
 }
 
+/** A program was ended because it ran for longer than it may. */
+export class TookTooLong extends WaltError {}
+
 export interface RunOptions {
   /** Text for its standard input; none unless given. */
   input?: string;
@@ -20,7 +23,7 @@ export interface RunOptions {
 
 /**
  * Run a program and wait for it, whatever its exit status.
- * @throws WaltError when it cannot be started or takes too long; the reason of `signal` when that was aborted.
+ * @throws WaltError when it cannot be started, TookTooLong when it takes too long; the reason of `signal` when that was aborted.
  */
 export async function runAny(command: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   const name = command[0] ?? "";
@@ -53,7 +56,7 @@ export async function runAny(command: readonly string[], options: RunOptions = {
       child.exited,
     ]);
     options.signal?.throwIfAborted();
-    if (late) throw new WaltError(`${command.join(" ")} took longer than ${timeout} ms and was ended`);
+    if (late) throw new TookTooLong(`${command.join(" ")} took longer than ${timeout} ms and was ended`);
     return { status, stdout, stderr };
   } finally {
     clearTimeout(timer);

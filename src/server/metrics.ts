@@ -2,7 +2,7 @@
 
 import { formatHostPort, type HostPort } from "../address.ts";
 import { messageOf, WaltError } from "../errors.ts";
-import type { LinkStats } from "../tunnel/pump-thread.ts";
+import type { LinkStats } from "../tunnel/counters.ts";
 import { CONTENT_TYPE, exposition, type Family, type Sample } from "./exposition.ts";
 import type { Totals } from "./tunnels.ts";
 
@@ -37,6 +37,7 @@ const COUNTERS: readonly NodeRow[] = [
   ["marked_frames", "Frames marked instead of dropped (ECN).", (n) => n.totals.marked],
   ["refused_frames", "Frames from the node that it may not send.", (n) => n.totals.refused],
   ["pings", "PINGs to the device that were answered or given up.", (n) => n.totals.pings],
+  ["key_exchanges", "Key exchanges on the tunnels' connections.", (n) => n.totals.rekeys],
   ["late_pings", "PINGs to the device that were answered late or not at all.", (n) => n.totals.late],
 ];
 

@@ -7,8 +7,9 @@ import { openOffloadTap, openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { encodeState } from "../ssh/handshake/connection-state.ts";
 import type { Taken } from "../ssh/server/listener.ts";
-import { ORIGINAL_MTU } from "../tunnel/message.ts";
-import type { Link, LinkStats, PumpThread } from "../tunnel/pump-thread.ts";
+import { type LinkStats, SUMMED, type SummedName } from "../tunnel/counters.ts";
+import { FRAMINGS, type FramingName } from "../tunnel/framing.ts";
+import type { Link, PumpThread } from "../tunnel/pump-thread.ts";
 import type { Channel } from "./endpoint.ts";
 import type { WaltNet } from "./net/walt-net.ts";
 import type { Device } from "./registry.ts";
@@ -20,20 +21,14 @@ export interface TunnelInfo {
   since: Date;
   /** The entrypoint that the device says it came through; "" in the original framing, in which nothing can be said. */
   via: string;
-  /** The tunnel carries frames in WalT's original framing. */
-  original: boolean;
+  framing: FramingName;
   /** What both ends agreed on, bytes; undefined until it is up. */
   mtu: number | undefined;
   stats: LinkStats | undefined;
 }
 
 /** Counters over all tunnels of a device since the server's start. */
-export type Totals = Record<(typeof COUNTED)[number] | "tunnels", number>;
-
-const COUNTED = [
-  ...(["framesIn", "framesOut", "bytesIn", "bytesOut"] as const),
-  ...(["dropped", "refused", "marked", "pings", "late"] as const),
-];
+export type Totals = Record<SummedName | "tunnels", number>;
 
 interface Tunnel {
   info: TunnelInfo;
@@ -69,13 +64,12 @@ export class Tunnels {
   totals(device: Device): Totals {
     const totals = { ...this.#endedOf(device) };
     const stats = this.#tunnels.get(device.id)?.link?.stats();
-    if (stats !== undefined) for (const name of COUNTED) totals[name] += stats[name];
+    if (stats !== undefined) for (const name of SUMMED) totals[name] += stats[name];
     return totals;
   }
 
   #endedOf({ id }: Device): Totals {
-    const zero = { tunnels: 0, framesIn: 0, framesOut: 0, bytesIn: 0, bytesOut: 0, dropped: 0 };
-    const totals = this.#ended.get(id) ?? { ...zero, refused: 0, marked: 0, pings: 0, late: 0 };
+    const totals = this.#ended.get(id) ?? zeroTotals();
     this.#ended.set(id, totals);
     return totals;
   }
@@ -92,7 +86,7 @@ export class Tunnels {
         state: "down",
         since: before?.info.since ?? new Date(),
         via: via ?? "",
-        original: via === undefined,
+        framing: via === undefined ? "original" : "messages",
         mtu: undefined,
         stats: undefined,
       },
@@ -121,8 +115,8 @@ export class Tunnels {
 
   async #carry(device: Device, channel: Channel, tunnel: Tunnel, from: string): Promise<void> {
     const name = tapName(device);
-    const { original } = tunnel.info;
-    const tap = original ? openTap(name) : openOffloadTap(name);
+    const { framing } = tunnel.info;
+    const tap = FRAMINGS[framing].messages ? openOffloadTap(name) : openTap(name);
     let taken: Taken;
     let joined = false;
     try {
@@ -148,9 +142,9 @@ export class Tunnels {
         offload: tap.offload,
         stream: taken.fd,
         ssh: encodeState(taken.state),
-        mtu: original ? ORIGINAL_MTU : this.net.mtu,
+        mtu: FRAMINGS[framing].mtu ?? this.net.mtu,
         silence: this.silence,
-        original,
+        framing,
         guard: device.mac,
       });
       reason = await this.#live(device, tunnel, link, from);
@@ -165,21 +159,20 @@ export class Tunnels {
 
   /** From a tunnel's beginning to its end, whose reason is returned. */
   async #live(device: Device, tunnel: Tunnel, link: Link, from: string): Promise<string> {
-    const { original } = tunnel.info;
     tunnel.link = link;
     void link.up.then((mtu) => {
       if (mtu < this.net.mtu) this.#lower(tapName(device), mtu);
       tunnel.info = { ...tunnel.info, state: "up", since: new Date(), mtu };
       this.#endedOf(device).tunnels++;
-      const { via } = tunnel.info;
-      this.log.info("tunnel up", { node: device.node, from, via, ...(original ? { original } : {}) });
+      const { via, framing } = tunnel.info;
+      this.log.info("tunnel up", { node: device.node, from, via, framing });
       this.changed(device, "up", tunnel.info.via);
     });
-    const reason = await link.ended;
+    const { text } = await link.ended;
     const [totals, stats] = [this.#endedOf(device), link.stats()];
-    for (const name of COUNTED) totals[name] += stats[name];
+    for (const name of SUMMED) totals[name] += stats[name];
     tunnel.link = undefined;
-    return reason;
+    return text;
   }
 
   #lower(tap: string, mtu: number): void {
@@ -201,6 +194,11 @@ export class Tunnels {
     for (const tunnel of this.#tunnels.values()) tunnel.close(reason);
     await Promise.all([...this.#tunnels.values()].map((t) => t.gone));
   }
+}
+
+function zeroTotals(): Totals {
+  const counters = SUMMED.map((name) => [name, 0] as const);
+  return { tunnels: 0, ...Object.fromEntries(counters) } as Totals;
 }
 
 /** At most 15 characters, as every interface's name (linux/if.h, IFNAMSIZ). */

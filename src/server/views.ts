@@ -38,7 +38,7 @@ export function nodeList(
       address: addresses.get(device.mac) ?? null,
       since: tunnel?.since.toISOString() ?? null,
       via: up?.via || null,
-      framing: up === undefined ? null : up.original ? "original" : "messages",
+      framing: up?.framing ?? null,
       mtu: up?.mtu ?? null,
       rtt: stats?.rtt || null,
       loss: stats !== undefined && stats.pings > 0 ? stats.loss : null,

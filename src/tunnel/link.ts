@@ -1,12 +1,13 @@
-/** One link of the pump: a TAP, a stream, and what is known of the peer. Nothing here waits. */
+/**
+ * One link of the pump: a TAP joined to a stream, from the first HELLO to the last word. Frames to the peer go through `Sender`,
+ * frames from it through `Receiver`; here is what both directions share. Nothing in this file waits.
+ */
 
-import { readU32 } from "../bytes.ts";
+import type { End } from "../end.ts";
 import {
-  at,
   EAGAIN,
   EBADFD,
   EINTR,
-  errno,
   errnoName,
   libc,
   memoryAt,
@@ -18,23 +19,13 @@ import {
 } from "../linux/libc.ts";
 import { setOffload } from "../linux/tap.ts";
 import { decodeState } from "../ssh/handshake/connection-state.ts";
-import { duration, safeText } from "../text.ts";
-import { sanitise, VIRTIO } from "./frame/virtio.ts";
-import {
-  commonMtu,
-  FEATURE_ACK,
-  FEATURE_OFFLOADS,
-  featuresAt,
-  HEADER,
-  helloProblem,
-  originalMax,
-  REASON_MAX,
-  TYPE,
-} from "./message.ts";
+import { duration } from "../text.ts";
+import { COUNTER, COUNTERS } from "./counters.ts";
+import { FRAMINGS } from "./framing.ts";
+import { commonMtu, FEATURE_ACK, FEATURE_OFFLOADS, featuresAt, helloProblem, TYPE } from "./message.ts";
 import { Pings } from "./pings.ts";
-import { type AddOrder, COUNTER, COUNTERS, REKEY_LIMIT } from "./pump-protocol.ts";
-import { GroupLimit, refusal } from "./receive/guard.ts";
-import { MessageReader } from "./receive/message-reader.ts";
+import { type AddOrder, REKEY_LIMIT } from "./pump-protocol.ts";
+import { type ControlMessages, Receiver } from "./receive/receiver.ts";
 import { Sender } from "./send/sender.ts";
 import { Window } from "./send/window.ts";
 import { ChannelStream } from "./transport/ssh-channel.ts";
@@ -50,34 +41,30 @@ const PING_PROBE = 20;
 const LINGER = 250;
 /** ms that the peer has for its hello at least: a stream may have to be connected first. */
 const GREETING = 20_000;
-/** Acknowledge this many bytes at once, fewer after ACK_PAUSE ms, and the last after ACK_LAST ms. */
-const ACK_BYTES = 262_144;
-const ACK_SOME = 3000;
-const ACK_PAUSE = 1;
-const ACK_LAST = 5;
 const MIB = 1 << 20;
 
-export class PumpLink {
+export class PumpLink implements ControlMessages {
   readonly id: number;
   /** Why the link ended or is ending. */
-  reason: string | undefined;
+  end: End | undefined;
   /** Both file descriptors are closed. */
   over = false;
-  up = false;
+  /** The peer's hello came; in a framing that has none, at once. */
+  up: boolean;
   /** What both ends can do, bytes; known once it is up. */
   mtu: number;
   #tap: number;
   readonly #stream: Stream;
-  #order: AddOrder;
-  #stats: Float64Array;
-  #base: number;
-  #out: Sender;
-  #in: MessageReader;
-  #refused = 0;
-  #groups = new GroupLimit();
-  #lost = 0;
-  /** Times in ms, of performance.now(). */
-  #heard: number;
+  readonly #order: AddOrder;
+  /** The framing has messages of all kinds, among them HELLO, PING and CLOSE. */
+  readonly #speaks: boolean;
+  readonly #stats: Float64Array;
+  readonly #base: number;
+  readonly #sender: Sender;
+  readonly #receiver: Receiver;
+  readonly #pings = new Pings();
+  /** Times in ms of performance.now(): of this turn, of the last ping, of the last bytes that left. */
+  #now: number;
   #pinged: number;
   #progress: number;
   /** Bytes that had left by the last look. */
@@ -85,15 +72,6 @@ export class PumpLink {
   /** Nothing waited for the stream when it was last written to. */
   #idle = true;
   #lingerUntil = 0;
-  #pings = new Pings();
-  /** Bytes of frames that came, those of them that are not acknowledged yet, when the first and the last of these came. */
-  #received = 0;
-  #unacked = 0;
-  #unackedFirst = 0;
-  #unackedLast = 0;
-  #ackTime = 0;
-  /** The peer wants to be told what came. */
-  #acks = false;
 
   constructor(order: AddOrder, stats: Float64Array, now: number) {
     this.id = order.id;
@@ -104,14 +82,14 @@ export class PumpLink {
     this.#stats = stats;
     this.#base = order.slot * COUNTERS;
     stats.fill(0, this.#base, this.#base + COUNTERS);
-    this.#heard = now;
-    this.#progress = now;
-    this.#pinged = now;
-    const original = order.original ? originalMax(order.mtu) : undefined;
-    this.#out = new Sender(original);
-    this.#in = new MessageReader(original);
-    if (order.original) this.up = true;
-    else this.#out.hello(order.mtu, order.features);
+    this.#now = this.#progress = this.#pinged = now;
+    const framing = FRAMINGS[order.framing];
+    this.#speaks = framing.messages;
+    this.up = !framing.messages;
+    const { mtu, vnet, guard } = order;
+    this.#sender = new Sender(framing, mtu);
+    this.#receiver = new Receiver({ stream: this.#stream, framing, mtu, vnet, guard }, this, now);
+    if (framing.messages) this.#sender.hello(mtu, order.features);
   }
 
   /** For poll(2): file descriptors (-1 = none) and the events that are waited for. */
@@ -127,315 +105,197 @@ export class PumpLink {
   }
   get streamEvents(): number {
     const { pending, blocked } = this.#stream;
-    return POLLIN | (pending || (this.#out.waiting && !blocked) ? POLLOUT : 0);
+    return POLLIN | (pending || (this.#sender.waiting && !blocked) ? POLLOUT : 0);
   }
+
+  get open(): boolean {
+    return this.end === undefined;
+  }
+
   /** There is something that the stream or what is below it did not take yet. */
   get #waiting(): boolean {
-    return this.#out.waiting || this.#stream.pending;
+    return this.#sender.waiting || this.#stream.pending;
   }
 
-  /** End the link: no frame moves any more, the peer is told if the stream takes it within a moment. */
-  close(reason: string, now: number): void {
-    if (this.reason !== undefined) return;
-    this.reason = reason;
-    this.#closeTap();
-    this.#out.close(reason);
-    this.#lingerUntil = now + LINGER;
-    this.#flush(now);
-  }
-
-  /** What time brings. Returns the ms until it wants to be called again. */
+  /** Time passes. @returns the ms until it wants to be called again. */
   tick(now: number): number {
+    this.#now = now;
     if (this.over) return 0;
-    if (this.reason !== undefined) {
+    if (this.end !== undefined) {
       if (now >= this.#lingerUntil) this.#finish();
       return Math.max(0, this.#lingerUntil - now);
     }
-    if (this.#stream.more) {
-      this.#readStream(now);
-      if (this.reason !== undefined) return 0;
+    if (this.#receiver.more) {
+      this.#read();
+      this.#publish();
+      if (!this.open) return 0;
     }
-    const { window } = this.#out;
+    const { window } = this.#sender;
     window?.tick(now);
-    if (this.#acknowledge(now)) this.#flush(now);
+    if (this.#receiver.acknowledge(now)) this.#flush();
     if (this.over) return 0;
     const silence = this.up ? this.#order.silence : Math.max(this.#order.silence, GREETING);
-    const quiet = this.#quiet(now);
+    const quiet = this.#quiet;
     if (quiet >= silence) {
-      this.close(`the peer was silent for ${duration(silence)}`, now);
+      this.close({ kind: "silent", text: `the peer was silent for ${duration(silence)}` });
       return 0;
     }
     const stuck = this.#waiting ? now - this.#progress : 0;
     if (stuck >= silence) {
-      this.close(`the stream took nothing for ${duration(silence)}`, now);
+      this.close({ kind: "stalled", text: `the stream took nothing for ${duration(silence)}` });
       return 0;
     }
-    if (this.#order.original) return this.#ask(silence - Math.max(quiet, stuck), now);
-    const pause = window?.phase === "probe" ? PING_PROBE : Math.min(PING, silence / 3);
-    if (now - this.#pinged >= pause) this.#ping(now);
-    return Math.min(this.#pinged + pause - now, silence - Math.max(quiet, stuck), this.#ackDue - now);
-  }
-
-  /** ms since the peer showed that it lives. */
-  #quiet(now: number): number {
-    // In the original framing who has no traffic says nothing: whether he lives is for ssh to ask.
-    const heard = this.#order.original ? this.#stream.heard : this.#heard;
-    return heard === undefined ? 0 : now - heard;
-  }
-
-  /** In the original framing there is no PING: ask in the stream's own way. Returns the ms until something is to be done. */
-  #ask(left: number, now: number): number {
-    const pause = this.#order.silence / 3;
-    if (now - this.#pinged >= pause) {
-      this.#pinged = now;
-      this.#stream.ask();
-    }
-    return Math.min(left, this.#pinged + pause - now);
+    const left = this.#receiver.more ? 0 : silence - Math.max(quiet, stuck);
+    if (!this.#speaks) return Math.min(left, this.#ask());
+    const interval = window?.phase === "probe" ? PING_PROBE : Math.min(PING, silence / 3);
+    if (now - this.#pinged >= interval) this.#ping();
+    return Math.min(this.#pinged + interval - now, left, this.#receiver.ackDue - now);
   }
 
   /** What poll(2) found on the two file descriptors. */
   service(tapEvents: number, streamEvents: number, now: number): void {
-    if (streamEvents & POLLNVAL) this.#broken("the stream is not open");
-    if (streamEvents & (POLLIN | POLLHUP | POLLERR)) {
-      if (this.reason === undefined) this.#readStream(now);
-      else this.#discard(now);
+    this.#now = now;
+    if (streamEvents & POLLNVAL) this.lost({ kind: "broken", text: "the stream is not open" });
+    if (!this.over && streamEvents & (POLLIN | POLLHUP | POLLERR)) {
+      if (!this.open) {
+        if (!this.#receiver.discard(now)) this.#finish();
+      } else if (!this.#receiver.more) {
+        this.#read();
+      }
     }
-    if (this.reason === undefined && tapEvents & (POLLERR | POLLNVAL)) this.close("the TAP is gone", now);
-    if (this.reason === undefined && tapEvents & POLLIN) this.#readTap(now);
+    if (this.open && tapEvents & (POLLERR | POLLNVAL)) this.close({ kind: "tap", text: "the TAP is gone" });
+    if (this.open && tapEvents & POLLIN) this.#readTap();
     if (this.over) return;
-    if (this.#waiting || this.reason !== undefined) this.#flush(now);
+    if (this.#waiting || !this.open) this.#flush();
     this.#publish();
   }
 
-  /** Close both at once: what must not be in the middle of anything, such as a link that broke us. */
-  abort(reason: string): void {
-    this.reason ??= reason;
+  /** End the link: no frame moves any more, and the peer is told if the stream takes it within LINGER. */
+  close(end: End): void {
+    if (this.end !== undefined) return;
+    this.end = end;
+    this.#closeTap();
+    this.#sender.close(end.text);
+    this.#lingerUntil = this.#now + LINGER;
+    this.#flush();
+  }
+
+  /** The stream is of no more use, so there is nobody to tell; or the link must not be in the middle of anything. */
+  lost(end: End): void {
+    this.end ??= end;
     this.#finish();
   }
 
-  #readTap(now: number): void {
+  /** The peer's hello: from now on both know what they may send. */
+  hello(bytes: Uint8Array, offset: number): void {
+    const problem = this.up ? "a second hello" : helloProblem(bytes, offset);
+    if (problem !== undefined) {
+      this.close({ kind: "malformed", text: `the peer sent ${problem}` });
+      return;
+    }
+    this.mtu = commonMtu(this.mtu, bytes, offset);
+    this.up = true;
+    const { features, vnet } = this.#order;
+    const common = featuresAt(bytes, offset) & features;
+    this.#receiver.acknowledges = (common & FEATURE_ACK) !== 0;
+    if (this.#receiver.acknowledges) this.#sender.window = new Window();
+    // To a peer that takes no offloads the kernel hands over whole frames with checksums, so there is nothing left for us to do.
+    const offloads = common & FEATURE_OFFLOADS;
+    if (vnet) this.#sender.offload = offloads !== 0 && setOffload(this.#tap, offloads) !== 0;
+    this.#pinged = Number.NEGATIVE_INFINITY; // so that the round trip time is known soon
+  }
+
+  ping(high: number, low: number): void {
+    this.#sender.ping(TYPE.pong, high, low);
+  }
+
+  /** Only answers to our own pings count, each once: the peer could send any number. */
+  pong(high: number, low: number): void {
+    const rtt = this.#pings.answered(high * 0x1_0000_0000 + low, this.#now);
+    if (rtt === undefined) return;
+    this.#stats[this.#base + COUNTER.rtt] = rtt;
+    this.#sender.window?.measured(rtt, this.#now);
+  }
+
+  sendAck(total: number, delay: number): void {
+    this.#sender.ack(total, delay);
+  }
+
+  acknowledged(total: number, delay: number): void {
+    const { window } = this.#sender;
+    if (window === undefined || !window.acked(total, delay / 1000, this.#now)) {
+      this.close({ kind: "malformed", text: "the peer sent an acknowledgement of what was not sent" });
+    } else {
+      this.#sender.tune();
+    }
+  }
+
+  #readTap(): void {
     for (let i = 0; i < FRAMES_A_ROUND; i++) {
-      const n = this.#out.pull(this.#tap, this.#order.vnet, now);
+      const n = this.#sender.pull(this.#tap, this.#order.vnet, this.#now);
       if (n >= 0 || n === -EINTR) continue;
-      if (n === -EBADFD) this.close("the TAP is gone", now);
-      else if (n !== -EAGAIN) this.close(`the TAP cannot be read (${errnoName(-n)})`, now);
+      if (n === -EBADFD) this.close({ kind: "tap", text: "the TAP is gone" });
+      else if (n !== -EAGAIN) this.close({ kind: "tap", text: `the TAP cannot be read (${errnoName(-n)})` });
       return;
     }
   }
 
   /** @returns whether something came. */
-  #readStream(now: number): boolean {
-    const stream = this.#stream;
-    let came = false;
-    do {
-      const reader = this.#in;
-      const n = stream.read(reader.memory, reader.end, reader.room, now);
-      if (n <= 0) {
-        if (n === 0) this.#streamEnded();
-        else if (n !== -EAGAIN) this.#broken(`the stream broke (${errnoName(-n)})`);
-        reader.giveBack();
-        break;
-      }
-      came = true;
-      this.#heard = now;
-      reader.filled(n);
-      while (this.reason === undefined && reader.next()) this.#message(now);
-      if (this.reason === undefined && reader.problem !== undefined) this.#malformed(reader.problem, now);
-      reader.giveBack();
-    } while (this.reason === undefined && stream.more);
-    if (came) this.#acknowledge(now);
+  #read(): boolean {
+    const came = this.#receiver.read(this.#tap, this.#now);
+    if (came) this.#receiver.acknowledge(this.#now);
     return came;
   }
 
-  /** While the last word leaves: what still comes is of no use, but what it says to SSH is. */
-  #discard(now: number): void {
-    const reader = this.#in;
-    reader.giveBack(true);
-    const n = this.#stream.read(reader.memory, reader.end, reader.room, now);
-    reader.giveBack(true);
-    if (n <= 0 && n !== -EAGAIN) this.#finish();
+  /** ms since the peer showed that it lives. */
+  get #quiet(): number {
+    // Without PING a peer that has no traffic says nothing: whether it lives is for the stream to ask.
+    const heard = this.#speaks ? this.#receiver.heard : this.#stream.heard;
+    return heard === undefined ? 0 : this.#now - heard;
   }
 
-  #streamEnded(): void {
-    const words = this.#in.empty
-      ? "the peer's end of the stream is closed"
-      : "the stream ended inside a message";
-    this.#broken(this.#stream.problem ?? words);
-  }
-
-  /** When the next acknowledgement has to leave. */
-  get #ackDue(): number {
-    if (this.#unacked === 0) return Number.POSITIVE_INFINITY;
-    return this.#unacked >= ACK_SOME ? this.#ackTime + ACK_PAUSE : this.#unackedFirst + ACK_LAST;
-  }
-
-  /** Say what came, if it is time. */
-  #acknowledge(now: number): boolean {
-    if (this.#unacked === 0 || (this.#unacked < ACK_BYTES && now < this.#ackDue)) return false;
-    this.#out.ack(this.#received, Math.round((now - this.#unackedLast) * 1000));
-    this.#unacked = 0;
-    this.#ackTime = now;
-    return true;
-  }
-
-  #count(bytes: number, now: number): void {
-    if (!this.#acks) return;
-    this.#received = (this.#received + bytes) >>> 0;
-    if (this.#unacked === 0) this.#unackedFirst = now;
-    this.#unackedLast = now;
-    this.#unacked += bytes;
-  }
-
-  #message(now: number): void {
-    const { type, offset, length, memory } = this.#in;
-    if (type === TYPE.close) {
-      const text = new TextDecoder().decode(memory.bytes.subarray(offset, offset + length));
-      const words = safeText(text, REASON_MAX);
-      this.#broken(words === "" ? "the peer ended the tunnel" : `the peer ended the tunnel: ${words}`);
-    } else if (type === TYPE.hello) {
-      const problem = this.up ? "a second hello" : helloProblem(memory.bytes, offset);
-      if (problem !== undefined) {
-        this.#malformed(problem, now);
-        return;
-      }
-      this.mtu = commonMtu(this.mtu, memory.bytes, offset);
-      this.#greeted(featuresAt(memory.bytes, offset));
-      this.#pinged = Number.NEGATIVE_INFINITY; // so that the round trip time is known soon
-    } else if (!this.up) {
-      this.#malformed("a message before its hello", now);
-    } else if (type === TYPE.frame || (type === TYPE.offloaded && this.#order.vnet)) {
-      this.#count(HEADER + length, now);
-      this.#frame(type === TYPE.offloaded, offset, length, now);
-    } else if (type === TYPE.ack) {
-      this.#acked(readU32(memory.bytes, offset), readU32(memory.bytes, offset + 4), now);
-    } else if (type === TYPE.offloaded) {
-      this.#malformed("an offloaded frame, which we did not ask for", now);
-    } else if (type === TYPE.ping) {
-      this.#out.ping(TYPE.pong, readU32(memory.bytes, offset), readU32(memory.bytes, offset + 4));
-    } else {
-      this.#pong(offset, now);
+  /** In a framing without PING: ask in the stream's own way. @returns the ms until it is to ask again. */
+  #ask(): number {
+    const interval = this.#order.silence / 3;
+    if (this.#now - this.#pinged >= interval) {
+      this.#pinged = this.#now;
+      this.#stream.ask();
     }
+    return this.#pinged + interval - this.#now;
   }
 
-  /** The peer's hello: from now on both know what they may send. */
-  #greeted(theirs: number): void {
-    this.up = true;
-    const { features, vnet } = this.#order;
-    this.#acks = (theirs & features & FEATURE_ACK) !== 0;
-    if (this.#acks) this.#out.window = new Window();
-    // To a peer that takes none the kernel hands over whole frames with checksums, so there is nothing left for us to do.
-    const common = theirs & features & FEATURE_OFFLOADS;
-    if (vnet) this.#out.offload = common !== 0 && setOffload(this.#tap, common) !== 0;
-  }
-
-  #acked(total: number, delay: number, now: number): void {
-    const { window } = this.#out;
-    if (window === undefined || !window.acked(total, delay / 1000, now)) {
-      this.#malformed("an acknowledgement of what was not sent", now);
-    } else {
-      this.#out.tune();
-    }
-  }
-
-  #frame(offloaded: boolean, offset: number, length: number, now: number): void {
-    const { memory } = this.#in;
-    const { guard, vnet } = this.#order;
-    const end = offset + length;
-    // The reader leaves room in front of every message.
-    const header = offloaded ? offset : offset - VIRTIO;
-    const frame = header + VIRTIO;
-    const sane = !offloaded || sanitise(memory.bytes, header, end, guard === undefined);
-    if (!sane || (guard !== undefined && this.#refuses(guard, frame, end, now))) {
-      this.#refused++;
-      this.#publish();
-      return;
-    }
-    if (vnet && !offloaded) memory.bytes.fill(0, header, frame);
-    const from = vnet ? header : frame;
-    if (libc.write(this.#tap, at(memory.address + from), end - from) >= 0) {
-      const stats = this.#stats;
-      const frames = this.#base + COUNTER.framesIn;
-      const bytes = this.#base + COUNTER.bytesIn;
-      stats[frames] = (stats[frames] ?? 0) + 1;
-      stats[bytes] = (stats[bytes] ?? 0) + end - frame;
-      return;
-    }
-    // A TAP that is down says EIO; one whose host is short of memory ENOMEM or ENOBUFS: frames get lost on networks.
-    if (errno() === EBADFD) {
-      this.close("the TAP is gone", now);
-    } else {
-      this.#lost++;
-      this.#publish();
-    }
-  }
-
-  #refuses(guard: Uint8Array, frame: number, end: number, now: number): boolean {
-    const { bytes } = this.#in.memory;
-    if (refusal(bytes, frame, end - frame, guard) !== undefined) return true;
-    return ((bytes[frame] ?? 0) & 1) !== 0 && !this.#groups.allows(now);
-  }
-
-  #ping(now: number): void {
-    this.#pinged = now;
+  #ping(): void {
+    this.#pinged = this.#now;
     // Those of a probe come too often to tell how the path is.
-    const stamp = this.#pings.send(now, this.#out.window?.phase !== "probe");
-    this.#out.ping(TYPE.ping, Math.floor(stamp / 0x1_0000_0000), stamp >>> 0);
-    this.#publishPings();
-    this.#flush(now);
+    const stamp = this.#pings.send(this.#now, this.#sender.window?.phase !== "probe");
+    this.#sender.ping(TYPE.ping, Math.floor(stamp / 0x1_0000_0000), stamp >>> 0);
+    this.#publish();
+    this.#flush();
   }
 
-  /** Only answers to our own pings count, each once: the peer could send any number. */
-  #pong(offset: number, now: number): void {
-    const { bytes } = this.#in.memory;
-    const rtt = this.#pings.answered(
-      readU32(bytes, offset) * 0x1_0000_0000 + readU32(bytes, offset + 4),
-      now,
-    );
-    if (rtt === undefined) return;
-    this.#stats[this.#base + COUNTER.rtt] = rtt;
-    this.#publishPings();
-    this.#out.window?.measured(rtt, now);
-  }
-
-  #publishPings(): void {
-    this.#stats[this.#base + COUNTER.pings] = this.#pings.count;
-    this.#stats[this.#base + COUNTER.late] = this.#pings.late;
-    this.#stats[this.#base + COUNTER.loss] = this.#pings.loss;
-  }
-
-  #flush(now: number): void {
+  #flush(): void {
     const stream = this.#stream;
     const before = this.#left;
     const broken = stream.flush();
-    const n = broken < 0 ? broken : this.#out.flush(stream, now);
+    const n = broken < 0 ? broken : this.#sender.flush(stream, this.#now);
     this.#left = stream.left;
-    if (this.#left !== before || this.#idle) this.#progress = now;
+    if (this.#left !== before || this.#idle) this.#progress = this.#now;
     this.#idle = !this.#waiting;
     if (n < 0) {
       // The peer is gone, but perhaps it said why before it went.
-      while (this.reason === undefined && this.#readStream(now));
-      this.#broken(`the stream broke (${errnoName(-n)})`);
-    } else if (this.reason !== undefined && this.#idle && stream.shut()) this.#finish();
-  }
-
-  #malformed(problem: string, now: number): void {
-    this.close(`the peer sent ${problem}`, now);
-  }
-
-  /** The stream is of no more use: there is nobody to tell. */
-  #broken(reason: string): void {
-    this.reason ??= reason;
-    this.#finish();
+      while (this.open && this.#read());
+      this.lost({ kind: "broken", text: `the stream broke (${errnoName(-n)})` });
+    } else if (this.end !== undefined && this.#idle && stream.close()) this.#finish();
   }
 
   #finish(): void {
     if (this.over) return;
     this.#publish();
-    this.#out.dispose();
-    this.#in.giveBack(true);
+    this.#sender.dispose();
+    this.#receiver.dispose();
     this.#closeTap();
     try {
-      this.#stream.shut();
+      this.#stream.close();
     } catch {
       // It is what broke us, perhaps.
     }
@@ -451,20 +311,29 @@ export class PumpLink {
 
   #publish(): void {
     const stats = this.#stats;
-    stats[this.#base + COUNTER.framesOut] = this.#out.framesOut;
-    stats[this.#base + COUNTER.bytesOut] = this.#out.bytesOut;
-    stats[this.#base + COUNTER.dropped] = this.#out.dropped + this.#lost;
-    stats[this.#base + COUNTER.refused] = this.#refused;
-    stats[this.#base + COUNTER.marked] = this.#out.marked;
-    stats[this.#base + COUNTER.queued] = this.#out.queued;
-    stats[this.#base + COUNTER.queueDelay] = this.#out.queueDelay;
-    stats[this.#base + COUNTER.rekeys] = this.#stream.rekeys;
-    const { window } = this.#out;
+    const base = this.#base;
+    const sender = this.#sender;
+    const receiver = this.#receiver;
+    const pings = this.#pings;
+    stats[base + COUNTER.framesIn] = receiver.frames;
+    stats[base + COUNTER.bytesIn] = receiver.bytes;
+    stats[base + COUNTER.refused] = receiver.refused;
+    stats[base + COUNTER.framesOut] = sender.framesOut;
+    stats[base + COUNTER.bytesOut] = sender.bytesOut;
+    stats[base + COUNTER.dropped] = sender.dropped + receiver.lost;
+    stats[base + COUNTER.marked] = sender.marked;
+    stats[base + COUNTER.queued] = sender.queued;
+    stats[base + COUNTER.queueDelay] = sender.queueDelay;
+    stats[base + COUNTER.rekeys] = this.#stream.rekeys;
+    stats[base + COUNTER.pings] = pings.count;
+    stats[base + COUNTER.late] = pings.late;
+    stats[base + COUNTER.loss] = pings.loss;
+    const { window } = sender;
     if (window === undefined) return;
-    stats[this.#base + COUNTER.window] = window.size;
-    stats[this.#base + COUNTER.rate] = window.rate;
-    stats[this.#base + COUNTER.minRtt] = Number.isFinite(window.minRtt) ? window.minRtt : 0;
-    stats[this.#base + COUNTER.inFlight] = window.inFlight;
+    stats[base + COUNTER.window] = window.size;
+    stats[base + COUNTER.rate] = window.rate * 1000;
+    stats[base + COUNTER.minRtt] = Number.isFinite(window.minRtt) ? window.minRtt : 0;
+    stats[base + COUNTER.inFlight] = window.inFlight;
   }
 }
 

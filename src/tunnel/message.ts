@@ -81,8 +81,7 @@ export function headerProblem(type: number, length: number): string | undefined 
     case TYPE.hello:
       return length === HELLO_LENGTH ? undefined : `a hello of ${length} bytes instead of ${HELLO_LENGTH}`;
     case TYPE.frame:
-      if (length >= FRAME_MIN && length <= FRAME_MAX) return undefined;
-      return `a frame of ${length} bytes, not ${FRAME_MIN} to ${FRAME_MAX}`;
+      return frameProblem(length, FRAME_MAX);
     case TYPE.offloaded:
       return length >= OFFLOADED_MIN ? undefined : `an offloaded frame of ${length} bytes`;
     case TYPE.ack:
@@ -95,8 +94,8 @@ export function headerProblem(type: number, length: number): string | undefined 
   }
 }
 
-/** What is wrong with a frame's length in the original framing, in words; undefined = nothing. */
-export function originalProblem(length: number, max: number): string | undefined {
+/** What is wrong with a frame's length, bytes, in words; undefined = nothing. */
+export function frameProblem(length: number, max: number): string | undefined {
   if (length >= FRAME_MIN && length <= max) return undefined;
   return `a frame of ${length} bytes, not ${FRAME_MIN} to ${max}`;
 }

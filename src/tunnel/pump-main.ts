@@ -7,8 +7,8 @@ import type { ThreadData, ThreadEvent } from "./pump-protocol.ts";
 if (!isMainThread && parentPort !== null) {
   const port = parentPort;
   const tell = (event: ThreadEvent): void => port.postMessage(event);
-  const { control, stats } = workerData as ThreadData;
-  const pump = new Pump(control, stats, tell);
+  const { orders, stats } = workerData as ThreadData;
+  const pump = new Pump(orders, stats, tell);
   tell({ kind: "ready" });
   pump.run();
 }

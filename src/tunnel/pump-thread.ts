@@ -1,18 +1,20 @@
 /** The main thread's side of the pump thread: links between a TAP and a stream are added to it and told of here. */
 
 import { Worker } from "node:worker_threads";
+import type { End } from "../end.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { allocate, at, EAGAIN, EINTR, errno, failure, libc, type Memory } from "../linux/libc.ts";
 import { needLibcrypto } from "../linux/libcrypto.ts";
 import { recordPair } from "../linux/socketpair.ts";
+import { COUNTERS, type LinkStats, readCounters } from "./counters.ts";
+import type { FramingName } from "./framing.ts";
 import { FEATURE_ACK, MTU_MAX, MTU_MIN } from "./message.ts";
 import {
-  COUNTER,
-  COUNTERS,
   encodeOrder,
   LINKS_MAX,
+  ORDER_MAX,
   type Order,
-  RECORD,
+  TEXT_MAX,
   type ThreadData,
   type ThreadEvent,
 } from "./pump-protocol.ts";
@@ -34,57 +36,26 @@ export interface LinkOptions {
   guard?: string;
   /** The TAP's `offload`: what it takes with virtio-net headers. Undefined: a TAP for plain frames. */
   offload?: number | undefined;
-  /** Plain frames, each behind its length, as WalT's own VPN speaks; else the messages of message.ts. */
-  original?: boolean;
+  /** How frames are told apart in the stream; "messages" unless told. */
+  framing?: FramingName;
   /** `stream` is the socket of an SSH connection, in this state (`encodeState` of src/ssh/handshake/connection-state.ts). */
   ssh?: Memory;
-  /** MiB of that connection after which this end asks for new keys; REKEY_LIMIT of control.ts unless told. */
+  /** MiB of that connection after which this end asks for new keys; REKEY_LIMIT of pump-protocol.ts unless told. */
   rekeyLimit?: number;
   /** Feature bits that may be offered to the peer at most; all unless told. */
   features?: number;
 }
 
-/** Counters since the link began. In = from the stream to the TAP. */
-export interface LinkStats {
-  framesIn: number;
-  framesOut: number;
-  bytesIn: number;
-  bytesOut: number;
-  /** Frames lost for want of room, dropped to slow a flow down, or because the TAP is down. */
-  dropped: number;
-  /** Frames from the peer that the guard refused. */
-  refused: number;
-  /** Round trip time in ms, 0 = unknown. */
-  rtt: number;
-  /** Frames marked "congestion experienced" instead of dropped. */
-  marked: number;
-  /** Bytes that wait in the queue towards the peer, and how long frames wait there, ms. */
-  queued: number;
-  queueDelay: number;
-  /** Bytes that may be under way to the peer and those that are; 0 with a peer that does not acknowledge. */
-  window: number;
-  inFlight: number;
-  /** What the peer gets, bytes per second, and the least round trip time, ms; 0 = unknown. */
-  rate: number;
-  minRtt: number;
-  /** PINGs that were answered or given up, those of them that were late or not answered (pings.ts), and their share lately, 0 to 1. */
-  pings: number;
-  late: number;
-  loss: number;
-  /** How often the connection's keys were changed. */
-  rekeys: number;
-}
-
 export interface Link {
-  /** The reason in words, safe for a terminal. Both file descriptors are closed by then. Never rejects. */
-  readonly ended: Promise<string>;
+  /** Why it ended. Both file descriptors are closed by then. Never rejects. */
+  readonly ended: Promise<End>;
   /**
    * The peer's hello came (in the original framing, which has none: at once), and with it the MTU that both ends can do, in bytes.
    * Never rejects: stays pending when the link ends first.
    */
   readonly up: Promise<number>;
-  /** End the link: frames stop at once, the peer is told the reason (200 bytes) if it listens. Again: does nothing. */
-  close(reason: string): void;
+  /** End the link: frames stop at once, and the peer is told the text (200 bytes of it) if it listens. Again: does nothing. */
+  close(text: string): void;
   stats(): LinkStats;
 }
 
@@ -98,18 +69,18 @@ interface LinkState {
   /** Held until the thread has read it. */
   ssh: Memory | undefined;
   up: (mtu: number) => void;
-  end: (reason: string) => void;
+  end: (end: End) => void;
 }
 
 /** The pump thread and its links. It does not keep a process alive unless it has a link. */
 export class PumpThread {
-  /** Resolves when the thread dies of itself; every link ends with the reason then. Pending for ever when it is stopped. */
+  /** Resolves when the thread dies of itself; every link ends with it then. Pending for ever when it is stopped. */
   readonly failed: Promise<Error>;
   #fail: (error: Error) => void;
   #exited = Promise.withResolvers<void>();
   #ready = Promise.withResolvers<void>();
   #worker: Worker;
-  #control: [ours: number, theirs: number];
+  readonly #orders: [ours: number, theirs: number];
   #stats: Float64Array;
   #links = new Map<number, LinkState>();
   #free: number[] = [];
@@ -117,7 +88,7 @@ export class PumpThread {
   #ids = 0;
   /** Orders that the socket had no room for. */
   #backlog: Order[] = [];
-  #record = allocate(RECORD);
+  readonly #record = allocate(ORDER_MAX);
   #error: Error | undefined;
   #state: "running" | "stopping" | "over" = "running";
 
@@ -139,12 +110,12 @@ export class PumpThread {
     this.#fail = failed.resolve;
     const shared = new SharedArrayBuffer(LINKS_MAX * COUNTERS * Float64Array.BYTES_PER_ELEMENT);
     this.#stats = new Float64Array(shared);
-    this.#control = recordPair();
-    const workerData: ThreadData = { kind: "pump", control: this.#control[1], stats: shared };
+    this.#orders = recordPair();
+    const workerData: ThreadData = { kind: "pump", orders: this.#orders[1], stats: shared };
     try {
       this.#worker = new Worker(thread, { workerData });
     } catch (error) {
-      for (const fd of this.#control) libc.close(fd);
+      for (const fd of this.#orders) libc.close(fd);
       throw error;
     }
     this.#worker.on("message", (event: ThreadEvent) => this.#hear(event));
@@ -179,28 +150,27 @@ export class PumpThread {
   }
 
   #add(options: LinkOptions): Link {
-    const { tap, stream, mtu, silence } = options;
+    const { tap, stream, mtu, silence, ssh } = options;
     if (this.#state !== "running") throw new WaltError("the tunnel's thread is not running");
     if (!(mtu >= MTU_MIN && mtu <= MTU_MAX)) {
       throw new WaltError(`an MTU of ${mtu} bytes cannot be`, { hint: `${MTU_MIN} to ${MTU_MAX}.` });
     }
     if (!(silence >= 1 && silence <= 3_600_000)) throw new WaltError(`a silence of ${silence} ms cannot be`);
-    const guard = options.guard === undefined ? undefined : parseMac(options.guard);
+    if (options.guard !== undefined) parseMac(options.guard);
     if (this.#links.size >= LINKS_MAX) throw new WaltError(`there are ${LINKS_MAX} tunnels already`);
     const slot = this.#free.pop() ?? this.#slots++;
     const id = ++this.#ids;
-    const ended = Promise.withResolvers<string>();
+    const ended = Promise.withResolvers<End>();
     const up = Promise.withResolvers<number>();
     let last: LinkStats | undefined;
     this.#stats.fill(0, slot * COUNTERS, (slot + 1) * COUNTERS);
-    const end = (reason: string): void => {
-      last = this.#read(slot);
-      ended.resolve(reason);
+    const end = (why: End): void => {
+      last = readCounters(this.#stats, slot * COUNTERS);
+      ended.resolve(why);
     };
     if (this.#links.size === 0) this.#worker.ref();
-    this.#links.set(id, { slot, tap, stream, ssh: options.ssh, up: up.resolve, end });
+    this.#links.set(id, { slot, tap, stream, ssh, up: up.resolve, end });
     const vnet = options.offload !== undefined;
-    const original = options.original ?? false;
     const features = (FEATURE_ACK | (options.offload ?? 0)) & (options.features ?? 0xffff);
     const order = {
       id,
@@ -209,45 +179,21 @@ export class PumpThread {
       stream,
       mtu,
       silence: Math.round(silence),
-      guard,
       vnet,
-      original,
+      framing: options.framing ?? "messages",
       features,
+      ...(options.guard === undefined ? {} : { guard: options.guard }),
       ...(options.rekeyLimit === undefined ? {} : { rekeyLimit: options.rekeyLimit }),
-      ssh: options.ssh && { address: options.ssh.address, length: options.ssh.bytes.length },
+      ...(ssh === undefined ? {} : { ssh: { address: ssh.address, length: ssh.bytes.length } }),
     };
     this.#send({ kind: "add", ...order });
     return {
       ended: ended.promise,
       up: up.promise,
-      close: (reason) => {
-        if (this.#links.has(id)) this.#send({ kind: "close", id, reason });
+      close: (text) => {
+        if (this.#links.has(id)) this.#send({ kind: "close", id, text: text.slice(0, TEXT_MAX) });
       },
-      stats: () => ({ ...(last ?? this.#read(slot)) }),
-    };
-  }
-
-  #read(slot: number): LinkStats {
-    const value = (counter: number): number => this.#stats[slot * COUNTERS + counter] ?? 0;
-    return {
-      framesIn: value(COUNTER.framesIn),
-      framesOut: value(COUNTER.framesOut),
-      bytesIn: value(COUNTER.bytesIn),
-      bytesOut: value(COUNTER.bytesOut),
-      dropped: value(COUNTER.dropped),
-      refused: value(COUNTER.refused),
-      rtt: value(COUNTER.rtt),
-      marked: value(COUNTER.marked),
-      queued: value(COUNTER.queued),
-      queueDelay: value(COUNTER.queueDelay),
-      window: value(COUNTER.window),
-      inFlight: value(COUNTER.inFlight),
-      rate: value(COUNTER.rate) * 1000,
-      minRtt: value(COUNTER.minRtt),
-      pings: value(COUNTER.pings),
-      late: value(COUNTER.late),
-      loss: value(COUNTER.loss),
-      rekeys: value(COUNTER.rekeys),
+      stats: () => ({ ...(last ?? readCounters(this.#stats, slot * COUNTERS)) }),
     };
   }
 
@@ -262,15 +208,15 @@ export class PumpThread {
     } else if (event.kind === "up") {
       this.#links.get(event.id)?.up(event.mtu);
     } else {
-      this.#forget(event.id, event.reason);
+      this.#forget(event.id, event.end);
     }
   }
 
-  #forget(id: number, reason: string): void {
+  #forget(id: number, end: End): void {
     const link = this.#links.get(id);
     if (link === undefined) return;
     this.#links.delete(id);
-    link.end(reason);
+    link.end(end);
     this.#free.push(link.slot);
     if (this.#links.size === 0 && this.#state === "running") this.#worker.unref();
   }
@@ -285,8 +231,9 @@ export class PumpThread {
     while (this.#state !== "over") {
       const order = this.#backlog[0];
       if (order === undefined) return;
-      encodeOrder(order, this.#record.bytes);
-      const n = libc.write(this.#control[0], at(this.#record.address), RECORD);
+      const record = encodeOrder(order);
+      this.#record.bytes.set(record);
+      const n = libc.write(this.#orders[0], at(this.#record.address), record.length);
       if (n < 0) {
         const code = errno();
         if (code === EINTR) continue;
@@ -303,17 +250,17 @@ export class PumpThread {
     const crashed = this.#state === "running";
     this.#state = "over";
     const error = this.#error ?? new Error("the tunnel's thread ended");
-    const reason = crashed
-      ? `the tunnel's thread failed: ${messageOf(error)}`
-      : "the tunnel's thread is stopping";
+    const end: End = crashed
+      ? { kind: "fault", text: `the tunnel's thread failed: ${messageOf(error)}` }
+      : { kind: "stopped", text: "the tunnel's thread is stopping" };
     for (const [id, { tap, stream }] of this.#links) {
       libc.close(tap); // the thread can do it no more
       libc.close(stream);
-      this.#forget(id, reason);
+      this.#forget(id, end);
     }
-    for (const fd of this.#control) libc.close(fd);
+    for (const fd of this.#orders) libc.close(fd);
     if (crashed) {
-      const failed = new WaltError(reason, { cause: error });
+      const failed = new WaltError(end.text, { cause: error });
       this.#ready.reject(failed);
       this.#ready.promise.catch(() => {});
       this.#fail(failed);

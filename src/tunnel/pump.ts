@@ -1,29 +1,38 @@
 /** The pump: one synchronous poll(2) loop that moves the frames of all links of a process. It never waits elsewhere. */
 
+import type { End } from "../end.ts";
 import { messageOf } from "../errors.ts";
 import { allocate, at, EAGAIN, EINTR, errno, failure, libc, POLLFD_SIZE, POLLIN } from "../linux/libc.ts";
 import { PumpLink } from "./link.ts";
-import { type AddOrder, decodeOrder, LINKS_MAX, RECORD, type ThreadEvent } from "./pump-protocol.ts";
+import {
+  type AddOrder,
+  decodeOrder,
+  LINKS_MAX,
+  ORDER_MAX,
+  type Order,
+  type ThreadEvent,
+} from "./pump-protocol.ts";
 
+const STOPPING: End = { kind: "stopped", text: "the tunnel's thread is stopping" };
 /** Orders taken in one round. */
 const ORDERS_A_ROUND = 32;
 /** Longest wait in ms; with nothing to do nothing else wakes us, and nothing needs to. */
 const WAIT_MAX = 60_000;
 
 export class Pump {
-  #control: number;
+  readonly #orders: number;
   #stats: Float64Array;
   #tell: (event: ThreadEvent) => void;
   #links: PumpLink[] = [];
   #stopping = false;
-  #record = allocate(RECORD);
+  readonly #record = allocate(ORDER_MAX);
   /** struct pollfd as two 32-bit numbers: the file descriptor, then events | revents << 16 (little-endian). */
   #polls = allocate(POLLFD_SIZE * (1 + 2 * LINKS_MAX));
   #pollWords = new Int32Array(this.#polls.bytes.buffer);
 
-  /** @param control the record socket's end, non-blocking; the loop ends when the other end is closed. */
-  constructor(control: number, stats: SharedArrayBuffer, tell: (event: ThreadEvent) => void) {
-    this.#control = control;
+  /** @param orders the thread's end of the record socket, non-blocking; the loop ends when the other end is closed. */
+  constructor(orders: number, stats: SharedArrayBuffer, tell: (event: ThreadEvent) => void) {
+    this.#orders = orders;
     this.#stats = new Float64Array(stats);
     this.#tell = tell;
   }
@@ -53,13 +62,13 @@ export class Pump {
       try {
         wait = Math.min(wait, link.tick(now));
       } catch (error) {
-        fault(link, error);
+        link.lost(fault(error));
       }
       this.#announce(link, wasUp);
     }
     this.#sweep();
     const words = this.#pollWords;
-    words[0] = this.#stopping ? -1 : this.#control;
+    words[0] = this.#stopping ? -1 : this.#orders;
     words[1] = POLLIN;
     let at = 2;
     for (let i = 0; i < links.length; i++) {
@@ -88,7 +97,7 @@ export class Pump {
       try {
         link.service(tap, stream, now);
       } catch (error) {
-        fault(link, error);
+        link.lost(fault(error));
       }
       this.#announce(link, wasUp);
     }
@@ -106,7 +115,7 @@ export class Pump {
     for (let i = 0; i < this.#links.length; i++) {
       const link = this.#links[i];
       if (link === undefined) continue;
-      if (link.over) this.#tell({ kind: "ended", id: link.id, reason: link.reason ?? "ended" });
+      if (link.over) this.#tell({ kind: "ended", id: link.id, end: link.end ?? STOPPING });
       else this.#links[kept++] = link;
     }
     this.#links.length = kept;
@@ -114,23 +123,22 @@ export class Pump {
 
   #takeOrders(now: number): void {
     for (let i = 0; i < ORDERS_A_ROUND; i++) {
-      const n = libc.read(this.#control, at(this.#record.address), RECORD);
-      if (n === RECORD) {
-        this.#obey(now);
+      const n = libc.read(this.#orders, at(this.#record.address), ORDER_MAX);
+      if (n > 0) {
+        this.#obey(decodeOrder(this.#record.bytes.subarray(0, n)), now);
       } else if (n < 0 && (errno() === EAGAIN || errno() === EINTR)) {
         return;
       } else {
-        this.#stop(now); // the main thread is gone
+        this.#stop(); // the main thread is gone
         return;
       }
     }
   }
 
-  #obey(now: number): void {
-    const order = decodeOrder(this.#record.bytes);
+  #obey(order: Order, now: number): void {
     if (order.kind === "add") this.#add(order, now);
-    else if (order.kind === "stop") this.#stop(now);
-    else this.#links.find((link) => link.id === order.id)?.close(order.reason, now);
+    else if (order.kind === "stop") this.#stop();
+    else this.#links.find((link) => link.id === order.id)?.close({ kind: "stopped", text: order.text });
   }
 
   #add(order: AddOrder, now: number): void {
@@ -139,22 +147,22 @@ export class Pump {
       link = new PumpLink(order, this.#stats, now);
     } catch (error) {
       for (const fd of [order.tap, order.stream]) libc.close(fd);
-      this.#tell({ kind: "ended", id: order.id, reason: `fault in the pump: ${messageOf(error)}` });
+      this.#tell({ kind: "ended", id: order.id, end: fault(error) });
       return;
     }
     if (order.ssh !== undefined) this.#tell({ kind: "read", id: link.id });
     this.#links.push(link);
     this.#announce(link, false);
-    if (this.#stopping) link.close("the tunnel's thread is stopping", now);
+    if (this.#stopping) link.close(STOPPING);
   }
 
-  #stop(now: number): void {
+  #stop(): void {
     this.#stopping = true;
-    for (const link of this.#links) link.close("the tunnel's thread is stopping", now);
+    for (const link of this.#links) link.close(STOPPING);
   }
 }
 
-/** A fault of ours in one link ends that link, not the thread. */
-function fault(link: PumpLink, error: unknown): void {
-  link.abort(`fault in the pump: ${messageOf(error)}`);
+/** A mistake of ours in one link ends that link, not the thread. */
+function fault(error: unknown): End {
+  return { kind: "fault", text: `fault in the pump: ${messageOf(error)}` };
 }

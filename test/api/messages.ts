@@ -3,7 +3,7 @@
 import type { DeviceStatus } from "../../src/api/device-status.ts";
 import type { PendingRequest } from "../../src/api/events.ts";
 import type { DeviceInfo, NodeInfo, TrustInfo } from "../../src/api/messages.ts";
-import { COUNTER } from "../../src/tunnel/pump-protocol.ts";
+import { COUNTER } from "../../src/tunnel/counters.ts";
 
 const TIME = "2026-03-01T14:05:25.335Z";
 

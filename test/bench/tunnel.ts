@@ -1,6 +1,6 @@
 /**
  * `bun run bench:tunnel`: the tunnel beside a nested ssh pipe with the same ciphers, OpenSSH's own Ethernet tunnel and a plain
- * read/write loop, over the same hops, all in one run, one after the other, medians of at least 5; and its memory.
+ * read/write loop, over the same proxies, all in one run, one after the other, medians of at least 5; and its memory.
  * Options: --runs N, --seconds N, --only PATHS (comma separated: unshaped, direct, 20mbit, 2mbit, long, idle), --without VARIANTS,
  * --json.
  */

@@ -31,17 +31,12 @@ import { notifySystemd } from "../../src/linux/notify.ts";
 import { recordPair, socketPair } from "../../src/linux/socketpair.ts";
 import { openOffloadTap, openTap, setOffload } from "../../src/linux/tap.ts";
 import { Uevents } from "../../src/linux/uevent.ts";
+import { COUNTERS } from "../../src/tunnel/counters.ts";
 import { OFFLOAD_ALL, VIRTIO } from "../../src/tunnel/frame/virtio.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
 import { TYPE, writeHello } from "../../src/tunnel/message.ts";
 import { Pump } from "../../src/tunnel/pump.ts";
-import {
-  COUNTERS,
-  encodeOrder,
-  LINKS_MAX,
-  RECORD,
-  type ThreadEvent,
-} from "../../src/tunnel/pump-protocol.ts";
+import { encodeOrder, LINKS_MAX, ORDER_MAX, type ThreadEvent } from "../../src/tunnel/pump-protocol.ts";
 
 const scratch = allocate(1 << 17);
 
@@ -151,8 +146,8 @@ function links(): void {
   const taps = [recordPair(), recordPair()] as const;
   const [left, right] = socketPair();
   setNonBlocking(right);
-  const order = { kind: "add", slot: 0, mtu: 1500, silence: 60_000, guard: undefined } as const;
-  const more = { vnet: false, original: false, features: 0x100 };
+  const order = { kind: "add", slot: 0, mtu: 1500, silence: 60_000 } as const;
+  const more = { vnet: false, framing: "messages", features: 0x100 } as const;
   const made = ([0, 1] as const).map(
     (i) =>
       new PumpLink(
@@ -189,7 +184,7 @@ function links(): void {
   }
   assert.equal(got.length, frames.length);
   for (const [i, frame] of frames.entries()) assert(Buffer.from(frame).equals(got[i] ?? Buffer.alloc(0)));
-  for (const link of made) link.abort("over");
+  for (const link of made) link.lost({ kind: "stopped", text: "over" });
   for (const pair of taps) libc.close(pair[1]);
   ok("struct iovec");
 }
@@ -199,26 +194,27 @@ function pump(): void {
   const [ours, theirs] = recordPair();
   const [tap, wire] = recordPair();
   const [stream, peer] = socketPair();
-  const record = allocate(RECORD);
+  const record = allocate(ORDER_MAX);
   const send = (order: Parameters<typeof encodeOrder>[0]): void => {
-    encodeOrder(order, record.bytes);
-    assert.equal(libc.write(ours, at(record.address), RECORD), RECORD);
+    const bytes = encodeOrder(order);
+    record.bytes.set(bytes);
+    assert.equal(libc.write(ours, at(record.address), bytes.length), bytes.length);
   };
   const hello = new Uint8Array(12);
   writeHello(hello, 0, 2000, 0);
   write(peer, hello);
-  const order = { id: 5, slot: 3, tap, stream, mtu: 9000, silence: 60_000, guard: undefined };
-  send({ kind: "add", ...order, vnet: false, original: false, features: 0 });
+  const order = { id: 5, slot: 3, tap, stream, mtu: 9000, silence: 60_000 };
+  send({ kind: "add", ...order, vnet: false, framing: "messages", features: 0 });
   const events: ThreadEvent[] = [];
   const stats = new SharedArrayBuffer(LINKS_MAX * COUNTERS * 8);
   new Pump(theirs, stats, (event) => {
     events.push(event);
-    if (event.kind === "up") send({ kind: "close", id: 5, reason: "enough" });
+    if (event.kind === "up") send({ kind: "close", id: 5, text: "enough" });
     else send({ kind: "stop" });
   }).run();
   assert.deepEqual(events, [
     { kind: "up", id: 5, mtu: 2000 },
-    { kind: "ended", id: 5, reason: "enough" },
+    { kind: "ended", id: 5, end: { kind: "stopped", text: "enough" } },
   ]);
   const said = read(peer);
   assert.equal(said[0], TYPE.hello);

@@ -201,7 +201,7 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
   ])("%j is refused", async (way, reason) => {
     const { status, stderr } = await runAny((await commandLine(way)).command);
     expect(status).toBe(255);
-    expect(explainSshFailure(stderr, "relay")).toContain("it does not accept our key");
+    expect(explainSshFailure(stderr, "relay").text).toContain("it does not accept our key");
     expect(kept.lines.join("\n")).toContain(reason);
   });
 
@@ -254,7 +254,7 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
     const run = () => runAny(innerArguments({ connect: relay.address, ...inner }), { input: "line\n" });
     expect(await run()).toEqual({ status: 0, stdout: "line\n", stderr: "" });
     writeFileSync(inner.knownHosts, `${knownHostsLine(SERVER_ALIAS, device.publicKey)}\n`);
-    expect(explainSshFailure((await run()).stderr, "server")).toContain(
+    expect(explainSshFailure((await run()).stderr, "server").text).toContain(
       "server: its host key is not the pinned one",
     );
   });
@@ -267,7 +267,7 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
     expect((await exchange(port)).length).toBe(0);
     await child.stdin.end();
     expect(await child.exited).toBe(0);
-    expect(explainSshFailure(await stderr(), "relay")).toContain("relay: it cannot reach the next hop");
+    expect(explainSshFailure(await stderr(), "relay").text).toContain("relay: it cannot reach the next hop");
     expect(kept.lines.join("\n")).toContain("cannot reach the next hop");
   });
 

@@ -3,7 +3,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { exposition, type Family } from "../../src/server/exposition.ts";
 import { metricsPage, type NodeMetrics, serveMetrics } from "../../src/server/metrics.ts";
-import type { LinkStats } from "../../src/tunnel/pump-thread.ts";
+import type { LinkStats } from "../../src/tunnel/counters.ts";
 import { parseExposition } from "../lab/prometheus.ts";
 
 const STATS: LinkStats = {
@@ -13,7 +13,7 @@ const STATS: LinkStats = {
 };
 const TOTALS = {
   ...{ tunnels: 3, framesIn: 11, framesOut: 12, bytesIn: 13, bytesOut: 14, dropped: 15, refused: 16 },
-  ...{ marked: 17, pings: 18, late: 19 },
+  ...{ marked: 17, pings: 18, late: 19, rekeys: 20 },
 };
 const UP: NodeMetrics = { node: "vpn-010203", up: true, totals: TOTALS, stats: STATS };
 const DOWN: NodeMetrics = {
@@ -59,6 +59,7 @@ test("every value stands under its name, in base units", () => {
     queue_delay_seconds: 0.0125,
     rtt_seconds: 0.0235,
     min_rtt_seconds: 0.02,
+    key_exchanges_total: 20,
     late_ping_ratio: 1 / 64,
     window_bytes: 48_000,
     in_flight_bytes: 1200,

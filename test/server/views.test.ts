@@ -37,7 +37,7 @@ const up: TunnelInfo = {
   state: "up",
   since: SINCE,
   via: "gate.example.org:22",
-  original: false,
+  framing: "messages",
   mtu: 1500,
   stats: TRAFFIC,
 };
@@ -71,7 +71,12 @@ test("a node whose tunnel is up has its address, entrypoint, MTU and counters", 
 });
 
 test("what is not known is null: of a tunnel in the original framing, before the first PING, and once it is down", () => {
-  const original = { ...up, via: "", original: true, stats: { ...TRAFFIC, rtt: 0, pings: 0 } };
+  const original: TunnelInfo = {
+    ...up,
+    via: "",
+    framing: "original",
+    stats: { ...TRAFFIC, rtt: 0, pings: 0 },
+  };
   expect(nodeList([one], tunnels({ 1: original }), new Map())[0]).toMatchObject({
     address: null,
     via: null,
@@ -115,7 +120,7 @@ test("what the server shows is what a command of the same version reads", () => 
     { ca, host, enrolment, caFile: "/var/lib/walt/keys/ca.pub" },
     { host: "::1", port: 2222 },
   );
-  const seen = tunnels({ 1: up, 2: { ...up, original: true, state: "down" } });
+  const seen = tunnels({ 1: up, 2: { ...up, framing: "original", state: "down" } });
   const nodes = nodeList([one, two], seen, new Map());
   const devices = deviceList([one, two, gone], seen);
   const wire = (value: unknown): unknown => JSON.parse(JSON.stringify(value));

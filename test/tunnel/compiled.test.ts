@@ -10,9 +10,9 @@ const SOURCE = new URL("../../src/", import.meta.url).pathname;
 
 /** A main.ts as small as can be; `argv[2]` says how it is to end. */
 const MAIN = `
-if (!Bun.isMainThread) await import("${SOURCE}tunnel/thread.ts");
+if (!Bun.isMainThread) await import("${SOURCE}tunnel/pump-main.ts");
 else {
-  const { PumpThread } = await import("${SOURCE}tunnel/pumps.ts");
+  const { PumpThread } = await import("${SOURCE}tunnel/pump-thread.ts");
   const { openTap } = await import("${SOURCE}linux/tap.ts");
   const { socketPair } = await import("${SOURCE}linux/socketpair.ts");
   const { setNonBlocking } = await import("${SOURCE}linux/libc.ts");
@@ -28,7 +28,7 @@ else {
   if (how === "throw") setTimeout(() => { throw new Error("main thread throws"); }, 0);
   if (how === "stop") await pumps.stop();
   if (how === "leave") links[0].close("leaving");
-  console.log(how === "throw" ? "" : await links[1].ended);
+  console.log(how === "throw" ? "" : (await links[1].ended).text);
 }
 `;
 

@@ -5,4 +5,4 @@ import type { ThreadData } from "../../src/tunnel/pump-protocol.ts";
 import { PATIENCE, readable } from "./rig.ts";
 
 parentPort?.postMessage({ kind: "ready" });
-if (readable((workerData as ThreadData).control, PATIENCE)) throw new Error("a fault for the test");
+if (readable((workerData as ThreadData).orders, PATIENCE)) throw new Error("a fault for the test");

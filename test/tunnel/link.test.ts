@@ -6,11 +6,11 @@ import { recordPair } from "../../src/linux/socketpair.ts";
 import { type ConnectionState, encodeState } from "../../src/ssh/handshake/connection-state.ts";
 import { KeyExchange } from "../../src/ssh/handshake/key-exchange.ts";
 import { WireWriter } from "../../src/ssh/keys/wire.ts";
+import { COUNTER, COUNTERS } from "../../src/tunnel/counters.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
 import { FEATURE_ACK, TYPE, writeClose } from "../../src/tunnel/message.ts";
-import { COUNTER, COUNTERS, SILENCE } from "../../src/tunnel/pump-protocol.ts";
 import { type Link, type LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
-import { GROUP_FRAMES, parseMac } from "../../src/tunnel/receive/guard.ts";
+import { GROUP_FRAMES } from "../../src/tunnel/receive/guard.ts";
 import { describeWith, LAB } from "../lab/need.ts";
 import {
   chance,
@@ -28,6 +28,7 @@ import {
   streamPair,
   writeNow,
 } from "./rig.ts";
+import { build } from "./super.ts";
 import { data, HandEnd, SERVER, states } from "./transport/hand.ts";
 
 const MACHINE = "52:54:00:0a:0b:0c";
@@ -48,9 +49,8 @@ test("one round takes no more than 64 frames of one TAP", () => {
       stream,
       mtu: 1500,
       silence: 1000,
-      guard: undefined,
       vnet: false,
-      original: false,
+      framing: "messages",
       features: 0,
     },
     stats,
@@ -64,7 +64,7 @@ test("one round takes no more than 64 frames of one TAP", () => {
   expect(stats[COUNTER.framesOut]).toBe(64);
   link.service(POLLIN, 0, 3);
   expect(stats[COUNTER.framesOut]).toBe(100);
-  link.abort("over");
+  link.lost({ kind: "stopped", text: "over" });
   libc.close(wire);
   libc.close(peer);
 });
@@ -76,9 +76,9 @@ test.each([
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
   const stats = new Float64Array(COUNTERS);
-  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 60_000, guard: undefined };
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 60_000 };
   const features = FEATURE_ACK;
-  const link = new PumpLink({ kind: "add", ...order, vnet: false, original: false, features }, stats, 0);
+  const link = new PumpLink({ kind: "add", ...order, vnet: false, framing: "messages", features }, stats, 0);
   writeNow(peer, helloMessage(1500, FEATURE_ACK));
   let got = 0;
   let now = 0;
@@ -99,7 +99,7 @@ test.each([
   writeNow(peer, message(TYPE.ack, [...u32(sent * 1018), ...u32(0)]));
   for (const until = now + 5; now < until; ) ms();
   expect(got - first).toBeGreaterThan(32 << 10);
-  link.abort("over");
+  link.lost({ kind: "stopped", text: "over" });
   libc.close(wire);
   libc.close(peer);
 });
@@ -111,15 +111,15 @@ function overSsh(more: Partial<ConnectionState> = {}): { link: PumpLink; hand: H
   const [server, client] = states(more);
   const memory = encodeState(server);
   const ssh = { address: memory.address, length: memory.bytes.length };
-  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 60_000, guard: undefined, features: 0 };
-  const kinds = { vnet: false, original: false };
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 60_000, features: 0 };
+  const kinds = { vnet: false, framing: "messages" } as const;
   const link = new PumpLink({ kind: "add", ...order, ...kinds, ssh }, new Float64Array(COUNTERS), 0);
   const hand = new HandEnd(peer, client);
   return {
     link,
     hand,
     end: () => {
-      link.abort("over");
+      link.lost({ kind: "stopped", text: "over" });
       libc.close(wire);
       hand.close();
     },
@@ -131,7 +131,7 @@ test("over SSH the last word waits until the client makes room for it; then both
   hand.send(data(helloMessage()));
   link.service(0, POLLIN, 1);
   expect(link.up).toBe(true);
-  link.close("enough", 2);
+  link.close({ kind: "stopped", text: "enough" });
   const said = (): string =>
     Buffer.concat(hand.heard().map((one) => one.subarray(one[0] === 94 ? 9 : 0))).toString("latin1");
   expect(said()).not.toContain("enough");
@@ -144,7 +144,7 @@ test("over SSH the last word waits until the client makes room for it; then both
   hand.send(Buffer.of(97, 0, 0, 0, SERVER));
   link.service(0, POLLIN, 4);
   expect(link.over).toBe(true);
-  expect(link.reason).toBe("enough");
+  expect(link.end?.text).toBe("enough");
   end();
 });
 
@@ -155,7 +155,7 @@ test("over SSH so does it while keys are exchanged; and no longer than a quarter
   const exchange = new KeyExchange(hand.state.session);
   hand.send(exchange.init);
   link.service(0, POLLIN, 2);
-  link.close("enough", 3);
+  link.close({ kind: "stopped", text: "enough" });
   const init = hand.heard().find((message) => message[0] === 20);
   expect(init).toBeDefined();
   exchange.begin(init ?? Buffer.alloc(0));
@@ -190,17 +190,72 @@ test("over SSH a peer whose hello lay behind the state is up at the first tick",
 test("a peer that has not said hello yet has 20 s, however short the silence: its ssh may be connecting still", () => {
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
-  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 3000, guard: undefined, features: 0 };
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 3000, features: 0 };
   const link = new PumpLink(
-    { kind: "add", ...order, vnet: false, original: false },
+    { kind: "add", ...order, vnet: false, framing: "messages" },
     new Float64Array(COUNTERS),
     0,
   );
   link.tick(19_999);
-  expect(link.reason).toBeUndefined();
+  expect(link.end).toBeUndefined();
   link.tick(20_000);
-  expect(link.reason).toBe("the peer was silent for 20.0 s");
-  link.abort("over");
+  expect(link.end).toEqual({ kind: "silent", text: "the peer was silent for 20.0 s" });
+  link.lost({ kind: "stopped", text: "over" });
+  libc.close(wire);
+  libc.close(peer);
+});
+
+test("a turn handles no more than 128 messages of one stream, and the rest in the turns that follow", () => {
+  const [tap, wire] = recordPair();
+  const [stream, peer] = streamPair();
+  const stats = new Float64Array(COUNTERS);
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 60_000, vnet: false, features: 0 };
+  const link = new PumpLink({ kind: "add", ...order, framing: "messages" }, stats, 0);
+  writeNow(peer, helloMessage());
+  link.service(0, POLLIN, 1);
+  const small = message(TYPE.frame, frame(MACHINE, EXPERIMENT));
+  writeNow(peer, Buffer.concat(Array<Uint8Array>(300).fill(small)));
+  const took = (): number => {
+    let found = 0;
+    while ((readNow(wire)?.length ?? 0) > 0) found++;
+    return found;
+  };
+  link.service(0, POLLIN, 2);
+  expect(took()).toBe(128);
+  // What was read and not handled needs no event of the socket.
+  expect(link.tick(3)).toBe(0);
+  expect(took()).toBe(128);
+  link.service(0, POLLIN, 4);
+  link.tick(5);
+  expect(took()).toBe(44);
+  expect(stats[COUNTER.framesIn]).toBe(300);
+  expect(link.tick(6)).toBeGreaterThan(0);
+  link.lost({ kind: "stopped", text: "over" });
+  libc.close(wire);
+  libc.close(peer);
+});
+
+test("a super-frame to everybody counts as the frames that it becomes", () => {
+  const [tap, wire] = recordPair();
+  const [stream, peer] = streamPair();
+  const stats = new Float64Array(COUNTERS);
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 60_000, vnet: true, guard: MACHINE };
+  const link = new PumpLink({ kind: "add", ...order, framing: "messages", features: 0 }, stats, 0);
+  writeNow(peer, helloMessage());
+  link.service(0, POLLIN, 1);
+  const datagrams = build({ version: 4, protocol: "udp", data: 1000, segment: 10 });
+  datagrams.set(
+    [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ...MACHINE.split(":").map((b) => Number.parseInt(b, 16))],
+    10,
+  );
+  for (let i = 0; i < 60; i++) {
+    writeNow(peer, message(TYPE.offloaded, datagrams));
+    link.service(0, POLLIN, 2);
+    readNow(wire);
+  }
+  expect(stats[COUNTER.framesIn]).toBe(GROUP_FRAMES / 100);
+  expect(stats[COUNTER.refused]).toBe(10);
+  link.lost({ kind: "stopped", text: "over" });
   libc.close(wire);
   libc.close(peer);
 });
@@ -209,9 +264,8 @@ test("a guarded peer's frames to everybody are limited, those to one machine are
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
   const stats = new Float64Array(COUNTERS);
-  const guard = parseMac(MACHINE);
-  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 1000, vnet: false, original: false };
-  const link = new PumpLink({ kind: "add", ...order, guard, features: 0 }, stats, 0);
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 1000, vnet: false, guard: MACHINE };
+  const link = new PumpLink({ kind: "add", ...order, framing: "messages", features: 0 }, stats, 0);
   writeNow(peer, helloMessage());
   link.service(0, POLLIN, 1);
   const toAll = message(TYPE.frame, frame(MACHINE, EXPERIMENT));
@@ -229,7 +283,7 @@ test("a guarded peer's frames to everybody are limited, those to one machine are
   expect(arrived(toOne, 100, 2)).toBe(100);
   expect(stats[COUNTER.refused]).toBe(GROUP_FRAMES);
   expect(arrived(toAll, GROUP_FRAMES, 102)).toBe(GROUP_FRAMES / 10);
-  link.abort("over");
+  link.lost({ kind: "stopped", text: "over" });
   libc.close(wire);
   libc.close(peer);
 });
@@ -301,7 +355,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expect([...got]).toEqual([...back]);
     expect(link.stats()).toMatchObject({ framesIn: 1, bytesIn: sent.length, refused: 0 });
     link.close("test over");
-    expect(await soon(link.ended, "end")).toBe("test over");
+    expect((await soon(link.ended, "end")).text).toBe("test over");
     const rest = await readAll(peer);
     const last = new Uint8Array(204);
     expect(
@@ -368,7 +422,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     ["a ping of 7 bytes", [hello, message(TYPE.ping, Array<number>(7).fill(0))], /ping of 7 bytes/],
     ["a pong of 9 bytes", [hello, message(TYPE.pong, Array<number>(9).fill(0))], /ping of 9 bytes/],
     ["a reason of 201 bytes", [hello, message(TYPE.close, Array<number>(201).fill(65))], /reason of 201/],
-    ["offloads that were not agreed on", [hello, message(5, Array<number>(60).fill(0))], /did not ask for/],
+    ["offloads that were not agreed on", [hello, message(5, Array<number>(60).fill(0))], /was not asked for/],
     ["an acknowledgement of nothing", [hello, message(6, [0, 0, 0, 1, 0, 0, 0, 0])], /what was not sent/],
     ["an HTTP request", [Buffer.from("GET / HTTP/1.1\r\n\r\n")], /unknown type 71/],
   ];
@@ -376,10 +430,11 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     test(`malformed: ${name}`, async () => {
       const { link, peer } = join();
       writeNow(peer, Buffer.concat(parts));
-      const reason = await soon(link.ended, "end");
-      expect(reason).toMatch(words);
+      const { kind, text } = await soon(link.ended, "end");
+      expect(kind).toBe("malformed");
+      expect(text).toMatch(words);
       // The peer is told the same.
-      expect(Buffer.from(await readAll(peer)).toString("latin1")).toContain(reason);
+      expect(Buffer.from(await readAll(peer)).toString("latin1")).toContain(text);
       libc.close(peer);
     });
   }
@@ -387,11 +442,11 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
   test("the peer's reason is bounded and made safe", async () => {
     const { link, peer } = join();
     writeNow(peer, Buffer.concat([hello, message(TYPE.close, Buffer.from("re\x1b[31mvo\nked\u202e"))]));
-    expect(await soon(link.ended, "end")).toBe("the peer ended the tunnel: re?[31mvo?ked?");
+    expect((await soon(link.ended, "end")).text).toBe("the peer ended the tunnel: re?[31mvo?ked?");
     libc.close(peer);
     const bare = join();
     writeNow(bare.peer, message(TYPE.close, [0xff, 0xfe]));
-    expect(await soon(bare.link.ended, "end")).toMatch(/^the peer ended the tunnel: ��$/);
+    expect((await soon(bare.link.ended, "end")).text).toMatch(/^the peer ended the tunnel: ��$/);
     libc.close(bare.peer);
   });
 
@@ -400,7 +455,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     writeNow(peer, hello);
     await soon(link.up, "up");
     libc.close(peer);
-    expect(await soon(link.ended, "end")).toMatch(/closed|ECONNRESET|EPIPE/);
+    expect((await soon(link.ended, "end")).text).toMatch(/closed|ECONNRESET|EPIPE/);
   });
 
   test("a stream that ends inside a message says so", async () => {
@@ -409,15 +464,14 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expectMessages(peer, TYPE.hello, 1);
     writeNow(peer, hello.subarray(0, 7));
     libc.close(peer);
-    expect(await soon(link.ended, "end")).toBe("the stream ended inside a message");
+    expect((await soon(link.ended, "end")).text).toBe("the stream ended inside a message");
   });
 
   test("a silent peer ends the link, one that speaks does not", async () => {
     const never = join({ silence: 150 });
     writeNow(never.peer, hello);
-    const reason = await soon(never.link.ended, "end");
-    expect(reason).toBe("the peer was silent for 150 ms");
-    expect(reason).toMatch(SILENCE);
+    const end = await soon(never.link.ended, "end");
+    expect(end).toEqual({ kind: "silent", text: "the peer was silent for 150 ms" });
     libc.close(never.peer);
     const { link, peer } = join({ silence: 300 });
     writeNow(peer, hello);
@@ -435,7 +489,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expect(ended).toBe(false);
     expect(link.stats().rtt).toBeGreaterThan(0);
     expect(link.stats().pings).toBeGreaterThanOrEqual(9);
-    expect(await soon(link.ended, "end")).toBe("the peer was silent for 300 ms");
+    expect((await soon(link.ended, "end")).text).toBe("the peer was silent for 300 ms");
     libc.close(peer);
   });
 
@@ -473,7 +527,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     // What waited is whole frames.
     expect(expectMessages(peer, TYPE.frame, 30).length).toBeGreaterThanOrEqual(30);
     link.close("enough");
-    expect(await soon(link.ended, "end")).toBe("enough");
+    expect((await soon(link.ended, "end")).text).toBe("enough");
     libc.close(peer);
 
     const stuck = join({ silence: 400 });
@@ -481,9 +535,8 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     await soon(stuck.link.up, "up");
     for (let i = 0; i < 300; i++) writeNow(site.probe, big);
     const chatter = setInterval(() => writeNow(stuck.peer, message(TYPE.pong, PING_BACK)), 50);
-    const reason = await soon(stuck.link.ended, "end");
-    expect(reason).toBe("the stream took nothing for 400 ms");
-    expect(reason).toMatch(SILENCE);
+    const end = await soon(stuck.link.ended, "end");
+    expect(end).toEqual({ kind: "stalled", text: "the stream took nothing for 400 ms" });
     clearInterval(chatter);
     libc.close(stuck.peer);
   });
@@ -508,7 +561,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
       at += 4 + Buffer.from(answers).readUIntBE(at + 1, 3);
     }
     expect(at).toBe(answers.length);
-    expect(await soon(link.ended, "end")).toBe("enough");
+    expect((await soon(link.ended, "end")).text).toBe("enough");
     libc.close(peer);
   });
 
@@ -519,7 +572,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
       const junk = new Uint8Array(1 + random(300)).map(() => random(random(3) === 0 ? 8 : 256));
       writeNow(peer, random(2) === 0 ? Buffer.concat([hello, junk]) : junk);
       libc.close(peer);
-      expect(await soon(link.ended, "end")).not.toMatch(/fault/);
+      expect((await soon(link.ended, "end")).text).not.toMatch(/fault/);
     }
     const { link, peer } = join();
     writeNow(peer, hello);
@@ -552,7 +605,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expect(readNow(b)).toBeUndefined();
     libc.close(b);
     const closed = join({ tap: 9999 });
-    expect(await soon(closed.link.ended, "end")).toBe("the TAP is gone");
+    expect((await soon(closed.link.ended, "end")).text).toBe("the TAP is gone");
     libc.close(closed.peer);
   });
 
@@ -562,7 +615,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     writeNow(peer, hello);
     await soon(link.up, "up");
     await site.ip("link delete tunnel");
-    expect(await soon(link.ended, "end")).toBe("the TAP is gone");
+    expect((await soon(link.ended, "end")).text).toBe("the TAP is gone");
     expect(Buffer.from(await readAll(peer)).toString("latin1")).toContain("the TAP is gone");
     libc.close(peer);
   });

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { readU32 } from "../../src/bytes.ts";
+import { FRAMINGS } from "../../src/tunnel/framing.ts";
 import { FRAME_MAX, PAYLOAD_MAX, TYPE, writeClose, writeHello, writePair } from "../../src/tunnel/message.ts";
 import { MessageReader } from "../../src/tunnel/receive/message-reader.ts";
 import { chance, message } from "./rig.ts";
@@ -16,7 +17,7 @@ const LENGTHS: Record<number, (random: (below: number) => number) => number> = {
 
 /** Put bytes into a reader in pieces and take out what it finds. */
 function readIn(stream: Uint8Array, piece: () => number): { found: Uint8Array[]; reader: MessageReader } {
-  const reader = new MessageReader();
+  const reader = new MessageReader(FRAMINGS.messages, 1500);
   const found: Uint8Array[] = [];
   for (let done = 0; done < stream.length && reader.problem === undefined; ) {
     const n = Math.min(piece(), reader.room, stream.length - done);
@@ -51,7 +52,11 @@ test("any stream of messages, cut anywhere, gives the same messages", () => {
 });
 
 test("a reader between two messages gives its memory to others; one inside a message keeps its own", () => {
-  const [first, second, third] = [new MessageReader(), new MessageReader(), new MessageReader()];
+  const [first, second, third] = [
+    new MessageReader(FRAMINGS.messages, 1500),
+    new MessageReader(FRAMINGS.messages, 1500),
+    new MessageReader(FRAMINGS.messages, 1500),
+  ];
   const whole = message(TYPE.frame, new Uint8Array(60).fill(1));
   const put = (reader: MessageReader, bytes: Uint8Array): void => {
     reader.memory.bytes.set(bytes, reader.end);

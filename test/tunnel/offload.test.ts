@@ -64,11 +64,14 @@ describeWith(LAB, "offloads", () => {
     [
       "the original framing",
       [
-        { plain: true, original: true },
-        { plain: true, original: true },
+        { plain: true, framing: "original" },
+        { plain: true, framing: "original" },
       ],
     ],
-    ["the original framing from a TAP with virtio-net headers", [{ original: true }, { original: true }]],
+    [
+      "the original framing from a TAP with virtio-net headers",
+      [{ framing: "original" }, { framing: "original" }],
+    ],
   ];
   for (const [name, options] of neighbours) {
     test(name, async () => {

@@ -3,9 +3,10 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { libc, POLLIN } from "../../src/linux/libc.ts";
 import { recordPair } from "../../src/linux/socketpair.ts";
+import { COUNTER, COUNTERS } from "../../src/tunnel/counters.ts";
+import { FRAMINGS } from "../../src/tunnel/framing.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
 import { originalMax } from "../../src/tunnel/message.ts";
-import { COUNTER, COUNTERS } from "../../src/tunnel/pump-protocol.ts";
 import { type Link, type LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
 import { MessageReader } from "../../src/tunnel/receive/message-reader.ts";
 import { describeWith, LAB } from "../lab/need.ts";
@@ -38,7 +39,7 @@ function sized(length: number, fill = 5): Uint8Array {
 }
 
 function readIn(stream: Uint8Array, piece: () => number): { found: Uint8Array[]; reader: MessageReader } {
-  const reader = new MessageReader(MAX);
+  const reader = new MessageReader(FRAMINGS.original, 1500);
   const found: Uint8Array[] = [];
   for (let done = 0; done < stream.length && reader.problem === undefined; ) {
     const n = Math.min(piece(), reader.room, stream.length - done);
@@ -88,8 +89,8 @@ test("a link says nothing of its own, is up at once, and a peer without traffic 
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
   const stats = new Float64Array(COUNTERS);
-  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 3000, guard: undefined, features: 0 };
-  const link = new PumpLink({ kind: "add", ...order, vnet: false, original: true }, stats, 0);
+  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 3000, features: 0 };
+  const link = new PumpLink({ kind: "add", ...order, vnet: false, framing: "original" }, stats, 0);
   expect(link.up).toBe(true);
   for (let now = 0; now < 600_000; now += 1000) expect(link.tick(now)).toBeGreaterThan(0);
   expect(readNow(peer)).toEqual(new Uint8Array());
@@ -104,10 +105,10 @@ test("a link says nothing of its own, is up at once, and a peer without traffic 
     link.service(POLLIN, 0, now);
   }
   link.tick(now + 2900);
-  expect(link.reason).toBeUndefined();
+  expect(link.end).toBeUndefined();
   link.tick(now + 3000);
-  expect(link.reason).toBe("the stream took nothing for 3.0 s");
-  link.abort("over");
+  expect(link.end).toEqual({ kind: "stalled", text: "the stream took nothing for 3.0 s" });
+  link.lost({ kind: "stopped", text: "over" });
   // What the peer finds is whole frames and the beginning of one, no parting word.
   libc.close(wire);
   libc.close(peer);
@@ -129,7 +130,7 @@ describeWith(LAB, "a link in the original framing and a peer driven by hand", ()
   function join(options: Partial<LinkOptions> = {}): { link: Link; peer: number } {
     const [stream, peer] = streamPair();
     const tap = libc.fcntl(site.tap, 1030 /* F_DUPFD_CLOEXEC */, 0);
-    const link = pumps.add({ tap, stream, mtu: 1500, silence: 20_000, original: true, ...options });
+    const link = pumps.add({ tap, stream, mtu: 1500, silence: 20_000, framing: "original", ...options });
     return { link, peer };
   }
 
@@ -173,7 +174,7 @@ describeWith(LAB, "a link in the original framing and a peer driven by hand", ()
     writeNow(site.probe, sized(64, 8));
     expect(nextFramed(peer)).toEqual(Buffer.from(sized(64, 8)));
     link.close("over");
-    expect(await soon(link.ended, "end")).toBe("over");
+    expect((await soon(link.ended, "end")).text).toBe("over");
     expect(link.stats()).toMatchObject({ dropped: 1, refused: 0, rtt: 0, window: 0 });
     // No parting word: the peer would take it for a frame.
     expect(Buffer.from(await readAll(peer)).toString("latin1")).not.toContain("over");
@@ -184,7 +185,9 @@ describeWith(LAB, "a link in the original framing and a peer driven by hand", ()
     test(`a length of ${length} ends the link with a reason`, async () => {
       const { link, peer } = join();
       writeNow(peer, Buffer.concat([framed(sized(60)), new Uint8Array([length >> 8, length & 255])]));
-      expect(await soon(link.ended, "end")).toBe(`the peer sent a frame of ${length} bytes, not 14 to 1522`);
+      expect((await soon(link.ended, "end")).text).toBe(
+        `the peer sent a frame of ${length} bytes, not 14 to 1522`,
+      );
       expect(nextFrame(site.probe, ours)).toEqual(sized(60));
       libc.close(peer);
     });
@@ -209,7 +212,7 @@ describeWith(LAB, "a link in the original framing and a peer driven by hand", ()
       const junk = new Uint8Array(1 + random(300)).map((_, at) => (at === 0 && random(2) ? 0 : random(256)));
       writeNow(peer, Buffer.concat([whole, junk]));
       libc.close(peer);
-      expect(await soon(link.ended, "end")).not.toMatch(/fault/);
+      expect((await soon(link.ended, "end")).text).not.toMatch(/fault/);
     }
     const { link, peer } = join();
     writeNow(peer, framed(sized(60, 3)));
@@ -217,6 +220,6 @@ describeWith(LAB, "a link in the original framing and a peer driven by hand", ()
       sized(60, 3),
     );
     libc.close(peer);
-    expect(await soon(link.ended, "end")).toMatch(/closed|ECONNRESET|EPIPE/);
+    expect((await soon(link.ended, "end")).text).toMatch(/closed|ECONNRESET|EPIPE/);
   });
 });

@@ -52,8 +52,10 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
       rightLink,
       async end() {
         leftLink.close("test over");
-        expect(await soon(rightLink.ended, "end")).toMatch(both.original ? /is closed/ : /test over/);
-        expect(await soon(leftLink.ended, "end")).toBe("test over");
+        expect((await soon(rightLink.ended, "end")).text).toMatch(
+          both.framing === "original" ? /is closed/ : /test over/,
+        );
+        expect((await soon(leftLink.ended, "end")).text).toBe("test over");
       },
     };
   }
@@ -141,7 +143,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
 
   const framings: [string, Partial<LinkOptions>][] = [
     ["messages", {}],
-    ["the original framing", { original: true, mtu: 9000 }],
+    ["the original framing", { framing: "original", mtu: 9000 }],
   ];
 
   test.each(framings)("%s: a stream cut at random places carries the same frames", async (_, both) => {
@@ -192,8 +194,8 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
     expect(leftLink.stats().framesOut).toBeGreaterThan(1000);
     for (const link of links) expect(link.stats().rtt).toBeGreaterThan(0);
     for (const link of links) link.close("test over");
-    for (const reason of await soon(Promise.all(links.map((link) => link.ended)), "all ended")) {
-      expect(reason).toMatch(/test over/);
+    for (const end of await soon(Promise.all(links.map((link) => link.ended)), "all ended")) {
+      expect(end.text).toMatch(/test over/);
     }
     expect(await ping(3)).toBe(3);
     await end();
@@ -203,13 +205,13 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
     const [stream, peer] = streamPair();
     const tap = libc.fcntl(left.tap, 1030, 0);
     const link = pumps.add({ tap, stream, mtu: 1500, silence: 5000, ssh: allocate(10) });
-    expect(await soon(link.ended, "its end")).toMatch(/^fault in the pump: malformed SSH data/);
+    expect((await soon(link.ended, "its end")).text).toMatch(/^fault in the pump: malformed SSH data/);
     expect(readNow(peer)).toBeUndefined();
     libc.close(peer);
     const [a, b] = streamPair();
     const next = pumps.add({ tap: libc.fcntl(left.tap, 1030, 0), stream: a, mtu: 1500, silence: 5000 });
     next.close("enough");
-    expect(await soon(next.ended, "its end")).toBe("enough");
+    expect((await soon(next.ended, "its end")).text).toBe("enough");
     libc.close(b);
   });
 
@@ -237,7 +239,7 @@ describeWith(LAB, "the pump thread", () => {
     const [a, b] = streamPair();
     const link = pumps.add({ tap: site.tap, stream: a, mtu: 1500, silence: 5000 });
     await Promise.all([pumps.stop(), pumps.stop()]);
-    expect(await link.ended).toMatch(/stopping/);
+    expect((await link.ended).text).toMatch(/stopping/);
     expect(() => pumps.add({ tap: -1, stream: b, mtu: 1500, silence: 5000 })).toThrow(/not running/);
     await site[Symbol.asyncDispose]();
   });
@@ -248,7 +250,7 @@ describeWith(LAB, "the pump thread", () => {
     const [a, b] = streamPair();
     const link = pumps.add({ tap: site.tap, stream: a, mtu: 1500, silence: 5000 });
     expect((await soon(pumps.failed, "report")).message).toMatch(/thread failed: a fault for the test/);
-    expect(await soon(link.ended, "end")).toMatch(/thread failed/);
+    expect((await soon(link.ended, "end")).text).toMatch(/thread failed/);
     expect(readNow(b)).toBeUndefined(); // its file descriptors are closed
     libc.close(b);
     await pumps.stop();

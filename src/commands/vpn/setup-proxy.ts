@@ -95,17 +95,12 @@ async function nextHop(
       `devices must name the server the same way: walt vpn setup-node --next ${formatHostPort(next)} (or set server.address).`,
     );
   }
-  if (!isServer)
+  // With a port that is not sshd's, whoever typed it knows what listens there.
+  if (!isServer && given.port === PROXY_PORT)
     notes.push(
       `${formatHostPort(next)} is taken for a proxy. For the walt server itself, give its endpoint's port: ${given.host}:${server.port}`,
     );
-  return {
-    next,
-    notes:
-      given.port !== PROXY_PORT && !isServer
-        ? notes.filter((n) => !n.includes("is taken for a proxy"))
-        : notes,
-  };
+  return { next, notes };
 }
 
 function proxyToml(next: HostPort, trust: Trust): string {

@@ -2,13 +2,15 @@
 
 import type { Entrypoint } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";
+import type { End } from "../../end.ts";
 import { encodeCommand } from "../../enrolment/commands.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { Children } from "../../linux/child.ts";
 import { withJitter } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";
 import { fingerprint, type KeyPair, shortCode } from "../../ssh/keys/ed25519.ts";
-import { type LinkStats, PumpThread } from "../../tunnel/pump-thread.ts";
+import type { LinkStats } from "../../tunnel/counters.ts";
+import { PumpThread } from "../../tunnel/pump-thread.ts";
 import type { DeviceFiles } from "../files.ts";
 import { type BoardIdentity, bridgeMac, nodeOf } from "../identity/board.ts";
 import { type Credentials, writeCredentials } from "../identity/credentials.ts";
@@ -18,8 +20,8 @@ import { makeBridge, removeBridge } from "../net/bridge.ts";
 import { Tunnel } from "../net/tunnel.ts";
 import { type Interface, NetworkWatch } from "../net/uplink.ts";
 import { ProxyChain } from "../route/proxy-chain.ts";
+import { endOf } from "../route/route-failure.ts";
 import { runServerCommand, type ServerCommandOptions } from "../route/server-command.ts";
-import { SshFailure } from "../route/ssh-failure.ts";
 import { type Event, entrypointOf, type ProxyKey, type State } from "./state.ts";
 import type { Actions } from "./supervisor.ts";
 
@@ -40,7 +42,7 @@ export class DeviceActions implements Actions {
   readonly #children = new Children();
   readonly #network = new NetworkWatch(this.#children);
   #interface: Interface | undefined;
-  #hops: ProxyChain | undefined;
+  #proxies: ProxyChain | undefined;
   #tunnel: Tunnel | undefined;
   #pumps: Promise<PumpThread> | undefined;
   #bridge: Promise<void> | undefined;
@@ -93,11 +95,7 @@ export class DeviceActions implements Actions {
   }
 
   proxiesAlive(): boolean {
-    return this.#hops?.alive ?? false;
-  }
-
-  isRefusal(error: unknown): boolean {
-    return error instanceof SshFailure && error.refused;
+    return this.#proxies?.alive ?? false;
   }
 
   async perform(state: State, tell: Tell): Promise<Event> {
@@ -105,8 +103,8 @@ export class DeviceActions implements Actions {
     switch (action.do) {
       case "find-network":
         return await this.#findNetwork(tell);
-      case "open-hops":
-        return await this.#openHops(action.key, entrypointOf(state));
+      case "open-proxies":
+        return await this.#openProxies(action.key, entrypointOf(state));
       case "ask":
         return await this.#ask(tell);
       case "renew":
@@ -115,14 +113,14 @@ export class DeviceActions implements Actions {
       case "tunnel":
         return await this.#connect(entrypointOf(state), tell);
       case "wait":
-        return await this.#wait(action.ms, action.keepHops);
+        return await this.#wait(action.ms, action.keepProxies);
     }
   }
 
   /** End everything that was started, in order. The caller stops the virtual machine first. */
   async stop(): Promise<void> {
     await this.#tunnel?.stop("the device is being stopped");
-    await this.#hops?.stop();
+    await this.#proxies?.stop();
     await this.#children.stop();
     await this.#renewing;
   }
@@ -147,11 +145,11 @@ export class DeviceActions implements Actions {
     return { type: "network" };
   }
 
-  async #openHops(key: ProxyKey, entrypoint: Entrypoint): Promise<Event> {
+  async #openProxies(key: ProxyKey, entrypoint: Entrypoint): Promise<Event> {
     const { files, config } = this.parts;
-    await this.#hops?.stop();
-    this.#hops = undefined;
-    this.#hops = await ProxyChain.open({
+    await this.#proxies?.stop();
+    this.#proxies = undefined;
+    this.#proxies = await ProxyChain.open({
       entrypoint,
       server: config.device.server,
       knownHosts: files.knownHosts,
@@ -164,7 +162,7 @@ export class DeviceActions implements Actions {
             ...(this.#original ? {} : { certificateFile: files.certificate }),
           }),
     });
-    return { type: "hops-open" };
+    return { type: "proxies-open" };
   }
 
   async #ask(tell: Tell): Promise<Event> {
@@ -177,7 +175,7 @@ export class DeviceActions implements Actions {
     const pending = (): void => tell({ type: "pending", code });
     const session = this.#session(files.enrolmentKeyCopy, encodeCommand({ name: "enrol" }));
     const answer = await runServerCommand(session, (lines) => ask(lines, board, key, pending));
-    if ("denied" in answer) return { type: "denied", denial: answer.denied, hops: this.proxiesAlive() };
+    if ("denied" in answer) return { type: "denied", denial: answer.denied, proxies: this.proxiesAlive() };
     this.credentials = writeCredentials(files, answer.granted);
     this.#renewer.given(answer.granted.renewAfter * 1000);
     log.info("access granted", { node: answer.granted.node, mac: answer.granted.mac });
@@ -224,44 +222,37 @@ export class DeviceActions implements Actions {
       if (!this.#wasUp && this.node !== undefined) this.parts.firstUp(this.node.mac);
       this.#wasUp = true;
       if (this.#original) return;
-      // When the hops died they are the news.
+      // When the proxies died they are the news.
       const trouble = (error: string): void => {
         if (this.proxiesAlive()) tell({ type: "trouble", error });
       };
-      // One that is still busy over an earlier tunnel ends first: by itself, or with its hops.
+      // One that is still busy over an earlier tunnel ends first: by itself, or with its proxies.
       this.#renewing = this.#renewing.then(() =>
         this.#renewer.run(() => this.#renew(), trouble, over.signal),
       );
     });
-    const failure = await this.#endOf(tunnel, session.hops);
+    const end = await this.#endOf(tunnel, session.proxies);
     const up = upAt === undefined ? 0 : performance.now() - upAt;
     over.abort();
     this.#tunnel = undefined;
-    return {
-      type: "tunnel-ended",
-      error: failure.message,
-      refused: failure.refused,
-      silent: failure.silent,
-      up,
-      hops: this.proxiesAlive(),
-    };
+    return { type: "tunnel-ended", end, up, proxies: this.proxiesAlive() };
   }
 
-  /** The tunnel's end, or that of the hops below it, which is the better reason. */
-  async #endOf(tunnel: Tunnel, hops: ProxyChain): Promise<SshFailure> {
+  /** The tunnel's end, or that of the proxies below it, which is the better reason. */
+  async #endOf(tunnel: Tunnel, proxies: ProxyChain): Promise<End> {
     try {
-      return await hops.during(tunnel.ended);
+      return await proxies.during(tunnel.ended);
     } catch (error) {
       await tunnel.stop(messageOf(error));
-      return error instanceof SshFailure ? error : new SshFailure(messageOf(error));
+      return endOf(error);
     }
   }
 
-  async #wait(ms: number, keepHops: boolean): Promise<Event> {
+  async #wait(ms: number, keepProxies: boolean): Promise<Event> {
     const { config, signal } = this.parts;
-    if (!keepHops) {
-      await this.#hops?.stop();
-      this.#hops = undefined;
+    if (!keepProxies) {
+      await this.#proxies?.stop();
+      this.#proxies = undefined;
     }
     const wait = withJitter(ms);
     this.#waitsUntil = performance.now() + wait;
@@ -270,13 +261,19 @@ export class DeviceActions implements Actions {
     } finally {
       this.#waitsUntil = undefined;
     }
-    return { type: "waited", hops: this.proxiesAlive() };
+    return { type: "waited", proxies: this.proxiesAlive() };
   }
 
   #session(keyFile: string, command: string | undefined): ServerCommandOptions {
     const { files } = this.parts;
-    if (this.#hops === undefined) throw new WaltError("the way to the server is not open");
-    return { hops: this.#hops, keyFile, knownHosts: files.knownHosts, command, children: this.#children };
+    if (this.#proxies === undefined) throw new WaltError("the way to the server is not open");
+    return {
+      proxies: this.#proxies,
+      keyFile,
+      knownHosts: files.knownHosts,
+      command,
+      children: this.#children,
+    };
   }
 
   /** The pump thread; another one when it died. */

@@ -1,50 +1,49 @@
 /**
- * The boot of a device as a pure state machine: network → credentials → ssh → tunnel → vm → watch.
+ * The boot of a device as a pure state machine: network → credentials → proxies → tunnel → vm → watch.
  * `step` takes a state and what happened, and gives the next state, in which `action` is the one thing to do now. The
  * supervisor does it and tells its outcome as the next event. No I/O, no clock, no randomness here.
  */
 
 import { type Entrypoint, formatEntrypoint } from "../../address.ts";
 import type { DeviceStatus } from "../../api/device-status.ts";
+import type { End } from "../../end.ts";
 import type { Denial } from "../../enrolment/messages.ts";
 import { backoff, FIRST_WAIT } from "../../linux/sleep.ts";
 
-/** Where the boot stands: `ssh` is the hops through the proxies, `tunnel` the inner ssh with TAP and bridge. */
-export type Stage = "network" | "credentials" | "ssh" | "tunnel" | "vm" | "watch";
+/** Where the boot stands: `proxies` is the chain of connections to the proxies, `tunnel` the connection to the server behind it. */
+export type Stage = "network" | "credentials" | "proxies" | "tunnel" | "vm" | "watch";
 
 /** What the supervisor does now; each ends with an event. */
 export type Action =
   | { readonly do: "find-network" }
   /** Open the outer connections with one of the two keys that proxies let through. */
-  | { readonly do: "open-hops"; readonly key: ProxyKey }
+  | { readonly do: "open-proxies"; readonly key: ProxyKey }
   | { readonly do: "ask" }
   /** Fetch a new certificate because a proxy refuses the one that we have. */
   | { readonly do: "renew" }
   | { readonly do: "tunnel" }
-  /** `ms` is without jitter. ProxyChain that are not kept are closed first. */
-  | { readonly do: "wait"; readonly ms: number; readonly keepHops: boolean };
+  /** `ms` is without jitter. Connections to proxies that are not kept are closed first. */
+  | { readonly do: "wait"; readonly ms: number; readonly keepProxies: boolean };
 
 /** The enrolment key of the SD card, or the device's own key with its certificate. */
 export type ProxyKey = "enrolment" | "device";
 
 export type Event =
-  /** Outcomes of actions. `hops`: the outer connections are still open. `refused`: the peer does not accept our key. */
+  /** Outcomes of actions. `proxies`: the connections to the proxies are still open. */
   | { readonly type: "network" }
-  | { readonly type: "hops-open" }
+  | { readonly type: "proxies-open" }
   | { readonly type: "granted" }
-  | { readonly type: "denied"; readonly denial: Denial; readonly hops: boolean }
+  | { readonly type: "denied"; readonly denial: Denial; readonly proxies: boolean }
   | { readonly type: "renewed" }
-  | { readonly type: "failed"; readonly error: string; readonly refused: boolean; readonly hops: boolean }
-  /** `up`: how long it was up, ms. `silent`: nothing came through it any more. */
+  | { readonly type: "failed"; readonly end: End; readonly proxies: boolean }
+  /** `up`: how long it was up, ms. */
   | {
       readonly type: "tunnel-ended";
-      readonly error: string;
-      readonly refused: boolean;
-      readonly silent: boolean;
+      readonly end: End;
       readonly up: number;
-      readonly hops: boolean;
+      readonly proxies: boolean;
     }
-  | { readonly type: "waited"; readonly hops: boolean }
+  | { readonly type: "waited"; readonly proxies: boolean }
   /** What happens meanwhile; the action stays. */
   | { readonly type: "no-network"; readonly why: string }
   | { readonly type: "pending"; readonly code: string }
@@ -60,17 +59,17 @@ export interface State {
   readonly action: Action;
   /** Credentials are on the disk. */
   readonly credentials: boolean;
-  /** The key for the next opening of the hops. */
+  /** The key with which the proxies are connected to next. */
   readonly key: ProxyKey;
   /** The certificate was renewed because it was refused, and did not work since: asking for one more would not help. */
-  readonly fresh: boolean;
+  readonly renewedInVain: boolean;
   /** The entrypoints, at least one, the preferred one first; and the place of the one that is used. */
   readonly entrypoints: readonly Entrypoint[];
   readonly entrypoint: number;
   /** Entrypoints in a row that failed. When it is all of them, that is a failure of the device. */
   readonly failed: number;
   /** The last tunnel through this entrypoint ended soon. */
-  readonly soon: boolean;
+  readonly lastEndedSoon: boolean;
   /** Failures in a row; decides how long to wait. */
   readonly failures: number;
   readonly tunnel: DeviceStatus["tunnel"];
@@ -84,8 +83,8 @@ export interface State {
 export const STABLE = 30_000;
 /** Wait of a device whose key the server refuses, ms: only a person can change that. */
 export const REFUSED_WAIT = 60_000;
-/** After so many failures over the same hops these are opened anew too: one of them may be half dead. */
-const FAILURES_PER_HOPS = 3;
+/** After so many failures over the same connections to proxies these are opened anew too: one may be half dead. */
+const FAILURES_PER_CHAIN = 3;
 
 export const REFUSED_BY_SERVER =
   "the server refuses this device's key: revoked, or the server lost its registry; `walt device forget` lets it ask afresh";
@@ -108,11 +107,11 @@ export function initial(o: {
     action: { do: "find-network" },
     credentials: o.credentials,
     key: o.credentials ? "device" : "enrolment",
-    fresh: false,
+    renewedInVain: false,
     entrypoints: o.entrypoints,
     entrypoint: 0,
     failed: 0,
-    soon: false,
+    lastEndedSoon: false,
     failures: 0,
     tunnel: "down",
     vm: "off",
@@ -124,14 +123,14 @@ export function initial(o: {
 export function step(state: State, event: Event): State {
   switch (event.type) {
     case "network":
-      return begin(state, { do: "open-hops", key: state.key });
-    case "hops-open":
-      return begin(state, overHops(state));
+      return begin(state, { do: "open-proxies", key: state.key });
+    case "proxies-open":
+      return begin(state, overProxies(state));
     case "granted":
-      // The hops were opened with the enrolment key; from now on it is the device's own.
+      // The proxies let us in with the enrolment key; from now on it is the device's own.
       return begin(
         { ...state, credentials: true, key: "device", failed: 0, failures: 0, lastError: null },
-        { do: "open-hops", key: "device" },
+        { do: "open-proxies", key: "device" },
       );
     case "denied":
       return {
@@ -140,31 +139,31 @@ export function step(state: State, event: Event): State {
         lastError: `denied: ${event.denial.message}`,
         failed: 0,
         failures: 0,
-        action: { do: "wait", ms: event.denial.retryAfter * 1000, keepHops: event.hops },
+        action: { do: "wait", ms: event.denial.retryAfter * 1000, keepProxies: event.proxies },
       };
     case "renewed":
-      return begin({ ...state, key: "device", fresh: true }, { do: "open-hops", key: "device" });
+      return begin({ ...state, key: "device", renewedInVain: true }, { do: "open-proxies", key: "device" });
     case "failed":
       return failed(state, event);
     case "tunnel-ended":
       return tunnelEnded(state, event);
     case "waited":
-      return begin(state, event.hops ? overHops(state) : { do: "find-network" });
+      return begin(state, event.proxies ? overProxies(state) : { do: "find-network" });
     case "no-network":
       // Then no entrypoint is to blame: once the network is back, it is as after a start.
-      return { ...state, detail: event.why, entrypoint: 0, failed: 0, soon: false };
+      return { ...state, detail: event.why, entrypoint: 0, failed: 0, lastEndedSoon: false };
     case "pending":
       return { ...state, detail: `waiting for an operator to answer, code ${event.code}` };
     case "tunnel-up":
-      return settled({ ...state, tunnel: "up", fresh: false });
+      return stageWhenUp({ ...state, tunnel: "up", renewedInVain: false });
     case "vm":
-      return settled({ ...state, vm: event.vm, lastError: event.error ?? state.lastError });
+      return stageWhenUp({ ...state, vm: event.vm, lastError: event.error ?? state.lastError });
     case "trouble":
       return { ...state, lastError: event.error };
   }
 }
 
-function overHops(state: State): Action {
+function overProxies(state: State): Action {
   if (!state.credentials) return { do: "ask" };
   return { do: state.key === "enrolment" ? "renew" : "tunnel" };
 }
@@ -181,9 +180,9 @@ function begin(state: State, action: Action): State {
   switch (action.do) {
     case "find-network":
       return at("network", "looking for a network");
-    case "open-hops":
+    case "open-proxies":
       return state.credentials
-        ? at("ssh", `connecting to ${nameOf(state)}`, "connecting")
+        ? at("proxies", `connecting to ${nameOf(state)}`, "connecting")
         : at("credentials", `connecting to ${nameOf(state)} to ask for access`);
     case "ask":
       return at("credentials", "asking the server for access");
@@ -211,7 +210,7 @@ function nameOf(state: State): string {
 }
 
 /** Where a device stands whose tunnel is up; nothing changes while it is not. */
-function settled(state: State): State {
+function stageWhenUp(state: State): State {
   if (state.tunnel !== "up") return state;
   if (!state.vmWanted) return { ...state, stage: "watch", detail: "the tunnel is up" };
   if (state.vm === "running")
@@ -223,61 +222,62 @@ function settled(state: State): State {
 
 function failed(state: State, event: Extract<Event, { type: "failed" }>): State {
   const { action } = state;
-  if (action.do === "open-hops" && action.key === "device" && event.refused && !state.fresh && state.enrols) {
+  const refused = event.end.kind === "key-refused";
+  const error = event.end.text;
+  const asDevice = action.do === "open-proxies" && action.key === "device";
+  if (asDevice && refused && !state.renewedInVain && state.enrols) {
     // Most often it expired while the device was off. Proxies let the enrolment key through as far as the server.
-    return begin(
-      { ...state, key: "enrolment", lastError: event.error },
-      { do: "open-hops", key: "enrolment" },
-    );
+    return begin({ ...state, key: "enrolment", lastError: error }, { do: "open-proxies", key: "enrolment" });
   }
-  const next: State = { ...state, key: state.credentials ? "device" : "enrolment", fresh: false };
-  if ((action.do === "renew" || action.do === "tunnel") && event.refused) return refusedByServer(next);
-  if (action.do === "find-network") return again(next, event.error, event.hops);
-  // A renewal is only ever needed over hops with the enrolment key, which the next attempt does not begin with.
-  return elsewhere(next, event.error, event.hops && action.do !== "renew");
+  const next: State = { ...state, key: state.credentials ? "device" : "enrolment", renewedInVain: false };
+  if ((action.do === "renew" || action.do === "tunnel") && refused) return refusedByServer(next);
+  if (action.do === "find-network") return again(next, error, event.proxies);
+  // A renewal is only ever needed over connections with the enrolment key, which the next attempt does not begin with.
+  return tryNextEntrypoint(next, error, event.proxies && action.do !== "renew");
 }
 
 function tunnelEnded(state: State, event: Extract<Event, { type: "tunnel-ended" }>): State {
-  if (event.refused) return refusedByServer(state);
+  const { kind, text } = event.end;
+  if (kind === "key-refused") return refusedByServer(state);
   const stable = event.up >= STABLE;
-  const next = stable ? { ...state, failed: 0, soon: false, failures: 0 } : state;
+  const next = stable ? { ...state, failed: 0, lastEndedSoon: false, failures: 0 } : state;
   // An entrypoint is judged by what passes through the tunnel: one that carried it is given another chance, once.
-  const carried = event.up > 0 && !event.silent && !next.soon;
-  if (carried) return again({ ...next, soon: !stable }, event.error, event.hops);
-  return elsewhere(next, event.error, event.hops);
+  const carried = event.up > 0 && kind !== "silent" && kind !== "stalled" && !next.lastEndedSoon;
+  if (carried) return again({ ...next, lastEndedSoon: !stable }, text, event.proxies);
+  return tryNextEntrypoint(next, text, event.proxies);
 }
 
 /** A failure after which the same entrypoint is tried again. */
-function again(state: State, error: string, hops: boolean): State {
-  return waiting({ ...state, failures: state.failures + 1 }, error, hops);
+function again(state: State, error: string, proxies: boolean): State {
+  return waiting({ ...state, failures: state.failures + 1 }, error, proxies);
 }
 
 /** A failure of the entrypoint: the next one is tried soon, and when all have failed after a wait that grows. */
-function elsewhere(state: State, error: string, hops: boolean): State {
+function tryNextEntrypoint(state: State, error: string, proxies: boolean): State {
   const count = state.entrypoints.length;
   const failed = state.failed + 1;
   const entrypoint = (state.entrypoint + 1) % count;
-  const next = { ...state, entrypoint, soon: false };
-  if (failed >= count) return again({ ...next, failed: 0 }, error, hops && count === 1);
-  const wait = begin({ ...next, failed }, { do: "wait", ms: FIRST_WAIT, keepHops: false });
-  return { ...fallen(wait, false), lastError: error, detail: "waiting to try the next entrypoint" };
+  const next = { ...state, entrypoint, lastEndedSoon: false };
+  if (failed >= count) return again({ ...next, failed: 0 }, error, proxies && count === 1);
+  const wait = begin({ ...next, failed }, { do: "wait", ms: FIRST_WAIT, keepProxies: false });
+  return { ...stageAfterLoss(wait, false), lastError: error, detail: "waiting to try the next entrypoint" };
 }
 
-function waiting(state: State, error: string, hops: boolean): State {
-  const keepHops = hops && state.failures % FAILURES_PER_HOPS !== 0;
-  const next = begin(state, { do: "wait", ms: backoff(state.failures), keepHops });
-  return { ...fallen(next, hops), lastError: error, detail: "waiting to try again" };
+function waiting(state: State, error: string, proxies: boolean): State {
+  const keepProxies = proxies && state.failures % FAILURES_PER_CHAIN !== 0;
+  const next = begin(state, { do: "wait", ms: backoff(state.failures), keepProxies });
+  return { ...stageAfterLoss(next, proxies), lastError: error, detail: "waiting to try again" };
 }
 
 function refusedByServer(state: State): State {
-  const next = begin(state, { do: "wait", ms: REFUSED_WAIT, keepHops: false });
+  const next = begin(state, { do: "wait", ms: REFUSED_WAIT, keepProxies: false });
   const error = state.enrols ? REFUSED_BY_SERVER : UNKNOWN_TO_SERVER;
-  return { ...fallen(next, true), lastError: error, detail: "waiting to try again" };
+  return { ...stageAfterLoss(next, true), lastError: error, detail: "waiting to try again" };
 }
 
 /** A device whose boot was over is back at the stage that failed. */
-function fallen(state: State, hops: boolean): State {
+function stageAfterLoss(state: State, proxies: boolean): State {
   return state.stage === "vm" || state.stage === "watch"
-    ? { ...state, stage: hops ? "tunnel" : "ssh" }
+    ? { ...state, stage: proxies ? "tunnel" : "proxies" }
     : state;
 }

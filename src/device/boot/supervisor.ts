@@ -1,8 +1,8 @@
 /** Does what the state machine says: each action to its end, whose outcome is the next event. */
 
 import type { DeviceStatus } from "../../api/device-status.ts";
-import { messageOf } from "../../errors.ts";
 import type { Log } from "../../log.ts";
+import { endOf } from "../route/route-failure.ts";
 import { type Event, initial, type State, step } from "./state.ts";
 
 /** The hands of the supervisor: what each action does. They tell failures as events; what they throw becomes one. */
@@ -10,8 +10,6 @@ export interface Actions {
   perform(state: State, tell: (event: Event) => void): Promise<Event>;
   /** The connections to the proxies are open: what failed need not open them again. */
   proxiesAlive(): boolean;
-  /** The peer does not accept our key. */
-  isRefusal(error: unknown): boolean;
 }
 
 export class Supervisor {
@@ -61,12 +59,7 @@ export class Supervisor {
       return await this.actions.perform(this.#state, this.tell);
     } catch (error) {
       const { actions } = this;
-      return {
-        type: "failed",
-        error: messageOf(error),
-        refused: actions.isRefusal(error),
-        hops: actions.proxiesAlive(),
-      };
+      return { type: "failed", end: endOf(error), proxies: actions.proxiesAlive() };
     }
   }
 

@@ -1,13 +1,15 @@
-/** The tunnel: its TAP, the way to the server, and the link that pumps between both. */
+/** The tunnel: its TAP, the transport to the server, and the link that pumps between both. */
 
 import { closeSync } from "node:fs";
+import type { End } from "../../end.ts";
 import { messageOf } from "../../errors.ts";
 import { openOffloadTap, openTap } from "../../linux/tap.ts";
 import type { KeyPair } from "../../ssh/keys/ed25519.ts";
-import { ORIGINAL_MTU } from "../../tunnel/message.ts";
-import type { Link, LinkStats, PumpThread } from "../../tunnel/pump-thread.ts";
+import type { LinkStats } from "../../tunnel/counters.ts";
+import { FRAMINGS, type FramingName } from "../../tunnel/framing.ts";
+import type { Link, PumpThread } from "../../tunnel/pump-thread.ts";
+import { endOf } from "../route/route-failure.ts";
 import type { ServerCommandOptions } from "../route/server-command.ts";
-import { SshFailure } from "../route/ssh-failure.ts";
 import { openOriginalTransport, openTransport, type TunnelTransport } from "../route/tunnel-transport.ts";
 import { joinBridge, setMtu, VPN_TAP } from "./bridge.ts";
 
@@ -38,7 +40,7 @@ export class Tunnel {
    */
   readonly up = this.#up.promise;
   /** Why it ended; TAP and connection are gone by then. */
-  readonly ended: Promise<SshFailure>;
+  readonly ended: Promise<End>;
 
   constructor(readonly options: TunnelOptions) {
     this.ended = this.#run();
@@ -61,20 +63,20 @@ export class Tunnel {
     this.#link?.close(reason);
   }
 
-  async #run(): Promise<SshFailure> {
+  async #run(): Promise<End> {
     try {
-      const way = await this.#open();
-      const link = await this.#add(way);
+      const transport = await this.#open();
+      const link = await this.#add(transport);
       this.#link = link;
       if (this.#stopped !== undefined) link.close(this.#stopped);
-      void this.#rise(way, link);
-      const reason = await link.ended;
+      void this.#rise(transport, link);
+      const linkEnd = await link.ended;
       this.#over = true;
-      const failure = await way.end(reason, this.#isUp);
-      return this.#stopped === undefined ? failure : new SshFailure(this.#stopped);
+      const end = await transport.explain(linkEnd, this.#isUp);
+      return this.#stopped === undefined ? end : { kind: "stopped", text: this.#stopped };
     } catch (error) {
-      if (this.#stopped !== undefined) return new SshFailure(this.#stopped);
-      return error instanceof SshFailure ? error : new SshFailure(messageOf(error));
+      if (this.#stopped !== undefined) return { kind: "stopped", text: this.#stopped };
+      return endOf(error);
     }
   }
 
@@ -85,27 +87,27 @@ export class Tunnel {
     return await openTransport({ ...options, command }, this.#stopping.signal);
   }
 
-  /** The link owns the way's descriptor and the TAP's, also when there can be none. */
-  async #add(way: TunnelTransport): Promise<Link> {
+  /** The link owns the descriptors of stream and TAP, also when there can be no link. */
+  async #add(transport: TunnelTransport): Promise<Link> {
     const { pumps, silence, mtu, command, rekeyLimit } = this.options;
-    const original = command === undefined;
-    const { stream, ssh } = way;
+    const framing = command === undefined ? "original" : "messages";
+    const { stream, ssh } = transport;
     try {
-      const { fd, offload } = tapOf(original, stream);
+      const { fd, offload } = tapOf(framing, stream);
       return pumps.add({
-        ...{ tap: fd, offload, stream, original, silence, rekeyLimit },
+        ...{ tap: fd, offload, stream, framing, silence, rekeyLimit },
         ...(ssh === undefined ? {} : { ssh }),
-        mtu: original ? ORIGINAL_MTU : mtu,
+        mtu: FRAMINGS[framing].mtu ?? mtu,
       });
     } catch (error) {
-      await way.end(messageOf(error), false);
+      await transport.explain(endOf(error), false);
       throw error;
     }
   }
 
-  async #rise(way: TunnelTransport, link: Link): Promise<void> {
+  async #rise(transport: TunnelTransport, link: Link): Promise<void> {
     try {
-      await way.entered;
+      await transport.entered;
       await this.options.bridge;
       await joinBridge(VPN_TAP);
       const mtu = await link.up;
@@ -120,9 +122,9 @@ export class Tunnel {
 }
 
 /** The TAP. When there can be none the stream is closed, as the link would do. */
-function tapOf(original: boolean, stream: number): { fd: number; offload?: number | undefined } {
+function tapOf(framing: FramingName, stream: number): { fd: number; offload?: number | undefined } {
   try {
-    return (original ? openTap : openOffloadTap)(VPN_TAP);
+    return (FRAMINGS[framing].messages ? openOffloadTap : openTap)(VPN_TAP);
   } catch (error) {
     closeSync(stream);
     throw error;

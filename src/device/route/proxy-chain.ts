@@ -1,20 +1,24 @@
-/** The way to the server: a chain of outer connections, one a proxy, each through the one before; or none at all. */
+/** The route to the server: a chain of connections to proxies, each through the one before; an empty chain where it is reached directly. */
 
 import { createServer } from "node:net";
 import { type Entrypoint, formatHostPort, type HostPort } from "../../address.ts";
+import type { End } from "../../end.ts";
 import { WaltError } from "../../errors.ts";
 import type { Children } from "../../linux/child.ts";
 import { hasAes } from "../../linux/cpu.ts";
 import { outerArguments } from "../../ssh/openssh/arguments.ts";
+import { explainSshFailure, forwardFailures } from "../../ssh/openssh/failure.ts";
 import { ProxyConnection } from "./proxy-connection.ts";
-import { forwardFailures, SshFailure } from "./ssh-failure.ts";
+import { RouteFailure } from "./route-failure.ts";
 
 /** Seconds that ssh gives a TCP connection and the first words of the protocol: so that it can tell before we lose patience. */
 export const CONNECT_TIMEOUT = 8;
 /** ms from ssh's start to the first echo: name look-up, connection, key exchange on a slow board, a slow login. */
 const OPEN_TIMEOUT = 40_000;
-/** A local port can be taken by somebody else in the moment between our choice and ssh's use of it. */
+/** Attempts at a local port: somebody else may take it in the moment between our choice and ssh's use of it. */
 const PORT_ATTEMPTS = 4;
+/** ms for what a proxy's ssh wrote to be read, once the ssh behind it has given up. */
+const COMPLAINT_TIME = 20;
 
 export interface ProxyChainOptions {
   readonly entrypoint: Entrypoint;
@@ -29,19 +33,19 @@ export interface ProxyChainOptions {
 }
 
 export class ProxyChain {
-  readonly #hops: ProxyConnection[] = [];
-  readonly #watchers = new Set<(failure: SshFailure) => void>();
+  readonly #proxies: ProxyConnection[] = [];
+  readonly #watchers = new Set<(failure: RouteFailure) => void>();
   #target: HostPort = { host: "127.0.0.1", port: 0 };
-  #failure: SshFailure | undefined;
+  #failure: RouteFailure | undefined;
 
   private constructor(readonly options: ProxyChainOptions) {}
 
   /**
-   * Open the hops, one after the other.
-   * @throws SshFailure naming the proxy that failed.
+   * Connect to the proxies, one after the other.
+   * @throws RouteFailure naming the proxy that failed.
    */
   static async open(options: ProxyChainOptions): Promise<ProxyChain> {
-    const hops = new ProxyChain(options);
+    const chain = new ProxyChain(options);
     try {
       const { entrypoint } = options;
       if ("proxies" in entrypoint) {
@@ -49,31 +53,31 @@ export class ProxyChain {
           const to = entrypoint.proxies[index + 1] ?? options.server;
           if (to === undefined)
             throw new WaltError("device.server is not set, and the entrypoint is a proxy");
-          await hops.#add(proxy, to);
+          await chain.#add(proxy, to);
         }
       } else {
-        hops.#target = entrypoint.direct;
+        chain.#target = entrypoint.direct;
       }
-      return hops;
+      return chain;
     } catch (error) {
-      await hops.stop();
+      await chain.stop();
       throw error;
     }
   }
 
-  /** Where the inner ssh connects. */
+  /** Where the connection to the server is to go. */
   get target(): HostPort {
     return this.#target;
   }
 
-  /** All of them are still open. */
+  /** All connections are still open. */
   get alive(): boolean {
     return this.#failure === undefined;
   }
 
   /**
-   * The result of some work over the hops.
-   * @throws SshFailure when one of them ends before the work does.
+   * The result of some work over the chain.
+   * @throws RouteFailure when a connection ends before the work does.
    */
   during<T>(work: Promise<T>): Promise<T> {
     if (this.#failure !== undefined) {
@@ -86,9 +90,9 @@ export class ProxyChain {
     return promise;
   }
 
-  /** Where the last hop's messages end now, for `explain`. */
+  /** Where the messages of the last proxy's ssh end now, for `explain`. */
   get mark(): number {
-    return this.#hops.at(-1)?.mark ?? 0;
+    return this.#proxies.at(-1)?.mark ?? 0;
   }
 
   /** How the user calls the server. */
@@ -99,23 +103,23 @@ export class ProxyChain {
   }
 
   /** Why an ssh to the server failed: its own words, or the last proxy's when that one could not reach the server. */
-  async explain(stderr: string, mark: number): Promise<SshFailure> {
-    return await this.blame(SshFailure.of(stderr, this.peer), mark);
+  async explain(stderr: string, mark: number): Promise<End> {
+    return await this.blame(explainSshFailure(stderr, this.peer), mark);
   }
 
-  /** The same for a failure that has its words already. */
-  async blame(failure: SshFailure, mark: number): Promise<SshFailure> {
-    return await whyThrough(this.#hops.at(-1), mark, failure);
+  /** The same for an end that has its words already. */
+  async blame(end: End, mark: number): Promise<End> {
+    return await causeAt(this.#proxies.at(-1), mark, end);
   }
 
   /** Close them, the last one first. */
   async stop(): Promise<void> {
-    for (const hop of this.#hops.toReversed()) await hop.stop();
+    for (const proxy of this.#proxies.toReversed()) await proxy.stop();
   }
 
   async #add(proxy: HostPort, to: HostPort): Promise<void> {
     const { options } = this;
-    const before = this.#hops.at(-1);
+    const before = this.#proxies.at(-1);
     const mark = before?.mark ?? 0;
     const alias = formatHostPort(proxy);
     for (let attempt = 1; ; attempt++) {
@@ -139,36 +143,32 @@ export class ProxyChain {
           openTimeout: OPEN_TIMEOUT,
           children,
         });
-        // An earlier hop that dies meanwhile is the better reason.
-        const hop = await this.during(opened);
-        this.#hops.push(hop);
-        void hop.ended.then((failure) => this.#lost(failure));
+        // An earlier connection that ends meanwhile is the better reason.
+        const connection = await this.during(opened);
+        this.#proxies.push(connection);
+        void connection.ended.then((end) => this.#lost(new RouteFailure(end)));
         this.#target = { host: "127.0.0.1", port: localPort };
         return;
       } catch (error) {
-        if (!(error instanceof SshFailure)) throw error;
-        if (/local port/.test(error.message) && attempt < PORT_ATTEMPTS) continue;
-        throw await whyThrough(before, mark, error);
+        if (!(error instanceof RouteFailure)) throw error;
+        if (error.end.kind === "port-taken" && attempt < PORT_ATTEMPTS) continue;
+        throw new RouteFailure(await causeAt(before, mark, error.end));
       }
     }
   }
 
-  #lost(failure: SshFailure): void {
+  #lost(failure: RouteFailure): void {
     this.#failure ??= failure;
     for (const watcher of this.#watchers) watcher(failure);
   }
 }
 
-/** The reason of a failure behind a hop: that hop's own complaint where it could not reach what is behind it. */
-async function whyThrough(
-  hop: ProxyConnection | undefined,
-  mark: number,
-  failure: SshFailure,
-): Promise<SshFailure> {
-  if (hop === undefined) return failure;
-  await Bun.sleep(20); // what the outer ssh wrote before the inner one gave up is read by then
-  const complaints = forwardFailures(hop.stderrSince(mark));
-  return complaints === "" ? failure : SshFailure.of(complaints, hop.name);
+/** The cause of a failure behind a proxy: that proxy's own complaint where it could not reach what is behind it. */
+async function causeAt(proxy: ProxyConnection | undefined, mark: number, end: End): Promise<End> {
+  if (proxy === undefined) return end;
+  await Bun.sleep(COMPLAINT_TIME);
+  const complaints = forwardFailures(proxy.stderrSince(mark));
+  return complaints === "" ? end : explainSshFailure(complaints, proxy.name);
 }
 
 /** A port of 127.0.0.1 that nobody uses now. */

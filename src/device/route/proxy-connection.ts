@@ -1,14 +1,16 @@
 /**
- * One outer ssh: a connection to a proxy that forwards a local port to the next hop. In its session the proxy runs `cat`:
- * a random word that comes back means that the hop is up (its port is forwarded by then), and goes on to tell that it lives.
+ * One connection to a proxy: an `ssh` that forwards a local port to the next hop. In its session the proxy runs `cat`. The first
+ * random word that comes back means that the connection is up (the port is forwarded by then); later ones show that it lives.
  */
 
 import { randomBytes } from "node:crypto";
-import { messageOf } from "../../errors.ts";
+import type { End } from "../../end.ts";
+import { messageOf, WaltError } from "../../errors.ts";
 import type { Child, Children } from "../../linux/child.ts";
 import { LineCutter } from "../../linux/lines.ts";
+import { explainSshFailure } from "../../ssh/openssh/failure.ts";
 import { Heartbeat } from "./heartbeat.ts";
-import { SshFailure } from "./ssh-failure.ts";
+import { RouteFailure } from "./route-failure.ts";
 
 /** Longest line from a proxy that is looked at, bytes; ours are 24. */
 const MAX_LINE = 1024;
@@ -31,7 +33,7 @@ export class ProxyConnection {
   readonly #child: Child;
   readonly #heartbeat: Heartbeat;
   readonly #up = Promise.withResolvers<void>();
-  readonly #ended = Promise.withResolvers<SshFailure>();
+  readonly #ended = Promise.withResolvers<End>();
   #timer: Timer;
   #isUp = false;
 
@@ -40,28 +42,32 @@ export class ProxyConnection {
     this.#child = options.children.spawn(options.command, "pipe");
     this.#timer = setTimeout(
       () =>
-        this.#fail(
-          new SshFailure(`${options.name} does not answer: no session within ${options.openTimeout} ms`),
-        ),
+        this.#fail({
+          kind: "silent",
+          text: `${options.name} does not answer: no session within ${options.openTimeout} ms`,
+        }),
       options.openTimeout,
     );
     this.#beat();
     this.#listen().catch((error: unknown) =>
-      this.#fail(new SshFailure(`${options.name} does not speak like a proxy: ${messageOf(error)}`)),
+      this.#fail({
+        kind: "malformed",
+        text: `${options.name} does not speak like a proxy: ${messageOf(error)}`,
+      }),
     );
-    void this.#child.exited.then(() => this.#fail(SshFailure.of(this.#child.stderr, options.name)));
+    void this.#child.exited.then(() => this.#fail(explainSshFailure(this.#child.stderr, options.name)));
   }
 
   /**
    * Open it; it is up when this resolves.
-   * @throws SshFailure naming the proxy.
+   * @throws RouteFailure naming the proxy.
    */
   static async open(options: ProxyConnectionOptions): Promise<ProxyConnection> {
-    const hop = new ProxyConnection(options);
-    const failure = await Promise.race([hop.#up.promise, hop.#ended.promise]);
-    if (failure === undefined) return hop;
-    await hop.stop();
-    throw failure;
+    const proxy = new ProxyConnection(options);
+    const end = await Promise.race([proxy.#up.promise, proxy.#ended.promise]);
+    if (end === undefined) return proxy;
+    await proxy.stop();
+    throw new RouteFailure(end);
   }
 
   get name(): string {
@@ -69,7 +75,7 @@ export class ProxyConnection {
   }
 
   /** Why it ended; also when it was stopped. */
-  get ended(): Promise<SshFailure> {
+  get ended(): Promise<End> {
     return this.#ended.promise;
   }
 
@@ -90,7 +96,7 @@ export class ProxyConnection {
 
   /** End it. Resolves when its ssh is gone. */
   async stop(): Promise<void> {
-    this.#fail(new SshFailure(`${this.name}: closed`));
+    this.#fail({ kind: "stopped", text: `${this.name}: closed` });
     await this.#child.stop();
   }
 
@@ -108,7 +114,7 @@ export class ProxyConnection {
         chatter = 0;
         this.#alive();
       }
-      if (chatter > MAX_CHATTER) throw new SshFailure("it says more than anybody asked");
+      if (chatter > MAX_CHATTER) throw new WaltError("it says more than anybody asked");
     }
   }
 
@@ -125,15 +131,15 @@ export class ProxyConnection {
     const silent = this.#heartbeat.overdue(performance.now());
     if (silent === undefined) this.#beat();
     else {
-      const words = `${this.name} fell silent: no answer for ${Math.round(silent / 1000)} s`;
-      this.#fail(new SshFailure(words, false, true));
+      const text = `${this.name} fell silent: no answer for ${Math.round(silent / 1000)} s`;
+      this.#fail({ kind: "silent", text });
     }
   }
 
   /** Only the first reason counts. */
-  #fail(failure: SshFailure): void {
+  #fail(end: End): void {
     clearTimeout(this.#timer);
-    this.#ended.resolve(failure);
+    this.#ended.resolve(end);
     if (!this.#child.stopping) void this.#child.stop();
   }
 }

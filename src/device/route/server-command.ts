@@ -1,12 +1,13 @@
-/** A command on the server's endpoint, by the inner ssh, and the lines that it says. */
+/** A command on the server's endpoint, run by OpenSSH's ssh over the proxies, and the lines that both say. */
 
 import { MAX_LINE } from "../../enrolment/messages.ts";
 import { WaltError } from "../../errors.ts";
 import type { Child, Children } from "../../linux/child.ts";
 import { LineCutter } from "../../linux/lines.ts";
 import { innerArguments } from "../../ssh/openssh/arguments.ts";
+import { serverWords } from "../../ssh/openssh/failure.ts";
 import { CONNECT_TIMEOUT, type ProxyChain } from "./proxy-chain.ts";
-import { SshFailure, serverWords } from "./ssh-failure.ts";
+import { RouteFailure } from "./route-failure.ts";
 
 /** A conversation in lines. */
 export interface Lines {
@@ -55,7 +56,7 @@ export class ChildLines implements Lines {
 }
 
 export interface ServerCommandOptions {
-  readonly hops: ProxyChain;
+  readonly proxies: ProxyChain;
   /** The key that the server knows us by, or the enrolment key. */
   readonly keyFile: string;
   readonly knownHosts: string;
@@ -68,7 +69,7 @@ export interface ServerCommandOptions {
 export function innerCommand(o: ServerCommandOptions & { alive?: number }): string[] {
   const { keyFile, knownHosts, command } = o;
   return innerArguments({
-    connect: o.hops.target,
+    connect: o.proxies.target,
     keyFile,
     knownHosts,
     command,
@@ -79,22 +80,23 @@ export function innerCommand(o: ServerCommandOptions & { alive?: number }): stri
 
 /**
  * Run a command on the server and talk with it; it is ended when `talk` is.
- * @throws SshFailure when ssh fails or a hop dies; whatever `talk` throws.
+ * @throws RouteFailure when ssh fails or a hop dies; whatever `talk` throws.
  */
 export async function runServerCommand<T>(
   o: ServerCommandOptions,
   talk: (lines: Lines) => Promise<T>,
 ): Promise<T> {
-  const mark = o.hops.mark;
+  const mark = o.proxies.mark;
   const child = o.children.spawn(innerCommand(o), "pipe");
   try {
-    return await o.hops.during(talk(new ChildLines(child)));
+    return await o.proxies.during(talk(new ChildLines(child)));
   } catch (error) {
     // An ssh that failed says why; the conversation then only broke off. 255 is ssh's own failure (ssh(1)).
     const status = await Promise.race([child.exited, Bun.sleep(100)]);
-    if (status === 255 && o.hops.alive) throw await o.hops.explain(child.stderr, mark);
+    if (status === 255 && o.proxies.alive)
+      throw new RouteFailure(await o.proxies.explain(child.stderr, mark));
     const words = serverWords(child.stderr);
-    if (words !== undefined) throw new SshFailure(words);
+    if (words !== undefined) throw new RouteFailure({ kind: "refused", text: words });
     throw error;
   } finally {
     await child.stop();

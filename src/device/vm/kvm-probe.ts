@@ -8,7 +8,7 @@ import { arch as hostArch, tmpdir } from "node:os";
 import { join } from "node:path";
 import { BOARDS, type Board } from "../../boards.ts";
 import { codeOf, messageOf } from "../../errors.ts";
-import { runAny } from "../../linux/run.ts";
+import { runAny, TookTooLong } from "../../linux/run.ts";
 import { safeText } from "../../text.ts";
 import { type Accelerator, type Architecture, processor, QEMU } from "./qemu-arguments.ts";
 
@@ -64,9 +64,7 @@ export async function tryAccelerator(
     const last = done.stderr.trim().split("\n").at(-1) ?? "";
     return `QEMU could not use it (exit ${done.status})${last === "" ? "" : `: ${safeText(last, 200)}`}`;
   } catch (error) {
-    return /took longer/.test(messageOf(error))
-      ? `it executed nothing within ${timeout / 1000} s`
-      : messageOf(error);
+    return error instanceof TookTooLong ? `it executed nothing within ${timeout / 1000} s` : messageOf(error);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -33,9 +33,11 @@ const EFI = { path: "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", package: "qemu-ef
 
 /**
  * What iPXE does, for ever: an address by DHCP, then what DHCP names, by HTTP or TFTP. Better than its own `autoboot`, which waits
- * 13 s for IPv6 routers that are not there, and gives up when the tunnel is not up yet.
+ * 13 s for IPv6 routers that are not there, and gives up when the tunnel is not up yet. The first line makes it a script: iPXE for
+ * EFI takes the first word of a command line for its own name, and without that label the first failure would end the script.
  */
-const NETBOOT = `:retry
+const NETBOOT = `#!ipxe
+:retry
 ifconf -c dhcp || goto again
 chain --autofree \${filename} ||
 :again

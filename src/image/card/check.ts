@@ -52,29 +52,30 @@ export async function checkImage(image: string): Promise<Checked> {
   using folder = new WorkFolder(join(tmpdir(), "walt-check-"));
   const work = folder.path;
   const result: Checked = { problems: [], files: 0, checks: 0 };
+  /** @returns whether nothing was wrong. */
   const check = async (
     what: string,
     body: () => Promise<readonly string[]> | readonly string[],
-  ): Promise<void> => {
+  ): Promise<boolean> => {
     result.checks++;
+    const before = result.problems.length;
     try {
       for (const problem of await body()) result.problems.push(`${what}: ${problem}`);
     } catch (error) {
       result.problems.push(`${what}: ${messageOf(error)}`);
     }
+    return result.problems.length === before;
   };
   await check("boot partition", () => checkFat(image, layout, work));
   await check("state partition", () => checkState(image, layout));
   await check("boot files", () => checkBootFiles(image, layout));
   await check("state", () => checkStateEmpty(image, layout));
   const root = join(work, "root");
-  await check("root partition", async () => {
+  const unpacked = await check("root partition", async () => {
     await tool(["unsquashfs", "-n", "-q", "-no-xattrs", "-o", `${layout.root.start}`, "-d", root, image]);
     return [];
   });
-  const paths = result.problems.some((text) => text.startsWith("root"))
-    ? []
-    : walk(root).filter((path) => lstatSync(join(root, path)).isFile());
+  const paths = unpacked ? walk(root).filter((path) => lstatSync(join(root, path)).isFile()) : [];
   result.files = paths.length;
   await check("permissions", () => checkPermissions(image, layout));
   await check("libraries", () => checkLibraries(root, paths));

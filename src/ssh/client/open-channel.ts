@@ -2,6 +2,7 @@
 
 import { connect, type Socket } from "node:net";
 import type { HostPort } from "../../address.ts";
+import type { EndKind } from "../../end.ts";
 import { messageOf } from "../../errors.ts";
 import { release } from "../../linux/fd-socket.ts";
 import { ClientHandshake, HandshakeError, KeyRefused, type Wire } from "../handshake/client.ts";
@@ -9,6 +10,8 @@ import type { ConnectionState } from "../handshake/connection-state.ts";
 import { WrongHostKey } from "../handshake/key-exchange.ts";
 import { fingerprint, KEY_TYPE, type KeyPair, type PublicKey, publicKeyOfBlob } from "../keys/ed25519.ts";
 import { KEY_REFUSED, wrongHostKey } from "../openssh/failure.ts";
+
+const STOPPED = "this side stopped the attempt";
 
 export interface ChannelOptions {
   readonly connect: HostPort;
@@ -27,8 +30,7 @@ export interface ChannelOptions {
 export class ChannelError extends Error {
   constructor(
     message: string,
-    /** The key is not accepted; nothing came in time. */
-    readonly kind: "refused" | "silent" | "other" = "other",
+    readonly kind: EndKind = "failed",
   ) {
     super(message);
   }
@@ -43,7 +45,7 @@ export async function openChannel(o: ChannelOptions): Promise<{ fd: number; stat
   const silent = "it takes connections, but does not speak SSH (timed out)";
   const wire = new SocketWire(socket);
   const timer = setTimeout(() => wire.fail(new ChannelError(silent, "silent")), o.openTimeout);
-  const abort = (): void => wire.fail(new ChannelError("it is no longer wanted"));
+  const abort = (): void => wire.fail(new ChannelError(STOPPED, "stopped"));
   o.signal.addEventListener("abort", abort);
   const hostKeys = o.hostKeys.map((key) => key.blob);
   const handshake = new ClientHandshake(wire, hostKeys, o.key);
@@ -72,8 +74,10 @@ class SocketWire implements Wire {
       this.#came.push(bytes);
       this.#wake();
     });
-    socket.on("error", (error) => this.fail(new ChannelError(`the connection broke (${messageOf(error)})`)));
-    socket.on("close", () => this.fail(new ChannelError("it closed the connection")));
+    socket.on("error", (error) =>
+      this.fail(new ChannelError(`the connection broke (${messageOf(error)})`, "broken")),
+    );
+    socket.on("close", () => this.fail(new ChannelError("it closed the connection", "closed")));
   }
 
   read(): Promise<Uint8Array> {
@@ -125,13 +129,13 @@ function reach({ connect: to, connectTimeout, signal }: ChannelOptions): Promise
     };
     const silent = (): void => done(new ChannelError("it does not answer (connection timed out)", "silent"));
     const timer = setTimeout(silent, connectTimeout);
-    const abort = (): void => done(new ChannelError("it is no longer wanted"));
+    const abort = (): void => done(new ChannelError(STOPPED, "stopped"));
     signal.addEventListener("abort", abort);
     if (signal.aborted) abort();
     socket.once("connect", () => done());
     socket.once("error", (error: NodeJS.ErrnoException) => {
       if (error.code === "ETIMEDOUT") silent();
-      else done(new ChannelError(unreachable(error, to)));
+      else done(new ChannelError(unreachable(error, to), "unreachable"));
     });
   });
 }
@@ -146,10 +150,10 @@ function unreachable(error: NodeJS.ErrnoException, to: HostPort): string {
 
 function failureOf(error: unknown): ChannelError {
   if (error instanceof ChannelError) return error;
-  if (error instanceof KeyRefused) return new ChannelError(KEY_REFUSED, "refused");
-  if (error instanceof WrongHostKey) return new ChannelError(strange(error.blob));
+  if (error instanceof KeyRefused) return new ChannelError(KEY_REFUSED, "key-refused");
+  if (error instanceof WrongHostKey) return new ChannelError(strange(error.blob), "wrong-host-key");
   if (error instanceof HandshakeError) return new ChannelError(error.message);
-  return new ChannelError(`it does not speak SSH as we do (${messageOf(error)})`);
+  return new ChannelError(`it does not speak SSH as we do (${messageOf(error)})`, "malformed");
 }
 
 function strange(shown: Uint8Array): string {

@@ -101,6 +101,16 @@ export function transportEnd(bytes: Uint8Array, of: Headers): number {
   return of.transport + (of.protocol === TCP ? ((bytes[of.transport + 12] ?? 0) >> 4) * 4 : 8);
 }
 
+/**
+ * How many frames the kernel makes of the frame whose virtio-net header, which `sanitise` has passed, is at `at`: 1 unless it is a
+ * super-frame.
+ */
+export function segmentsOf(bytes: Uint8Array, at: number, end: number): number {
+  if (bytes[at + 1] === GSO_NONE) return 1;
+  const data = at + VIRTIO + littleU16(bytes, at + 2);
+  return Math.max(1, Math.ceil((end - data) / Math.max(1, littleU16(bytes, at + 4))));
+}
+
 function isSegmentable(bytes: Uint8Array, end: number, gso: number, size: number): boolean {
   const kind = gso & ~GSO_ECN;
   const data = transportEnd(bytes, found);

@@ -5,45 +5,41 @@
 
 import { readU16 } from "../../bytes.ts";
 import { WaltError } from "../../errors.ts";
+import { findHeaders, Headers, ICMPV6, UDP } from "../frame/headers.ts";
 
 /** Why a frame is refused. */
-export type Refusal = "source" | "dhcp" | "router" | "malformed";
+export type Refusal = "source" | "dhcp" | "router" | "control" | "malformed";
 
 /**
- * Frames to group addresses (broadcast and multicast) that a node may send, a second and at once. Those go to everybody, so a loop
- * behind a device, in which the node's own come round again and again, must not fill walt-net with them. Multicast of 60 Mbit/s passes.
+ * Frames to group addresses (broadcast and multicast), and bytes of these, that a node may send, a second and at once. Such frames
+ * go to everybody, so a loop behind a device, in which the node's own come round again and again, must not fill walt-net with them.
+ * Multicast of 60 Mbit/s passes.
  */
 export const GROUP_FRAMES = 5000;
+export const GROUP_BYTES = 7_500_000;
 
-/** Counts a node's frames to group addresses. */
+/** Counts what a node sends to group addresses. */
 export class GroupLimit {
-  #left = GROUP_FRAMES;
+  #frames = GROUP_FRAMES;
+  #bytes = GROUP_BYTES;
   #at = 0;
 
-  /** Whether one more may pass. @param now ms. */
-  allows(now: number): boolean {
-    this.#left = Math.min(GROUP_FRAMES, this.#left + ((now - this.#at) * GROUP_FRAMES) / 1000);
+  /**
+   * Whether so much more may pass.
+   * @param frames on the network: a super-frame counts as the segments that the kernel makes of it.
+   * @param now ms.
+   */
+  allows(frames: number, bytes: number, now: number): boolean {
+    const share = (now - this.#at) / 1000;
+    this.#frames = Math.min(GROUP_FRAMES, this.#frames + share * GROUP_FRAMES);
+    this.#bytes = Math.min(GROUP_BYTES, this.#bytes + share * GROUP_BYTES);
     this.#at = now;
-    if (this.#left < 1) return false;
-    this.#left--;
+    if (this.#frames < frames || this.#bytes < bytes) return false;
+    this.#frames -= frames;
+    this.#bytes -= bytes;
     return true;
   }
 }
-
-/** IEEE 802 numbers. */
-const IPV4 = 0x0800;
-const IPV6 = 0x86dd;
-const TAGS = new Set([0x8100, 0x88a8, 0x9100, 0x9200, 0x9300]);
-/** Values of the type field up to here are a length, and LLC follows (IEEE 802.3). */
-const LENGTH_MAX = 1535;
-
-/** IANA protocol numbers. */
-const UDP = 17;
-const ICMPV6 = 58;
-const FRAGMENT = 44;
-const AUTHENTICATION = 51;
-/** ProxyConnection-by-hop options, routing, destination options, mobility, HIP, Shim6: u8 next, u8 length in 8 bytes less one. */
-const EXTENSIONS = new Set([0, 43, 60, 135, 139, 140]);
 
 const DHCP_SERVER = 67;
 const DHCP_CLIENT = 68;
@@ -61,6 +57,14 @@ export function parseMac(text: string): Uint8Array {
   return mac;
 }
 
+/** MAC control: PAUSE frames (IEEE 802.3 annex 31B). */
+const MAC_CONTROL = 0x8808;
+/** The first five bytes of the addresses that bridges and switches use among themselves. */
+const BRIDGES = [0x01, 0x80, 0xc2, 0x00, 0x00];
+const CISCO = [0x01, 0x00, 0x0c, 0xcc, 0xcc];
+
+const found = new Headers();
+
 /**
  * Why a frame of `length` bytes at `start` must not get onto walt-net; undefined = it may.
  * @param mac the 6 bytes of the one source address that is allowed.
@@ -72,67 +76,33 @@ export function refusal(
   mac: Uint8Array,
 ): Refusal | undefined {
   const end = start + length;
+  findHeaders(bytes, start, end, found);
   if (length < 14) return "malformed";
   for (let i = 0; i < 6; i++) if (bytes[start + 6 + i] !== mac[i]) return "source";
-  let at = start + 12;
-  let type = readU16(bytes, at);
-  at += 2;
-  while (TAGS.has(type)) {
-    if (at + 4 > end) return "malformed";
-    type = readU16(bytes, at + 2);
-    at += 4;
+  if (isControl(bytes, start)) return "control";
+  if (!found.complete) return "malformed";
+  // A later fragment has no ports. Without its first one, which is looked at, nobody puts it together.
+  const { upper, upperProtocol, version } = found;
+  if (upper < 0) return undefined;
+  if (upperProtocol === UDP) {
+    return version === 4
+      ? refusalOfUdp(bytes, upper, end, DHCP_SERVER, DHCP_CLIENT)
+      : refusalOfUdp(bytes, upper, end, DHCPV6_SERVER, DHCPV6_CLIENT);
   }
-  if (type <= LENGTH_MAX && isSnap(bytes, at, end)) {
-    type = readU16(bytes, at + 6);
-    at += 8;
-  }
-  if (type === IPV4) return refusalOfIpv4(bytes, at, end);
-  if (type === IPV6) return refusalOfIpv6(bytes, at, end);
-  return undefined;
+  if (version !== 6 || upperProtocol !== ICMPV6) return undefined;
+  if (upper >= end) return "malformed";
+  return bytes[upper] === ROUTER_ADVERTISEMENT ? "router" : undefined;
 }
 
-/** LLC/SNAP with the OUI zero, which wraps an Ethernet type (RFC 1042). */
-function isSnap(bytes: Uint8Array, at: number, end: number): boolean {
-  return (
-    at + 8 <= end &&
-    bytes[at] === 0xaa &&
-    bytes[at + 1] === 0xaa &&
-    bytes[at + 2] === 3 &&
-    bytes[at + 3] === 0 &&
-    readU16(bytes, at + 4) === 0
-  );
-}
-
-function refusalOfIpv4(bytes: Uint8Array, at: number, end: number): Refusal | undefined {
-  const first = bytes[at] ?? 0;
-  const header = (first & 15) * 4;
-  if (at + 20 > end || first >> 4 !== 4 || header < 20 || at + header > end) return "malformed";
-  // A later fragment has no ports; without its first one, which is looked at, nobody puts it together.
-  if ((readU16(bytes, at + 6) & 0x1fff) !== 0) return undefined;
-  if (bytes[at + 9] !== UDP) return undefined;
-  return refusalOfUdp(bytes, at + header, end, DHCP_SERVER, DHCP_CLIENT);
-}
-
-function refusalOfIpv6(bytes: Uint8Array, start: number, end: number): Refusal | undefined {
-  if (start + 40 > end || (bytes[start] ?? 0) >> 4 !== 6) return "malformed";
-  let next = bytes[start + 6] ?? 0;
-  let at = start + 40;
-  // Each turn moves on by at least 8 bytes. A chain that goes on in a second fragment is a way to hide (RFC 7113): refused.
-  for (;;) {
-    if (next === UDP) return refusalOfUdp(bytes, at, end, DHCPV6_SERVER, DHCPV6_CLIENT);
-    if (next === ICMPV6) {
-      if (at >= end) return "malformed";
-      return bytes[at] === ROUTER_ADVERTISEMENT ? "router" : undefined;
-    }
-    const fragment = next === FRAGMENT;
-    if (!fragment && next !== AUTHENTICATION && !EXTENSIONS.has(next)) return undefined;
-    if (at + 8 > end) return "malformed";
-    if (fragment && readU16(bytes, at + 2) >> 3 !== 0) return undefined;
-    const words = bytes[at + 1] ?? 0;
-    const size = fragment ? 8 : next === AUTHENTICATION ? (words + 2) * 4 : (words + 1) * 8;
-    next = bytes[at] ?? 0;
-    at += size;
-  }
+/**
+ * Whether a frame speaks to the network's own machines: spanning tree, LLDP, GVRP and MVRP (01:80:c2:00:00:00 to 2f, IEEE 802.1D
+ * and 802.1Q), Cisco's CDP, VTP and PVST+ (01:00:0c:cc:cc:cc and :cd), PAUSE. A node must not become a switch.
+ */
+function isControl(bytes: Uint8Array, start: number): boolean {
+  if (readU16(bytes, start + 12) === MAC_CONTROL) return true;
+  const last = bytes[start + 5] ?? 0;
+  if (BRIDGES.every((byte, i) => bytes[start + i] === byte)) return last <= 0x2f;
+  return CISCO.every((byte, i) => bytes[start + i] === byte) && last >= 0xc0 && last <= 0xcf;
 }
 
 function refusalOfUdp(

@@ -3,15 +3,8 @@
 import { readU16 } from "../../bytes.ts";
 import { BufferPool } from "../../linux/buffer-pool.ts";
 import type { Memory } from "../../linux/libc.ts";
-import {
-  HEADER,
-  headerProblem,
-  lengthAt,
-  ORIGINAL_HEADER,
-  originalProblem,
-  PAYLOAD_MAX,
-  TYPE,
-} from "../message.ts";
+import type { Framing } from "../framing.ts";
+import { frameProblem, HEADER, headerProblem, lengthAt, PAYLOAD_MAX, TYPE } from "../message.ts";
 import { STREAM_ROOM } from "../transport/stream.ts";
 
 /** What is in front of a message may be overwritten while it is handled: room for a virtio-net header, also before the first. */
@@ -31,11 +24,13 @@ export class MessageReader {
   problem: string | undefined;
   #start = MARGIN;
   #end = MARGIN;
-  readonly #header: number;
+  readonly #framing: Framing;
+  readonly #frameMax: number;
 
-  /** @param original frames in the original framing instead of messages, so many bytes long at most. */
-  constructor(readonly original?: number) {
-    this.#header = original === undefined ? HEADER : ORIGINAL_HEADER;
+  /** @param mtu of the node's network, bytes: the longest frame follows from it in a framing without HELLO. */
+  constructor(framing: Framing, mtu: number) {
+    this.#framing = framing;
+    this.#frameMax = framing.frameMax(mtu);
   }
 
   /** Where the next bytes of the stream belong in `memory`. There is room once `next()` has returned false. */
@@ -78,12 +73,11 @@ export class MessageReader {
       return false;
     }
     const { bytes } = this.memory;
-    const header = this.#header;
+    const { messages, header } = this.#framing;
     if (have >= header) {
-      const { original } = this;
-      const type = original === undefined ? (bytes[this.#start] ?? 0) : TYPE.frame;
-      const length = original === undefined ? lengthAt(bytes, this.#start) : readU16(bytes, this.#start);
-      this.problem = original === undefined ? headerProblem(type, length) : originalProblem(length, original);
+      const type = messages ? (bytes[this.#start] ?? 0) : TYPE.frame;
+      const length = messages ? lengthAt(bytes, this.#start) : readU16(bytes, this.#start);
+      this.problem = messages ? headerProblem(type, length) : frameProblem(length, this.#frameMax);
       if (this.problem !== undefined) return false;
       if (have >= header + length) {
         this.type = type;

@@ -7,7 +7,7 @@ import { findHeaders, fixIpv4Checksum, Headers } from "../frame/headers.ts";
 import { VIRTIO } from "../frame/virtio.ts";
 import { HEADER, TYPE, writeHeader } from "../message.ts";
 import type { FramePool } from "./frame-pool.ts";
-import { cut, measure, separate } from "./super-frame.ts";
+import { plan, planSplit, split } from "./super-frame.ts";
 
 /** Bytes and frames of one link that wait at most; half of what the pool has left, if that is less. */
 const BYTES_MAX = 4 << 20;
@@ -225,20 +225,20 @@ export class FairQueue {
         continue;
       }
       this.delay += (age - this.delay) / 16;
-      const part = (this.#pool.length[slot] ?? 0) > this.slice ? this.#cut(flow, slot) : -1;
+      const part = (this.#pool.length[slot] ?? 0) > this.slice ? this.#split(flow, slot) : -1;
       return part >= 0 ? part : this.#shift(flow);
     }
   }
 
-  /** Cut off the first part of a super-frame; -1 = it stays whole. */
-  #cut(flow: number, slot: number): number {
+  /** Split off the first part of a super-frame; -1 = it stays whole. */
+  #split(flow: number, slot: number): number {
     const pool = this.#pool;
     const { bytes } = pool.memory;
     const start = pool.start[slot] ?? 0;
     const length = pool.length[slot] ?? 0;
-    if (bytes[start] !== TYPE.offloaded || !measure(bytes, start + HEADER, start + length, this.slice))
+    if (bytes[start] !== TYPE.offloaded || !planSplit(bytes, start + HEADER, start + length, this.slice))
       return -1;
-    const size = HEADER + cut.headers + cut.data;
+    const size = HEADER + plan.headers + plan.data;
     const part = pool.take(size);
     if (part < 0) return -1;
     const to = pool.offset(part);
@@ -246,13 +246,13 @@ export class FairQueue {
     pool.start[part] = to;
     pool.length[part] = size;
     pool.time[part] = pool.time[slot] ?? 0;
-    separate(bytes, to + HEADER, start + HEADER, start + length);
+    split(bytes, to + HEADER, start + HEADER, start + length);
     writeHeader(bytes, to, TYPE.offloaded, size - HEADER);
-    pool.start[slot] = start + cut.data;
-    pool.length[slot] = length - cut.data;
-    writeHeader(bytes, start + cut.data, TYPE.offloaded, length - cut.data - HEADER);
-    this.#backlog[flow] = (this.#backlog[flow] ?? 0) - cut.data;
-    this.bytes -= cut.data;
+    pool.start[slot] = start + plan.data;
+    pool.length[slot] = length - plan.data;
+    writeHeader(bytes, start + plan.data, TYPE.offloaded, length - plan.data - HEADER);
+    this.#backlog[flow] = (this.#backlog[flow] ?? 0) - plan.data;
+    this.bytes -= plan.data;
     return part;
   }
 
@@ -282,11 +282,11 @@ export class FairQueue {
     const { bytes } = pool.memory;
     const start = pool.start[slot] ?? 0;
     const length = pool.length[slot] ?? 0;
-    if (bytes[start] !== TYPE.offloaded || !measure(bytes, start + HEADER, start + length, 0)) return false;
-    separate(bytes, -1, start + HEADER, start + length);
-    pool.start[slot] = start + cut.data;
-    pool.length[slot] = length - cut.data;
-    writeHeader(bytes, start + cut.data, TYPE.offloaded, length - cut.data - HEADER);
+    if (bytes[start] !== TYPE.offloaded || !planSplit(bytes, start + HEADER, start + length, 0)) return false;
+    split(bytes, -1, start + HEADER, start + length);
+    pool.start[slot] = start + plan.data;
+    pool.length[slot] = length - plan.data;
+    writeHeader(bytes, start + plan.data, TYPE.offloaded, length - plan.data - HEADER);
     this.drops++;
     return true;
   }

@@ -1,12 +1,23 @@
-/** The way from the TAP to the stream: frames read into the pool, queued, and written from there without ever waiting. */
+/**
+ * The way of a frame from the TAP to the stream. The functions below stand in this order:
+ *
+ * 1. `pull`: the TAP has a frame; it is read into the spare slot of the pool (frame-pool.ts), and its header is written in front.
+ * 2. `#keep`: a short frame moves to a small slot; where the pool is full, the longest flow gives way.
+ * 3. The frame joins the queue of its flow (flow.ts, fair-queue.ts). Only there frames are dropped or marked.
+ * 4. `flush`: the stream takes something.
+ * 5. `#commit`: as many frames as the window allows (window.ts) leave the queue, super-frames in parts (super-frame.ts). They are
+ *    promised to the stream: from here on nothing is dropped, as a message may be half written.
+ * 6. `#advance`: what the stream took is given back to the pool.
+ *
+ * Control messages (HELLO, PING, ACK, CLOSE) pass the queue: they are written first.
+ */
 
 import { allocate, at, EAGAIN, errno, libc } from "../../linux/libc.ts";
 import { complete, GSO_NONE, isOffloaded, littleU16, VIRTIO } from "../frame/virtio.ts";
+import type { Framing } from "../framing.ts";
 import {
-  FRAME_MAX,
   FRAME_MIN,
   HEADER,
-  ORIGINAL_HEADER,
   REASON_MAX,
   TYPE,
   writeClose,
@@ -33,10 +44,6 @@ const WRITES = 8;
 /** How long a part of a super-frame may keep others waiting, ms. */
 const SLICE = 2;
 
-/**
- * What is promised to the stream (`#entries`) is never dropped, as a message may be half written. Frames wait in the fair
- * queue, and only there some are dropped.
- */
 export class Sender {
   framesOut = 0;
   bytesOut = 0;
@@ -58,12 +65,18 @@ export class Sender {
   readonly #slots = new Int32Array(ENTRIES);
   #first = 0;
   #entries = 0;
-  /** Bytes of a message's header that do not leave: the rest is the length, as the original framing has it. */
+  /** Bytes of a message's header that do not leave: the rest is the length, which is all that the original framing has. */
   readonly #skip: number;
 
-  /** @param original only frames, in the original framing, so many bytes long at most: no words, and nothing offloaded. */
-  constructor(readonly original?: number) {
-    this.#skip = original === undefined ? 0 : HEADER - ORIGINAL_HEADER;
+  readonly #frameMax: number;
+
+  /** @param mtu of the node's network, bytes: the longest frame follows from it in a framing without HELLO. */
+  constructor(
+    readonly framing: Framing,
+    mtu: number,
+  ) {
+    this.#skip = HEADER - framing.header;
+    this.#frameMax = framing.frameMax(mtu);
   }
 
   get queued(): number {
@@ -114,27 +127,8 @@ export class Sender {
   /** The last word. Frames that wait in the queue are given up. */
   close(reason: string): void {
     this.#queue?.clear();
-    if (this.original !== undefined) return;
+    if (!this.framing.messages) return;
     this.#wordsEnd += writeClose(this.#words.bytes, this.#half + this.#wordsEnd, reason);
-  }
-
-  /** Give everything back to the pool. */
-  dispose(): void {
-    this.#queue?.clear();
-    for (; this.#first < this.#entries; this.#first++) this.#free(this.#first);
-    this.#wordsEnd = 0;
-  }
-
-  /** Put queue and slices in proportion to what is known of the path. */
-  tune(): void {
-    const queue = this.#queue;
-    const window = this.window;
-    if (queue === undefined || window === undefined || window.rate === 0) return;
-    queue.slice = Math.max(SMALL, window.rate * SLICE);
-    queue.quantum = Math.min(LARGE, Math.max(1514, window.rate));
-    // Only the flow itself waits behind its queue, so it may be long enough to bridge a halved TCP window.
-    queue.target = 15 + window.minRtt / 2;
-    queue.interval = 100 + 2 * window.minRtt;
   }
 
   /**
@@ -154,8 +148,7 @@ export class Sender {
     const end = into + n;
     const offloaded = vnet && isOffloaded(bytes, header);
     // A frame that fills the slot may have been cut off.
-    const fits =
-      end - frame >= FRAME_MIN && n < room && (offloaded || end - frame <= (this.original ?? FRAME_MAX));
+    const fits = end - frame >= FRAME_MIN && n < room && (offloaded || end - frame <= this.#frameMax);
     if (!fits || (offloaded && !this.offload && !plain(bytes, header, end))) {
       this.lost++;
       return n;
@@ -168,23 +161,6 @@ export class Sender {
     if (slot < 0) this.lost++;
     else this.#queue.push(slot, flow, now);
     return n;
-  }
-
-  /** Write what the stream takes now. Returns the bytes it took, or -errno when it is broken. */
-  flush(stream: Stream, now: number): number {
-    let taken = 0;
-    for (let i = 0; i < WRITES; i++) {
-      // What it would not take is not promised to it, either: it may be dropped, or overtaken.
-      if (stream.blocked || stream.pending) break;
-      if (this.#first === this.#entries && !this.#commit(now)) break;
-      const n = stream.writev(this.#vector, this.#vectorWords, this.#first, this.#entries - this.#first);
-      if (n === -EAGAIN) break;
-      if (n < 0) return n;
-      taken += n;
-      this.#advance(n);
-      if (this.#first < this.#entries) break;
-    }
-    return taken;
   }
 
   /** A slot with the message of the spare slot, or the spare slot itself if it is a long one; -1 = no room. */
@@ -206,6 +182,23 @@ export class Sender {
     }
     pool.length[slot] = length;
     return slot;
+  }
+
+  /** Write what the stream takes now. Returns the bytes it took, or -errno when it is broken. */
+  flush(stream: Stream, now: number): number {
+    let taken = 0;
+    for (let i = 0; i < WRITES; i++) {
+      // What it would not take is not promised to it, either: it may be dropped, or overtaken.
+      if (stream.blocked || stream.pending) break;
+      if (this.#first === this.#entries && !this.#commit(now)) break;
+      const n = stream.writev(this.#vector, this.#vectorWords, this.#first, this.#entries - this.#first);
+      if (n === -EAGAIN) break;
+      if (n < 0) return n;
+      taken += n;
+      this.#advance(n);
+      if (this.#first < this.#entries) break;
+    }
+    return taken;
   }
 
   /** Promise the stream what may leave now. False: nothing. */
@@ -269,6 +262,25 @@ export class Sender {
   #free(entry: number): void {
     const slot = this.#slots[entry] ?? -1;
     if (slot >= 0) threadPool().free(slot);
+  }
+
+  /** Put queue and slices in proportion to what is known of the path. */
+  tune(): void {
+    const queue = this.#queue;
+    const window = this.window;
+    if (queue === undefined || window === undefined || window.rate === 0) return;
+    queue.slice = Math.max(SMALL, window.rate * SLICE);
+    queue.quantum = Math.min(LARGE, Math.max(1514, window.rate));
+    // Only the flow itself waits behind its queue, so it may be long enough to bridge a halved TCP window.
+    queue.target = 15 + window.minRtt / 2;
+    queue.interval = 100 + 2 * window.minRtt;
+  }
+
+  /** Give everything back to the pool. */
+  dispose(): void {
+    this.#queue?.clear();
+    for (; this.#first < this.#entries; this.#first++) this.#free(this.#first);
+    this.#wordsEnd = 0;
   }
 }
 

@@ -1,15 +1,14 @@
-/** A super-frame cut in two: on a slow path a frame of 64 KB would keep everybody waiting for as long as it takes. */
+/** A super-frame split in two: on a slow path a frame of 64 KB would make everything behind it wait for as long as it takes. */
 
 import { readU16, readU32, writeU32 } from "../../bytes.ts";
 import { findHeaders, fixIpv4Checksum, Headers, pseudoSum, TCP, writeU16 } from "../frame/headers.ts";
-
 import { GSO_NONE, littleU16, transportEnd, VIRTIO, writeLittleU16 } from "../frame/virtio.ts";
 
 const FIN_PSH = 0x09;
 const CWR = 0x80;
 
-/** What `measure` found, valid until its next call. Bytes. */
-export const cut = {
+/** What `planSplit` found, valid until its next call. Bytes. */
+export const plan = {
   /** From the virtio-net header to the end of the transport header. */
   headers: 0,
   /** Data for the first part, a whole number of segments; the rest keeps the rest. */
@@ -18,18 +17,18 @@ export const cut = {
 const found = new Headers();
 
 /**
- * Whether the super-frame whose virtio-net header is at `at` can be cut so that its first part is about `max` bytes long,
- * at least one segment. Where to cut is in `cut` then.
+ * Whether the super-frame whose virtio-net header is at `at` can be split so that its first part is about `max` bytes long,
+ * at least one segment. Where to split is in `plan` then.
  */
-export function measure(bytes: Uint8Array, at: number, end: number, max: number): boolean {
+export function planSplit(bytes: Uint8Array, at: number, end: number, max: number): boolean {
   if (bytes[at + 1] === GSO_NONE) return false;
   const segment = littleU16(bytes, at + 4);
   findHeaders(bytes, at + VIRTIO, end, found);
   if (found.transport < 0 || segment === 0) return false;
   const data = transportEnd(bytes, found);
-  cut.headers = data - at;
-  cut.data = segment * Math.max(1, Math.floor((max - cut.headers) / segment));
-  return data + cut.data < end;
+  plan.headers = data - at;
+  plan.data = segment * Math.max(1, Math.floor((max - plan.headers) / segment));
+  return data + plan.data < end;
 }
 
 /**
@@ -37,8 +36,8 @@ export function measure(bytes: Uint8Array, at: number, end: number, max: number)
  * begins `data` bytes later than before; its headers are put there.
  * @param first -1 = the first part is not wanted.
  */
-export function separate(bytes: Uint8Array, first: number, at: number, end: number): void {
-  const { headers, data } = cut;
+export function split(bytes: Uint8Array, first: number, at: number, end: number): void {
+  const { headers, data } = plan;
   const segment = littleU16(bytes, at + 4);
   bytes.copyWithin(at + data, at, at + headers);
   if (first >= 0) finish(bytes, first, first + headers + data, 0, false);

@@ -4,6 +4,7 @@
  */
 
 import { readU32 } from "../../bytes.ts";
+import type { End } from "../../end.ts";
 import { messageOf } from "../../errors.ts";
 import { at, EAGAIN, libc, type Memory } from "../../linux/libc.ts";
 import { type ConnectionState, WINDOW } from "../../ssh/handshake/connection-state.ts";
@@ -26,7 +27,7 @@ const U32_MAX = 0xffff_ffff;
 const ADMINISTRATIVELY_PROHIBITED = 1;
 
 export class ChannelStream implements Stream {
-  problem: string | undefined;
+  end: End | undefined;
   rekeys = 0;
   heard = performance.now();
   readonly #session: KexContext;
@@ -146,7 +147,7 @@ export class ChannelStream implements Stream {
     this.flush();
   }
 
-  shut(): boolean {
+  close(): boolean {
     if (!this.#shut && this.#mayAnswer) {
       this.#shut = true;
       if (this.#session.role.end === "server") this.#sayStatus();
@@ -164,7 +165,7 @@ export class ChannelStream implements Stream {
 
   /** Nothing more is to be read. */
   get #over(): boolean {
-    return this.problem !== undefined || (this.#shut ? this.#closed : this.#ended);
+    return this.end !== undefined || (this.#shut ? this.#closed : this.#ended);
   }
 
   /** Something may be said besides data. */
@@ -193,10 +194,10 @@ export class ChannelStream implements Stream {
     try {
       while (!this.#closed && this.#in.next()) given += this.#take(into, offset + given);
     } catch (error) {
-      this.problem = `the peer sent what is not SSH: ${messageOf(error)}`;
+      this.end = { kind: "malformed", text: `the peer sent what is not SSH: ${messageOf(error)}` };
     }
-    if (this.#ended && this.#words !== "") this.problem ??= this.#words;
-    if (this.problem !== undefined || this.#closed) this.#in.drop();
+    if (this.#ended && this.#words !== "") this.end ??= { kind: "refused", text: this.#words };
+    if (this.end !== undefined || this.#closed) this.#in.drop();
     else this.#in.keep();
     return given;
   }
@@ -272,7 +273,7 @@ export class ChannelStream implements Stream {
         this.#renew();
         break;
       case MESSAGE.disconnect:
-        this.problem = "the peer ended the connection";
+        this.end = { kind: "closed-by-peer", text: "the peer ended the connection" };
         this.#ended = this.#closed = true;
         break;
       default:

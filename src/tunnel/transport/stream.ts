@@ -1,5 +1,6 @@
 /** A stream of bytes between two ends as the pump sees it: a socket, or what travels inside one. No call here waits. */
 
+import type { End } from "../../end.ts";
 import { at, EAGAIN, EINTR, errno, libc, type Memory } from "../../linux/libc.ts";
 
 /** struct iovec { void *base; size_t length; } on 64-bit machines: as four 32-bit numbers, the lower half of each first. */
@@ -15,8 +16,8 @@ export interface Stream {
   readonly blocked: boolean;
   /** There is more to read, although the socket may have nothing. */
   readonly more: boolean;
-  /** What is wrong with what came, in words; `read` says that the stream has ended then. */
-  readonly problem: string | undefined;
+  /** Why it ended, where that is known: what was wrong with what came, or what the peer said. `read` returns 0 then. */
+  readonly end: End | undefined;
   /** How often its keys were changed. */
   readonly rekeys: number;
   /** Bytes that have left so far. */
@@ -32,7 +33,7 @@ export interface Stream {
   /** Ask the peer for a sign of life, if the stream can. */
   ask(): void;
   /** Nothing more will be written. True once everything has left, and the peer has understood: go on reading until then. */
-  shut(): boolean;
+  close(): boolean;
   /** Give back what it borrowed. The file descriptor stays open. */
   dispose(): void;
 }
@@ -44,7 +45,7 @@ export class SocketStream implements Stream {
   readonly blocked = false;
   readonly more = false;
   readonly rekeys = 0;
-  readonly problem = undefined;
+  readonly end = undefined;
   readonly heard = undefined;
 
   constructor(readonly fd: number) {}
@@ -67,7 +68,7 @@ export class SocketStream implements Stream {
 
   ask(): void {}
 
-  shut(): boolean {
+  close(): boolean {
     return true;
   }
 

@@ -64,12 +64,12 @@ async function nestedSsh(world: World, device: Host): Promise<string[]> {
   return [...inner, "-p", "2200", "root@127.0.0.1"];
 }
 
-/** Round trip of the bare path, ms: the sum over its hops. */
+/** Round trip of the bare path, ms: the sum over its proxies. */
 export async function bareRtt(world: World, device: Host): Promise<number> {
-  const hops = [device, ...world.proxies.map((p) => p.host)];
+  const proxies = [device, ...world.proxies.map((p) => p.host)];
   let sum = 0;
-  for (const [i, hop] of hops.entries()) {
-    const next = hops[i + 1];
+  for (const [i, hop] of proxies.entries()) {
+    const next = proxies[i + 1];
     const to = next === undefined ? world.serverAddress : (next.ports[0]?.ipv4 ?? "");
     sum += median(await pings(hop, to, 30, 0.02));
   }

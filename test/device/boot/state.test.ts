@@ -13,6 +13,7 @@ import {
   step,
   UNKNOWN_TO_SERVER,
 } from "../../../src/device/boot/state.ts";
+import type { End } from "../../../src/end.ts";
 import { backoff, LONGEST_WAIT } from "../../../src/linux/sleep.ts";
 
 const after = (state: State, ...events: Event[]): State => events.reduce(step, state);
@@ -21,36 +22,36 @@ const entrypoints = [parseEntrypoint("a:22")];
 const fresh = initial({ credentials: false, vm: true, entrypoints });
 const known = initial({ credentials: true, vm: true, entrypoints });
 const network: Event = { type: "network" };
-const open: Event = { type: "hops-open" };
+const open: Event = { type: "proxies-open" };
+const broke: End = { kind: "broken", text: "it broke" };
+const keyRefused: End = { kind: "key-refused", text: "proxy a:22: it does not accept our key" };
+const silent: End = { kind: "silent", text: "it was silent" };
 const failed = (o: Partial<Extract<Event, { type: "failed" }>> = {}): Event => ({
   type: "failed",
-  error: "it broke",
-  refused: false,
-  hops: false,
+  end: broke,
+  proxies: false,
   ...o,
 });
 const ended = (o: Partial<Extract<Event, { type: "tunnel-ended" }>> = {}): Event => ({
   type: "tunnel-ended",
-  error: "it broke",
-  refused: false,
-  silent: false,
+  end: broke,
   up: 0,
-  hops: true,
+  proxies: true,
   ...o,
 });
 const denied: Event = {
   type: "denied",
   denial: { reason: "nobody-watching", message: "nobody watches", retryAfter: 5 },
-  hops: true,
+  proxies: true,
 };
 
 describe("a first boot", () => {
   test("goes from the network to the credentials with the enrolment key", () => {
     expect(fresh.action).toEqual({ do: "find-network" });
-    const hops = after(fresh, network);
-    expect(hops.action).toEqual({ do: "open-hops", key: "enrolment" });
-    expect(hops.stage).toBe("credentials");
-    expect(after(hops, open).action).toEqual({ do: "ask" });
+    const proxies = after(fresh, network);
+    expect(proxies.action).toEqual({ do: "open-proxies", key: "enrolment" });
+    expect(proxies.stage).toBe("credentials");
+    expect(after(proxies, open).action).toEqual({ do: "ask" });
   });
 
   test("shows what it waits for while there is no network", () => {
@@ -64,24 +65,31 @@ describe("a first boot", () => {
     expect(pending.action).toEqual({ do: "ask" });
   });
 
-  test("asks again over the same hops after a denial, when the server says", () => {
+  test("asks again over the same proxies after a denial, when the server says", () => {
     const waiting = after(fresh, network, open, denied);
-    expect(waiting.action).toEqual({ do: "wait", ms: 5000, keepHops: true });
+    expect(waiting.action).toEqual({ do: "wait", ms: 5000, keepProxies: true });
     expect(waiting).toMatchObject({ lastError: "denied: nobody watches", detail: "waiting to ask again" });
-    expect(after(waiting, { type: "waited", hops: true }).action).toEqual({ do: "ask" });
+    expect(after(waiting, { type: "waited", proxies: true }).action).toEqual({ do: "ask" });
   });
 
-  test("opens the hops again when they died during the wait", () => {
-    const waited = after(fresh, network, open, denied, { type: "waited", hops: false });
+  test("opens the proxies again when they died during the wait", () => {
+    const waited = after(fresh, network, open, denied, { type: "waited", proxies: false });
     expect(waited.action).toEqual({ do: "find-network" });
-    expect(after(waited, network).action).toEqual({ do: "open-hops", key: "enrolment" });
+    expect(after(waited, network).action).toEqual({ do: "open-proxies", key: "enrolment" });
   });
 
   test("goes on with the device's own key once it is accepted", () => {
-    const granted = after(fresh, network, open, denied, { type: "waited", hops: true }, { type: "granted" });
+    const granted = after(
+      fresh,
+      network,
+      open,
+      denied,
+      { type: "waited", proxies: true },
+      { type: "granted" },
+    );
     expect(granted).toMatchObject({
-      action: { do: "open-hops", key: "device" },
-      stage: "ssh",
+      action: { do: "open-proxies", key: "device" },
+      stage: "proxies",
       lastError: null,
     });
     expect(after(granted, open).action).toEqual({ do: "tunnel" });
@@ -89,7 +97,7 @@ describe("a first boot", () => {
 });
 
 describe("a boot with credentials", () => {
-  test("never asks: network, ssh, tunnel, vm, watch", () => {
+  test("never asks: network, proxies, tunnel, vm, watch", () => {
     const stages: string[] = [];
     let state = known;
     for (const event of [
@@ -102,7 +110,7 @@ describe("a boot with credentials", () => {
       state = step(state, event);
       stages.push(state.stage);
     }
-    expect(stages).toEqual(["ssh", "tunnel", "vm", "vm", "watch"]);
+    expect(stages).toEqual(["proxies", "tunnel", "vm", "vm", "watch"]);
   });
 
   test("without a virtual machine the tunnel alone is the end of the boot", () => {
@@ -132,107 +140,107 @@ describe("failures", () => {
     for (let i = 0; i < 3; i++) {
       state = step(state, failed());
       if (state.action.do === "wait") waits.push(state.action.ms);
-      state = after(state, { type: "waited", hops: false }, network);
+      state = after(state, { type: "waited", proxies: false }, network);
     }
     expect(waits).toEqual([500, 1000, 2000]);
-    expect(state).toMatchObject({ action: { do: "open-hops", key: "device" }, lastError: "it broke" });
+    expect(state).toMatchObject({ action: { do: "open-proxies", key: "device" }, lastError: "it broke" });
   });
 
-  test("a tunnel that ended is built again over hops that live", () => {
+  test("a tunnel that ended is built again over proxies that live", () => {
     const up = after(known, network, open, { type: "tunnel-up" }, { type: "vm", vm: "running" });
     const state = after(up, ended({ up: STABLE }));
     expect(state).toMatchObject({
-      action: { do: "wait", ms: 500, keepHops: true },
+      action: { do: "wait", ms: 500, keepProxies: true },
       stage: "tunnel",
       tunnel: "down",
       vm: "running",
     });
-    expect(after(state, { type: "waited", hops: true }).action).toEqual({ do: "tunnel" });
+    expect(after(state, { type: "waited", proxies: true }).action).toEqual({ do: "tunnel" });
   });
 
   test("waits begin anew after a tunnel that was stable", () => {
     let state = after(known, network, open);
-    for (let i = 0; i < 5; i++) state = after(state, ended(), { type: "waited", hops: true });
+    for (let i = 0; i < 5; i++) state = after(state, ended(), { type: "waited", proxies: true });
     expect(after(state, ended()).action).toMatchObject({ ms: 16_000 });
     expect(after(state, ended({ up: STABLE })).action).toMatchObject({ ms: 500 });
   });
 
-  test("hops over which nothing succeeds are opened anew in the end", () => {
+  test("proxies over which nothing succeeds are opened anew in the end", () => {
     let state = after(known, network, open);
     const kept: boolean[] = [];
     for (let i = 0; i < 3; i++) {
       state = step(state, ended());
-      if (state.action.do === "wait") kept.push(state.action.keepHops);
-      state = after(state, { type: "waited", hops: true });
+      if (state.action.do === "wait") kept.push(state.action.keepProxies);
+      state = after(state, { type: "waited", proxies: true });
     }
     expect(kept).toEqual([true, true, false]);
   });
 });
 
 describe("refusals", () => {
-  const refused = failed({ refused: true, error: "proxy a:22: it does not accept our key" });
+  const refused = failed({ end: keyRefused });
 
   test("a certificate that a proxy refuses is renewed by way of the enrolment key", () => {
     const way = after(known, network, refused);
-    expect(way.action).toEqual({ do: "open-hops", key: "enrolment" });
+    expect(way.action).toEqual({ do: "open-proxies", key: "enrolment" });
     expect(after(way, open).action).toEqual({ do: "renew" });
     const renewed = after(way, open, { type: "renewed" });
-    expect(renewed.action).toEqual({ do: "open-hops", key: "device" });
+    expect(renewed.action).toEqual({ do: "open-proxies", key: "device" });
     expect(after(renewed, open).action).toEqual({ do: "tunnel" });
   });
 
   test("a certificate that is refused although it was just renewed is not renewed again at once", () => {
     const state = after(known, network, refused, open, { type: "renewed" }, refused);
     expect(state.action).toMatchObject({ do: "wait" });
-    const next = after(state, { type: "waited", hops: false }, network);
-    expect(next.action).toEqual({ do: "open-hops", key: "device" });
-    expect(after(next, refused).action).toEqual({ do: "open-hops", key: "enrolment" });
+    const next = after(state, { type: "waited", proxies: false }, network);
+    expect(next.action).toEqual({ do: "open-proxies", key: "device" });
+    expect(after(next, refused).action).toEqual({ do: "open-proxies", key: "enrolment" });
   });
 
   test("a proxy that refuses both keys is tried again later, with the certificate first", () => {
     const state = after(known, network, refused, refused);
     expect(state.action).toMatchObject({ do: "wait" });
-    expect(after(state, { type: "waited", hops: false }, network).action).toEqual({
-      do: "open-hops",
+    expect(after(state, { type: "waited", proxies: false }, network).action).toEqual({
+      do: "open-proxies",
       key: "device",
     });
   });
 
   test("a device that the server refuses says so, and goes on slowly without ever asking for access", () => {
     for (const state of [
-      after(known, network, open, ended({ refused: true })),
-      after(known, network, refused, open, failed({ refused: true, hops: true })),
+      after(known, network, open, ended({ end: keyRefused })),
+      after(known, network, refused, open, failed({ end: keyRefused, proxies: true })),
     ]) {
       expect(state).toMatchObject({
-        action: { do: "wait", ms: REFUSED_WAIT, keepHops: false },
+        action: { do: "wait", ms: REFUSED_WAIT, keepProxies: false },
         lastError: REFUSED_BY_SERVER,
         detail: "waiting to try again",
       });
-      const next = after(state, { type: "waited", hops: false }, network, open);
+      const next = after(state, { type: "waited", proxies: false }, network, open);
       expect(next.action).toEqual({ do: "tunnel" });
     }
   });
 
   test("a device without credentials whose key a proxy refuses tries the same again", () => {
-    const state = after(fresh, network, refused, { type: "waited", hops: false }, network);
-    expect(state.action).toEqual({ do: "open-hops", key: "enrolment" });
+    const state = after(fresh, network, refused, { type: "waited", proxies: false }, network);
+    expect(state.action).toEqual({ do: "open-proxies", key: "enrolment" });
   });
 });
 
 describe("several entrypoints", () => {
   const ways = ["a:22", "b:22", "ssh://c:2222"];
   const several = initial({ credentials: true, vm: false, entrypoints: ways.map(parseEntrypoint) });
-  const wait = (ms: number, keepHops = false): Action => ({ do: "wait", ms, keepHops });
-  const waited: Event = { type: "waited", hops: false };
-  /** Which entrypoint is used after each of these events, each followed by a wait and the next opening of the hops. */
+  const wait = (ms: number, keepProxies = false): Action => ({ do: "wait", ms, keepProxies });
+  const waited: Event = { type: "waited", proxies: false };
+  /** Which entrypoint is used after each of these events, each followed by a wait and the next opening of the proxies. */
   const way = (state: State, ...events: Event[]): string[] => {
     const used: string[] = [];
     let now = state;
     for (const event of events) {
       now = after(now, event);
-      const hops = now.action.do === "wait" && now.action.keepHops;
-      now = after(now, { type: "waited", hops });
-      if (!hops) now = after(now, network, open);
+      const proxies = now.action.do === "wait" && now.action.keepProxies;
+      now = after(now, { type: "waited", proxies });
+      if (!proxies) now = after(now, network, open);
       used.push(ways[now.entrypoint] ?? "");
     }
     return used;
@@ -260,14 +268,14 @@ describe("several entrypoints", () => {
     expect(state.entrypoint).toBe(0);
   });
 
-  test("one that connects but carries no tunnel has failed, though its hops are open", () => {
+  test("one that connects but carries no tunnel has failed, though its proxies are open", () => {
     expect(after(over(several), ended()).action).toEqual(wait(500));
     expect(way(over(several), ended(), ended(), ended())).toEqual(["b:22", "ssh://c:2222", "a:22"]);
   });
 
   test("one whose tunnel falls silent has failed, however long it was up", () => {
-    expect(way(over(several), ended({ up: STABLE, silent: true }))).toEqual(["b:22"]);
-    expect(way(over(several), ended({ up: 1, silent: true, hops: true }))).toEqual(["b:22"]);
+    expect(way(over(several), ended({ up: STABLE, end: silent }))).toEqual(["b:22"]);
+    expect(way(over(several), ended({ up: 1, end: silent, proxies: true }))).toEqual(["b:22"]);
   });
 
   test("one whose tunnel ends soon gets a second chance, not a third", () => {
@@ -284,34 +292,39 @@ describe("several entrypoints", () => {
 
   test("a long tunnel is the end of a series of failures", () => {
     let state = after(several, network, failed(), waited, network, failed(), waited, network, open);
-    state = after(state, ended({ up: STABLE, silent: true }));
+    state = after(state, ended({ up: STABLE, end: silent }));
     // One failure, of three: no long wait yet.
     expect(state).toMatchObject({ action: wait(500), failed: 1, entrypoint: 0, failures: 0 });
   });
 
   test("enrolment goes over whichever works, and stays there", () => {
     const asking = initial({ credentials: false, vm: false, entrypoints: ways.map(parseEntrypoint) });
-    const second = after(asking, network, open, failed({ hops: true, error: "the server says nothing" }));
+    const second = after(
+      asking,
+      network,
+      open,
+      failed({ proxies: true, end: { kind: "failed", text: "the server says nothing" } }),
+    );
     expect(second.action).toEqual(wait(500));
     const asked = after(second, waited, network, open);
     expect(asked).toMatchObject({ action: { do: "ask" }, entrypoint: 1 });
     const later = after(asked, denied);
     expect(later).toMatchObject({ action: wait(5000, true), entrypoint: 1, failed: 0 });
-    const granted = after(later, { type: "waited", hops: true }, { type: "granted" });
-    expect(granted).toMatchObject({ action: { do: "open-hops", key: "device" }, entrypoint: 1 });
+    const granted = after(later, { type: "waited", proxies: true }, { type: "granted" });
+    expect(granted).toMatchObject({ action: { do: "open-proxies", key: "device" }, entrypoint: 1 });
   });
 
   test("an expired certificate is renewed over the same; one that refuses both keys has failed", () => {
-    const refused = failed({ refused: true });
+    const refused = failed({ end: keyRefused });
     const renewing = after(several, network, refused);
-    expect(renewing).toMatchObject({ action: { do: "open-hops", key: "enrolment" }, entrypoint: 0 });
+    expect(renewing).toMatchObject({ action: { do: "open-proxies", key: "enrolment" }, entrypoint: 0 });
     const next = after(renewing, refused);
     expect(next.entrypoint).toBe(1);
-    expect(after(next, waited, network).action).toEqual({ do: "open-hops", key: "device" });
+    expect(after(next, waited, network).action).toEqual({ do: "open-proxies", key: "device" });
   });
 
   test("a server that refuses the device refuses it through every entrypoint", () => {
-    const state = after(over(several), ended({ refused: true }));
+    const state = after(over(several), ended({ end: keyRefused }));
     expect(state).toMatchObject({ action: { ms: REFUSED_WAIT }, entrypoint: 0 });
   });
 
@@ -323,11 +336,15 @@ describe("several entrypoints", () => {
 
 test("a server without enrolment is never asked for anything: a refused key is for a person", () => {
   const original = initial({ credentials: true, vm: true, entrypoints, enrols: false });
-  const refusedByProxy = after(original, network, failed({ refused: true }));
-  expect(refusedByProxy).toMatchObject({ key: "device", action: { do: "wait" }, lastError: "it broke" });
-  const refused = after(original, network, open, ended({ refused: true }));
+  const refusedByProxy = after(original, network, failed({ end: keyRefused }));
+  expect(refusedByProxy).toMatchObject({
+    key: "device",
+    action: { do: "wait" },
+    lastError: keyRefused.text,
+  });
+  const refused = after(original, network, open, ended({ end: keyRefused }));
   expect(refused).toMatchObject({
     lastError: UNKNOWN_TO_SERVER,
-    action: { do: "wait", ms: REFUSED_WAIT, keepHops: false },
+    action: { do: "wait", ms: REFUSED_WAIT, keepProxies: false },
   });
 });

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { parseEntrypoint } from "../../../src/address.ts";
 import type { Event, State } from "../../../src/device/boot/state.ts";
 import { type Actions, Supervisor } from "../../../src/device/boot/supervisor.ts";
-import { SshFailure } from "../../../src/device/route/ssh-failure.ts";
+import { RouteFailure } from "../../../src/device/route/route-failure.ts";
 import type { Log } from "../../../src/log.ts";
 
 function logInto(lines: string[]): Log {
@@ -18,7 +18,7 @@ type Script = (state: State, tell: (event: Event) => void) => Event | Promise<Ev
 /** Plays one step after the other; after the last it is stopped. */
 async function play(
   script: Script[],
-  hops = false,
+  proxies = false,
 ): Promise<{ supervisor: Supervisor; done: string[]; lines: string[] }> {
   const stop = new AbortController();
   const done: string[] = [];
@@ -31,8 +31,7 @@ async function play(
       stop.abort();
       throw new Error("stopped");
     },
-    proxiesAlive: () => hops,
-    isRefusal: (error) => error instanceof SshFailure && error.refused,
+    proxiesAlive: () => proxies,
   };
   const first = { credentials: true, vm: false, entrypoints: [parseEntrypoint("a:22")] };
   const supervisor = new Supervisor(first, actions, logInto(lines));
@@ -41,7 +40,7 @@ async function play(
 }
 
 const network = (): Event => ({ type: "network" });
-const open = (): Event => ({ type: "hops-open" });
+const open = (): Event => ({ type: "proxies-open" });
 
 test("each outcome leads to the next action, and what is told meanwhile shows at once", async () => {
   let stage = "";
@@ -51,14 +50,14 @@ test("each outcome leads to the next action, and what is told meanwhile shows at
     (_, tell) => {
       tell({ type: "tunnel-up" });
       stage = "told";
-      const [refused, silent] = [false, false];
-      return { type: "tunnel-ended", error: "the server stops", refused, silent, up: 40_000, hops: true };
+      const end = { kind: "closed-by-peer", text: "the server stops" } as const;
+      return { type: "tunnel-ended", end, up: 40_000, proxies: true };
     },
   ]);
   expect(stage).toBe("told");
-  expect(done).toEqual(["find-network", "open-hops", "tunnel", "wait"]);
+  expect(done).toEqual(["find-network", "open-proxies", "tunnel", "wait"]);
   expect(lines).toEqual([
-    "ssh: connecting to the entrypoint",
+    "proxies: connecting to the entrypoint",
     "tunnel: connecting to the server",
     "watch: the tunnel is up",
     "the server stops",
@@ -70,21 +69,21 @@ test("an action that throws is a failure with its words, after which the device 
   const throwing = (): never => {
     throw new Error("cannot run ip");
   };
-  const { supervisor, done } = await play([throwing, () => ({ type: "waited", hops: false })]);
+  const { supervisor, done } = await play([throwing, () => ({ type: "waited", proxies: false })]);
   expect(done).toEqual(["find-network", "wait", "find-network"]);
   expect(supervisor.state.lastError).toBe("cannot run ip");
 });
 
 test("a key that is refused is told apart from other failures", async () => {
   const refused = (): never => {
-    throw new SshFailure("proxy a:22: it does not accept our key", true);
+    throw new RouteFailure({ kind: "key-refused", text: "proxy a:22: it does not accept our key" });
   };
   const { supervisor } = await play([network, refused]);
-  expect(supervisor.state.action).toEqual({ do: "open-hops", key: "enrolment" });
+  expect(supervisor.state.action).toEqual({ do: "open-proxies", key: "enrolment" });
 });
 
 test("the outcome of an action that a stop ended is no news", async () => {
   const { supervisor, lines } = await play([network]);
-  expect(supervisor.state).toMatchObject({ action: { do: "open-hops" }, lastError: null });
-  expect(lines).toEqual(["ssh: connecting to the entrypoint"]);
+  expect(supervisor.state).toMatchObject({ action: { do: "open-proxies" }, lastError: null });
+  expect(lines).toEqual(["proxies: connecting to the entrypoint"]);
 });

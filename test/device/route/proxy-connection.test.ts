@@ -1,4 +1,4 @@
-/** A hop is up when the far end of its child sends our words back, and dead when it does not. The far ends are programs. */
+/** A proxy is up when the far end of its child sends our words back, and dead when it does not. The far ends are programs. */
 
 import { afterAll, expect, test } from "bun:test";
 import { ProxyConnection } from "../../../src/device/route/proxy-connection.ts";
@@ -26,15 +26,15 @@ const message = async (opening: Promise<ProxyConnection>): Promise<string> => {
 };
 
 test("it is up once an echo comes, even behind a greeting", async () => {
-  const hop = await open("echo Welcome; echo; exec cat");
-  await hop.stop();
-  expect((await hop.ended).message).toBe("proxy gate:22: closed");
+  const proxy = await open("echo Welcome; echo; exec cat");
+  await proxy.stop();
+  expect(await proxy.ended).toEqual({ kind: "stopped", text: "proxy gate:22: closed" });
 });
 
 test("a failing ssh is explained with the proxy's name, and a refused key is told apart", async () => {
   const opening = open("echo 'walt-vpn@gate: Permission denied (publickey).' >&2; exit 255");
   const failure = await opening.catch((error: unknown) => error);
-  expect(failure).toMatchObject({ refused: true });
+  expect(failure).toMatchObject({ end: { kind: "key-refused" } });
   expect(String(failure)).toContain("proxy gate:22: it does not accept our key");
   expect(
     await message(open("echo 'ssh: connect to host gate port 22: Connection refused' >&2; exit 255")),
@@ -49,27 +49,24 @@ test("a proxy that takes the session but never answers is given up", async () =>
 
 test("a proxy that falls silent ends the hop, by name", async () => {
   // It sends back the first line only.
-  const hop = await open('read line; echo "$line"; exec sleep 60', { silence: 60 });
-  const failure = await hop.ended;
-  expect(failure.message).toContain("proxy gate:22 fell silent");
-  expect(failure.silent).toBe(true);
+  const proxy = await open('read line; echo "$line"; exec sleep 60', { silence: 60 });
+  const end = await proxy.ended;
+  expect(end.text).toContain("proxy gate:22 fell silent");
+  expect(end.kind).toBe("silent");
 });
 
 test("silence that ssh noticed first is silence as well", async () => {
-  const hop = await open(
+  const proxy = await open(
     'read line; echo "$line"; echo "Timeout, server gate not responding." >&2; exit 255',
   );
-  expect(await hop.ended).toMatchObject({ message: "proxy gate:22: it fell silent", silent: true });
+  expect(await proxy.ended).toEqual({ kind: "silent", text: "proxy gate:22: it fell silent" });
 });
 
 test("a connection that breaks ends the hop", async () => {
-  const hop = await open(
+  const proxy = await open(
     'read line; echo "$line"; echo "Connection to gate closed by remote host." >&2; exit 255',
   );
-  expect(await hop.ended).toMatchObject({
-    message: "proxy gate:22: it closed the connection",
-    silent: false,
-  });
+  expect(await proxy.ended).toEqual({ kind: "closed", text: "proxy gate:22: it closed the connection" });
 });
 
 test("a proxy that floods us is given up, with lines or without", async () => {
@@ -78,7 +75,9 @@ test("a proxy that floods us is given up, with lines or without", async () => {
 });
 
 test("a child that ignores SIGTERM does not stay", async () => {
-  const hop = await open("trap '' TERM; while read line; do echo \"$line\"; done; while :; do sleep 1; done");
-  await hop.stop();
-  await hop.ended;
+  const proxy = await open(
+    "trap '' TERM; while read line; do echo \"$line\"; done; while :; do sleep 1; done",
+  );
+  await proxy.stop();
+  await proxy.ended;
 });

@@ -234,6 +234,11 @@ describe("KVM is tried", () => {
   });
 });
 
+test.each(["x64", "arm64"] as const)("iPXE on %s takes its command line for a script", (arch) => {
+  const args = qemuArguments({ ...MACHINE, arch, accel: "tcg" });
+  expect(args[args.indexOf("-append") + 1]).toStartWith("#!ipxe\n");
+});
+
 test("QEMU's arguments on the Raspberry Pi", () => {
   const args = qemuArguments({ ...MACHINE, board: "rpi-3-b-plus", arch: "arm64", accel: "kvm" }).join(" ");
   expect(args).toStartWith(

@@ -170,7 +170,7 @@ describeWith([TOOLS, { root: true, programs: ["unshare", "mount"] }], "a full di
     const disk = join(work.path, "disk");
     mkdirSync(disk);
     const script = `import { writeImage } from ${JSON.stringify(join(import.meta.dir, "../../../src/image/card/write.ts"))};
-      import { DEVICE } from ${JSON.stringify(join(import.meta.dir, "rig.ts"))};
+      import { DEVICE } from ${JSON.stringify(join(import.meta.dir, "../rig.ts"))};
       await writeImage({ base: ${JSON.stringify(base)}, deviceFiles: DEVICE, output: ${JSON.stringify(join(disk, "card.dd"))}, compress: false, force: false })
         .catch((error) => console.log(error.message));`;
     const shell = 'mount -t tmpfs -o size=2m none "$0" && "$1" -e "$2" && ls -A "$0"';

@@ -66,7 +66,14 @@ describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's screen"
       `WalT device board\n\nAddress  ${board.address()}/24 (eth0)\nStage    credentials: asking the server for access\n${code}`,
     );
     const lastError = 'a "quoted" \\ word; it ends with \\';
-    status = { ...status, stage: "ssh", detail: "it waits…", node: "vpn-010203", lastError, nextTryIn: 12 };
+    status = {
+      ...status,
+      stage: "proxies",
+      detail: "it waits…",
+      node: "vpn-010203",
+      lastError,
+      nextTryIn: 12,
+    };
     expect(await shown("Next try in 12 s")).toEndWith(
       `\nStage    ssh: it waits...\nNode     vpn-010203\nError    ${lastError}\nNext try in 12 s`,
     );

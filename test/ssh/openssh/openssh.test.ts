@@ -99,7 +99,7 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
   const failure = async (more: Partial<ProxyArguments>): Promise<string> => {
     const { status, stderr } = await host.run(outerArguments(hop(more)));
     expect(status).toBe(255);
-    return explainSshFailure(stderr, "proxy:22");
+    return explainSshFailure(stderr, "proxy:22").text;
   };
 
   test("a certificate, and the enrolment key, get the echo and the next hop", async () => {
@@ -165,7 +165,7 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
     await ssh.waitFor(/up/);
     await host.run(["bash", "-c", FETCH, "4001"]);
     await ssh.waitFor(/open failed/);
-    expect(explainSshFailure(ssh.stderr, "p")).toBe(
+    expect(explainSshFailure(ssh.stderr, "p").text).toBe(
       "p: it does not let us through to the next hop: it was set up for another one",
     );
     await ssh.stop();
@@ -220,7 +220,7 @@ test("known_hosts lines: a name or key that means something else there is refuse
 });
 
 test("silence and nonsense from ssh is told as such, and safely", () => {
-  expect(explainSshFailure("", "p")).toBe("p: ssh ended without a word");
-  expect(explainSshFailure("a\r\n\u001b[31mred\r\n\n", "p")).toBe("p: ?[31mred");
-  expect(explainSshFailure("x".repeat(1 << 20), "p").length).toBeLessThan(300);
+  expect(explainSshFailure("", "p").text).toBe("p: ssh ended without a word");
+  expect(explainSshFailure("a\r\n\u001b[31mred\r\n\n", "p").text).toBe("p: ?[31mred");
+  expect(explainSshFailure("x".repeat(1 << 20), "p").text.length).toBeLessThan(300);
 });

@@ -51,7 +51,7 @@ export class Held {
     const n = this.stream.read(this.#memory, 0, bytes.length, performance.now());
     if (n > 0) return bytes.slice(0, n);
     if (n === -EAGAIN) return new Uint8Array();
-    this.end ??= this.stream.problem ?? (n === 0 ? "end" : `errno ${-n}`);
+    this.end ??= this.stream.end?.text ?? (n === 0 ? "end" : `errno ${-n}`);
     return undefined;
   }
 
@@ -86,7 +86,7 @@ export class Held {
     }
     await until("the end of both", () => {
       this.read();
-      return this.#closed || this.stream.shut();
+      return this.#closed || this.stream.close();
     });
   }
 

@@ -241,11 +241,11 @@ describeWith([], "why our client fails, in words that go behind the server's nam
   test("another host key, and our key refused", async () => {
     const at = await server(echo);
     expect(await why(at, { hostKeys: [generateKey("other").publicKey] })).toEqual([
-      "other",
+      "wrong-host-key",
       expect.stringMatching(/its host key is not the pinned one: it shows ssh-ed25519 SHA256:/),
     ]);
     expect(await why(at, { key: generateKey("stranger") })).toEqual([
-      "refused",
+      "key-refused",
       expect.stringMatching(/does not accept our key/),
     ]);
     await at.gone();
@@ -284,6 +284,6 @@ describeWith([], "why our client fails, in words that go behind the server's nam
     const abort = new AbortController();
     const aborted = why(at, { connect: silent, signal: abort.signal });
     abort.abort();
-    expect((await aborted)[1]).toBe("it is no longer wanted");
+    expect((await aborted)[1]).toBe("this side stopped the attempt");
   });
 });

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { readU16 } from "../../../src/bytes.ts";
 import { fold, sum16 } from "../../../src/tunnel/frame/headers.ts";
 import { sanitise, VIRTIO } from "../../../src/tunnel/frame/virtio.ts";
-import { cut, measure, separate } from "../../../src/tunnel/send/super-frame.ts";
+import { plan, planSplit, split } from "../../../src/tunnel/send/super-frame.ts";
 import { chance } from "../rig.ts";
 import { build, type Super, segments } from "../super.ts";
 
@@ -25,15 +25,15 @@ test("super-frames cut in pieces are the same segments", () => {
       let start = 1000;
       const end = 1000 + whole.length;
       const got: string[] = [];
-      while (measure(memory, start, end, max)) {
-        const size = cut.headers + cut.data;
+      while (planSplit(memory, start, end, max)) {
+        const size = plan.headers + plan.data;
         memory.copyWithin(100_000, start, start + size);
-        separate(memory, 100_000, start, end);
+        split(memory, 100_000, start, end);
         const part = memory.slice(100_000, 100_000 + size);
         expect(sanitise(part.slice(), 0, part.length, false)).toBe(true);
         expect(size).toBeLessThanOrEqual(Math.max(max, 1448 + 200));
         got.push(...segments(part));
-        start += cut.data;
+        start += plan.data;
       }
       got.push(...segments(memory.slice(start, end)));
       expect(got).toEqual(expected);
@@ -45,10 +45,10 @@ test("a super-frame without its first segment is the other segments", () => {
   for (const one of supers) {
     const whole = build(one);
     const expected = segments(whole);
-    expect(measure(whole, 0, whole.length, 0)).toBe(true);
-    separate(whole, -1, 0, whole.length);
+    expect(planSplit(whole, 0, whole.length, 0)).toBe(true);
+    split(whole, -1, 0, whole.length);
     // All but the first: CWR was the first one's.
-    expect(segments(whole.slice(cut.data))).toEqual(expected.slice(1));
+    expect(segments(whole.slice(plan.data))).toEqual(expected.slice(1));
   }
 });
 

@@ -1,5 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import { GROUP_FRAMES, GroupLimit, parseMac, refusal } from "../../../src/tunnel/receive/guard.ts";
+import {
+  GROUP_BYTES,
+  GROUP_FRAMES,
+  GroupLimit,
+  parseMac,
+  refusal,
+} from "../../../src/tunnel/receive/guard.ts";
 import { chance, frame } from "../rig.ts";
 
 const NODE = "52:54:00:01:02:03";
@@ -112,7 +118,7 @@ describe("what is refused", () => {
     "the first fragment of an offer": ipv4(udp(67, 68), { fragment: 0x2000 }),
     "an offer in a VLAN": [0x81, 0x00, 0, 5, ...ipv4(udp(67, 68))],
     "an offer behind QinQ": [0x88, 0xa8, 0, 7, 0x81, 0x00, 0, 5, ...ipv4(udp(67, 68))],
-    "an offer behind five tags": [...Array(5).fill([0x91, 0x00, 0, 5]).flat(), ...ipv4(udp(67, 68))],
+    "an offer behind four tags": [...Array(4).fill([0x91, 0x00, 0, 5]).flat(), ...ipv4(udp(67, 68))],
     "an offer in LLC/SNAP": [0, 60, 0xaa, 0xaa, 3, 0, 0, 0, ...ipv4(udp(67, 68))],
     "a DHCPv6 advertise": ipv6(17, udp(547, 546)),
     "a DHCPv6 advertise from another port": ipv6(17, udp(1000, 546)),
@@ -153,6 +159,8 @@ describe("what is refused", () => {
   });
 
   test("a version that does not match the type", () => {
+    // More tags than anybody uses hide what follows.
+    expect(verdict([...Array(5).fill([0x91, 0x00, 0, 5]).flat(), ...ipv4(udp(1, 2))])).toBe("malformed");
     expect(verdict([0x08, 0x00, 0x65, ...Array<number>(40).fill(0)])).toBe("malformed");
     expect(verdict([0x86, 0xdd, 0x45, ...Array<number>(60).fill(0)])).toBe("malformed");
     expect(verdict([0x08, 0x00, 0x44, ...Array<number>(40).fill(0)])).toBe("malformed");
@@ -189,9 +197,33 @@ test("frames to everybody are limited: a burst, then so many a second", () => {
   const limit = new GroupLimit();
   const passed = (from: number, to: number): number => {
     let count = 0;
-    for (let now = from; now < to; now += 0.01) if (limit.allows(now)) count++;
+    for (let now = from; now < to; now += 0.01) if (limit.allows(1, 60, now)) count++;
     return count;
   };
   expect(passed(1e6, 1e6 + 1000)).toBeWithin(2 * GROUP_FRAMES - 5, 2 * GROUP_FRAMES + 5);
   expect(passed(1e6 + 1000, 1e6 + 2000)).toBeWithin(GROUP_FRAMES - 5, GROUP_FRAMES + 5);
+});
+
+test("what counts is what the network sees: the segments of a super-frame, and their bytes", () => {
+  const limit = new GroupLimit();
+  expect(limit.allows(GROUP_FRAMES + 1, 60_000, 1e6)).toBe(false);
+  expect(limit.allows(GROUP_FRAMES - 10, 60_000, 1e6)).toBe(true);
+  expect(limit.allows(11, 1000, 1e6)).toBe(false);
+  expect(new GroupLimit().allows(1, GROUP_BYTES + 1, 1e6)).toBe(false);
+});
+
+test.each([
+  ["spanning tree", "01:80:c2:00:00:00"],
+  ["LLDP", "01:80:c2:00:00:0e"],
+  ["MVRP", "01:80:c2:00:00:21"],
+  ["CDP and VTP", "01:00:0c:cc:cc:cc"],
+  ["PVST+", "01:00:0c:cc:cc:cd"],
+])("frames of switches among themselves are refused: %s", (_, to) => {
+  const bytes = frame(NODE, [0, 3, 0x42, 0x42, 3], to);
+  expect(refusal(bytes, 0, bytes.length, parseMac(NODE))).toBe("control");
+});
+
+test("PAUSE frames are refused, whoever they are for", () => {
+  const bytes = frame(NODE, [0x88, 0x08, 0, 1], "52:54:00:00:00:09");
+  expect(refusal(bytes, 0, bytes.length, parseMac(NODE))).toBe("control");
 });

@@ -154,17 +154,17 @@ test("one channel is all there is; every question gets its no, and signs of life
 
 test("the end: the server says how it went, and waits for the client's", () => {
   const hand = new Hand();
-  expect(hand.server.stream.shut()).toBe(false);
+  expect(hand.server.stream.close()).toBe(false);
   expect(hand.heard().map((message) => message[0])).toEqual([98, 96, 97]);
   expect(hand.server.write(Buffer.of(1))).toBe(0);
   hand.send(data(new Uint8Array(1000))); // still under way
   expect(hand.read()?.length).toBe(1000);
-  expect(hand.server.stream.shut()).toBe(false);
+  expect(hand.server.stream.close()).toBe(false);
   hand.send(Buffer.of(96, 0, 0, 0, SERVER));
   expect(hand.read()?.length).toBe(0);
   hand.send(Buffer.of(97, 0, 0, 0, SERVER));
   expect(hand.read()).toBeUndefined();
-  expect(hand.server.stream.shut()).toBe(true);
+  expect(hand.server.stream.close()).toBe(true);
 });
 
 test("the client's end: what came before is read, then the stream ends", () => {
@@ -217,7 +217,7 @@ test("an answer waits until a key exchange is over; other MACs do not matter, as
   expect(hand.heard().map((message) => message[0])).toEqual([20]);
   expect(hand.server.stream.blocked).toBe(true);
   hand.server.stream.ask();
-  expect(hand.server.stream.shut()).toBe(false);
+  expect(hand.server.stream.close()).toBe(false);
   expect(hand.heard()).toEqual([]);
   hand.send(exchange.ask());
   expect(hand.read()?.length).toBe(0);
@@ -274,7 +274,7 @@ test.each<[string, (hand: Hand) => Uint8Array]>([
   const hand = new Hand();
   hand.raw(bytes(hand));
   expect(hand.read()).toBeUndefined();
-  hand.server.stream.shut();
+  hand.server.stream.close();
   expect(hand.read()).toBeUndefined();
   expect(near.filter((memory) => memory.bytes.includes(0x41))).toEqual([]);
 });
