@@ -27,8 +27,8 @@ export function parseDeviceStatus(f: Fields) {
     node: f.orNull("node", (key) => f.words(key)),
     mac: f.orNull("mac", (key) => f.words(key)),
     /** The short code and the fingerprint of its key. */
-    code: f.words("code"),
-    fingerprint: f.words("fingerprint"),
+    code: f.orNull("code", (key) => f.words(key)),
+    fingerprint: f.orNull("fingerprint", (key) => f.words(key)),
     tunnel: f.choice("tunnel", ["down", "connecting", "up"]),
     /** The entrypoint that it uses, or tries. */
     via: f.orNull("via", (key) => f.words(key, MAX_ENTRYPOINT)),

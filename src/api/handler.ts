@@ -39,8 +39,16 @@ export function serve<Q, A>(route: Route<Q, A>, answer: (request: Q) => A | Prom
   };
 }
 
-export function serveText(route: TextRoute, text: () => string): Served {
-  return { route, respond: () => answer(text(), "text/plain; charset=us-ascii") };
+/** @param say gives lines of printable ASCII, and a status of HTTP, which is 200 unless given. */
+export function serveText(
+  route: TextRoute,
+  say: () => { lines: readonly string[]; status?: number },
+): Served {
+  const respond = (): Response => {
+    const { lines, status } = say();
+    return answer(lines.map((line) => `${line}\n`).join(""), "text/plain; charset=us-ascii", status);
+  };
+  return { route, respond };
 }
 
 /**

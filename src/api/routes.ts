@@ -108,7 +108,10 @@ export const DEVICE = {
   status: get("/status", object(parseDeviceStatus)),
   /** What a board shows on its screen. */
   screen: text("/screen"),
-  /** Answered as long as the supervisor is well: what a board's watchdog asks. */
+  /**
+   * `ok`, or with status 503 the reason why the device would be better restarted: what a board's watchdog
+   * asks.
+   */
   health: text("/health"),
 } as const;
 

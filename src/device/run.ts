@@ -18,7 +18,7 @@ import { type DeviceFiles, deviceFiles, makeFolder, prepareGiven } from "./files
 import { readBoard } from "./identity/board.ts";
 import { readCredentials } from "./identity/credentials.ts";
 import { BRIDGE, VM_TAP } from "./net/bridge.ts";
-import { serveStatus } from "./status.ts";
+import { type StatusSource, serveStatus } from "./status.ts";
 import { usbPorts } from "./usb/ports.ts";
 import { Usb } from "./usb/usb.ts";
 import { VmKeeper, type VmKeeperOptions } from "./vm/keeper.ts";
@@ -77,13 +77,18 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     log,
   );
 
-  const status = (): DeviceStatus => ({
-    ...statusOf(supervisor, actions),
-    usb: usb?.passed() ?? [],
-    code: shortCode(key.publicKey),
-    fingerprint: fingerprint(key.publicKey),
-  });
-  const api = await serveStatus(files.socket, status, log.with("api"));
+  let ended = false;
+  const source: StatusSource = {
+    status: () => ({
+      ...statusOf(supervisor, actions),
+      usb: usb?.passed() ?? [],
+      code: shortCode(key.publicKey),
+      fingerprint: fingerprint(key.publicKey),
+    }),
+    // If that takes for ever, the board's watchdog ends it.
+    illness: () => (ended || signal.aborted ? "the supervisor is stopping" : undefined),
+  };
+  const api = await serveStatus(files.socket, source, log.with("api"));
   let release = (): void => {};
   let consoleServer: ConsoleServer | undefined;
   try {
@@ -107,6 +112,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     const running = supervisor.run(signal);
     // It ends by itself only by a mistake of ours, which is not to leave anything behind either.
     await Promise.race([aborted(signal), running.catch(() => {})]);
+    ended = true;
     log.info("stopping");
     await keeper?.stop();
     await actions.stop();

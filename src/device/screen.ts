@@ -1,29 +1,29 @@
-/**
- * What an installer reads on a board's screen, below its address: stage, node or code to compare, last error,
- * next try.
- */
+/** What an installer sees on the board's screen of the supervisor's status, as lines that any terminal can show. */
 
 import type { DeviceStatus } from "../api/device-status.ts";
 
-/** Longest line, in characters: a few rows of the smallest screen. */
-const LONGEST = 300;
+/** Characters of a line. */
+const MAX_LINE = 300;
 
 /**
- * Lines of printable ASCII, each ended by a newline. An error may have words of a proxy or a server in it:
- * what is not printable ASCII becomes "?", so that nothing reaches the terminal's state.
+ * Stage, node or code, error, and when it tries again. At most four lines; the last one, `Next try in N s`, is the only one that
+ * changes by itself, which is why the script does not log it.
  */
-export function screenText(s: DeviceStatus): string {
-  const lines = [`Stage    ${s.stage}: ${s.detail}`];
-  if (s.node === null) lines.push(`Code     ${s.code}   (compare it with the one in walt vpn monitor)`);
-  else lines.push(`Node     ${s.node}`);
-  // Once all is up, the last error is an old one.
-  if (s.lastError !== null && s.stage !== "watch") lines.push(`Error    ${s.lastError}`);
-  // The board's script leaves this line, which changes every second, out of the log.
-  if (s.nextTryIn !== null) lines.push(`Next try in ${s.nextTryIn} s`);
-  return lines.map((line) => `${ascii(line).slice(0, LONGEST)}\n`).join("");
+export function screenLines(status: DeviceStatus): string[] {
+  const { stage, detail, node, code, lastError, nextTryIn } = status;
+  const lines = [`Stage    ${stage}: ${detail}`];
+  if (node !== null) lines.push(`Node     ${node}`);
+  else if (code !== null) lines.push(`Code     ${code}   (compare it with the one in walt vpn monitor)`);
+  // Once all is up it is an old one.
+  if (lastError !== null && stage !== "watch") lines.push(`Error    ${lastError}`);
+  if (nextTryIn !== null) lines.push(`Next try in ${nextTryIn} s`);
+  return lines.map(asciiLine);
 }
 
-/** The one character besides ASCII's that our own texts have is the ellipsis. */
-function ascii(text: string): string {
-  return text.replaceAll("…", "...").replaceAll(/[^ -~]/gu, "?");
+/** A text as one line of printable ASCII, cut to `MAX_LINE`: an error may have words of a proxy or a server in it. */
+export function asciiLine(text: string): string {
+  return text
+    .replaceAll("…", "...")
+    .replace(/[^ -~]/g, "?")
+    .slice(0, MAX_LINE);
 }

@@ -1,6 +1,5 @@
 /**
- * The socket of `walt device run`: it tells where the boot stands, and shows that the run folder has an
- * owner.
+ * The supervisor's socket: where the boot stands, for commands, for the card's screen and for its watchdog.
  */
 
 import type { DeviceStatus } from "../api/device-status.ts";
@@ -9,29 +8,35 @@ import { type ApiServer, isListenedOn, listenApi } from "../api/listen.ts";
 import { DEVICE } from "../api/routes.ts";
 import { WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { screenText } from "./screen.ts";
+import { asciiLine, screenLines } from "./screen.ts";
 
-/** The handler of all requests. */
-export function statusHandler(status: () => DeviceStatus, log: Log): (request: Request) => Promise<Response> {
-  return apiHandler(
-    [
-      serve(DEVICE.status, status),
-      serveText(DEVICE.screen, () => screenText(status())),
-      serveText(DEVICE.health, () => "well\n"),
-    ],
-    log,
-  );
+/** What the socket tells. */
+export interface StatusSource {
+  status(): DeviceStatus;
+  /** Why the device would be better restarted; undefined while it is well. */
+  illness(): string | undefined;
 }
 
 /**
- * Answer requests for the status on a socket that only root may use.
+ * Answer on a socket that only root may use.
  * @throws WaltError when another device's supervisor listens there already.
  */
-export async function serveStatus(socket: string, status: () => DeviceStatus, log: Log): Promise<ApiServer> {
+export async function serveStatus(socket: string, source: StatusSource, log: Log): Promise<ApiServer> {
   if (await isListenedOn(socket)) {
     throw new WaltError(`\`walt device run\` runs already: it listens on ${socket}`, {
       hint: "Stop it first, or give this one another device.run and device.state (in another network namespace).",
     });
   }
-  return await listenApi(socket, undefined, statusHandler(status, log));
+  const handle = apiHandler(
+    [
+      serve(DEVICE.status, () => source.status()),
+      serveText(DEVICE.screen, () => ({ lines: screenLines(source.status()) })),
+      serveText(DEVICE.health, () => {
+        const illness = source.illness();
+        return illness === undefined ? { lines: ["ok"] } : { lines: [asciiLine(illness)], status: 503 };
+      }),
+    ],
+    log,
+  );
+  return await listenApi(socket, undefined, handle);
 }

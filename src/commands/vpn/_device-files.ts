@@ -2,8 +2,8 @@
 
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { stringify } from "smol-toml";
-import { type Entrypoint, formatEntrypoint, formatHostPort, type HostPort } from "../../address.ts";
+import { type Entrypoint, formatHostPort, type HostPort } from "../../address.ts";
+import { TABLES } from "../../config/schema.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { syncFolder, writeFileAtomic } from "../../linux/files.ts";
 import { knownHostsLine } from "../../ssh/keys/known-hosts.ts";
@@ -30,16 +30,14 @@ export interface DeviceConfiguration {
 }
 
 export function deviceFiles(o: DeviceConfiguration, trust: Trust): DeviceFiles {
-  const [first = "", ...rest] = o.entrypoints.map(formatEntrypoint);
   return {
-    "walt.toml": stringify({
-      role: "device",
-      device: {
-        entrypoint: rest.length === 0 ? first : [first, ...rest],
-        server: formatHostPort(o.server),
-        board: o.board,
-      },
-    }),
+    "walt.toml": `role = "device"
+
+[device]
+entrypoint = ${TABLES.device.entrypoint.show(o.entrypoints)}
+server = "${formatHostPort(o.server)}"
+board = "${o.board}"
+`,
     known_hosts: `${[knownHostsLine(SERVER_ALIAS, trust.serverKey), ...o.hostKeys].join("\n")}\n`,
     enrolment_key: trust.enrolmentPrivateKey,
   };

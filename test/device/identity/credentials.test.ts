@@ -107,7 +107,7 @@ describe("forgetting", () => {
     const unasked = (): never => {
       throw new Error("nobody asks for the status");
     };
-    const api = await serveStatus(files().socket, unasked, createLog());
+    const api = await serveStatus(files().socket, { status: unasked, illness: unasked }, createLog());
     expect(await forgetCredentials(config).catch(String)).toContain("is running");
     expect(all.every((name) => existsSync(join(dir, name)))).toBe(true);
     await api.stop();

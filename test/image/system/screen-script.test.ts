@@ -3,11 +3,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { DeviceStatus } from "../../../src/api/device-status.ts";
-import type { ApiServer } from "../../../src/api/listen.ts";
-import { serveStatus } from "../../../src/device/status.ts";
-import { createLog } from "../../../src/log.ts";
-import { STATUS as UP } from "../../api/messages.ts";
+import { type ApiServer, listenApi } from "../../../src/api/listen.ts";
 import type { Host } from "../../lab/host.ts";
 import { Lab } from "../../lab/lab.ts";
 import { describeWith, LAB } from "../../lab/need.ts";
@@ -26,11 +22,14 @@ mount -t tmpfs boot /boot
 mount --bind /run/console /dev/console
 `;
 
-const STATUS: DeviceStatus = {
-  ...UP,
+const STATUS = {
   stage: "credentials",
   detail: "asking the server for access",
-  node: null,
+  lastError: null as string | null,
+  nextTryIn: null as number | null,
+  since: "2026-03-01T14:05:25.335Z",
+  node: null as string | null,
+  code: "PG2WB-J9NS3",
 };
 
 describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's screen", () => {
@@ -45,7 +44,7 @@ describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's screen"
     await board.must(["sh", "-c", PREPARE, SCRIPTS]);
     mkdirSync(board.path("/run/walt"), { recursive: true });
     status = STATUS;
-    supervisor = await serveStatus(board.path("/run/walt/device.sock"), () => status, createLog());
+    supervisor = await listenApi(board.path("/run/walt/device.sock"), undefined, () => Response.json(status));
     board.spawn(["busybox", "sh", "/usr/lib/walt/screen", TERMINAL]);
   });
   afterEach(async () => {
