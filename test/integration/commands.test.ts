@@ -9,7 +9,7 @@ import { answering, http, waltHeaders } from "../api/peer.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
 import type { LabProcess } from "../lab/process.ts";
-import { startSshd } from "../lab/sshd.ts";
+import { type Sshd, startSshd } from "../lab/sshd.ts";
 import { INTEGRATION, World } from "../lab/world.ts";
 
 /** All commands, and the ones that talk to the server's daemon. */
@@ -525,8 +525,9 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
   });
 
   describe("from another machine", () => {
-    test("commands work through ssh, and leave nothing behind; without the daemon they say so", async () => {
-      const sshd = await startSshd(server);
+    let sshd: Sshd;
+    beforeAll(async () => {
+      sshd = await startSshd(server);
       const key = (
         await operator.must([
           "sh",
@@ -540,6 +541,10 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       );
       await server.must(["mkdir", "-m", "700", "-p", "/root/.ssh"]);
       server.writeFile("/root/.ssh/authorized_keys", `${key}\n`, 0o600);
+    }, 15_000);
+    afterAll(() => sshd?.stop());
+
+    test("commands work through ssh, and leave nothing behind; without the daemon they say so", async () => {
       const there = ["--server", "ssh://root@walt.lab.example"];
       const shown = await walt(operator, "node", "show", "--json", ...there);
       expect([shown.status, shown.stdout, shown.stderr]).toEqual([0, "[]\n", ""]);
@@ -567,11 +572,9 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         /walt: the server at ssh:\/\/root@walt\.lab\.example does not answer: .+\nIs it running\? /,
       );
       await world.startServer();
-      await sshd.stop();
     }, 15_000);
 
     test("a server of another version there, or no walt at all, is told so in one line", async () => {
-      const sshd = await startSshd(server);
       const socket = server.path("/run/walt/server.sock");
       try {
         await world.stopServer();
@@ -587,7 +590,6 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         }
       } finally {
         await world.startServer();
-        await sshd.stop();
       }
     }, 60_000);
   });
