@@ -1,4 +1,9 @@
-/** The log of the daemons: one line per event on stderr, `time level subject: message key=value …`. */
+/**
+ * The log of the daemons: one line per event on stderr, `time level subject: message key=value …`. consola
+ * decides what is shown (levels, and repeated lines, which are all kept here) and tells a reporter; the line
+ * itself, which programs read and which must be safe for a terminal, is made here. consola's own reporters
+ * are for people alone.
+ */
 
 import { createConsola, type LogObject } from "consola";
 import { quoted } from "./text.ts";
@@ -24,7 +29,10 @@ function field(value: string | number | boolean): string {
   return /^[\w.:/@+,=-]+$/.test(text) ? text : quoted(text);
 }
 
-/** One line of the log, without its time. Control characters cannot get through: in the message they become blanks, in values they are escaped. */
+/**
+ * One line of the log, without its time. Control characters cannot get through: in the message they become
+ * blanks, in values they are escaped.
+ */
 export function formatLine(subject: string, message: string, fields: LogFields = {}): string {
   const words = Object.entries(fields).flatMap(([key, value]) =>
     value === undefined ? [] : [`${key}=${field(value)}`],

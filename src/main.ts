@@ -8,7 +8,6 @@ import { EXIT, messageOf, WaltError } from "./errors.ts";
 async function main(rawArgs: string[]): Promise<number> {
   // citty looks at these once, when it is loaded; its own rule knows nothing of pipes.
   if (!process.stdout.isTTY || (process.env["NO_COLOR"] ?? "") !== "") process.env["NO_COLOR"] = "1";
-  const { runCommand } = await import("citty");
   const { root } = await import("./commands/root.ts");
   try {
     if (rawArgs.length === 1 && (rawArgs[0] === "--version" || rawArgs[0] === "-v")) {
@@ -26,24 +25,19 @@ async function main(rawArgs: string[]): Promise<number> {
       process.stderr.write(await (await import("./commands/_help.ts")).help(root, []));
       return EXIT.usage;
     }
-    await runCommand(root, { rawArgs });
+    await (await import("./commands/_find.ts")).runTyped(root, rawArgs);
     return typeof process.exitCode === "number" ? process.exitCode : EXIT.done;
   } catch (error) {
-    return await explain(error, rawArgs);
+    return explain(error);
   }
 }
 
-async function explain(error: unknown, rawArgs: string[]): Promise<number> {
+function explain(error: unknown): number {
   const say = (text: string): boolean => process.stderr.write(`${text}\n`);
   if (error instanceof WaltError) {
     say(`walt: ${error.message}`);
     if (error.hint !== undefined) say(error.hint);
     return error.exitCode;
-  }
-  if (error instanceof Error && error.name === "CLIError") {
-    const { root } = await import("./commands/root.ts");
-    say(`walt: ${await (await import("./commands/_help.ts")).explainUsage(root, rawArgs, error)}`);
-    return EXIT.usage;
   }
   say(`walt: this is a bug in walt: ${messageOf(error)}`);
   say(error instanceof Error && error.stack !== undefined ? error.stack : "");

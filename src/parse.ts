@@ -1,7 +1,10 @@
-/** Values from outside, parsed at the edge: `unknown` in, a type out, a WaltError that names the place otherwise. */
+/**
+ * Values from outside, parsed at the edge: `unknown` in, a type out, a WaltError that names the place
+ * otherwise.
+ */
 
 import { WaltError } from "./errors.ts";
-import { quoted } from "./text.ts";
+import { quoted, safeText } from "./text.ts";
 
 /** What was found, in a few words for an error message. */
 export function describe(value: unknown): string {
@@ -12,6 +15,32 @@ export function describe(value: unknown): string {
   if (typeof value === "object") return "a table";
   const text = typeof value === "string" ? quoted(value) : String(value);
   return `${typeof value} ${text.length > 60 ? `${text.slice(0, 57)}…` : text}`;
+}
+
+/**
+ * Parse JSON text. `where` begins every error.
+ * @param max characters.
+ * @throws WaltError when the text is longer, or not JSON.
+ */
+export function parseJson(text: string, where: string, max = 8192): unknown {
+  if (text.length > max) throw new WaltError(`${where}: longer than ${max} bytes`);
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new WaltError(`${where}: not JSON: ${describe(text)}`);
+  }
+}
+
+/**
+ * Parse an array of objects, each by `item`. Its place in the array begins the errors about an object.
+ * @param max objects.
+ * @throws WaltError when it is no array, is longer, or an object is not as it should be.
+ */
+export function parseList<T>(value: unknown, where: string, item: (fields: Fields) => T, max = 10_000): T[] {
+  if (!Array.isArray(value) || value.length > max) {
+    throw new WaltError(`${where}: expected an array of at most ${max}, found ${describe(value)}`);
+  }
+  return value.map((one: unknown, index) => item(new Fields(one, `${where}[${index}]`)));
 }
 
 /** A JSON object with string keys, read field by field. `where` begins every error. */
@@ -28,16 +57,14 @@ export class Fields {
     this.#value = { ...value };
   }
 
-  /** Parse JSON text of at most `max` bytes. */
-  static parse(text: string, where: string, max = 8192): Fields {
-    if (text.length > max) throw new WaltError(`${where}: longer than ${max} bytes`);
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch {
-      throw new WaltError(`${where}: not JSON: ${describe(text)}`);
-    }
-    return new Fields(value, where);
+  /** As `parseJson`, for text that must be an object. */
+  static parse(text: string, where: string, max?: number): Fields {
+    return new Fields(parseJson(text, where, max), where);
+  }
+
+  /** The same fields and more, which take the place of those of the same name. */
+  with(more: Readonly<Record<string, unknown>>): Fields {
+    return new Fields({ ...this.#value, ...more }, this.where);
   }
 
   has(key: string): boolean {
@@ -58,6 +85,11 @@ export class Fields {
     return this.has(key) ? this.text(key, max, pattern) : undefined;
   }
 
+  /** A string of at most `max` characters, made safe for a terminal. */
+  words(key: string, max = 200): string {
+    return safeText(this.text(key, max), max);
+  }
+
   /** One of the given strings. */
   choice<T extends string>(key: string, values: readonly T[]): T {
     const value = this.#value[key];
@@ -73,6 +105,20 @@ export class Fields {
       throw this.#wrong(key, `a whole number from ${min} to ${max}`);
     }
     return value;
+  }
+
+  /** A number in a range, whole or not. */
+  number(key: string, min: number, max: number): number {
+    const value = this.#value[key];
+    if (typeof value !== "number" || !(value >= min && value <= max)) {
+      throw this.#wrong(key, `a number from ${min} to ${max}`);
+    }
+    return value;
+  }
+
+  /** A time of day, as Date's toISOString writes it. */
+  time(key: string): string {
+    return this.text(key, 30, /^\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
   }
 
   boolean(key: string): boolean {
@@ -97,6 +143,34 @@ export class Fields {
     const value = this.#value[key];
     if (!Array.isArray(value) || value.length > max) throw this.#wrong(key, `an array of at most ${max}`);
     return value;
+  }
+
+  /** An array of at most `max` strings, each as `words` gives one. */
+  wordList(key: string, max: number, maxWords: number): string[] {
+    return this.array(key, max).map((one, index) =>
+      new Fields({ [key]: one }, `${this.where}: ${key}[${index}]`).words(key, maxWords),
+    );
+  }
+
+  /** The objects of an array, each parsed by `item`. */
+  list<T>(key: string, item: (fields: Fields) => T, max?: number): T[] {
+    return parseList(this.#value[key], `${this.where}: ${key}`, item, max);
+  }
+
+  /**
+   * What `read` makes of a field; null where the field is null. A field that is missing is an error of
+   * `read`.
+   */
+  orNull<T>(key: string, read: (key: string) => T): T | null {
+    return this.#value[key] === null ? null : read(key);
+  }
+
+  /** A field that may be missing, as an object to be spread: what `read` makes of it, or nothing. */
+  optional<K extends string, T>(key: K, read: (key: string) => T): { [P in K]?: T } {
+    if (!this.has(key)) return {};
+    const field: { [P in K]?: T } = {};
+    field[key] = read(key);
+    return field;
   }
 
   #wrong(key: string, expected: string): WaltError {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { messageOf, WaltError } from "../src/errors.ts";
-import { describe as describeValue, Fields, MAC, NODE_NAME } from "../src/parse.ts";
+import { describe as describeValue, Fields, MAC, NODE_NAME, parseList } from "../src/parse.ts";
 
 function problem(what: () => unknown): string {
   try {
@@ -81,6 +81,58 @@ describe("Fields", () => {
       "m: list must be an array of at most 1, found an array of 2",
     );
     expect(problem(() => fields.array("inner"))).toContain("found a table");
+  });
+});
+
+describe("what fields are made of", () => {
+  const fields = new Fields(
+    {
+      rate: 0.5,
+      when: "2026-03-01T14:05:25.335Z",
+      said: "a\u001b[2J",
+      none: null,
+      all: [{ a: 1 }, { a: 2 }],
+    },
+    "m",
+  );
+
+  test("numbers in a range", () => {
+    expect(fields.number("rate", 0, 1)).toBe(0.5);
+    expect(problem(() => fields.number("rate", 1, 2))).toBe(
+      "m: rate must be a number from 1 to 2, found number 0.5",
+    );
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, "1", null, undefined])
+      expect(problem(() => new Fields({ bad }, "m").number("bad", 0, 1))).toContain("must be a number");
+  });
+
+  test("times as toISOString writes them, and words that are safe for a terminal", () => {
+    expect(fields.time("when")).toBe("2026-03-01T14:05:25.335Z");
+    for (const bad of ["2026-03-01", "2026-03-01T14:05:25Z", "now", 1])
+      expect(problem(() => new Fields({ bad }, "m").time("bad"))).toMatch(/^m: bad /);
+    expect(fields.words("said")).toBe("a?[2J");
+    expect(problem(() => fields.words("said", 3))).toBe("m: said is longer than 3 characters");
+  });
+
+  test("lists of objects, whose errors say which", () => {
+    const a = (f: Fields): number => f.integer("a", 0, 1);
+    expect(fields.list("all", (f) => f.integer("a", 0, 9))).toEqual([1, 2]);
+    expect(problem(() => fields.list("all", a))).toContain("m: all[1]: a must be a whole number from 0 to 1");
+    expect(problem(() => fields.list("all", a, 1))).toContain("expected an array of at most 1");
+    expect(problem(() => parseList([1], "x", a))).toBe("x[0]: expected an object, found number 1");
+  });
+
+  test("what may be null, or missing", () => {
+    expect(fields.orNull("none", (key) => fields.text(key))).toBeNull();
+    expect(fields.orNull("rate", (key) => fields.number(key, 0, 1))).toBe(0.5);
+    expect(problem(() => fields.orNull("missing", (key) => fields.text(key)))).toContain("found nothing");
+    expect(fields.optional("rate", (key) => fields.number(key, 0, 1))).toEqual({ rate: 0.5 });
+    expect(fields.optional("missing", (key) => fields.text(key))).toEqual({});
+  });
+
+  test("more fields, which take the place of those of the same name", () => {
+    const more = fields.with({ rate: 2, new: true });
+    expect([more.number("rate", 0, 9), more.boolean("new"), more.has("when")]).toEqual([2, true, true]);
+    expect(fields.has("new")).toBe(false);
   });
 });
 

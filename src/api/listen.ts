@@ -6,7 +6,9 @@ import { dirname } from "node:path";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
 import { makeFolders, readTextIfAny } from "../linux/files.ts";
 
-/** A monitor's stream may be idle for long. Bun heeds this for UNIX sockets too; only its types do not know. */
+/**
+ * A monitor's stream may be idle for long. Bun heeds this for UNIX sockets too; only its types do not know.
+ */
 const NEVER_IDLE: object = { idleTimeout: 0 };
 
 export interface ApiServer {
@@ -14,8 +16,8 @@ export interface ApiServer {
 }
 
 /**
- * Listen on `socket`, mode 0660 (0600 without `group`). A socket left over by a daemon that died is replaced; one that
- * answers belongs to another daemon.
+ * Listen on `socket`, mode 0660 (0600 without `group`). A socket left over by a daemon that died is replaced;
+ * one that answers belongs to another daemon.
  * @throws WaltError when another daemon listens there, or the socket cannot be made.
  */
 export async function listenApi(
@@ -40,13 +42,17 @@ export async function listenApi(
         fetch: handle,
         error: (error) => Response.json({ error: `internal error: ${messageOf(error)}` }, { status: 500 }),
       });
-      if (gid !== undefined) chownSync(socket, process.getuid?.() ?? 0, gid);
-      return {
-        stop: async () => {
-          await server.stop(true);
-          rmSync(socket, { force: true });
-        },
+      const stop = async (): Promise<void> => {
+        await server.stop(true);
+        rmSync(socket, { force: true });
       };
+      try {
+        if (gid !== undefined) chownSync(socket, process.getuid?.() ?? 0, gid);
+      } catch (error) {
+        await stop();
+        throw error;
+      }
+      return { stop };
     } finally {
       process.umask(umask);
     }
@@ -61,14 +67,17 @@ export async function listenApi(
  * @throws WaltError when a daemon answers on the socket.
  */
 export async function refuseSecond(socket: string): Promise<void> {
-  if (!(await answers(socket))) return;
+  if (!(await isListenedOn(socket))) return;
   throw new WaltError(`${socket}: another daemon listens there already`, {
     hint: "Stop it first, or configure another socket.",
   });
 }
 
-/** Whether somebody listens. That one may be busy or stopped: he need not answer, only the kernel for him. */
-function answers(socket: string): Promise<boolean> {
+/**
+ * Whether a program listens on a socket. It need not answer, as it may be busy or stopped: the kernel
+ * connects for it.
+ */
+export function isListenedOn(socket: string): Promise<boolean> {
   return new Promise((resolve) => {
     const connection = createConnection(socket);
     connection.once("connect", () => {

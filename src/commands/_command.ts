@@ -1,100 +1,49 @@
-/** What all commands share: their definition with an example, strict arguments, and common options. */
+/** What all commands share: their definition with an example, and common options. */
 
-import { parseArgs } from "node:util";
-import { type ArgsDef, type CommandContext, type CommandDef, defineCommand } from "citty";
-import { suggest } from "../config/load.ts";
-import { messageOf, usageError } from "../errors.ts";
+import { type ArgsDef, type CommandDef, defineCommand } from "citty";
+import { parseArguments, type Values } from "./_arguments.ts";
 
-const examples = new WeakMap<object, readonly string[]>();
-
-/** Examples of a command, for its help. */
-export function examplesOf(command: object): readonly string[] {
-  return examples.get(command) ?? [];
+/** A command, as citty defines it. */
+export interface Command extends Pick<CommandDef, "meta" | "args"> {
+  readonly meta: { readonly name: string; readonly description: string };
+  readonly args: ArgsDef;
+  /** Lines that a user could type, for its help. */
+  readonly examples: readonly string[];
+  /** Run it with the words that were typed after its name. @throws WaltError (usage) when they are wrong. */
+  start(rawArgs: readonly string[]): Promise<void>;
 }
 
-export interface Command<T extends ArgsDef> {
+/** A group of commands, as citty defines it. Each is loaded only when it is used. */
+export interface Group extends Pick<CommandDef, "meta" | "subCommands"> {
+  readonly meta: { readonly name: string; readonly description: string };
+  readonly subCommands: Readonly<Record<string, () => Promise<Command | Group>>>;
+}
+
+export interface CommandOptions<T extends ArgsDef> {
   /** As typed: `walt vpn monitor`. */
   name: string;
   description: string;
-  /** At least one line a user could type. */
   examples: readonly [string, ...string[]];
   args: T;
   /** `every` gives all values of an option that may be given several times; `args` has the last one only. */
-  run(args: CommandContext<T>["args"], every: (option: string) => readonly string[]): Promise<void>;
+  run(args: Values<T>, every: (option: string) => readonly string[]): Promise<void>;
 }
 
-/** A command whose unknown options and surplus arguments are errors: a typo is never ignored. */
-export function command<const T extends ArgsDef>(c: Command<T>): CommandDef<ArgsDef> {
-  const definition = defineCommand({
-    meta: { name: c.name, description: c.description },
-    args: c.args,
-    setup: ({ rawArgs }: CommandContext<T>) => checkArguments(c.name, rawArgs, c.args),
-    run: ({ args, rawArgs }: CommandContext<T>) => c.run(args, (option) => valuesOf(option, rawArgs, c.args)),
-  });
-  examples.set(definition, c.examples);
-  // A group holds commands with options of all kinds; citty calls each only with its own.
-  return definition as unknown as CommandDef<ArgsDef>;
+/** Define a command. Words that it does not know are errors: a typo is never ignored. */
+export function command<const T extends ArgsDef>(o: CommandOptions<T>): Command {
+  const { name, description, examples, args } = o;
+  const meta = { name, description };
+  const start = async (rawArgs: readonly string[]): Promise<void> => {
+    const { values, every } = parseArguments(name, rawArgs, args);
+    await o.run(values, every);
+  };
+  return { ...defineCommand<ArgsDef>({ meta, args }), meta, args, examples, start };
 }
 
-/** A group of commands, loaded only when one of them is used. */
-export function group(
-  name: string,
-  description: string,
-  subCommands: Record<string, () => Promise<CommandDef<ArgsDef>>>,
-): CommandDef {
-  return defineCommand({ meta: { name, description }, subCommands });
-}
-
-/** The options among a command's arguments, as parseArgs of node:util wants them. */
-function optionsOf(args: ArgsDef) {
-  const options: Record<string, { type: "string" | "boolean"; short?: string }> = {};
-  for (const [key, arg] of Object.entries(args)) {
-    if (arg.type === "positional") continue;
-    const short =
-      "alias" in arg && typeof arg.alias === "string" && arg.alias.length === 1 ? arg.alias : undefined;
-    options[key] = {
-      type: arg.type === "boolean" ? "boolean" : "string",
-      ...(short === undefined ? {} : { short }),
-    };
-  }
-  return options;
-}
-
-/**
- * All values of an option, in the order in which they were typed; checkArguments has found nothing wrong with
- * them.
- */
-function valuesOf(option: string, rawArgs: readonly string[], args: ArgsDef): string[] {
-  const { tokens } = parseArgs({
-    args: [...rawArgs],
-    options: optionsOf(args),
-    allowPositionals: true,
-    tokens: true,
-  });
-  return tokens.flatMap((t) => (t.kind === "option" && t.name === option ? [t.value ?? ""] : []));
-}
-
-/** @throws WaltError (usage) naming the option or argument that the command does not have. */
-export function checkArguments(name: string, rawArgs: readonly string[], args: ArgsDef): void {
-  const options = optionsOf(args);
-  const positionals = Object.values(args).filter((arg) => arg.type === "positional").length;
-  const help = `\`${name} --help\` tells how it is used.`;
-  try {
-    const parsed = parseArgs({ args: [...rawArgs], options, allowPositionals: true, strict: true });
-    const surplus = parsed.positionals[positionals];
-    if (surplus !== undefined)
-      throw usageError(`${name}: unexpected argument ${JSON.stringify(surplus)}`, help);
-  } catch (error) {
-    const unknown = /^Unknown option '(--?[^']*)'/.exec(messageOf(error))?.[1];
-    if (unknown !== undefined) {
-      const names = Object.keys(options).map((option) => `--${option}`);
-      const guess = names.length === 0 ? "it has no options" : suggest(unknown, names);
-      throw usageError(`${name}: there is no option ${unknown}; ${guess}`, help);
-    }
-    if (error instanceof TypeError)
-      throw usageError(`${name}: ${messageOf(error).split(/\. (To|Did)/)[0] ?? ""}`, help);
-    throw error;
-  }
+/** Define a group of commands. @param name as typed: `walt vpn`. */
+export function group(name: string, description: string, subCommands: Group["subCommands"]): Group {
+  const meta = { name, description };
+  return { ...defineCommand({ meta, subCommands }), meta, subCommands };
 }
 
 export const configOption = {

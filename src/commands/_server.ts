@@ -35,7 +35,7 @@ export async function withServer<T>(
 ): Promise<T> {
   const config = loadConfig(args.config);
   const socket = config.server.socket;
-  if (args.server === undefined) return await use(new ApiClient(socket, "walt server run"));
+  if (args.server === undefined) return await use(new ApiClient({ socket, start: "walt server run" }));
 
   const match =
     /^ssh:\/\/(?:([A-Za-z0-9_][\w.-]*)@)?([A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:]+\])(?::(\d{1,5}))?$/.exec(
@@ -44,8 +44,12 @@ export async function withServer<T>(
   if (match === null)
     throw usageError(`--server ${JSON.stringify(args.server)} is not of the form ssh://[user@]host[:port]`);
   const [, user, host = "", port] = match;
+  await using parts = new AsyncDisposableStack();
   const folder = mkdtempSync(join(tmpdir(), "walt-"));
+  parts.defer(() => rmSync(folder, { recursive: true, force: true }));
   const local = join(folder, "server.sock");
+  const watcher = watch(folder);
+  parts.defer(() => watcher.close());
   // The operator's own ssh, with his configuration, agent and passphrase: it is his login that gives the right.
   const child = Bun.spawn(
     [
@@ -56,25 +60,26 @@ export async function withServer<T>(
     ],
     { stdin: "inherit", stdout: "ignore", stderr: "inherit" },
   );
-  const watcher = watch(folder);
-  try {
-    const appeared = new Promise<void>((resolve) => {
-      watcher.on("change", () => existsSync(local) && resolve());
-      if (existsSync(local)) resolve();
-    });
-    const listens = appeared.then(() => listening(local));
-    const status = await Promise.race([listens, child.exited]);
-    if (status !== undefined)
-      throw new WaltError(`ssh to ${host} ended with status ${status}`, {
-        hint: "Its message stands above.",
-      });
-    return await use(new ApiClient(local, `walt server run (on ${host})`, `${socket} of ${host}`));
-  } finally {
-    watcher.close();
+  parts.defer(async () => {
     child.kill();
     await child.exited;
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
+  const appeared = new Promise<void>((resolve) => {
+    watcher.on("change", () => existsSync(local) && resolve());
+    if (existsSync(local)) resolve();
+  });
+  const status = await Promise.race([appeared.then(() => listening(local)), child.exited]);
+  if (status !== undefined)
+    throw new WaltError(`ssh to ${host} ended with status ${status}`, {
+      hint: "Its message stands above.",
+    });
+  return await use(
+    new ApiClient({
+      socket: local,
+      start: `walt server run (on ${host})`,
+      name: `the server at ${args.server}`,
+    }),
+  );
 }
 
 /** A socket's file is there as soon as ssh has bound it, a moment before ssh listens: until then connections are refused. */

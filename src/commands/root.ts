@@ -1,14 +1,13 @@
 /** The tree of commands. Each is loaded when it is used. */
 
-import type { ArgsDef, CommandDef } from "citty";
 import { VERSION } from "../version.ts";
-import { group } from "./_command.ts";
+import { type Command, type Group, group } from "./_command.ts";
 
-type Loaded = Promise<CommandDef<ArgsDef>>;
+type Loaded = Promise<Command>;
 
 export const root = group("walt", `WalT VPN ${VERSION}: distant boards as nodes of a WalT platform`, {
   run: async (): Loaded => (await import("./run.ts")).default,
-  vpn: async (): Loaded =>
+  vpn: async (): Promise<Group> =>
     group("walt vpn", "Proxies, devices, and who gets in", {
       "setup-proxy": async (): Loaded => (await import("./vpn/setup-proxy.ts")).default,
       "setup-node": async (): Loaded => (await import("./vpn/setup-node.ts")).default,
@@ -16,32 +15,32 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards as nodes 
       list: async (): Loaded => (await import("./vpn/list.ts")).default,
       revoke: async (): Loaded => (await import("./vpn/revoke.ts")).default,
     }),
-  node: async (): Loaded =>
+  node: async (): Promise<Group> =>
     group("walt node", "The nodes on walt-net", {
       show: async (): Loaded => (await import("./node/show.ts")).default,
     }),
-  server: async (): Loaded =>
+  server: async (): Promise<Group> =>
     group("walt server", "The lab's server", {
       run: async (): Loaded => (await import("./server/run.ts")).default,
       install: async (): Loaded => (await import("./server/install.ts")).default,
     }),
-  proxy: async (): Loaded =>
+  proxy: async (): Promise<Group> =>
     group("walt proxy", "A proxy between devices and server", {
       setup: async (): Loaded => (await import("./proxy/setup.ts")).default,
       run: async (): Loaded => (await import("./proxy/run.ts")).default,
     }),
-  device: async (): Loaded =>
+  device: async (): Promise<Group> =>
     group("walt device", "The board that runs a node", {
       run: async (): Loaded => (await import("./device/run.ts")).default,
       status: async (): Loaded => (await import("./device/status.ts")).default,
       console: async (): Loaded => (await import("./device/console.ts")).default,
       forget: async (): Loaded => (await import("./device/forget.ts")).default,
     }),
-  image: async (): Loaded =>
+  image: async (): Promise<Group> =>
     group("walt image", "Images of SD cards", {
       build: async (): Loaded => (await import("./image/build.ts")).default,
     }),
-  config: async (): Loaded =>
+  config: async (): Promise<Group> =>
     group("walt config", "walt.toml", {
       check: async (): Loaded => (await import("./config/check.ts")).default,
       show: async (): Loaded => (await import("./config/show.ts")).default,

@@ -21,7 +21,6 @@ export default command({
       proxy: () => import("./proxy/run.ts"),
       device: () => import("./device/run.ts"),
     }[role]();
-    const { runCommand } = await import("citty");
-    await runCommand(chosen, { rawArgs: args.config === undefined ? [] : ["--config", args.config] });
+    await chosen.start(args.config === undefined ? [] : ["--config", args.config]);
   },
 });

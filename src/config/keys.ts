@@ -1,6 +1,7 @@
 /** The kinds of value that a key of walt.toml can have. */
 
 import {
+  type Entrypoint,
   formatEntrypoint,
   formatHostPort,
   type HostPort,
@@ -160,21 +161,23 @@ export function loopback(port: number, doc: string): Key<HostPort | undefined> {
   };
 }
 
-/** Entrypoints as `walt vpn setup-node --entrypoint` takes them; one may stand alone. */
-export function entrypoints(doc: string): Key<readonly string[]> {
-  const read = (v: unknown): string | undefined => parsed(v, (t) => formatEntrypoint(parseEntrypoint(t)));
+/** Entrypoints as `walt vpn setup-node --entrypoint` takes them; one may stand alone. None unless told. */
+export function entrypoints(doc: string): Key<readonly Entrypoint[]> {
   return {
     default: [],
     doc,
     allowed: `"proxy[:port]", a chain "proxy1,proxy2", or "ssh://server:port"; or an array of up to ${MAX_ENTRYPOINTS} such, each once`,
     read: (v) => {
-      const all = (Array.isArray(v) ? v : [v]).map(read);
+      const all = (Array.isArray(v) ? v : [v]).map((one) => parsed(one, parseEntrypoint));
       const good = all.filter((one) => one !== undefined);
-      const fits = all.length > 0 && all.length <= MAX_ENTRYPOINTS;
-      return fits && good.length === all.length && new Set(good).size === all.length ? good : undefined;
+      const different = new Set(good.map(formatEntrypoint)).size;
+      const fits = all.length > 0 && all.length <= MAX_ENTRYPOINTS && different === all.length;
+      return fits ? good : undefined;
     },
-    show: (all) =>
-      all.length === 1 ? quote(all[0]) : all.length === 0 ? '""' : `[${all.map(quote).join(", ")}]`,
+    show: (all) => {
+      const [first = '""', ...more] = all.map((one) => quote(formatEntrypoint(one)));
+      return more.length === 0 ? first : `[${[first, ...more].join(", ")}]`;
+    },
   };
 }
 

@@ -1,10 +1,10 @@
 /** `walt device forget`: the device's key and credentials are deleted, so that it asks for access like a new one. */
 
+import { isListenedOn } from "../api/listen.ts";
 import type { Config } from "../config/schema.ts";
 import { WaltError } from "../errors.ts";
 import { runFiles, stateFiles } from "./files.ts";
 import { removeCredentials } from "./identity/credentials.ts";
-import { isAlive } from "./status.ts";
 
 /**
  * Delete device_key, device_key.pub, the certificate and credentials.json; the paths of those that were there.
@@ -12,7 +12,7 @@ import { isAlive } from "./status.ts";
  */
 export async function forgetCredentials(config: Config): Promise<string[]> {
   const { socket } = runFiles(config);
-  if (await isAlive(socket)) {
+  if (await isListenedOn(socket)) {
     throw new WaltError(`\`walt device run\` is running (${socket}): it would go on with what it knows`, {
       hint: "Stop it first (`systemctl stop walt`, or ^C), then forget, then start it again.",
     });

@@ -1,8 +1,8 @@
 /** `walt device run`: everything of a device, from looking for a network to a virtual machine on walt-net. */
 
 import { rmSync } from "node:fs";
-import { type Entrypoint, formatEntrypoint, parseEntrypoint } from "../address.ts";
-import type { DeviceStatus } from "../api/types.ts";
+import { type Entrypoint, formatEntrypoint } from "../address.ts";
+import { type DeviceStatus, MAX_DETAIL } from "../api/device-status.ts";
 import type { Config } from "../config/schema.ts";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
@@ -10,6 +10,7 @@ import { fingerprint, publicKeyLine, shortCode } from "../ssh/keys/ed25519.ts";
 import { loadOrCreateKey } from "../ssh/keys/key-files.ts";
 import { safeText } from "../text.ts";
 import { DeviceActions } from "./boot/actions.ts";
+import { entrypointOf } from "./boot/state.ts";
 import { Supervisor } from "./boot/supervisor.ts";
 import { SerialConsole } from "./console/ring.ts";
 import { type ConsoleServer, serveConsole } from "./console/server.ts";
@@ -17,16 +18,13 @@ import { type DeviceFiles, deviceFiles, makeFolder, prepareGiven } from "./files
 import { readBoard } from "./identity/board.ts";
 import { readCredentials } from "./identity/credentials.ts";
 import { BRIDGE, VM_TAP } from "./net/bridge.ts";
-import { serveStatus } from "./status.ts";
+import { type StatusSource, serveStatus } from "./status.ts";
 import { usbPorts } from "./usb/ports.ts";
 import { Usb } from "./usb/usb.ts";
 import { VmKeeper, type VmKeeperOptions } from "./vm/keeper.ts";
 import { findAccelerator } from "./vm/kvm-probe.ts";
 import { totalMemory, vmMemory } from "./vm/memory.ts";
 import { type Accelerator, Vm } from "./vm/vm.ts";
-
-/** Characters of an error or of the stage's words in the status. */
-const MAX_WORDS = 500;
 
 /**
  * Run a device until `signal` is aborted; returns when all that it started is gone.
@@ -39,7 +37,6 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     });
   }
   const entrypoints = entrypointsOf(config);
-  const names = entrypoints.map(formatEntrypoint);
   const files = deviceFiles(config);
   makeFolder(files.run, 0o755);
   makeFolder(files.state, 0o700);
@@ -67,26 +64,31 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
       log: log.with("vm"),
     });
   };
-  const parts = { config, files, entrypoints, key, identity, log, signal, firstUp };
+  const parts = { config, files, key, identity, log, signal, firstUp };
   const actions = new DeviceActions(parts, credentials);
   const supervisor = new Supervisor(
     {
       credentials: credentials !== undefined || !enrols,
       enrols,
       vm: config["device.vm"].start,
-      entrypoints: names,
+      entrypoints,
     },
     actions,
     log,
   );
 
-  const api = await serveStatus(files.socket, () => ({
-    ...statusOf(supervisor, actions),
-    usb: usb?.passed() ?? [],
-    code: shortCode(key.publicKey),
-    fingerprint: fingerprint(key.publicKey),
-    via: names[supervisor.state.entrypoint] ?? null,
-  }));
+  let ended = false;
+  const source: StatusSource = {
+    status: () => ({
+      ...statusOf(supervisor, actions),
+      usb: usb?.passed() ?? [],
+      code: shortCode(key.publicKey),
+      fingerprint: fingerprint(key.publicKey),
+    }),
+    // If that takes for ever, the board's watchdog ends it.
+    illness: () => (ended || signal.aborted ? "the supervisor is stopping" : undefined),
+  };
+  const api = await serveStatus(files.socket, source, log.with("api"));
   let release = (): void => {};
   let consoleServer: ConsoleServer | undefined;
   try {
@@ -95,7 +97,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     if (!enrols) log.info("the server's authorized_keys needs", { key: publicKeyLine(key.publicKey) });
     log.info("device starts", {
       ...identity,
-      entrypoint: names.join(" or "),
+      entrypoint: entrypoints.map(formatEntrypoint).join(" or "),
       node: credentials?.node,
     });
     actions.prepare();
@@ -110,6 +112,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     const running = supervisor.run(signal);
     // It ends by itself only by a mistake of ours, which is not to leave anything behind either.
     await Promise.race([aborted(signal), running.catch(() => {})]);
+    ended = true;
     log.info("stopping");
     await keeper?.stop();
     await actions.stop();
@@ -126,11 +129,11 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   }
 }
 
-function entrypointsOf(config: Config): Entrypoint[] {
+/** The entrypoints, at least one. @throws WaltError when the configuration lacks what they need. */
+function entrypointsOf(config: Config): readonly Entrypoint[] {
   const hint = "`walt vpn setup-node` writes a walt.toml with both; name it with --config.";
-  const { entrypoint: texts, server } = config.device;
-  if (texts.length === 0) throw new WaltError("device.entrypoint is not set", { hint });
-  const entrypoints = texts.map(parseEntrypoint);
+  const { entrypoint: entrypoints, server } = config.device;
+  if (entrypoints.length === 0) throw new WaltError("device.entrypoint is not set", { hint });
   const proxy = entrypoints.find((entrypoint) => "proxies" in entrypoint);
   if (proxy !== undefined && server === undefined) {
     throw new WaltError(
@@ -182,18 +185,19 @@ function keepVm({ config, files, mac, mtu, accelerator, console, usb, tell, log 
 function statusOf(
   supervisor: Supervisor,
   actions: DeviceActions,
-): Omit<DeviceStatus, "code" | "fingerprint" | "via" | "usb"> {
+): Omit<DeviceStatus, "code" | "fingerprint" | "usb"> {
   const { stage, detail, lastError, tunnel, vm } = supervisor.state;
   return {
     stage,
     // They may have words in them that came over the network.
-    detail: safeText(detail, MAX_WORDS),
-    lastError: lastError === null ? null : safeText(lastError, MAX_WORDS),
+    detail: safeText(detail, MAX_DETAIL),
+    lastError: lastError === null ? null : safeText(lastError, MAX_DETAIL),
     nextTryIn: actions.nextTryIn ?? null,
     since: supervisor.since.toISOString(),
     node: actions.node?.node ?? null,
     mac: actions.node?.mac ?? null,
     tunnel,
+    via: formatEntrypoint(entrypointOf(supervisor.state)),
     rtt: actions.traffic?.rtt || null,
     loss: actions.traffic !== undefined && actions.traffic.pings > 0 ? actions.traffic.loss : null,
     traffic: actions.traffic ?? null,

@@ -1,34 +1,42 @@
-/** `walt device status` and its socket: where the boot stands, for people and for the lock of the run folder. */
+/**
+ * The supervisor's socket: where the boot stands, for commands, for the card's screen and for its watchdog.
+ */
 
-import { type ApiServer, listenApi } from "../api/listen.ts";
-import type { DeviceStatus } from "../api/types.ts";
+import type { DeviceStatus } from "../api/device-status.ts";
+import { apiHandler, serve, serveText } from "../api/handler.ts";
+import { type ApiServer, isListenedOn, listenApi } from "../api/listen.ts";
+import { DEVICE } from "../api/routes.ts";
 import { WaltError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { asciiLine, screenLines } from "./screen.ts";
+
+/** What the socket tells. */
+export interface StatusSource {
+  status(): DeviceStatus;
+  /** Why the device would be better restarted; undefined while it is well. */
+  illness(): string | undefined;
+}
 
 /**
- * Answer `GET /v1/status` on a socket that only root may use.
- * @throws WaltError when another device's supervisor answers there already.
+ * Answer on a socket that only root may use.
+ * @throws WaltError when another device's supervisor listens there already.
  */
-export async function serveStatus(socket: string, status: () => DeviceStatus): Promise<ApiServer> {
-  if (await isAlive(socket)) {
-    throw new WaltError(`\`walt device run\` runs already: it answers on ${socket}`, {
+export async function serveStatus(socket: string, source: StatusSource, log: Log): Promise<ApiServer> {
+  if (await isListenedOn(socket)) {
+    throw new WaltError(`\`walt device run\` runs already: it listens on ${socket}`, {
       hint: "Stop it first, or give this one another device.run and device.state (in another network namespace).",
     });
   }
-  return await listenApi(socket, undefined, (request) => {
-    const { pathname } = new URL(request.url);
-    if (request.method !== "GET" || pathname !== "/v1/status") {
-      return Response.json({ error: `nothing at ${request.method} ${pathname}` }, { status: 404 });
-    }
-    return Response.json(status());
-  });
-}
-
-/** Whether somebody answers on this socket, or holds it without answering. */
-export async function isAlive(socket: string): Promise<boolean> {
-  try {
-    await fetch("http://walt/v1/status", { unix: socket, signal: AbortSignal.timeout(2000) });
-    return true;
-  } catch (error) {
-    return error instanceof Error && error.name === "TimeoutError";
-  }
+  const handle = apiHandler(
+    [
+      serve(DEVICE.status, () => source.status()),
+      serveText(DEVICE.screen, () => ({ lines: screenLines(source.status()) })),
+      serveText(DEVICE.health, () => {
+        const illness = source.illness();
+        return illness === undefined ? { lines: ["ok"] } : { lines: [asciiLine(illness)], status: 503 };
+      }),
+    ],
+    log,
+  );
+  return await listenApi(socket, undefined, handle);
 }

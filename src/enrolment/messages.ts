@@ -16,10 +16,6 @@ import {
 import { WireWriter } from "../ssh/keys/wire.ts";
 import { plainText, safeText } from "../text.ts";
 
-/** The commands that the server's endpoint knows, as given to `ssh host COMMAND`. */
-export const ENROL_COMMAND = "enrol";
-export const RENEW_COMMAND = "renew";
-
 /** Longest line either side sends, in bytes. */
 export const MAX_LINE = 8192;
 export const ENROLMENT_VERSION = 1;

@@ -84,6 +84,12 @@ export function claim(temp: string, path: string): boolean {
   }
 }
 
+/** An open file for `using`, which closes it. Flags and mode are openSync's. @throws the system's error. */
+export function openFile(path: string, flags: string, mode?: number): Disposable & { readonly fd: number } {
+  const fd = openSync(path, flags, mode);
+  return { fd, [Symbol.dispose]: () => closeSync(fd) };
+}
+
 /** fsync(2) of a folder, so that a rename in it lasts. */
 export function syncFolder(folder: string): void {
   const fd = openSync(folder, "r");

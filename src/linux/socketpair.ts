@@ -1,4 +1,7 @@
-/** Pairs of connected UNIX sockets: how bytes travel between threads, and to a child's standard input and output. */
+/**
+ * Pairs of connected UNIX sockets: how bytes travel between threads, and to a child's standard input and
+ * output.
+ */
 
 import {
   AF_UNIX,
@@ -7,6 +10,7 @@ import {
   failure,
   libc,
   SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
   SOCK_SEQPACKET,
   SOCK_STREAM,
   setNonBlocking,
@@ -21,20 +25,23 @@ function pair(type: number): [number, number] {
 }
 
 /**
- * A pair of byte streams, `[ours, theirs]`. Ours is non-blocking; theirs blocks, as programs expect of their stdio.
- * Both are closed on exec: a child gets theirs by `Bun.spawn({ stdio: [theirs, theirs, …] })`, which duplicates it, and no
- * other child inherits it by accident (it would keep the connection open). Close theirs once the child has it.
+ * A pair of byte streams, `[ours, theirs]`. Ours is non-blocking; theirs blocks, as programs expect of their
+ * stdio. Both are closed on exec: a child gets theirs by `Bun.spawn({ stdio: [theirs, theirs, …] })`, which
+ * duplicates it, and no other child inherits it by accident (it would keep the connection open). Close theirs
+ * once the child has it.
  */
 export function socketPair(): [ours: number, theirs: number] {
   const [ours, theirs] = pair(SOCK_STREAM);
-  setNonBlocking(ours);
+  try {
+    setNonBlocking(ours);
+  } catch (error) {
+    for (const fd of [ours, theirs]) libc.close(fd);
+    throw error;
+  }
   return [ours, theirs];
 }
 
 /** A pair that keeps the borders of records, both ends non-blocking: one write is one read. */
 export function recordPair(): [ours: number, theirs: number] {
-  const [ours, theirs] = pair(SOCK_SEQPACKET);
-  setNonBlocking(ours);
-  setNonBlocking(theirs);
-  return [ours, theirs];
+  return pair(SOCK_SEQPACKET | SOCK_NONBLOCK);
 }

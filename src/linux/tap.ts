@@ -1,4 +1,7 @@
-/** TAP devices: a network interface whose other end is a file descriptor (Linux: Documentation/networking/tuntap.rst). */
+/**
+ * TAP devices: a network interface whose other end is a file descriptor (Linux:
+ * Documentation/networking/tuntap.rst).
+ */
 
 import { WaltError } from "../errors.ts";
 import { allocate, at, failure, libc, O_CLOEXEC, O_NONBLOCK, O_RDONLY, O_RDWR } from "./libc.ts";
@@ -17,7 +20,10 @@ const TUN_F_ALL = 0x6f;
 /** The shortest virtio-net header. */
 const VNET_HEADER = 10;
 
-/** struct ifreq of linux/if.h on 64-bit machines: char name[16], then a union of 24 bytes that begins with u16 flags. */
+/**
+ * struct ifreq of linux/if.h on 64-bit machines: char name[16], then a union of 24 bytes that begins with u16
+ * flags.
+ */
 export const IFREQ_SIZE = 40;
 export const IFREQ_FLAGS = 16;
 /** Longest interface name: IFNAMSIZ less the final zero. */
@@ -30,7 +36,10 @@ export interface Tap {
   readonly fd: number;
   /** The interface's name, as the kernel gave it. */
   readonly name: string;
-  /** TUN_F_ bits of the offloads that the kernel does here; undefined: frames come and go without a virtio-net header. */
+  /**
+   * TUN_F_ bits of the offloads that the kernel does here; undefined: frames come and go without a virtio-net
+   * header.
+   */
   readonly offload: number | undefined;
 }
 
@@ -48,9 +57,11 @@ export function interfaceRequest(name: string, flags: number): ReturnType<typeof
 }
 
 /**
- * Make a TAP (or attach to a persistent one) for plain Ethernet frames: no packet information in front of them,
- * non-blocking, gone when its file descriptor is closed. It is down and in no bridge. `%d` in the name is a free number.
- * @param ns path of the network namespace that it appears in, such as `/run/netns/blue`; the caller's own unless given.
+ * Make a TAP (or attach to a persistent one) for plain Ethernet frames: no packet information in front of
+ * them, non-blocking, gone when its file descriptor is closed. It is down and in no bridge. `%d` in the name
+ * is a free number.
+ * @param ns path of the network namespace that it appears in, such as `/run/netns/blue`; the caller's own
+ * unless given.
  * @throws WaltError with the reason: no right to, no module `tun`, name in use.
  */
 export function openTap(name: string, ns?: string): Tap {
@@ -61,8 +72,8 @@ export function openTap(name: string, ns?: string): Tap {
 }
 
 /**
- * As `openTap`, with a virtio-net header of 10 bytes in front of every frame, both ways (linux/virtio_net.h), if the kernel can.
- * Frames come whole and with checksums until `setOffload`.
+ * As `openTap`, with a virtio-net header of 10 bytes in front of every frame, both ways (linux/virtio_net.h),
+ * if the kernel can. Frames come whole and with checksums until `setOffload`.
  */
 export function openOffloadTap(name: string, ns?: string): Tap {
   let tap: Omit<Tap, "offload">;
@@ -87,7 +98,10 @@ export function openOffloadTap(name: string, ns?: string): Tap {
   return { ...tap, offload };
 }
 
-/** Ask for frames as they are before offloads are done: only those in `mask` are not done. Returns those that the kernel agreed to. */
+/**
+ * Ask for frames as they are before offloads are done: only those in `mask` are not done. Returns those that
+ * the kernel agreed to.
+ */
 export function setOffload(fd: number, mask: number): number {
   for (const some of [mask, mask & TUN_F_TCP]) {
     if (libc.ioctl(fd, BigInt(TUNSETOFFLOAD), at(some)) >= 0) return some;
@@ -98,7 +112,7 @@ export function setOffload(fd: number, mask: number): number {
 
 function make(name: string, flags: number, ns: string | undefined): Omit<Tap, "offload"> {
   const request = interfaceRequest(name, flags);
-  const fd = ns === undefined ? openTun() : inNamespace(ns, openTun);
+  const fd = ns === undefined ? openTun() : openTunIn(ns);
   if (libc.ioctl(fd, BigInt(TUNSETIFF), at(request.address)) < 0) {
     const error = failure(`make the TAP ${name}`);
     libc.close(fd);
@@ -119,21 +133,26 @@ function openTun(): number {
   return fd;
 }
 
-/** What `body` does is done in another network namespace; a namespace is a property of the thread, so no `await` in it. */
-function inNamespace<T>(path: string, body: () => T): T {
+/** A namespace is a property of the thread, so there is no `await` in here. */
+function openTunIn(ns: string): number {
   const own = openFile("/proc/thread-self/ns/net");
+  let tun: number | undefined;
   try {
-    const other = openFile(path);
+    const other = openFile(ns);
     try {
-      enter(other, `the network namespace ${path}`);
+      enter(other, `the network namespace ${ns}`);
       try {
-        return body();
+        tun = openTun();
+        return tun;
       } finally {
         enter(own, "the own network namespace again");
       }
     } finally {
       libc.close(other);
     }
+  } catch (error) {
+    if (tun !== undefined) libc.close(tun);
+    throw error;
   } finally {
     libc.close(own);
   }

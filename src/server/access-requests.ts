@@ -5,9 +5,9 @@
  * given.
  */
 
-import type { MonitorEvent, Outcome, PendingRequest } from "../enrolment/events.ts";
+import { ApiError } from "../api/api-error.ts";
+import type { MonitorEvent, Outcome, PendingRequest } from "../api/events.ts";
 import type { DenialReason, EnrolmentRequest, Grant } from "../enrolment/messages.ts";
-import { WaltError } from "../errors.ts";
 import { fingerprint, shortCode } from "../ssh/keys/ed25519.ts";
 import { RequestLimits, sourceOf } from "./request-limits.ts";
 
@@ -156,22 +156,23 @@ export class AccessRequests {
   /**
    * An operator's answer.
    * @returns the node's name when accepted.
-   * @throws WaltError when the request does not wait (any more), is of another key than the operator was
-   *   shown, or the device cannot be registered. In the last case it still waits.
+   * @throws ApiError when the request does not wait (any more), or is of another key than the operator was shown.
+   * @throws WaltError when the device cannot be registered. Then it still waits.
    */
   answer(id: string, { accept, fingerprint: print, by }: Answer): string | undefined {
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) {
-      throw new WaltError(`request ${id} does not wait for an answer any more`, {
-        hint: "Another monitor answered it, its time was over, or the device went away.",
-      });
+      throw new ApiError(
+        "not-waiting",
+        `request ${id} does not wait for an answer any more`,
+        "Another monitor answered it, its time was over, or the device went away.",
+      );
     }
     if (waiting.shown.fingerprint !== print) {
-      throw new WaltError(
+      throw new ApiError(
+        "not-waiting",
         `request ${id} is of another key than the one that was answered; nothing was done`,
-        {
-          hint: `It is of the key ${waiting.shown.fingerprint}, with the short code ${waiting.shown.code}.`,
-        },
+        `It is of the key ${waiting.shown.fingerprint}, with the short code ${waiting.shown.code}.`,
       );
     }
     if (!accept) {

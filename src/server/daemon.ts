@@ -5,27 +5,26 @@ import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { formatHostPort, SERVER_PORT } from "../address.ts";
 import { groupId, listenApi, refuseSecond } from "../api/listen.ts";
-import type { DeviceInfo, NodeInfo } from "../api/types.ts";
 import type { Config } from "../config/schema.ts";
-import { encodeReply, type Grant } from "../enrolment/messages.ts";
+import { encodeReply } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import type { Log } from "../log.ts";
-import { fingerprint, parsePublicKey, publicKeyLine, sameKey, shortCode } from "../ssh/keys/ed25519.ts";
-import { encodePrivateKey } from "../ssh/keys/key-files.ts";
+import { fingerprint } from "../ssh/keys/ed25519.ts";
 import { PumpThread } from "../tunnel/pump-thread.ts";
 import { VERSION } from "../version.ts";
 import { AccessRequests } from "./access-requests.ts";
-import { apiHandler } from "./api.ts";
-import { admit, grant } from "./credentials.ts";
+import { serverHandler } from "./api.ts";
+import { Devices, nodeNames } from "./devices.ts";
 import { Endpoint } from "./endpoint.ts";
 import { serveEnrolment } from "./enrol.ts";
 import { loadServerKeys } from "./keys.ts";
-import { metricsPage, type ServerMetrics, serveMetrics } from "./metrics.ts";
+import { metricsPage, serveMetrics } from "./metrics.ts";
 import { openWaltNet } from "./net/walt-net.ts";
-import { type Device, Registry } from "./registry.ts";
+import { Registry } from "./registry.ts";
 import { Tunnels } from "./tunnels.ts";
+import { deviceList, metricsSnapshot, nodeList, trustInfo } from "./views.ts";
 
 /**
  * Run the server until `signal` is aborted and everything it started is gone.
@@ -49,15 +48,12 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   parts.defer(() => registry.close());
   chmodSync(registry.path, 0o600);
 
-  const active = (): Device[] => registry.list().filter((d) => d.revokedAt === null);
-  const names = (): Map<string, string> => new Map(active().map((d) => [d.mac, d.node]));
-  const net = await openWaltNet(config, names(), log);
+  const net = await openWaltNet(config, nodeNames(registry), log);
   parts.defer(() => net.close());
   const pumps = await PumpThread.start();
   parts.defer(() => pumps.stop());
 
-  const give = (device: Device): Grant =>
-    grant(registry, keys.ca, device, server.certificate_validity, new Date());
+  const devices = new Devices(registry, keys, net, server.certificate_validity, log);
   const requests = new AccessRequests({
     answerTimeout: server.answer_timeout,
     now: Date.now,
@@ -67,23 +63,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     },
     overloaded: (denied, from) =>
       log.warn("requests for access were denied: too many at once", { denied, from: from.join(",") }),
-    accept: (request, by) => {
-      const given = admit(registry, keys.ca, request, by, server.certificate_validity, new Date());
-      log.info("device accepted", {
-        node: given.node,
-        board: request.mac,
-        code: shortCode(request.publicKey),
-        fingerprint: fingerprint(request.publicKey),
-        by,
-      });
-      try {
-        net.setNames(names());
-      } catch (error) {
-        // It is accepted all the same: its node has to do without a name until the next one is accepted.
-        log.error("the DHCP server was not told the node's name", { reason: messageOf(error) });
-      }
-      return given;
-    },
+    accept: (request, by) => devices.accept(request, by),
   });
   const tunnels = new Tunnels(pumps, net, server.silence, log.with("tunnel"), (device, state, via) =>
     requests.tell({ type: "node", node: device.node, state, via }),
@@ -94,21 +74,17 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     log: log.with("endpoint"),
     // A tunnel that notices the silence itself tells it in its own words: it comes first.
     silence: server.silence + 500,
-    identify: (key) => {
-      if (sameKey(key, keys.enrolment.publicKey)) return { kind: "enrolment" };
-      const device = registry.byKey(key);
-      return device === undefined || device.revokedAt !== null ? undefined : { kind: "device", device };
-    },
+    identify: (key) => devices.identify(key),
     enrol: (channel, from) =>
       serveEnrolment(channel, from, {
         requests,
         registry,
-        grant: give,
+        grant: (device) => devices.grant(device),
         retryAfter: Math.ceil(server.retry_after / 1000),
         log: log.with("enrolment"),
       }),
     renew: (device, channel) => {
-      const next = give(device);
+      const next = devices.grant(device);
       channel.write(encodeReply({ type: "granted", ...next }));
       channel.end(0);
       log.info("certificate renewed", { node: device.node, next: next.renewAfter });
@@ -123,100 +99,27 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     await tunnels.closeAll("the server stops");
   });
 
-  const nodes = async (): Promise<NodeInfo[]> => {
-    const devices = active();
-    const addresses = await net.addresses(devices.map((d) => d.mac));
-    return devices.map((device) => {
-      const tunnel = tunnels.info(device);
-      const up = tunnel?.state === "up";
-      return {
-        name: device.node,
-        type: "vpn",
-        state: tunnel?.state ?? "down",
-        mac: device.mac,
-        address: addresses.get(device.mac) ?? null,
-        since: tunnel?.since.toISOString() ?? null,
-        via: up ? tunnel.via || null : null,
-        mtu: up ? (tunnel.mtu ?? null) : null,
-        framing: up ? tunnel.framing : null,
-        rtt: up ? tunnel.stats?.rtt || null : null,
-        loss: up && tunnel.stats !== undefined && tunnel.stats.pings > 0 ? tunnel.stats.loss : null,
-        traffic: up ? (tunnel.stats ?? null) : null,
-      };
-    });
-  };
-  const devices = (): DeviceInfo[] =>
-    registry.list().map((device) => {
-      const key = parsePublicKey(device.publicKey, "registry");
-      return {
-        node: device.node,
-        state: device.revokedAt === null ? (tunnels.info(device)?.state ?? "down") : "revoked",
-        boardMac: device.boardMac,
-        model: device.model,
-        serialNumber: device.serialNumber,
-        fingerprint: fingerprint(key),
-        code: shortCode(key),
-        acceptedAt: device.acceptedAt,
-        acceptedBy: device.acceptedBy,
-        certificateSerial: String(device.certificateSerial),
-        certificateExpires: device.certificateExpires,
-        revokedAt: device.revokedAt,
-      };
-    });
-  const measured = (): ServerMetrics => {
-    const all = registry.list();
-    const current = all.filter((device) => device.revokedAt === null);
-    return {
-      version: VERSION,
-      nodes: current.map((device) => {
-        const tunnel = tunnels.info(device);
-        const up = tunnel?.state === "up";
-        const stats = up ? tunnel.stats : undefined;
-        return { node: device.node, up, totals: tunnels.totals(device), stats };
-      }),
-      revoked: all.length - current.length,
-      monitors: requests.monitors,
-      pending: requests.pending.length,
-    };
-  };
-  const revoke = (node: string, by: string): void => {
-    const device = registry.byNode(node);
-    if (device === undefined) {
-      throw new WaltError(`there is no node ${JSON.stringify(node)}`, {
-        hint: "`walt vpn list` shows the nodes.",
-      });
-    }
-    registry.revoke(device, new Date());
-    // The tunnel's end gets a moment to tell the device why.
-    const told = tunnels.close(device, "this node was revoked");
-    void Promise.race([told, Bun.sleep(300)]).then(() => endpoint.cutOff(device.id));
-    net.setNames(names());
-    log.info("device revoked", { node, by });
-  };
   const address = server.address ?? { host: hostname(), port: endpoint.address.port };
   const api = await listenApi(
     server.socket,
     groupId(server.group) === undefined ? undefined : server.group,
-    apiHandler({
+    serverHandler({
       requests,
-      nodes,
-      devices,
-      revoke,
+      nodes: async () => {
+        const active = registry.active();
+        return nodeList(active, tunnels, await net.addresses(active.map((device) => device.mac)));
+      },
+      devices: () => deviceList(registry.list(), tunnels),
+      trust: () => trustInfo(keys, address),
+      revoke: (node, by) => devices.revoke(node, by, { tunnels, endpoint }),
       log: log.with("api"),
-      trust: () => ({
-        ca: publicKeyLine(keys.ca.publicKey),
-        hostKey: publicKeyLine(keys.host.publicKey),
-        enrolmentPublicKey: publicKeyLine(keys.enrolment.publicKey),
-        enrolmentPrivateKey: encodePrivateKey(keys.enrolment),
-        caFile: keys.caFile,
-        address: formatHostPort(address),
-        version: VERSION,
-      }),
     }),
   );
   parts.defer(() => api.stop());
   if (server.metrics !== undefined) {
-    const metrics = serveMetrics(server.metrics, () => metricsPage(measured()));
+    const metrics = serveMetrics(server.metrics, () =>
+      metricsPage(metricsSnapshot(registry.list(), tunnels, requests)),
+    );
     parts.defer(() => metrics.stop());
   }
 

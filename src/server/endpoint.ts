@@ -5,7 +5,8 @@
  */
 
 import type { ServerChannel, Session } from "ssh2";
-import { type HostPort, parseEntrypoint, parseHostPort } from "../address.ts";
+import { formatEntrypoint, type HostPort, parseHostPort } from "../address.ts";
+import { MAX_COMMAND, parseCommand } from "../enrolment/commands.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { VPN_USER } from "../ssh/keys/certificate.ts";
@@ -233,18 +234,18 @@ export class Endpoint {
     };
     session.on("exec", (accept, _reject, info) => {
       const channel = open(accept());
-      const command = info.command.length <= 4096 ? info.command : "";
-      const [verb = "", argument, ...more] = command.split(" ");
-      serve(channel, command, async () => {
-        if (identity.kind === "enrolment" && command === "enrol") return options.enrol(channel, from);
-        if (identity.kind === "device" && command === "renew") return options.renew(identity.device, channel);
-        if (identity.kind === "device" && verb === "tunnel" && more.length === 0) {
-          const via = entrypointOf(argument);
+      const text = info.command.length <= MAX_COMMAND ? info.command : "";
+      serve(channel, text, async () => {
+        const command = parseCommand(text);
+        if (identity.kind === "enrolment" && command?.name === "enrol") return options.enrol(channel, from);
+        if (identity.kind === "device" && command?.name === "renew")
+          return options.renew(identity.device, channel);
+        if (identity.kind === "device" && command?.name === "tunnel") {
           peer.freeze();
-          return options.tunnel(identity.device, channel, via, from);
+          return options.tunnel(identity.device, channel, formatEntrypoint(command.via), from);
         }
-        refuse(`command ${safeText(command)}`);
-        channel.fail(`the command ${JSON.stringify(safeText(command))} is not allowed; ${only}`);
+        refuse(`command ${safeText(text)}`);
+        channel.fail(`the command ${JSON.stringify(safeText(text))} is not allowed; ${only}`);
       });
     });
     session.on("shell", (accept) => {
@@ -273,12 +274,4 @@ export class Endpoint {
     // An environment is offered by many a client unasked: ignored without a word.
     session.on("env", (_accept, reject) => reject?.());
   }
-}
-
-/** The argument of `tunnel`: `via=<entrypoint>`, as `formatEntrypoint` writes it. */
-function entrypointOf(argument: string | undefined): string {
-  const text = /^via=(.+)$/.exec(argument ?? "")?.[1];
-  if (text === undefined) throw new WaltError("the command is `tunnel via=<entrypoint>`");
-  parseEntrypoint(text);
-  return text;
 }

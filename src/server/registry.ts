@@ -55,7 +55,12 @@ export class Registry {
     } finally {
       process.umask(umask);
     }
-    this.#migrate();
+    try {
+      this.#migrate();
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
   }
 
   #migrate(): void {
@@ -81,6 +86,11 @@ export class Registry {
   /** All devices, revoked ones too, by node name. */
   list(): Device[] {
     return this.#db.query<Device, []>(`${SELECT} ORDER BY d.node, d.id`).all();
+  }
+
+  /** Those that are not revoked. */
+  active(): Device[] {
+    return this.list().filter((device) => device.revokedAt === null);
   }
 
   byKey(key: PublicKey): Device | undefined {

@@ -1,7 +1,7 @@
 /** Live tunnels: for each node a TAP in walt-net, joined to the channel that its device opened. */
 
 import { closeSync } from "node:fs";
-import type { NodeState } from "../api/types.ts";
+import type { NodeState } from "../api/messages.ts";
 import { messageOf } from "../errors.ts";
 import { openOffloadTap, openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";

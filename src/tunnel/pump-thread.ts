@@ -112,7 +112,12 @@ export class PumpThread {
     this.#stats = new Float64Array(shared);
     this.#orders = recordPair();
     const workerData: ThreadData = { kind: "pump", orders: this.#orders[1], stats: shared };
-    this.#worker = new Worker(thread, { workerData });
+    try {
+      this.#worker = new Worker(thread, { workerData });
+    } catch (error) {
+      for (const fd of this.#orders) libc.close(fd);
+      throw error;
+    }
     this.#worker.on("message", (event: ThreadEvent) => this.#hear(event));
     this.#worker.on("error", (error: unknown) => {
       this.#error = error instanceof Error ? error : new Error(String(error));

@@ -1,29 +1,22 @@
 /** What all commands share, tried with the real tree of commands: help with examples, and typos that are never ignored. */
 
 import { describe, expect, test } from "bun:test";
-import { type ArgsDef, type CommandDef, runCommand } from "citty";
-import { checkArguments, command, examplesOf } from "../../src/commands/_command.ts";
-import { explainUsage, help } from "../../src/commands/_help.ts";
+import type { ArgsDef } from "citty";
+import { parseArguments } from "../../src/commands/_arguments.ts";
+import { type Command, command, type Group } from "../../src/commands/_command.ts";
+import { runTyped } from "../../src/commands/_find.ts";
+import { help } from "../../src/commands/_help.ts";
 import { root } from "../../src/commands/root.ts";
 import { WaltError } from "../../src/errors.ts";
 
-type Any = CommandDef<ArgsDef>;
-
-async function value<T>(v: T | Promise<T> | (() => T | Promise<T>) | undefined): Promise<T | undefined> {
-  return await (typeof v === "function" ? (v as () => T | Promise<T>)() : v);
-}
-
-/** All commands below one, with the words that lead to them. */
+/** All commands below a group, with the words that lead to them. */
 async function leaves(
-  command: Any,
+  entry: Command | Group,
   words: readonly string[] = [],
-): Promise<[words: readonly string[], Any][]> {
-  const subCommands = await value(command.subCommands);
-  if (subCommands === undefined) return [[words, command]];
+): Promise<[words: readonly string[], Command][]> {
+  if (!("subCommands" in entry)) return [[words, entry]];
   const found = await Promise.all(
-    Object.entries(subCommands).map(async ([word, next]) =>
-      leaves((await value(next)) as Any, [...words, word]),
-    ),
+    Object.entries(entry.subCommands).map(async ([word, load]) => leaves(await load(), [...words, word])),
   );
   return found.flat();
 }
@@ -59,18 +52,18 @@ test("the commands are spelled as the manual says", () => {
 for (const [words, command] of all) {
   test(`walt ${words.join(" ")}: its name, help with an example of its own, and no option ignored`, async () => {
     const name = `walt ${words.join(" ")}`;
-    expect((await value(command.meta))?.name).toBe(name);
+    expect(command.meta.name).toBe(name);
     const text = await help(root, [...words, "--help"]);
     expect(text).toMatch(/\nEXAMPLES?\n\n {2}\S/);
-    for (const example of examplesOf(command)) {
+    for (const example of command.examples) {
       expect(text).toContain(`  ${example}\n`);
       expect(example).toContain(name);
       // An example that the command itself would refuse is none.
       const typed = (example.split(` ${words.join(" ")}`)[1] ?? "").replace(/ [#&|<>].*/, "").trim();
       const args = typed === "" ? [] : typed.split(/\s+/);
-      expect(() => checkArguments(name, args, (command.args ?? {}) as ArgsDef)).not.toThrow();
+      expect(() => parseArguments(name, args, command.args)).not.toThrow();
     }
-    expect(() => checkArguments(name, ["--no-such-option"], (command.args ?? {}) as ArgsDef)).toThrow(
+    expect(() => parseArguments(name, ["--no-such-option"], command.args)).toThrow(
       `${name}: there is no option --no-such-option; `,
     );
   });
@@ -82,10 +75,11 @@ describe("arguments", () => {
     config: { type: "string" },
     output: { type: "string", alias: "o" },
     json: { type: "boolean" },
+    kind: { type: "enum", options: ["small", "large"], default: "large" },
   } as const satisfies ArgsDef;
   const said = (...rawArgs: string[]): string => {
     try {
-      checkArguments("walt x", rawArgs, args);
+      parseArguments("walt x", rawArgs, args);
       return "";
     } catch (error) {
       if (!(error instanceof WaltError)) throw error;
@@ -111,7 +105,7 @@ describe("arguments", () => {
   test("that it does not have", () => {
     expect(said("--jsno")).toBe("walt x: there is no option --jsno; did you mean --json?");
     expect(said("--frobnicate")).toBe(
-      "walt x: there is no option --frobnicate; allowed: --config, --output, --json",
+      "walt x: there is no option --frobnicate; allowed: --config, --output, --json, --kind",
     );
     expect(said("-x")).toStartWith("walt x: there is no option -x; ");
     expect(said("--no-json")).toStartWith("walt x: there is no option --no-json; ");
@@ -130,22 +124,45 @@ describe("arguments", () => {
         all = every("output");
       },
     });
-    await runCommand(collecting, {
-      rawArgs: ["-o", "a", "--json", "--output=b", "n", "-oc", "--output", "a"],
-    });
+    await collecting.start(["-o", "a", "--json", "--output=b", "n", "-oc", "--output", "a"]);
     expect(all).toEqual(["a", "b", "c", "a"]);
-    await runCommand(collecting, { rawArgs: ["--", "-o"] });
+    await collecting.start(["--", "-o"]);
     expect(all).toEqual([]);
   });
 
   test("that lack their value, or have one too many", () => {
-    expect(said("--config")).toContain("--config");
-    expect(said("--config", "--json")).toContain("--config");
-    expect(said("--json=yes")).toContain("--json");
+    expect(said("--config")).toBe("walt x: --config needs a value");
+    expect(said("-o")).toBe("walt x: -o needs a value");
+    expect(said("--config", "--json")).toBe(
+      'walt x: --config needs a value, and "--json" looks like an option',
+    );
+    expect(said("--json=yes")).toBe("walt x: --json takes no value");
+    expect(said("-o", "-")).toBe("");
+    expect(said("--config=--json")).toBe("");
+  });
+
+  test("that have one of several values: another one is refused, with a suggestion", () => {
+    expect(said("--kind", "small")).toBe("");
+    expect(said("--kind", "smal")).toBe('walt x: --kind cannot be "smal"; did you mean small?');
+    expect(said("--kind=\u001b[2J")).toBe('walt x: --kind cannot be "\\u001b[2J"; allowed: small, large');
+  });
+
+  test("as a command sees them", () => {
+    const parse = (...rawArgs: string[]): unknown => parseArguments("walt x", rawArgs, args).values;
+    const nothing = { node: undefined, config: undefined, output: undefined, json: undefined, kind: "large" };
+    expect(parse()).toEqual(nothing);
+    expect(parse("--json", "-of", "n", "--config=c", "--config", "d", "--kind", "small")).toEqual({
+      node: "n",
+      config: "d",
+      output: "f",
+      json: true,
+      kind: "small",
+    });
+    expect(parse("--", "-o")).toEqual({ ...nothing, node: "-o" });
   });
 
   test("a command without options says so", () => {
-    expect(() => checkArguments("walt y", ["--x"], {})).toThrow(
+    expect(() => parseArguments("walt y", ["--x"], {})).toThrow(
       "walt y: there is no option --x; it has no options",
     );
   });
@@ -153,7 +170,14 @@ describe("arguments", () => {
 
 describe("what is wrong with the words typed", () => {
   const explain = (...words: string[]): Promise<string> =>
-    explainUsage(root, words, new Error("citty's words"));
+    runTyped(root, words).then(
+      () => "no error",
+      (error: unknown) => {
+        if (!(error instanceof WaltError)) throw error;
+        expect(error.exitCode).toBe(2);
+        return `${error.message}\n${error.hint}`;
+      },
+    );
 
   test("a typo is answered with a suggestion, at each depth", async () => {
     expect(await explain("vnp", "list")).toBe(
@@ -176,10 +200,15 @@ describe("what is wrong with the words typed", () => {
     expect(await explain("vpn", "--json", "list")).toStartWith('walt vpn has no option "--json"\n');
   });
 
-  test("anything else in citty's words", async () => {
+  test("an argument too few, of a command", async () => {
     expect(await explain("vpn", "revoke")).toBe(
-      "walt vpn revoke: citty's words\n`walt vpn revoke --help` tells how it is used.",
+      "walt vpn revoke: NODE is missing\n`walt vpn revoke --help` tells how it is used.",
     );
+  });
+
+  test("words that are names of every object are no commands", async () => {
+    for (const word of ["constructor", "__proto__", "toString"])
+      expect(await explain(word)).toStartWith(`walt has no command "${word}"; `);
   });
 });
 

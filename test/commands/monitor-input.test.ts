@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:tes
 import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { MonitorEvent } from "../../src/api/types.ts";
+import type { MonitorEvent } from "../../src/api/events.ts";
 import { READING_TIME } from "../../src/commands/vpn/_monitor-screen.ts";
 import { describeWith } from "../lab/need.ts";
 

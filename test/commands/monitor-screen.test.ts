@@ -1,7 +1,7 @@
 /** What an operator sees and what is typed does, without a server, with a clock of its own. */
 
 import { beforeEach, describe, expect, test } from "bun:test";
-import type { MonitorEvent, PendingRequest } from "../../src/api/types.ts";
+import type { MonitorEvent, PendingRequest } from "../../src/api/events.ts";
 import { type Action, MonitorScreen, READING_TIME } from "../../src/commands/vpn/_monitor-screen.ts";
 
 const CODES = ["", "7KQ2M-X9ABC", "PG2WB-J9NS3", "PG2WC-00000", "ACCEP-T0000"];

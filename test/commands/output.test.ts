@@ -4,12 +4,17 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { apiHandler, serve } from "../../src/api/handler.ts";
+import { SERVER } from "../../src/api/routes.ts";
+import { createLog } from "../../src/log.ts";
+import { NODE } from "../api/messages.ts";
 
 test("a listing that is longer than a pipe", async () => {
   const dir = mkdtempSync(join(tmpdir(), "walt-output-"));
-  const nodes = Array.from({ length: 2000 }, (_, i) => ({ name: `vpn-${i}`, type: "vpn", state: "down" }));
+  const nodes = Array.from({ length: 2000 }, (_, i) => ({ ...NODE, name: `vpn-${i}` }));
   const socket = join(dir, "server.sock");
-  await using server = Bun.serve({ unix: socket, fetch: () => Response.json(nodes) });
+  const handle = apiHandler([serve(SERVER.nodes, () => nodes)], createLog());
+  await using server = Bun.serve({ unix: socket, fetch: handle });
   const config = join(dir, "walt.toml");
   writeFileSync(config, `role = "server"\n[server]\nsocket = "${socket}"\n`);
   try {

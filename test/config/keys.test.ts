@@ -1,6 +1,7 @@
 /** Each kind of key: what it takes, what it refuses, and that what it shows is what it takes. */
 
 import { describe, expect, test } from "bun:test";
+import { parseEntrypoint } from "../../src/address.ts";
 import {
   choice,
   entrypoints,
@@ -119,14 +120,11 @@ const KINDS: Record<string, { key: Key<unknown>; good: [unknown, unknown][]; bad
   entrypoints: {
     key: entrypoints(""),
     good: [
-      ["a", ["a:22"]],
-      ["a,b:2022", ["a:22,b:2022"]],
-      ["ssh://c", ["ssh://c:2222"]],
-      [["x"], ["x:22"]],
-      [
-        ["a", "a,b", "ssh://c"],
-        ["a:22", "a:22,b:22", "ssh://c:2222"],
-      ],
+      ["a", [parseEntrypoint("a:22")]],
+      ["a,b:2022", [parseEntrypoint("a:22,b:2022")]],
+      ["ssh://c", [parseEntrypoint("ssh://c:2222")]],
+      [["x"], [parseEntrypoint("x:22")]],
+      [["a", "a,b", "ssh://c"], ["a:22", "a:22,b:22", "ssh://c:2222"].map(parseEntrypoint)],
     ],
     bad: [
       ...NOT_TEXT.filter((value) => !Array.isArray(value) || value.length === 0),

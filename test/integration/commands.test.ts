@@ -1,12 +1,15 @@
 /** Every command with input that is wrong, and with what is missing around it. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import type { RunResult } from "../../src/linux/run.ts";
+import { VERSION } from "../../src/version.ts";
+import { answering, http, waltHeaders } from "../api/peer.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
 import type { LabProcess } from "../lab/process.ts";
-import { startSshd } from "../lab/sshd.ts";
+import { type Sshd, startSshd } from "../lab/sshd.ts";
 import { INTEGRATION, World } from "../lab/world.ts";
 
 /** All commands, and the ones that talk to the server's daemon. */
@@ -32,6 +35,26 @@ const CLIENTS: readonly string[][] = [
   ["vpn", "revoke", "vpn-000000"],
   ["node", "show"],
 ];
+
+/** What may answer instead of a daemon of this version, and what is said of it. */
+const STRANGERS = [
+  // An older server, whose every answer lacks what this version needs.
+  [http("200 OK", '"older"\n', waltHeaders("0.0.7")), `is walt 0.0.7, this is walt ${VERSION}: `],
+  [
+    http("404 Not Found", '{"code":"unknown-request","error":"no such request"}', waltHeaders("0.0.7")),
+    `is walt 0.0.7, this is walt ${VERSION}: no such request`,
+  ],
+  [
+    http("200 OK", "[]", waltHeaders("9.0.0", 2)),
+    `is walt 9.0.0, this is walt ${VERSION}: it speaks version 2`,
+  ],
+  [
+    http("404 Not Found", "<html>\n\u001b[2J", "Server: x\r\n"),
+    "is no daemon of walt: it answered with status 404",
+  ],
+  ["SSH-2.0-OpenSSH_9.2\r\n", "does not answer: "],
+  ["", "does not answer: the connection was closed before the whole answer came"],
+] as const;
 
 /** A bug of ours would be a stack trace, and an escape byte would be a colour where nobody can see it. */
 function expectWords(result: RunResult): void {
@@ -89,7 +112,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         [["vpn", "monitro"], /did you mean monitor\?/],
         [["vpn", "list", "--jsno"], /there is no option --jsno; did you mean --json\?/],
         [["node", "show", "a", "b"], /unexpected argument "b"/],
-        [["vpn", "revoke"], /NODE/],
+        [["vpn", "revoke"], /NODE is missing/],
         [["vpn"], /wants one more word/],
         [["--frobnicate"], /has no option "--frobnicate"/],
         [[], /USAGE/],
@@ -170,6 +193,42 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         );
       }
       expect(existsSync(operator.path("/srv/none"))).toBe(false);
+    }, 15_000);
+
+    test("that is of another version, or no daemon of walt: every command says so in one line", async () => {
+      const socket = operator.path("/run/walt/server.sock");
+      mkdirSync(dirname(socket), { recursive: true });
+      // Each command with the first of them, and one command with all.
+      const cases = [
+        ...CLIENTS.map((args) => [args, STRANGERS[0]] as const),
+        ...STRANGERS.map((stranger) => [["node", "show"], stranger] as const),
+      ];
+      for (const [args, [answer, said]] of cases) {
+        const { status, stdout, stderr } = await answering(socket, answer, () => walt(operator, ...args));
+        expect([args, status, stdout]).toEqual([args, 1, ""]);
+        expect(stderr).toStartWith(`walt: the daemon on /run/walt/server.sock ${said}`);
+        expect(stderr.trim().split("\n")).toHaveLength(2);
+        rmSync(socket, { force: true });
+      }
+      expect(existsSync(operator.path("/srv/none"))).toBe(false);
+    }, 30_000);
+
+    test("that is followed by one of another version: a monitor ends, and says so", async () => {
+      const monitor = server.spawn(["/srv/walt", "vpn", "monitor", "--json"]);
+      await monitor.waitFor(/"watching"/);
+      await world.stopServer();
+      const socket = server.path("/run/walt/server.sock");
+      const status = await answering(
+        socket,
+        http("200 OK", '"older"\n', waltHeaders("0.0.7")),
+        () => monitor.exited,
+      );
+      expect(status).toBe(1);
+      expect(monitor.output).toContain(
+        `walt: the daemon on /run/walt/server.sock is walt 0.0.7, this is walt ${VERSION}: event: `,
+      );
+      rmSync(socket, { force: true });
+      await world.startServer();
     }, 15_000);
 
     test("that one may not talk to: every command says so, and what to do", async () => {
@@ -466,8 +525,9 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
   });
 
   describe("from another machine", () => {
-    test("commands work through ssh, and leave nothing behind; without the daemon they say so", async () => {
-      const sshd = await startSshd(server);
+    let sshd: Sshd;
+    beforeAll(async () => {
+      sshd = await startSshd(server);
       const key = (
         await operator.must([
           "sh",
@@ -481,6 +541,10 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       );
       await server.must(["mkdir", "-m", "700", "-p", "/root/.ssh"]);
       server.writeFile("/root/.ssh/authorized_keys", `${key}\n`, 0o600);
+    }, 15_000);
+    afterAll(() => sshd?.stop());
+
+    test("commands work through ssh, and leave nothing behind; without the daemon they say so", async () => {
       const there = ["--server", "ssh://root@walt.lab.example"];
       const shown = await walt(operator, "node", "show", "--json", ...there);
       expect([shown.status, shown.stdout, shown.stderr]).toEqual([0, "[]\n", ""]);
@@ -504,9 +568,29 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       await world.stopServer();
       const gone = await walt(operator, "node", "show", ...there);
       expect(gone.status).toBe(1);
-      expect(gone.stderr).toMatch(/the daemon does not answer .*walt\.lab\.example/);
+      expect(gone.stderr).toMatch(
+        /walt: the server at ssh:\/\/root@walt\.lab\.example does not answer: .+\nIs it running\? /,
+      );
       await world.startServer();
-      await sshd.stop();
     }, 15_000);
+
+    test("a server of another version there, or no walt at all, is told so in one line", async () => {
+      const socket = server.path("/run/walt/server.sock");
+      try {
+        await world.stopServer();
+        for (const [answer, said] of STRANGERS) {
+          const command = ["node", "show", "--server", "ssh://root@walt.lab.example"];
+          const { status, stdout, stderr } = await answering(socket, answer, () =>
+            walt(operator, ...command),
+          );
+          expect([said, status, stdout]).toEqual([said, 1, ""]);
+          expect(stderr).toStartWith(`walt: the server at ssh://root@walt.lab.example ${said}`);
+          expect(stderr.trim().split("\n")).toHaveLength(2);
+          rmSync(socket, { force: true });
+        }
+      } finally {
+        await world.startServer();
+      }
+    }, 60_000);
   });
 });

@@ -1,7 +1,7 @@
 /** WalT's original framing between real machines: its client at our server, and our device at its server. */
 
 import { expect, test } from "bun:test";
-import type { DeviceStatus } from "../../src/api/types.ts";
+import type { DeviceStatus } from "../../src/api/device-status.ts";
 import { waltBinary } from "../lab/binary.ts";
 import type { Host } from "../lab/host.ts";
 import { INTERNET, Lab } from "../lab/lab.ts";

@@ -4,7 +4,9 @@
  */
 
 import { mkdirSync, rmSync } from "node:fs";
-import type { DeviceInfo, DeviceStatus, MonitorEvent, NodeInfo } from "../../src/api/types.ts";
+import type { DeviceStatus } from "../../src/api/device-status.ts";
+import type { MonitorEvent } from "../../src/api/events.ts";
+import type { DeviceInfo, NodeInfo } from "../../src/api/messages.ts";
 import { READING_TIME } from "../../src/commands/vpn/_monitor-screen.ts";
 import type { RunResult } from "../../src/linux/run.ts";
 import { waltBinary } from "./binary.ts";

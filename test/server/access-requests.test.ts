@@ -1,7 +1,7 @@
 /** The rules for requests for access, with a clock of its own. */
 
 import { beforeEach, describe, expect, test } from "bun:test";
-import type { MonitorEvent } from "../../src/api/types.ts";
+import type { MonitorEvent } from "../../src/api/events.ts";
 import type { EnrolmentRequest, Grant } from "../../src/enrolment/messages.ts";
 import { AccessRequests, type Decision, type Ticket } from "../../src/server/access-requests.ts";
 import { fingerprint, generateKey, shortCode } from "../../src/ssh/keys/ed25519.ts";

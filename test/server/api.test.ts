@@ -5,13 +5,18 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ApiError } from "../../src/api/api-error.ts";
+import type { MonitorEvent } from "../../src/api/events.ts";
+import { apiHandler, serve } from "../../src/api/handler.ts";
 import { type ApiServer, listenApi } from "../../src/api/listen.ts";
-import type { DeviceInfo, MonitorEvent, NodeInfo, TrustInfo } from "../../src/api/types.ts";
-import { WaltError } from "../../src/errors.ts";
+import type { DeviceInfo, NodeInfo, TrustInfo } from "../../src/api/messages.ts";
+import { SERVER } from "../../src/api/routes.ts";
 import { formatLine, type Log } from "../../src/log.ts";
 import { AccessRequests } from "../../src/server/access-requests.ts";
-import { apiHandler } from "../../src/server/api.ts";
+import { serverHandler } from "../../src/server/api.ts";
 import { generateKey } from "../../src/ssh/keys/ed25519.ts";
+import { VERSION } from "../../src/version.ts";
+import { TRUST } from "../api/messages.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-server-api-"));
 const socket = join(dir, "server.sock");
@@ -26,14 +31,14 @@ let api: ApiServer;
 
 beforeAll(async () => {
   api = await listenApi(socket, undefined, (request) =>
-    apiHandler({
+    serverHandler({
       requests,
       nodes: () => Promise.resolve([{ name: "vpn-1" } as NodeInfo]),
       devices: () => [{ node: "vpn-1" } as DeviceInfo],
       trust: () => ({ ca: "x" }) as TrustInfo,
       revoke: (node, by) => {
         if (node !== "vpn-1")
-          throw new WaltError(`there is no node ${JSON.stringify(node)}`, { hint: "look" });
+          throw new ApiError("unknown-node", `there is no node ${JSON.stringify(node)}`, "look");
         revoked.push([node, by]);
       },
       log,
@@ -100,11 +105,11 @@ describe("requests", () => {
     expect(revoked.splice(0)).toEqual([["vpn-1", "al?[2Jice"]]);
     expect(await ask("POST", "/v1/devices/vpn-9/revoke", '{"by":"x"}')).toEqual([
       400,
-      { error: 'there is no node "vpn-9"', hint: "look" },
+      { code: "unknown-node", error: 'there is no node "vpn-9"', hint: "look" },
     ]);
     expect(await ask("POST", "/v1/devices/%2F%22/revoke", '{"by":"x"}')).toEqual([
       400,
-      { error: 'there is no node "/\\""', hint: "look" },
+      { code: "unknown-node", error: 'there is no node "/\\""', hint: "look" },
     ]);
   });
 
@@ -132,6 +137,34 @@ describe("requests", () => {
   test("a path that is no URL's is told so, and is no bug of ours", async () => {
     const [status, answer] = await ask("POST", "/v1/devices/%/revoke", '{"by":"x"}');
     expect([status, JSON.stringify(answer)]).toEqual([400, expect.not.stringContaining("internal")]);
+  });
+
+  test("every answer says the version and the number of the API, an error too", async () => {
+    for (const path of ["/v1/nodes", "/v9/nodes", "/v1/monitor"]) {
+      const stop = new AbortController();
+      const { headers } = await fetch(`http://walt${path}`, { unix: socket, signal: stop.signal });
+      expect([path, headers.get("walt-version"), headers.get("walt-api")]).toEqual([path, VERSION, "1"]);
+      stop.abort();
+    }
+  });
+
+  test("a bug is answered as one, logged, and the next request is served", async () => {
+    const handle = apiHandler(
+      [
+        serve(SERVER.nodes, () => {
+          throw new Error("oops");
+        }),
+        serve(SERVER.trust, () => TRUST),
+      ],
+      log,
+    );
+    const response = await handle(new Request("http://walt/v1/nodes"));
+    expect([response.status, await response.json()]).toEqual([
+      500,
+      { code: "internal", error: "internal error: oops" },
+    ]);
+    expect(logged).toContain("a request failed request=/v1/nodes reason=oops");
+    expect((await handle(new Request("http://walt/v1/trust"))).status).toBe(200);
   });
 
   test("a megabyte of body or path is refused without being kept", async () => {
@@ -192,7 +225,10 @@ describe("monitors", () => {
     });
     const again = await ask("POST", path, JSON.stringify({ by: "bob", accept: false, fingerprint }));
     expect(again[0]).toBe(400);
-    expect(again[1]).toHaveProperty("error", `request ${ticket.id} does not wait for an answer any more`);
+    expect(again[1]).toMatchObject({
+      code: "not-waiting",
+      error: `request ${ticket.id} does not wait for an answer any more`,
+    });
     monitor.leave();
   });
 
@@ -259,5 +295,21 @@ describe("monitors", () => {
     const ticket = requests.ask(request(), "192.0.2.1");
     connection.destroy();
     expect(await ticket.decision).toEqual({ denied: "nobody-watching" });
+  });
+
+  test("that does not read stops counting, and what waits for it is bounded", async () => {
+    const connection = createConnection(socket);
+    connection.write("GET /v1/monitor HTTP/1.1\r\nHost: walt\r\n\r\n");
+    await new Promise((resolve) => connection.once("data", resolve));
+    connection.pause();
+    expect(requests.monitors).toBe(1);
+    const via = "x".repeat(4000);
+    let told = 0;
+    for (; requests.monitors > 0 && told < 10_000; told++) {
+      requests.tell({ type: "node", node: "vpn-1", state: "up", via });
+      if (told % 100 === 0) await Bun.sleep(0);
+    }
+    connection.destroy();
+    expect([requests.monitors, told < 10_000]).toEqual([0, true]);
   });
 });

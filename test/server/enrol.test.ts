@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
-import type { MonitorEvent } from "../../src/api/types.ts";
+import type { MonitorEvent } from "../../src/api/events.ts";
 import {
   type Board,
   encodeRequest,

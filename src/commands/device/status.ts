@@ -1,11 +1,11 @@
 /** `walt device status` */
 
-import { join } from "node:path";
 import { ApiClient } from "../../api/client.ts";
-import type { DeviceStatus, UsbStatus } from "../../api/types.ts";
+import type { DeviceStatus } from "../../api/device-status.ts";
+import { DEVICE } from "../../api/routes.ts";
 import { loadConfig, requireRole } from "../../config/load.ts";
+import { runFiles } from "../../device/files.ts";
 import { table } from "../../text.ts";
-import type { LinkStats } from "../../tunnel/counters.ts";
 import { command, configOption, jsonOption, print } from "../_command.ts";
 import { trafficRows } from "../_traffic.ts";
 
@@ -16,34 +16,30 @@ export default command({
   args: { ...configOption, ...jsonOption },
   async run(args) {
     const config = requireRole(loadConfig(args.config), "device");
-    const api = new ApiClient(join(config.device.run, "device.sock"), "walt device run");
-    const status = (await api.call("GET", "/v1/status")) as DeviceStatus;
+    const api = new ApiClient({ socket: runFiles(config).socket, start: "walt device run" });
+    const status = await api.call(DEVICE.status, {});
     if (args.json) print(JSON.stringify(status, null, 2));
-    else
-      print(
-        table(
-          ["WHAT", "VALUE"],
-          Object.entries(status).flatMap(([key, value]) => {
-            if (key === "rtt" || key === "loss") return []; // among the counters
-            if (key === "traffic" && value !== null) return trafficRows(value as LinkStats, "server");
-            return [[words(key), shown(key, value)]];
-          }),
-        ),
-      );
+    else print(table(["WHAT", "VALUE"], rowsOf(status)));
   },
 });
 
-/** `lastError` → `last error` */
-function words(key: string): string {
-  return key.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
-}
-
-function shown(key: string, value: unknown): string {
-  if (value === null) return "-";
-  if (Array.isArray(value)) {
-    const rows = (value as UsbStatus[]).map(({ port, id, name }) => `${port} ${id} ${name}`.trim());
-    return rows.length === 0 ? "-" : rows.join(", ");
-  }
-  if (key === "nextTryIn") return `${String(value)} s`;
-  return String(value);
+/** In the order of the boot; round trip time and loss are among the counters. */
+function rowsOf(s: DeviceStatus): (readonly [what: string, value: string])[] {
+  return [
+    ["stage", s.stage],
+    ["detail", s.detail],
+    ["last error", s.lastError ?? "-"],
+    ["next try in", s.nextTryIn === null ? "-" : `${s.nextTryIn} s`],
+    ["since", s.since],
+    ["node", s.node ?? "-"],
+    ["mac", s.mac ?? "-"],
+    ["code", s.code ?? "-"],
+    ["fingerprint", s.fingerprint ?? "-"],
+    ["tunnel", s.tunnel],
+    ["via", s.via ?? "-"],
+    ...(s.traffic === null ? [["traffic", "-"] as const] : trafficRows(s.traffic, "server")),
+    ["vm", s.vm],
+    ["usb", s.usb.map(({ port, id, name }) => `${port} ${id} ${name}`.trim()).join(", ") || "-"],
+    ["certificate renewal", s.certificateRenewal ?? "-"],
+  ];
 }

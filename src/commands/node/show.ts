@@ -1,6 +1,7 @@
 /** `walt node show` */
 
-import type { NodeInfo } from "../../api/types.ts";
+import type { NodeInfo } from "../../api/messages.ts";
+import { SERVER } from "../../api/routes.ts";
 import { WaltError } from "../../errors.ts";
 import { duration, table } from "../../text.ts";
 import { command, jsonOption, print } from "../_command.ts";
@@ -18,7 +19,7 @@ export default command({
     ...jsonOption,
   },
   async run(args) {
-    const all = (await withServer(args, (api) => api.call("GET", "/v1/nodes"))) as NodeInfo[];
+    const all = await withServer(args, (api) => api.call(SERVER.nodes, {}));
     const nodes = args.node === undefined ? all : all.filter((n) => n.name === args.node);
     if (args.node !== undefined && nodes.length === 0) {
       throw new WaltError(`there is no node ${JSON.stringify(args.node)}`, {

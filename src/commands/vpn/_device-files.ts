@@ -2,7 +2,7 @@
 
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { type Entrypoint, formatEntrypoint, formatHostPort, type HostPort } from "../../address.ts";
+import { type Entrypoint, formatHostPort, type HostPort } from "../../address.ts";
 import { TABLES } from "../../config/schema.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { syncFolder, writeFileAtomic } from "../../linux/files.ts";
@@ -34,7 +34,7 @@ export function deviceFiles(o: DeviceConfiguration, trust: Trust): DeviceFiles {
     "walt.toml": `role = "device"
 
 [device]
-entrypoint = ${TABLES.device.entrypoint.show(o.entrypoints.map(formatEntrypoint))}
+entrypoint = ${TABLES.device.entrypoint.show(o.entrypoints)}
 server = "${formatHostPort(o.server)}"
 board = "${o.board}"
 `,

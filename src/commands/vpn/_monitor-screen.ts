@@ -6,7 +6,7 @@
  * So it cannot hit another request that took the place of this one on the screen.
  */
 
-import type { MonitorEvent, PendingRequest } from "../../api/types.ts";
+import type { MonitorEvent, PendingRequest } from "../../api/events.ts";
 import { plainText } from "../../text.ts";
 import { parseAnswer } from "./_typed-answer.ts";
 

@@ -1,6 +1,6 @@
 /** `walt vpn list` */
 
-import type { DeviceInfo } from "../../api/types.ts";
+import { SERVER } from "../../api/routes.ts";
 import { plainText, table } from "../../text.ts";
 import { command, jsonOption, print } from "../_command.ts";
 import { serverOptions, withServer } from "../_server.ts";
@@ -15,9 +15,8 @@ export default command({
     ...jsonOption,
   },
   async run(args) {
-    const devices = (
-      (await withServer(args, (api) => api.call("GET", "/v1/devices"))) as DeviceInfo[]
-    ).filter((d) => args.all || d.state !== "revoked");
+    const all = await withServer(args, (api) => api.call(SERVER.devices, {}));
+    const devices = all.filter((d) => args.all || d.state !== "revoked");
     if (args.json) return print(JSON.stringify(devices, null, 2));
     if (devices.length === 0)
       return print("There are no registered devices. `walt vpn monitor` lets the first one in.");

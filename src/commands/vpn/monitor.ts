@@ -1,7 +1,8 @@
 /** `walt vpn monitor` */
 
-import type { ApiClient } from "../../api/client.ts";
-import type { MonitorEvent, PendingRequest } from "../../api/types.ts";
+import { type ApiClient, MisfitError } from "../../api/client.ts";
+import type { MonitorEvent, PendingRequest } from "../../api/events.ts";
+import { SERVER } from "../../api/routes.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { readLines } from "../../linux/lines.ts";
 import { safeText } from "../../text.ts";
@@ -77,10 +78,10 @@ async function follow(api: ApiClient, signal: AbortSignal, view: View, connected
   let stuck: WaltError | undefined;
   while (!signal.aborted) {
     try {
-      for await (const event of api.stream(`/v1/monitor?name=${encodeURIComponent(operator())}`, signal)) {
+      for await (const event of api.stream(SERVER.monitor, { name: operator() }, signal)) {
         once = true;
         connected();
-        view.event(event as MonitorEvent);
+        view.event(event);
         if (unreadOutput() > MOST_UNREAD) {
           stuck = new WaltError("nobody reads standard output any more, so nothing can be shown");
           throw stuck;
@@ -88,7 +89,7 @@ async function follow(api: ApiClient, signal: AbortSignal, view: View, connected
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (!once || error === stuck) throw error;
+      if (!once || error === stuck || error instanceof MisfitError) throw error;
     }
     if (signal.aborted) return;
     view.lost();
@@ -118,8 +119,7 @@ function sendAnswer(
   api: ApiClient,
   answer: { id: string; fingerprint: string; accept: boolean },
 ): Promise<unknown> {
-  const { id, fingerprint, accept } = answer;
-  return api.call("POST", `/v1/requests/${encodeURIComponent(id)}`, { accept, fingerprint, by: operator() });
+  return api.call(SERVER.answer, { ...answer, by: operator() });
 }
 
 function personView(api: ApiClient): View {

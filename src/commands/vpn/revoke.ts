@@ -1,5 +1,6 @@
 /** `walt vpn revoke` */
 
+import { SERVER } from "../../api/routes.ts";
 import { command, print } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
 
@@ -12,9 +13,7 @@ export default command({
     ...serverOptions,
   },
   async run(args) {
-    await withServer(args, (api) =>
-      api.call("POST", `/v1/devices/${encodeURIComponent(args.node)}/revoke`, { by: operator() }),
-    );
+    await withServer(args, (api) => api.call(SERVER.revoke, { node: args.node, by: operator() }));
     print(
       `${args.node} is revoked: its tunnel is down and its key is refused. \`walt device forget\` on the device lets it ask afresh.`,
     );

@@ -1,9 +1,9 @@
 /** What a device does at each step of its boot: the I/O around the state machine, and all that it owns. */
 
-import { type Entrypoint, formatEntrypoint } from "../../address.ts";
+import type { Entrypoint } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";
 import type { End } from "../../end.ts";
-import { ENROL_COMMAND, RENEW_COMMAND } from "../../enrolment/messages.ts";
+import { encodeCommand } from "../../enrolment/commands.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { Children } from "../../linux/child.ts";
 import { withJitter } from "../../linux/sleep.ts";
@@ -22,14 +22,12 @@ import { type Interface, NetworkWatch } from "../net/uplink.ts";
 import { ProxyChain } from "../route/proxy-chain.ts";
 import { endOf } from "../route/route-failure.ts";
 import { runServerCommand, type ServerCommandOptions } from "../route/server-command.ts";
-import type { Event, ProxyKey, State } from "./state.ts";
+import { type Event, entrypointOf, type ProxyKey, type State } from "./state.ts";
 import type { Actions } from "./supervisor.ts";
 
 export interface DeviceParts {
   readonly config: Config;
   readonly files: DeviceFiles;
-  /** The ways to the server, in the order of the state machine's. */
-  readonly entrypoints: readonly Entrypoint[];
   readonly key: KeyPair;
   readonly identity: BoardIdentity;
   readonly log: Log;
@@ -106,14 +104,14 @@ export class DeviceActions implements Actions {
       case "find-network":
         return await this.#findNetwork(tell);
       case "open-proxies":
-        return await this.#openProxies(action.key, state.entrypoint);
+        return await this.#openProxies(action.key, entrypointOf(state));
       case "ask":
         return await this.#ask(tell);
       case "renew":
         await this.#renew();
         return { type: "renewed" };
       case "tunnel":
-        return await this.#connect(tell);
+        return await this.#connect(entrypointOf(state), tell);
       case "wait":
         return await this.#wait(action.ms, action.keepProxies);
     }
@@ -147,12 +145,10 @@ export class DeviceActions implements Actions {
     return { type: "network" };
   }
 
-  async #openProxies(key: ProxyKey, index: number): Promise<Event> {
-    const { files, config, entrypoints } = this.parts;
+  async #openProxies(key: ProxyKey, entrypoint: Entrypoint): Promise<Event> {
+    const { files, config } = this.parts;
     await this.#proxies?.stop();
     this.#proxies = undefined;
-    const entrypoint = entrypoints[index];
-    if (entrypoint === undefined) throw new Error(`there is no entrypoint ${index}`);
     this.#proxies = await ProxyChain.open({
       entrypoint,
       server: config.device.server,
@@ -177,7 +173,7 @@ export class DeviceActions implements Actions {
       log.info("this device asks as", { code, fingerprint: fingerprint(key.publicKey), ...board });
     this.#asked = true;
     const pending = (): void => tell({ type: "pending", code });
-    const session = this.#session(files.enrolmentKeyCopy, ENROL_COMMAND);
+    const session = this.#session(files.enrolmentKeyCopy, encodeCommand({ name: "enrol" }));
     const answer = await runServerCommand(session, (lines) => ask(lines, board, key, pending));
     if ("denied" in answer) return { type: "denied", denial: answer.denied, proxies: this.proxiesAlive() };
     this.credentials = writeCredentials(files, answer.granted);
@@ -191,7 +187,7 @@ export class DeviceActions implements Actions {
     const { files, key, log } = this.parts;
     const known = this.credentials;
     if (known === undefined) throw new WaltError("there are no credentials that could be renewed");
-    const session = this.#session(files.deviceKey, RENEW_COMMAND);
+    const session = this.#session(files.deviceKey, encodeCommand({ name: "renew" }));
     const grant = await runServerCommand(session, (lines) => renew(lines, key.publicKey, known));
     this.credentials = writeCredentials(files, grant);
     log.info("certificate renewed", { node: grant.node, renewAfter: grant.renewAfter });
@@ -200,10 +196,10 @@ export class DeviceActions implements Actions {
     return ms;
   }
 
-  async #connect(tell: Tell): Promise<Event> {
+  async #connect(entrypoint: Entrypoint, tell: Tell): Promise<Event> {
     const { files, config, signal, key } = this.parts;
-    const via = this.#proxies === undefined ? "" : formatEntrypoint(this.#proxies.options.entrypoint);
-    const session = this.#session(files.deviceKey, this.#original ? undefined : `tunnel via=${via}`);
+    const command = this.#original ? undefined : encodeCommand({ name: "tunnel", via: entrypoint });
+    const session = this.#session(files.deviceKey, command);
     const [pumps, bridge] = [await this.#readyPumps(), this.#readyBridge()];
     signal.throwIfAborted();
     const tunnel = new Tunnel({

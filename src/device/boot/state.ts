@@ -4,7 +4,8 @@
  * supervisor does it and tells its outcome as the next event. No I/O, no clock, no randomness here.
  */
 
-import type { DeviceStatus } from "../../api/types.ts";
+import { type Entrypoint, formatEntrypoint } from "../../address.ts";
+import type { DeviceStatus } from "../../api/device-status.ts";
 import type { End } from "../../end.ts";
 import type { Denial } from "../../enrolment/messages.ts";
 import { backoff, FIRST_WAIT } from "../../linux/sleep.ts";
@@ -62,8 +63,8 @@ export interface State {
   readonly key: ProxyKey;
   /** The certificate was renewed because it was refused, and did not work since: asking for one more would not help. */
   readonly renewedInVain: boolean;
-  /** The ways to the server as people write them, the preferred one first, and the place of the one that is used. */
-  readonly entrypoints: readonly string[];
+  /** The entrypoints, at least one, the preferred one first; and the place of the one that is used. */
+  readonly entrypoints: readonly Entrypoint[];
   readonly entrypoint: number;
   /** Entrypoints in a row that failed. When it is all of them, that is a failure of the device. */
   readonly failed: number;
@@ -95,7 +96,7 @@ export const UNKNOWN_TO_SERVER =
 export function initial(o: {
   credentials: boolean;
   vm: boolean;
-  entrypoints: readonly string[];
+  entrypoints: readonly Entrypoint[];
   enrols?: boolean;
 }): State {
   return {
@@ -181,8 +182,8 @@ function begin(state: State, action: Action): State {
       return at("network", "looking for a network");
     case "open-proxies":
       return state.credentials
-        ? at("proxies", `connecting to ${entrypointOf(state)}`, "connecting")
-        : at("credentials", `connecting to ${entrypointOf(state)} to ask for access`);
+        ? at("proxies", `connecting to ${nameOf(state)}`, "connecting")
+        : at("credentials", `connecting to ${nameOf(state)} to ask for access`);
     case "ask":
       return at("credentials", "asking the server for access");
     case "renew":
@@ -194,12 +195,18 @@ function begin(state: State, action: Action): State {
   }
 }
 
-/** Which of several it is; of a single one the user knows. */
-function entrypointOf({ entrypoints, entrypoint }: State): string {
-  const count = entrypoints.length;
-  return count === 1
-    ? "the entrypoint"
-    : `the entrypoint ${entrypoints[entrypoint]} (${entrypoint + 1} of ${count})`;
+/** The entrypoint that is used. */
+export function entrypointOf({ entrypoints, entrypoint }: State): Entrypoint {
+  const used = entrypoints[entrypoint];
+  if (used === undefined) throw new Error(`there is no entrypoint ${entrypoint} of ${entrypoints.length}`);
+  return used;
+}
+
+/** Which of several it is; a single one needs no name. */
+function nameOf(state: State): string {
+  const count = state.entrypoints.length;
+  if (count === 1) return "the entrypoint";
+  return `the entrypoint ${formatEntrypoint(entrypointOf(state))} (${state.entrypoint + 1} of ${count})`;
 }
 
 /** Where a device stands whose tunnel is up; nothing changes while it is not. */

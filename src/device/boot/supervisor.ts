@@ -1,6 +1,6 @@
 /** Does what the state machine says: each action to its end, whose outcome is the next event. */
 
-import type { DeviceStatus } from "../../api/types.ts";
+import type { DeviceStatus } from "../../api/device-status.ts";
 import type { Log } from "../../log.ts";
 import { endOf } from "../route/route-failure.ts";
 import { type Event, initial, type State, step } from "./state.ts";

@@ -23,23 +23,20 @@ export async function openSerialLine(console: SerialConsole): Promise<SerialLine
   const [ours, theirs] = socketPair();
   const closed = Promise.withResolvers<void>();
   let input: BoundedSocket | undefined;
-  try {
-    const socket = await connectFd({
-      fd: ours,
-      socket: {
-        data: (_, bytes) => console.said(bytes),
-        drain: () => input?.drain(),
-        close: () => closed.resolve(),
-        error: () => closed.resolve(),
-      },
-    });
-    input = new BoundedSocket(socket, TYPED_AHEAD);
-    const disconnect = console.connect((bytes) => input?.write(bytes));
-    void closed.promise.then(disconnect);
-    return { theirs, closed: closed.promise, close: () => void socket.end() };
-  } catch (error) {
-    libc.close(ours);
-    libc.close(theirs);
+  const socket = await connectFd({
+    fd: ours,
+    socket: {
+      data: (_, bytes) => console.said(bytes),
+      drain: () => input?.drain(),
+      close: () => closed.resolve(),
+      error: () => closed.resolve(),
+    },
+  }).catch((error: unknown) => {
+    libc.close(theirs); // ours is closed already
     throw error;
-  }
+  });
+  input = new BoundedSocket(socket, TYPED_AHEAD);
+  const disconnect = console.connect((bytes) => input?.write(bytes));
+  void closed.promise.then(disconnect);
+  return { theirs, closed: closed.promise, close: () => void socket.end() };
 }

@@ -1,6 +1,6 @@
 /** The board's USB devices in the virtual machine: what is plugged in, and what is plugged and pulled while it runs. */
 
-import type { UsbStatus } from "../../api/types.ts";
+import type { UsbStatus } from "../../api/device-status.ts";
 import type { UsbPorts } from "../../boards.ts";
 import { messageOf } from "../../errors.ts";
 import { type Uevent, Uevents } from "../../linux/uevent.ts";

@@ -1,6 +1,6 @@
 /** Keeps the virtual machine running, whatever the tunnel does: one that ended is started again. */
 
-import type { DeviceStatus } from "../../api/types.ts";
+import type { DeviceStatus } from "../../api/device-status.ts";
 import { messageOf } from "../../errors.ts";
 import { backoff, sleep, withJitter } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";

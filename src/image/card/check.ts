@@ -1,10 +1,8 @@
 /** What can be said of an image without booting it: file systems, files, libraries, secrets. */
 
 import {
-  closeSync,
   ftruncateSync,
   lstatSync,
-  openSync,
   readdirSync,
   readFileSync,
   readSync,
@@ -15,6 +13,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf } from "../../errors.ts";
+import { openFile } from "../../linux/files.ts";
 import { AARCH64, isElf, parseElf } from "../base/elf.ts";
 import { loadRecipe } from "../base/recipe.ts";
 import { MANIFEST_PATH, WALT_PATH } from "../base/rootfs.ts";
@@ -87,29 +86,21 @@ export async function checkImage(image: string): Promise<Checked> {
 
 /** The partitions of an image. @throws WaltError when it is none of ours. */
 export function readLayout(image: string): Layout {
-  const fd = openSync(image, "r");
-  try {
-    const sector = Buffer.alloc(512);
-    readSync(fd, sector, 0, sector.length, 0);
-    return parseMasterBootRecord(sector, statSync(image).size, image);
-  } finally {
-    closeSync(fd);
-  }
+  using file = openFile(image, "r");
+  const sector = Buffer.alloc(512);
+  readSync(file.fd, sector, 0, sector.length, 0);
+  return parseMasterBootRecord(sector, statSync(image).size, image);
 }
 
 /** A partition as a file of its own, for a program that knows no offsets. */
 function extract(image: string, { start, size }: Partition, to: string): void {
-  const [from, file] = [openSync(image, "r"), openSync(to, "w", 0o600)];
-  try {
-    ftruncateSync(file, size);
-    const buffer = Buffer.alloc(1 << 20);
-    for (let at = 0; at < size; at += buffer.length) {
-      const n = readSync(from, buffer, 0, Math.min(buffer.length, size - at), start + at);
-      writeSync(file, buffer, 0, n, at);
-    }
-  } finally {
-    closeSync(from);
-    closeSync(file);
+  using from = openFile(image, "r");
+  using file = openFile(to, "w", 0o600);
+  ftruncateSync(file.fd, size);
+  const buffer = Buffer.alloc(1 << 20);
+  for (let at = 0; at < size; at += buffer.length) {
+    const n = readSync(from.fd, buffer, 0, Math.min(buffer.length, size - at), start + at);
+    writeSync(file.fd, buffer, 0, n, at);
   }
 }
 

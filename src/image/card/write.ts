@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { codeOf, messageOf, usageError, WaltError } from "../../errors.ts";
-import { claim, syncFolder } from "../../linux/files.ts";
+import { claim, openFile, syncFolder } from "../../linux/files.ts";
 import { blockMap, mappedRanges } from "../disk/bmap.ts";
 import { type Layout, parseMasterBootRecord } from "../disk/disk.ts";
 import { listFat, readFat, writeFat } from "../disk/fat.ts";
@@ -173,19 +173,14 @@ async function uncompressed(base: string, to: string): Promise<string> {
 
 /** @param base to read. @param name what it is called in errors. */
 async function copyBase(base: string, name: string, to: string, progress: Progress): Promise<Layout> {
-  const from = openSync(base, "r");
+  using from = openFile(base, "r");
   // Whoever reads it can ask for access to the VPN.
-  const fd = openSync(to, "wx", 0o600);
-  try {
-    const sector = Buffer.alloc(512);
-    readSync(from, sector, 0, sector.length, 0);
-    const layout = parseMasterBootRecord(sector, fstatSync(from).size, name);
-    await copySparse(from, fd, { progress });
-    return layout;
-  } finally {
-    closeSync(from);
-    closeSync(fd);
-  }
+  using target = openFile(to, "wx", 0o600);
+  const sector = Buffer.alloc(512);
+  readSync(from.fd, sector, 0, sector.length, 0);
+  const layout = parseMasterBootRecord(sector, fstatSync(from.fd).size, name);
+  await copySparse(from.fd, target.fd, { progress });
+  return layout;
 }
 
 /** Put the files on the boot partition, and see that they are there. */
@@ -218,23 +213,19 @@ async function personalise(
 /** Compress with zstd; SHA-256 of the result, hex. */
 async function compress(from: string, to: string, progress: Progress): Promise<string> {
   const hash = createHash("sha256");
-  const [source, target] = [openSync(from, "r"), openSync(to, "wx", 0o600)];
-  try {
-    const { size } = fstatSync(source);
-    for (let position = 0; position < size; position += FRAME) {
-      const frame = Buffer.alloc(Math.min(FRAME, size - position));
-      for (let n = 0; n < frame.length; ) n += readSync(source, frame, n, frame.length - n, position + n);
-      const packed = await Bun.zstdCompress(frame, { level: LEVEL });
-      hash.update(packed);
-      for (let n = 0; n < packed.length; ) n += writeSync(target, packed, n);
-      progress((position + frame.length) / size);
-    }
-    fsyncSync(target);
-    return hash.digest("hex");
-  } finally {
-    closeSync(source);
-    closeSync(target);
+  using source = openFile(from, "r");
+  using target = openFile(to, "wx", 0o600);
+  const { size } = fstatSync(source.fd);
+  for (let position = 0; position < size; position += FRAME) {
+    const frame = Buffer.alloc(Math.min(FRAME, size - position));
+    for (let n = 0; n < frame.length; ) n += readSync(source.fd, frame, n, frame.length - n, position + n);
+    const packed = await Bun.zstdCompress(frame, { level: LEVEL });
+    hash.update(packed);
+    for (let n = 0; n < packed.length; ) n += writeSync(target.fd, packed, n);
+    progress((position + frame.length) / size);
   }
+  fsyncSync(target.fd);
+  return hash.digest("hex");
 }
 
 /** Give finished files their names: all, or none where one is taken. */

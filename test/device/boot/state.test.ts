@@ -1,6 +1,7 @@
 /** The boot of a device as a state machine: what follows what, without any I/O. */
 
 import { describe, expect, test } from "bun:test";
+import { parseEntrypoint } from "../../../src/address.ts";
 import {
   type Action,
   type Event,
@@ -17,7 +18,7 @@ import { backoff, LONGEST_WAIT } from "../../../src/linux/sleep.ts";
 
 const after = (state: State, ...events: Event[]): State => events.reduce(step, state);
 
-const entrypoints = ["a:22"];
+const entrypoints = [parseEntrypoint("a:22")];
 const fresh = initial({ credentials: false, vm: true, entrypoints });
 const known = initial({ credentials: true, vm: true, entrypoints });
 const network: Event = { type: "network" };
@@ -228,7 +229,7 @@ describe("refusals", () => {
 
 describe("several entrypoints", () => {
   const ways = ["a:22", "b:22", "ssh://c:2222"];
-  const several = initial({ credentials: true, vm: false, entrypoints: ways });
+  const several = initial({ credentials: true, vm: false, entrypoints: ways.map(parseEntrypoint) });
   const wait = (ms: number, keepProxies = false): Action => ({ do: "wait", ms, keepProxies });
   const waited: Event = { type: "waited", proxies: false };
   /** Which entrypoint is used after each of these events, each followed by a wait and the next opening of the proxies. */
@@ -297,7 +298,7 @@ describe("several entrypoints", () => {
   });
 
   test("enrolment goes over whichever works, and stays there", () => {
-    const asking = initial({ credentials: false, vm: false, entrypoints: ways });
+    const asking = initial({ credentials: false, vm: false, entrypoints: ways.map(parseEntrypoint) });
     const second = after(
       asking,
       network,

@@ -1,6 +1,7 @@
 /** The supervisor does one action after the other, and lives through whatever they throw. */
 
 import { expect, test } from "bun:test";
+import { parseEntrypoint } from "../../../src/address.ts";
 import type { Event, State } from "../../../src/device/boot/state.ts";
 import { type Actions, Supervisor } from "../../../src/device/boot/supervisor.ts";
 import { RouteFailure } from "../../../src/device/route/route-failure.ts";
@@ -32,7 +33,7 @@ async function play(
     },
     proxiesAlive: () => proxies,
   };
-  const first = { credentials: true, vm: false, entrypoints: ["a:22"] };
+  const first = { credentials: true, vm: false, entrypoints: [parseEntrypoint("a:22")] };
   const supervisor = new Supervisor(first, actions, logInto(lines));
   await supervisor.run(stop.signal);
   return { supervisor, done, lines };

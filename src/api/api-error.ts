@@ -1,0 +1,64 @@
+/** Why a daemon refuses a request: a code for programs, beside the words for people. */
+
+import { WaltError } from "../errors.ts";
+import type { Fields } from "../parse.ts";
+import { safeText } from "../text.ts";
+
+export const CODES = {
+  /** The request is not as it should be. */
+  malformed: 400,
+  /** There is no such request. */
+  "unknown-request": 404,
+  /** No registered device has a node of that name. */
+  "unknown-node": 400,
+  /** The request for access was answered already, expired, or was withdrawn. */
+  "not-waiting": 400,
+  /** It could not be done; the words say why. */
+  failed: 400,
+  /** A bug: the daemon's log has it. */
+  internal: 500,
+} as const;
+
+export type ApiCode = keyof typeof CODES;
+
+/** An error that travels with its code from the daemon to the command. */
+export class ApiError extends WaltError {
+  constructor(
+    readonly code: ApiCode,
+    message: string,
+    hint?: string,
+  ) {
+    super(message, hint === undefined ? {} : { hint });
+  }
+}
+
+/** The body of an error's answer. */
+export function encodeError(error: ApiError): object {
+  return {
+    code: error.code,
+    error: error.message,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+  };
+}
+
+/**
+ * The error of an answer. A code that only a newer version knows is `failed`.
+ * @throws WaltError when it is none.
+ */
+export function parseError(f: Fields): ApiError {
+  const code = f.text("code", 40);
+  const known = Object.keys(CODES).find((one): one is ApiCode => one === code);
+  return new ApiError(known ?? "failed", lines(f.text("error", 4000)), hintOf(f));
+}
+
+function hintOf(f: Fields): string | undefined {
+  return f.has("hint") ? lines(f.text("hint", 1000)) : undefined;
+}
+
+/** A message may have several lines. */
+function lines(text: string): string {
+  return text
+    .split("\n")
+    .map((line) => safeText(line, 4000))
+    .join("\n");
+}

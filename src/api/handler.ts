@@ -1,0 +1,164 @@
+/**
+ * A daemon's side of the API: requests are parsed by their routes and handed on, and every answer carries the
+ * version.
+ */
+
+import { messageOf, WaltError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { Fields } from "../parse.ts";
+import { safeText } from "../text.ts";
+import { VERSION } from "../version.ts";
+import { ApiError, CODES, encodeError } from "./api-error.ts";
+import {
+  API,
+  API_HEADER,
+  matchPath,
+  type Route,
+  type StreamRoute,
+  type TextRoute,
+  VERSION_HEADER,
+} from "./routes.ts";
+
+/** Bytes of events that wait for a client who does not read; then its stream ends. */
+const MAX_WAITING = 1 << 20;
+
+/** What begins an error about a request. */
+const WHERE = "request";
+
+/** A route with what answers it. */
+export interface Served {
+  readonly route: { readonly method: string; readonly path: string };
+  respond(fields: Fields, request: Request): Response | Promise<Response>;
+}
+
+/** @param answer may throw an ApiError, or another WaltError, whose code is then `failed`. */
+export function serve<Q, A>(route: Route<Q, A>, answer: (request: Q) => A | Promise<A>): Served {
+  return {
+    route,
+    respond: async (fields) => json(await answer(understood(() => route.request(fields)))),
+  };
+}
+
+/** @param say gives lines of printable ASCII, and a status of HTTP, which is 200 unless given. */
+export function serveText(
+  route: TextRoute,
+  say: () => { lines: readonly string[]; status?: number },
+): Served {
+  const respond = (): Response => {
+    const { lines, status } = say();
+    return answer(lines.map((line) => `${line}\n`).join(""), "text/plain; charset=us-ascii", status);
+  };
+  return { route, respond };
+}
+
+/**
+ * @param watch begins to tell events, and returns what ends it. It is ended once, when the client is gone;
+ * `tell` does nothing from then on.
+ */
+export function serveStream<Q, E>(
+  route: StreamRoute<Q, E>,
+  watch: (request: Q, tell: (event: E) => void) => () => void,
+): Served {
+  return {
+    route,
+    respond: (fields, { signal }) => {
+      const asked = understood(() => route.request(fields));
+      return answer(
+        streamOf((tell) => watch(asked, tell), signal),
+        "application/x-ndjson",
+      );
+    },
+  };
+}
+
+/** The handler of all requests. */
+export function apiHandler(served: readonly Served[], log: Log): (request: Request) => Promise<Response> {
+  return async (request) => {
+    const { pathname, searchParams } = new URL(request.url);
+    try {
+      for (const { route, respond } of served) {
+        const inPath = route.method === request.method ? matchPath(route, pathname) : undefined;
+        if (inPath === undefined) continue;
+        const rest =
+          request.method === "POST"
+            ? await bodyOf(request)
+            : new Fields(Object.fromEntries(searchParams), WHERE);
+        return await respond(rest.with(inPath), request);
+      }
+      throw new ApiError("unknown-request", `no such request: ${request.method} ${safeText(pathname)}`);
+    } catch (error) {
+      return refusal(error, pathname, log);
+    }
+  };
+}
+
+async function bodyOf(request: Request): Promise<Fields> {
+  const text = await request.text();
+  return understood(() => Fields.parse(text, WHERE));
+}
+
+/** What `parse` gives. What it says of a request that is not as it should be has the code `malformed`. */
+function understood<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw error instanceof WaltError ? new ApiError("malformed", error.message, error.hint) : error;
+  }
+}
+
+function refusal(error: unknown, pathname: string, log: Log): Response {
+  if (error instanceof ApiError) return json(encodeError(error), CODES[error.code]);
+  if (error instanceof WaltError)
+    return refusal(new ApiError("failed", error.message, error.hint), pathname, log);
+  log.error("a request failed", { request: pathname, reason: messageOf(error) });
+  const words = `internal error: ${messageOf(error)}`;
+  return json(encodeError(new ApiError("internal", words)), CODES.internal);
+}
+
+function json(value: unknown, status = 200): Response {
+  return answer(JSON.stringify(value), "application/json", status);
+}
+
+function answer(body: string | ReadableStream<Uint8Array>, type: string, status = 200): Response {
+  const headers = { "content-type": type, [API_HEADER]: String(API), [VERSION_HEADER]: VERSION };
+  return new Response(body, { status, headers });
+}
+
+/** Events as lines of JSON, for as long as the client's connection lives. */
+function streamOf<E>(
+  watch: (tell: (event: E) => void) => () => void,
+  signal: AbortSignal,
+): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  let end = (): void => {};
+  return new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        let over = false;
+        let unwatch = (): void => {};
+        end = () => {
+          if (over) return;
+          over = true;
+          unwatch();
+        };
+        unwatch = watch((event) => {
+          if (over) return;
+          if ((controller.desiredSize ?? 0) <= 0) {
+            end();
+            controller.error(new Error("the client does not read"));
+            return;
+          }
+          try {
+            controller.enqueue(encoder.encode(`${JSON.stringify(event)}\n`));
+          } catch {
+            end(); // the connection is gone, and its end is on its way
+          }
+        });
+        if (over) unwatch();
+        signal.addEventListener("abort", () => end());
+      },
+      cancel: () => end(),
+    },
+    { highWaterMark: MAX_WAITING, size: (bytes) => bytes?.byteLength ?? 0 },
+  );
+}

@@ -1,0 +1,143 @@
+/**
+ * The messages of the server's API, each as the function that parses it: the type of a message is what its
+ * function returns. Fields that a newer version added are ignored, and a field that is missing is an error.
+ */
+
+import { WaltError } from "../errors.ts";
+import type { Fields } from "../parse.ts";
+import { safeText } from "../text.ts";
+import { COUNTER_NAMES, type LinkStats } from "../tunnel/counters.ts";
+import { FRAMING_NAMES } from "../tunnel/framing.ts";
+
+export type NodeState = "up" | "down";
+
+const NODE_STATES: readonly NodeState[] = ["up", "down"];
+
+/** Longest text of an entrypoint, in characters (src/address.ts). */
+export const MAX_ENTRYPOINT = 4096;
+
+/** Larger than any count of bytes or frames: the largest whole number that a double holds exactly. */
+const MAX_COUNT = Number.MAX_SAFE_INTEGER;
+
+/** The counters of a tunnel. */
+export function parseTraffic(f: Fields): LinkStats {
+  const counters = COUNTER_NAMES.map((name) => [name, f.number(name, 0, MAX_COUNT)]);
+  return Object.fromEntries(counters) as LinkStats;
+}
+
+/** A node as experimenters see it. */
+export type NodeInfo = ReturnType<typeof parseNode>;
+
+export function parseNode(f: Fields) {
+  return {
+    name: f.words("name"),
+    type: f.choice("type", ["vpn"]),
+    state: parseNodeState(f),
+    mac: f.words("mac"),
+    /** Its address on walt-net, once known. */
+    address: f.orNull("address", (key) => f.words(key)),
+    /** Since when it is in this state; null if it never was up since the server's start. */
+    since: f.orNull("since", (key) => f.time(key)),
+    /** The entrypoint that its tunnel comes through; null as well when the device did not say. */
+    via: f.orNull("via", (key) => f.words(key, MAX_ENTRYPOINT)),
+    /**
+     * What its tunnel speaks while it is up: the messages of docs/protocol.md, or WalT's original framing.
+     */
+    framing: f.orNull("framing", (key) => f.choice(key, FRAMING_NAMES)),
+    /** The MTU that device and server agreed on, bytes. */
+    mtu: f.orNull("mtu", (key) => f.integer(key, 0, 65_535)),
+    /** Round trip through the tunnel, ms. */
+    rtt: f.orNull("rtt", (key) => f.number(key, 0, MAX_COUNT)),
+    /** The share of late or unanswered PINGs lately, 0 to 1: what the path lost and TCP repeated. */
+    loss: f.orNull("loss", (key) => f.number(key, 0, 1)),
+    /** Counters of the tunnel while it is up. "In" is from the node. */
+    traffic: f.orNull("traffic", (key) => parseTraffic(f.object(key))),
+  };
+}
+
+export function parseNodeState(f: Fields): NodeState {
+  return f.choice("state", NODE_STATES);
+}
+
+/** A registered device. */
+export type DeviceInfo = ReturnType<typeof parseDevice>;
+
+export function parseDevice(f: Fields) {
+  return {
+    node: f.words("node"),
+    state: f.choice("state", [...NODE_STATES, "revoked"]),
+    boardMac: f.words("boardMac"),
+    model: f.words("model"),
+    serialNumber: f.words("serialNumber"),
+    fingerprint: f.words("fingerprint"),
+    code: f.words("code"),
+    acceptedAt: f.time("acceptedAt"),
+    acceptedBy: f.words("acceptedBy"),
+    certificateSerial: f.words("certificateSerial"),
+    /** When its newest certificate expires; empty for a device that never was given one. */
+    certificateExpires: f.words("certificateExpires"),
+    revokedAt: f.orNull("revokedAt", (key) => f.time(key)),
+  };
+}
+
+/**
+ * What set-up commands need of the server: public keys, and the enrolment key, which every SD image carries.
+ */
+export type TrustInfo = ReturnType<typeof parseTrust>;
+
+export function parseTrust(f: Fields) {
+  return {
+    ca: f.text("ca", 400),
+    hostKey: f.text("hostKey", 400),
+    enrolmentPublicKey: f.text("enrolmentPublicKey", 400),
+    /** OpenSSH private key, PEM. */
+    enrolmentPrivateKey: f.text("enrolmentPrivateKey", 8192),
+    /**
+     * Where this server keeps its CA's public key: how a set-up script recognises the server's own machine.
+     */
+    caFile: f.words("caFile", 4096),
+    /** `host:port` by which proxies reach the server, from `server.address`. */
+    address: f.words("address", 300),
+    version: f.words("version"),
+  };
+}
+
+/** An operator's answer to a request for access. */
+export function parseAnswer(f: Fields) {
+  if (!f.has("fingerprint")) {
+    throw new WaltError("the answer does not say which key it is for; nothing was done", {
+      hint: "Give the request's fingerprint with it. A `walt` that does not is older than this server.",
+    });
+  }
+  return {
+    id: f.words("id", 40),
+    accept: f.boolean("accept"),
+    fingerprint: f.words("fingerprint", 100),
+    by: parseOperator(f),
+  };
+}
+
+/** What an answer led to: the node's name, or null when the device was denied. */
+export function parseAnswered(f: Fields) {
+  return { node: f.orNull("node", (key) => f.words(key)) };
+}
+
+/** An operator's order to revoke the device of a node. */
+export function parseRevocation(f: Fields) {
+  return { node: f.words("node"), by: parseOperator(f) };
+}
+
+/** A monitor that begins to watch. */
+export function parseWatch(f: Fields) {
+  return { name: f.has("name") ? parseOperator(f, "name") : "unknown" };
+}
+
+/** Who gives an order, in his own words, for logs and lists: at most 60 characters. */
+function parseOperator(f: Fields, key = "by"): string {
+  return safeText(f.text(key, 100), 60);
+}
+
+/** A message without content. */
+export function parseNothing(_: Fields): Record<string, never> {
+  return {};
+}

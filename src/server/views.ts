@@ -1,0 +1,102 @@
+/**
+ * What the server shows of itself, to commands and to Prometheus: functions of registry, tunnels and
+ * walt-net, without I/O.
+ */
+
+import { formatHostPort, type HostPort } from "../address.ts";
+import type { DeviceInfo, NodeInfo, TrustInfo } from "../api/messages.ts";
+import { fingerprint, parsePublicKey, publicKeyLine, shortCode } from "../ssh/keys/ed25519.ts";
+import { encodePrivateKey } from "../ssh/keys/key-files.ts";
+import { VERSION } from "../version.ts";
+import type { AccessRequests } from "./access-requests.ts";
+import type { ServerKeys } from "./keys.ts";
+import type { ServerMetrics } from "./metrics.ts";
+import type { Device } from "./registry.ts";
+import type { Tunnels } from "./tunnels.ts";
+
+/** What is looked at of the live tunnels. */
+export type TunnelsSeen = Pick<Tunnels, "info" | "totals">;
+
+/**
+ * The nodes of devices that are not revoked.
+ * @param addresses IP addresses on walt-net by MAC address, as far as they are known.
+ */
+export function nodeList(
+  devices: readonly Device[],
+  tunnels: TunnelsSeen,
+  addresses: ReadonlyMap<string, string>,
+): NodeInfo[] {
+  return devices.map((device) => {
+    const tunnel = tunnels.info(device);
+    const up = tunnel?.state === "up" ? tunnel : undefined;
+    const stats = up?.stats;
+    return {
+      name: device.node,
+      type: "vpn",
+      state: tunnel?.state ?? "down",
+      mac: device.mac,
+      address: addresses.get(device.mac) ?? null,
+      since: tunnel?.since.toISOString() ?? null,
+      via: up?.via || null,
+      framing: up?.framing ?? null,
+      mtu: up?.mtu ?? null,
+      rtt: stats?.rtt || null,
+      loss: stats !== undefined && stats.pings > 0 ? stats.loss : null,
+      traffic: stats ?? null,
+    };
+  });
+}
+
+/** @param devices all, revoked ones too. */
+export function deviceList(devices: readonly Device[], tunnels: TunnelsSeen): DeviceInfo[] {
+  return devices.map((device) => {
+    const key = parsePublicKey(device.publicKey, `registry: key of ${device.node}`);
+    return {
+      node: device.node,
+      state: device.revokedAt === null ? (tunnels.info(device)?.state ?? "down") : "revoked",
+      boardMac: device.boardMac,
+      model: device.model,
+      serialNumber: device.serialNumber,
+      fingerprint: fingerprint(key),
+      code: shortCode(key),
+      acceptedAt: device.acceptedAt,
+      acceptedBy: device.acceptedBy,
+      certificateSerial: String(device.certificateSerial),
+      certificateExpires: device.certificateExpires,
+      revokedAt: device.revokedAt,
+    };
+  });
+}
+
+/** @param devices all, revoked ones too. */
+export function metricsSnapshot(
+  devices: readonly Device[],
+  tunnels: TunnelsSeen,
+  requests: Pick<AccessRequests, "monitors" | "pending">,
+): ServerMetrics {
+  const current = devices.filter((device) => device.revokedAt === null);
+  return {
+    version: VERSION,
+    nodes: current.map((device) => {
+      const tunnel = tunnels.info(device);
+      const up = tunnel?.state === "up";
+      return { node: device.node, up, totals: tunnels.totals(device), stats: up ? tunnel.stats : undefined };
+    }),
+    revoked: devices.length - current.length,
+    monitors: requests.monitors,
+    pending: requests.pending.length,
+  };
+}
+
+/** @param address by which proxies reach this server. */
+export function trustInfo(keys: ServerKeys, address: HostPort): TrustInfo {
+  return {
+    ca: publicKeyLine(keys.ca.publicKey),
+    hostKey: publicKeyLine(keys.host.publicKey),
+    enrolmentPublicKey: publicKeyLine(keys.enrolment.publicKey),
+    enrolmentPrivateKey: encodePrivateKey(keys.enrolment),
+    caFile: keys.caFile,
+    address: formatHostPort(address),
+    version: VERSION,
+  };
+}

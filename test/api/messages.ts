@@ -1,0 +1,83 @@
+/** Messages of the API as a daemon of this version writes them. */
+
+import type { DeviceStatus } from "../../src/api/device-status.ts";
+import type { PendingRequest } from "../../src/api/events.ts";
+import type { DeviceInfo, NodeInfo, TrustInfo } from "../../src/api/messages.ts";
+import { COUNTER } from "../../src/tunnel/counters.ts";
+
+const TIME = "2026-03-01T14:05:25.335Z";
+
+export const TRAFFIC = { ...COUNTER, loss: 0.016 };
+
+export const NODE: NodeInfo = {
+  name: "vpn-010203",
+  type: "vpn",
+  state: "up",
+  mac: "52:54:00:01:02:03",
+  address: null,
+  since: TIME,
+  via: "gate.example.org:22",
+  framing: "messages",
+  mtu: 1500,
+  rtt: 23.1,
+  loss: null,
+  traffic: TRAFFIC,
+};
+
+export const REGISTERED: DeviceInfo = {
+  node: "vpn-010203",
+  state: "revoked",
+  boardMac: "b8:27:eb:01:02:03",
+  model: "Raspberry Pi 3 Model B Plus Rev 1.3",
+  serialNumber: "00000000a1b2c3d4",
+  fingerprint: "SHA256:tAXFyTXI8xtDaujAEcwJslAYc9/6FKcUkd2Lw0xDhPo",
+  code: "PG2WB-J9NS3",
+  acceptedAt: TIME,
+  acceptedBy: "alice@lab",
+  certificateSerial: "7",
+  certificateExpires: "",
+  revokedAt: TIME,
+};
+
+export const TRUST: TrustInfo = {
+  ca: "ssh-ed25519 AAAA ca",
+  hostKey: "ssh-ed25519 AAAA host",
+  enrolmentPublicKey: "ssh-ed25519 AAAA enrolment",
+  enrolmentPrivateKey: "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+  caFile: "/var/lib/walt/keys/ca.pub",
+  address: "walt.lab.example:2222",
+  version: "0.1.0",
+};
+
+export const PENDING: PendingRequest = {
+  id: "1",
+  mac: "b8:27:eb:01:02:03",
+  model: "Pi",
+  serialNumber: "7",
+  address: "192.0.2.7",
+  fingerprint: "SHA256:x",
+  code: "PG2WB-J9NS3",
+  receivedAt: TIME,
+  expiresAt: TIME,
+  warnings: [],
+};
+
+export const STATUS: DeviceStatus = {
+  stage: "watch",
+  detail: "tunnel and virtual machine are up",
+  lastError: null,
+  nextTryIn: null,
+  since: TIME,
+  node: "vpn-010203",
+  mac: "52:54:00:01:02:03",
+  code: "PG2WB-J9NS3",
+  fingerprint: "SHA256:x",
+  tunnel: "up",
+  via: "gate.example.org:22",
+  rtt: 1.5,
+  loss: null,
+  traffic: TRAFFIC,
+  vm: "running",
+  usb: [{ port: "1-1.2", id: "0781:5567", name: "" }],
+  certificateRenewal: null,
+};
