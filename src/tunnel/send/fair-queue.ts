@@ -217,8 +217,8 @@ export class FairQueue {
   }
 
   /**
-   * Take the next frame of a flow, after the frames that CoDel drops: the dequeue routine of RFC 8289, section 5.5. To
-   * mark a frame or to take a segment off it counts as a drop.
+   * Take the next frame of a flow, after the frames that CoDel drops: the dequeue routine of RFC 8289,
+   * section 5.5. To mark a frame or to take a segment off it counts as a drop.
    * @returns its slot; -1 = the flow is empty.
    */
   #codel(flow: number, now: number): number {
