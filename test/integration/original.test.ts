@@ -189,7 +189,7 @@ start = false
     const sessions = (): number[] => pids(server, /^sshd.*: walt-vpn/);
     for (const [found, signal, reason] of [
       [sessions, "SIGSTOP", /the server walt.lab.example:22: it fell silent/],
-      [programs, "SIGKILL", /the peer's end of the stream is closed/],
+      [programs, "SIGKILL", /the peer closed the stream/],
     ] as const) {
       const [seen, all] = [device.output.length, found()];
       expect(all).not.toEqual([]);

@@ -48,7 +48,7 @@ describeWith([LAB, { programs: ["unshare"] }], "a compiled binary", () => {
   // In a network namespace of its own, which is gone with it. What would hang is ended, and fails.
   const cases: [string, number, string][] = [
     ["leave", 0, "up\nthe peer ended the tunnel: leaving\n"],
-    ["stop", 0, "up\nthe tunnel's thread is stopping\n"],
+    ["stop", 0, "up\nthe pump thread is stopping\n"],
     ["exit", 7, "up\n"],
     ["throw", 1, "up\n"],
   ];

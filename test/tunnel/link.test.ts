@@ -354,20 +354,24 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
   const malformed: [string, Uint8Array[], RegExp][] = [
     ["unknown type before hello", [message(9, [])], /unknown type 9/],
     ["unknown type after hello", [hello, message(7, [1])], /unknown type 7/],
-    ["a frame before hello", [message(TYPE.frame, frame(MACHINE, [0, 0]))], /before its hello/],
-    ["a ping before hello", [message(TYPE.ping, PING_BACK)], /before its hello/],
-    ["a second hello", [hello, hello], /second hello/],
-    ["another version", [wrongVersion], /version 2 of the tunnel, and we speak version 1/],
+    ["a frame before hello", [message(TYPE.frame, frame(MACHINE, [0, 0]))], /before its HELLO/],
+    ["a ping before hello", [message(TYPE.ping, PING_BACK)], /before its HELLO/],
+    ["a second hello", [hello, hello], /second HELLO/],
+    ["another version", [wrongVersion], /tunnel protocol version 2, but this end supports only version 1/],
     ["an MTU of 67", [helloMessage(67)], /MTU of 67/],
-    ["a short hello", [message(TYPE.hello, [1, 0, 5])], /hello of 3 bytes/],
+    ["a short hello", [message(TYPE.hello, [1, 0, 5])], /HELLO of 3 bytes/],
     ["a short frame", [hello, message(TYPE.frame, Array<number>(13).fill(0))], /frame of 13 bytes/],
     ["a frame too long", [hello, new Uint8Array([1, 1, 0, 15])], /frame of 65551 bytes/],
     ["a length beyond all", [hello, new Uint8Array([1, 255, 255, 255])], /more than 131072/],
-    ["a ping of 7 bytes", [hello, message(TYPE.ping, Array<number>(7).fill(0))], /ping of 7 bytes/],
-    ["a pong of 9 bytes", [hello, message(TYPE.pong, Array<number>(9).fill(0))], /ping of 9 bytes/],
-    ["a reason of 201 bytes", [hello, message(TYPE.close, Array<number>(201).fill(65))], /reason of 201/],
-    ["offloads that were not agreed on", [hello, message(5, Array<number>(60).fill(0))], /was not asked for/],
-    ["an acknowledgement of nothing", [hello, message(6, [0, 0, 0, 1, 0, 0, 0, 0])], /what was not sent/],
+    ["a ping of 7 bytes", [hello, message(TYPE.ping, Array<number>(7).fill(0))], /PING or PONG of 7 bytes/],
+    ["a pong of 9 bytes", [hello, message(TYPE.pong, Array<number>(9).fill(0))], /PING or PONG of 9 bytes/],
+    ["a reason of 201 bytes", [hello, message(TYPE.close, Array<number>(201).fill(65))], /CLOSE of 201 bytes/],
+    [
+      "offloads that were not agreed on",
+      [hello, message(5, Array<number>(60).fill(0))],
+      /did not offer offloads/,
+    ],
+    ["an acknowledgement of nothing", [hello, message(6, [0, 0, 0, 1, 0, 0, 0, 0])], /acknowledged more than was sent/],
     ["an HTTP request", [Buffer.from("GET / HTTP/1.1\r\n\r\n")], /unknown type 71/],
   ];
   for (const [name, parts, words] of malformed) {
@@ -408,7 +412,9 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expectMessages(peer, TYPE.hello, 1);
     writeNow(peer, hello.subarray(0, 7));
     libc.close(peer);
-    expect((await soon(link.ended, "end")).text).toBe("the stream ended inside a message");
+    expect((await soon(link.ended, "end")).text).toBe(
+      "the peer closed the stream in the middle of a message",
+    );
   });
 
   test("a silent peer ends the link, one that speaks does not", async () => {
@@ -480,7 +486,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     for (let i = 0; i < 300; i++) writeNow(site.probe, big);
     const chatter = setInterval(() => writeNow(stuck.peer, message(TYPE.pong, PING_BACK)), 50);
     const end = await soon(stuck.link.ended, "end");
-    expect(end).toEqual({ kind: "stalled", text: "the stream took nothing for 400 ms" });
+    expect(end).toEqual({ kind: "stalled", text: "nothing could be sent to the peer for 400 ms" });
     clearInterval(chatter);
     libc.close(stuck.peer);
   });
@@ -549,7 +555,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expect(readNow(b)).toBeUndefined();
     libc.close(b);
     const closed = join({ tap: 9999 });
-    expect((await soon(closed.link.ended, "end")).text).toBe("the TAP is gone");
+    expect((await soon(closed.link.ended, "end")).text).toBe("the TAP no longer exists");
     libc.close(closed.peer);
   });
 
@@ -559,8 +565,8 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     writeNow(peer, hello);
     await soon(link.up, "up");
     await site.ip("link delete tunnel");
-    expect((await soon(link.ended, "end")).text).toBe("the TAP is gone");
-    expect(Buffer.from(await readAll(peer)).toString("latin1")).toContain("the TAP is gone");
+    expect((await soon(link.ended, "end")).text).toBe("the TAP no longer exists");
+    expect(Buffer.from(await readAll(peer)).toString("latin1")).toContain("the TAP no longer exists");
     libc.close(peer);
   });
 });

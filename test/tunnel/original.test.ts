@@ -107,7 +107,7 @@ test("a link says nothing of its own, is up at once, and a peer without traffic 
   link.tick(now + 2900);
   expect(link.end).toBeUndefined();
   link.tick(now + 3000);
-  expect(link.end).toEqual({ kind: "stalled", text: "the stream took nothing for 3.0 s" });
+  expect(link.end).toEqual({ kind: "stalled", text: "nothing could be sent to the peer for 3.0 s" });
   link.lost({ kind: "stopped", text: "over" });
   // What the peer finds is whole frames and the beginning of one, no parting word.
   libc.close(wire);
