@@ -365,13 +365,21 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     ["a length beyond all", [hello, new Uint8Array([1, 255, 255, 255])], /more than 131072/],
     ["a ping of 7 bytes", [hello, message(TYPE.ping, Array<number>(7).fill(0))], /PING or PONG of 7 bytes/],
     ["a pong of 9 bytes", [hello, message(TYPE.pong, Array<number>(9).fill(0))], /PING or PONG of 9 bytes/],
-    ["a reason of 201 bytes", [hello, message(TYPE.close, Array<number>(201).fill(65))], /CLOSE of 201 bytes/],
+    [
+      "a reason of 201 bytes",
+      [hello, message(TYPE.close, Array<number>(201).fill(65))],
+      /CLOSE of 201 bytes/,
+    ],
     [
       "offloads that were not agreed on",
       [hello, message(5, Array<number>(60).fill(0))],
       /did not offer offloads/,
     ],
-    ["an acknowledgement of nothing", [hello, message(6, [0, 0, 0, 1, 0, 0, 0, 0])], /acknowledged more than was sent/],
+    [
+      "an acknowledgement of nothing",
+      [hello, message(6, [0, 0, 0, 1, 0, 0, 0, 0])],
+      /acknowledged more than was sent/,
+    ],
     ["an HTTP request", [Buffer.from("GET / HTTP/1.1\r\n\r\n")], /unknown type 71/],
   ];
   for (const [name, parts, words] of malformed) {
