@@ -1,6 +1,5 @@
 /**
- * Why a connection, a tunnel or a link ended. The kind decides what happens next; the text is only for
- * people.
+ * Why a connection, a tunnel or a link ended: a kind that decides what happens next, and words for people.
  */
 
 /** Kinds of ends. "The peer" is the other end of the connection. */

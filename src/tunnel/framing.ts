@@ -1,7 +1,4 @@
-/**
- * The two framings of a tunnel: how frames are told apart in the stream, and whether there are control
- * messages.
- */
+/** The two framings of a tunnel: how frames are told apart in the stream, with or without other messages. */
 
 import { FRAME_MAX, HEADER, ORIGINAL_HEADER, ORIGINAL_MTU, originalMax } from "./message.ts";
 

@@ -35,10 +35,7 @@ import { Window } from "./send/window.ts";
 import { ChannelStream } from "./transport/ssh-channel.ts";
 import { SocketStream, type Stream } from "./transport/stream.ts";
 
-/**
- * Frames that are read from one TAP in one call of `service`, so that one fast link leaves time to the
- * others.
- */
+/** Frames that one call of `service` reads from the TAP, so that a fast link leaves time to the others. */
 const FRAMES_A_ROUND = 64;
 /** ms between PINGs, or a third of `silence` if that is shorter. */
 const PING_INTERVAL = 2000;
@@ -121,10 +118,7 @@ export class PumpLink implements ControlMessages {
   get stream(): number {
     return this.over ? -1 : this.#stream.fd;
   }
-  /**
-   * Events of the TAP to wait for. No frame is read before the peer's HELLO, which says what frames the peer
-   * takes.
-   */
+  /** Events of the TAP to wait for. Before HELLO it is unknown what the peer takes, so no frame is read. */
   get tapEvents(): number {
     return this.up ? POLLIN : 0;
   }
@@ -254,10 +248,7 @@ export class PumpLink implements ControlMessages {
     this.#sender.ping(TYPE.pong, high, low);
   }
 
-  /**
-   * Take a PONG. It counts only if it answers a PING of ours, and only once: the peer could send any number
-   * of them.
-   */
+  /** Take a PONG. It counts only if it answers a PING of ours, and only once: the peer could send many. */
   pong(high: number, low: number): void {
     const rtt = this.#pings.answered(high * 0x1_0000_0000 + low, this.#now);
     if (rtt === undefined) return;
@@ -328,10 +319,7 @@ export class PumpLink implements ControlMessages {
     this.#publish();
   }
 
-  /**
-   * Write what waits to the stream. End the link if the stream has failed, or if it was ending and everything
-   * has left.
-   */
+  /** Write what waits. The link is over if the stream has failed, or if it was ending and all has left. */
   #flush(): void {
     const stream = this.#stream;
     const before = this.#left;

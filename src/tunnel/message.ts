@@ -14,8 +14,7 @@ export const PAYLOAD_MAX = 131_072;
 
 export const TYPE = {
   /**
-   * The first message each way: u8 version, u8 reserved, u16 MTU, u32 feature bits (unknown ones are
-   * ignored).
+   * The first message each way: u8 version, u8 reserved, u16 MTU, u32 features (unknown bits are ignored).
    */
   hello: 0,
   /** One Ethernet frame without its checksum. */
@@ -26,10 +25,7 @@ export const TYPE = {
   pong: 3,
   /** The last message each way: why the sender ends the tunnel, as UTF-8. */
   close: 4,
-  /**
-   * A virtio-net header (10 bytes, frame/virtio.ts), then a frame that may lack its checksum, or be a
-   * super-frame.
-   */
+  /** A virtio-net header (10 bytes, frame/virtio.ts), then a frame without checksum, or a super-frame. */
   offloaded: 5,
   /**
    * u32 bytes of FRAME and OFFLOADED messages received since the beginning, headers included, modulo 2^32;
@@ -62,10 +58,7 @@ export const FRAME_MIN = 14;
 /** The most bytes of a frame: 64 KB with two VLAN tags. */
 export const FRAME_MAX = 65_550;
 
-/**
- * Bytes of a header in the original framing, that of WalT's own VPN client and server: u16 length of the
- * frame.
- */
+/** Bytes of a header in the original framing, which WalT's own VPN has: u16 length of the frame. */
 export const ORIGINAL_HEADER = 2;
 /** The largest MTU in the original framing, bytes: the buffers of its C program hold no longer frames. */
 export const ORIGINAL_MTU = 1500;
@@ -149,10 +142,7 @@ export function writeHello(bytes: Uint8Array, offset: number, mtu: number, featu
   return HEADER + HELLO_LENGTH;
 }
 
-/**
- * What is wrong with the payload of a HELLO at `offset`, in words that continue "the peer sent"; undefined =
- * nothing.
- */
+/** What is wrong with the payload of a HELLO at `offset`, in words as above; undefined = nothing. */
 export function helloProblem(bytes: Uint8Array, offset: number): string | undefined {
   const version = bytes[offset];
   if (version !== VERSION) {
@@ -179,10 +169,7 @@ export function featuresAt(bytes: Uint8Array, offset: number): number {
   return readU32(bytes, offset + 4);
 }
 
-/**
- * Write a PING, PONG or ACK at `offset`: two u32. Those of a PING or PONG are the upper and the lower half of
- * a u64.
- */
+/** Write a PING, PONG or ACK at `offset`: two u32. In a PING or PONG they are the halves of a u64. */
 export function writePair(
   bytes: Uint8Array,
   offset: number,

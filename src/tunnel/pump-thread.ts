@@ -56,10 +56,7 @@ export interface LinkOptions {
    * read it.
    */
   ssh?: Memory;
-  /**
-   * MiB of that connection after which this end asks for new keys; REKEY_LIMIT of pump-protocol.ts by
-   * default.
-   */
+  /** MiB of that connection after which this end asks for new keys; REKEY_LIMIT by default. */
   rekeyLimit?: number;
   /** Which features may be offered to the peer, FEATURE_ bits of message.ts; all by default. For tests. */
   features?: number;
@@ -106,10 +103,7 @@ interface LinkRecord {
 
 /** The pump thread and its links. It keeps the process alive only while it has a link. */
 export class PumpThread {
-  /**
-   * Resolves when the thread dies by itself. Every link ends then, too. Stays pending if the thread is
-   * stopped.
-   */
+  /** Resolves when the thread dies by itself, and all links end. Stays pending if the thread is stopped. */
   readonly failed: Promise<Error>;
   #fail: (error: Error) => void;
   /** Resolves when the thread is over, for whatever reason. */

@@ -31,10 +31,7 @@ import {
 const STOPPING: End = { kind: "stopped", text: "the pump thread is stopping" };
 /** Orders that are read in one turn of the loop, so that they do not hold up the frames. */
 const ORDERS_A_ROUND = 32;
-/**
- * Longest wait in poll(2), ms. Its value does not matter: orders wake poll(2), and links say when they are
- * due.
- */
+/** Longest wait in poll(2), ms. Any value would do: orders wake poll(2), and links say when they are due. */
 const WAIT_MAX = 60_000;
 
 export class Pump {
@@ -49,10 +46,7 @@ export class Pump {
   readonly #record = allocate(ORDER_MAX);
   /** Array of struct pollfd: first the socket of the orders, then TAP and stream of each link. */
   readonly #polls = allocate(POLLFD_SIZE * (1 + 2 * LINKS_MAX));
-  /**
-   * The same memory, two words for each struct: the file descriptor, then events | revents << 16
-   * (little-endian).
-   */
+  /** The same memory, two words for each: the descriptor, then events | revents << 16 (little-endian). */
   readonly #pollWords = new Int32Array(this.#polls.bytes.buffer);
 
   /**

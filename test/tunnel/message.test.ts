@@ -51,7 +51,7 @@ test("any stream of messages, cut anywhere, gives the same messages", () => {
   }
 });
 
-test("a reader between two messages gives its memory to others; one inside a message keeps its own", () => {
+test("a reader between two messages gives its buffer back; one in the middle of a message keeps it", () => {
   const [first, second, third] = [
     new MessageReader(FRAMINGS.messages, 1500),
     new MessageReader(FRAMINGS.messages, 1500),
@@ -80,7 +80,7 @@ test("a reader between two messages gives its memory to others; one inside a mes
   );
 });
 
-test("random bytes: the reader ends with a problem or waits, and never overruns its memory", () => {
+test("random bytes: the reader finds a problem or waits for more, and never writes beyond its memory", () => {
   const random = chance(4711);
   for (let i = 0; i < 3000; i++) {
     const stream = new Uint8Array(random(400)).map(() => random(random(2) === 0 ? 7 : 256));

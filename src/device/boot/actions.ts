@@ -1,7 +1,4 @@
-/**
- * The actions of a device's boot: the I/O that the state machine (state.ts) asks for, and everything that
- * this starts.
- */
+/** The actions of a device's boot: the I/O that the state machine (state.ts) asks for, and what it starts. */
 
 import { type Entrypoint, formatEntrypoint } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";
@@ -131,10 +128,7 @@ export class DeviceActions implements Actions {
     }
   }
 
-  /**
-   * End the tunnel, the connections to the proxies and all child processes. The caller stops the virtual
-   * machine first.
-   */
+  /** End tunnel, connections and child processes. The caller stops the virtual machine first. */
   async stop(): Promise<void> {
     await this.#tunnel?.stop("the device is being stopped");
     await this.#proxies?.stop();

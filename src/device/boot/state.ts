@@ -35,10 +35,7 @@ export type Action =
   | { readonly do: "renew" }
   /** Build the tunnel, and wait until it ends. */
   | { readonly do: "tunnel" }
-  /**
-   * Wait `ms`, to which jitter is added. Without `keepProxies` the connections to the proxies are closed
-   * first.
-   */
+  /** Wait `ms` and some jitter. Without `keepProxies` the connections to the proxies are closed first. */
   | { readonly do: "wait"; readonly ms: number; readonly keepProxies: boolean };
 
 /** The enrolment key of the SD card, or the device key with its certificate. */
@@ -92,10 +89,7 @@ export interface State {
   readonly credentials: boolean;
   /** The key for the next connections to proxies. */
   readonly key: ProxyKey;
-  /**
-   * The certificate was just renewed because a proxy refused it. If this one is refused, too, another would
-   * not help.
-   */
+  /** The certificate was just renewed, because a proxy refused it. Another renewal would not help. */
   readonly renewedInVain: boolean;
   /** The entrypoints as people write them, the preferred one first. */
   readonly entrypoints: readonly string[];
@@ -113,10 +107,7 @@ export interface State {
   readonly vm: DeviceStatus["vm"];
   /** The device is to run a virtual machine. */
   readonly vmWanted: boolean;
-  /**
-   * The server gives out credentials and renews them. A server of WalT's own VPN does not, and is never
-   * asked.
-   */
+  /** The server gives out and renews credentials. A server of WalT's own VPN is never asked for them. */
   readonly enrols: boolean;
 }
 
@@ -124,10 +115,7 @@ export interface State {
 export const STABLE = 30_000;
 /** How long a device waits whose key the server refuses, ms. Only a person can change that. */
 export const REFUSED_WAIT = 60_000;
-/**
- * After this many failures over the same connections to proxies, these are opened anew, too: one of them may
- * hang.
- */
+/** After this many failures over the same connections to proxies, these are opened anew: one may hang. */
 const FAILURES_PER_CHAIN = 3;
 
 /** The error of a device that the server does not accept any more. */
@@ -326,10 +314,7 @@ function waiting(state: State, error: string, proxies: boolean): State {
   return { ...stageAfterLoss(next, proxies), lastError: error, detail: "waiting to try again" };
 }
 
-/**
- * The server refuses the device key: wait, and try again. The connections to the proxies are closed
- * meanwhile.
- */
+/** The server refuses the device key: close the connections to the proxies, wait, and try again. */
 function refusedByServer(state: State): State {
   const next = begin(state, { do: "wait", ms: REFUSED_WAIT, keepProxies: false });
   const error = state.enrols ? REFUSED_BY_SERVER : UNKNOWN_TO_SERVER;

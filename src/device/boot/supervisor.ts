@@ -57,10 +57,7 @@ export class Supervisor {
     this.tell(error === undefined ? { type: "vm", vm } : { type: "vm", vm, error });
   }
 
-  /**
-   * Run until `signal` is aborted. Resolves once the current action has ended; its outcome does not count any
-   * more.
-   */
+  /** Run until `signal` is aborted. Resolves once the current action has ended; its outcome is ignored. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const event = await this.#perform();

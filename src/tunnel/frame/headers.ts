@@ -30,10 +30,7 @@ const AUTHENTICATION = 51;
  */
 const EXTENSIONS = new Set([0, 43, 60, 135, 139, 140]);
 
-/**
- * The headers of one frame, as `findHeaders` found them. Offsets count in the array that holds the frame; -1
- * = none.
- */
+/** The headers of one frame, as `findHeaders` finds them: offsets in the array with the frame; -1 = none. */
 export class Headers {
   /** Offset of the IP header. */
   network = -1;

@@ -25,10 +25,7 @@ const buffers = new BufferPool(SIZE);
 
 export class MessageReader {
   #memory: Memory | undefined;
-  /**
-   * Type of the message that `next` found (TYPE of message.ts). In the original framing it is always
-   * TYPE.frame.
-   */
+  /** Type of the message that `next` found (TYPE of message.ts); TYPE.frame in the original framing. */
   type = 0;
   /** Where its payload begins in `memory`. */
   offset = 0;
@@ -67,10 +64,7 @@ export class MessageReader {
     return this.#start === this.#end;
   }
 
-  /**
-   * The buffer. It is borrowed when it is first used, and until `giveBack`, so that an idle stream needs
-   * none.
-   */
+  /** The buffer, borrowed from its first use until `giveBack`, so that an idle stream needs none. */
   get memory(): Memory {
     this.#memory ??= buffers.take();
     return this.#memory;

@@ -68,10 +68,7 @@ export interface ReceiverOptions {
   readonly mtu: number;
   /** The TAP expects a virtio-net header in front of each frame. */
   readonly vnet: boolean;
-  /**
-   * The only source MAC address that frames may have, such as 52:54:00:01:02:03. Undefined: the peer is
-   * trusted.
-   */
+  /** The only source address that frames may have (52:54:00:01:02:03). Undefined: the peer is trusted. */
   readonly guard: string | undefined;
 }
 

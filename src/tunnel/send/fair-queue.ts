@@ -66,9 +66,7 @@ export class FairQueue {
   delay = 0;
   /** CoDel's target, ms: how long a frame may wait in a queue that does not stand. */
   target = 20;
-  /**
-   * CoDel's interval, ms: how long frames must wait longer than `target` for the queue to count as standing.
-   */
+  /** CoDel's interval, ms: how long frames must have waited too long before the queue counts as standing. */
   interval = 100;
   /** Bytes that a flow may send in one turn. */
   quantum = 1514;

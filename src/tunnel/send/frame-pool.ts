@@ -8,10 +8,7 @@
 
 import { allocate, at, libc, type Memory } from "../../linux/libc.ts";
 
-/**
- * Bytes of a large slot. It holds the message of one super-frame: a frame of 64 KB with VLAN tags, and all
- * headers.
- */
+/** Bytes of a large slot. It holds one message with a super-frame: 64 KB, VLAN tags and all headers. */
 export const LARGE = 69_632;
 /** Bytes of a small slot. It holds the message of one ordinary frame. */
 export const SMALL = 2048;

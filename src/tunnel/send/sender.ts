@@ -36,9 +36,7 @@ import { FLOWS, flowOf } from "./flow.ts";
 import { LARGE, LEAD, SMALL, threadPool } from "./frame-pool.ts";
 import type { Window } from "./window.ts";
 
-/**
- * Buffers that are committed to the stream at a time: one for all control messages, and one for each frame.
- */
+/** Buffers that are committed at a time: one for all control messages, and one for each frame. */
 const ENTRIES = 32;
 /** No further frame is committed once this many bytes of frames are. */
 const COMMIT_BYTES = 131_072;
@@ -62,10 +60,7 @@ export class Sender {
   lost = 0;
   /** The peer takes offloaded frames. Set by the link. */
   offload = false;
-  /**
-   * Set by the link if the peer acknowledges frames. Without it frames are sent as fast as the stream takes
-   * them.
-   */
+  /** Set by the link if the peer acknowledges frames. Without it only the stream limits the sending. */
   window: Window | undefined;
   /** Made for the first frame: an idle link needs none. */
   #queue: FairQueue | undefined;
@@ -126,10 +121,7 @@ export class Sender {
     return this.#queue?.marks ?? 0;
   }
 
-  /**
-   * Whether there is something to write: committed messages, control messages, or frames that the window
-   * allows.
-   */
+  /** Whether there is anything to write: committed or control messages, or frames that the window allows. */
   get waiting(): boolean {
     if (this.#first < this.#entries || this.#controlLength > 0) return true;
     const queue = this.#queue;
@@ -302,10 +294,7 @@ export class Sender {
     this.#slots[this.#entries++] = slot;
   }
 
-  /**
-   * The stream took this many bytes of what is committed. Slots that were taken completely return to the
-   * pool.
-   */
+  /** The stream took `count` bytes of what is committed. Slots that it took completely return to the pool. */
   #advance(count: number): void {
     let left = count;
     while (left > 0) {

@@ -50,10 +50,7 @@ const SLACK_PART = 0.1;
  * one round trip of the rate.
  */
 const EXTRA_MAX = 8;
-/**
- * The largest burst is remembered for one to two spans. A span is this many ms, or EXTRA_ROUNDS round trips
- * if longer.
- */
+/** The largest burst counts for one to two spans of this many ms, or EXTRA_ROUNDS round trips if longer. */
 const EXTRA_SPAN = 400;
 const EXTRA_ROUNDS = 10;
 /**
