@@ -231,11 +231,7 @@ export class FairQueue {
       while (this.#dropping[flow] === 1 && now >= (this.#dropNext[flow] ?? 0)) {
         this.#count[flow] = (this.#count[flow] ?? 0) + 1;
         const next = (this.#dropNext[flow] ?? 0) + this.interval / Math.sqrt(this.#count[flow] ?? 1);
-        if (this.#mark(slot)) {
-          this.#dropNext[flow] = next;
-          break;
-        }
-        if (this.#shorten(slot)) {
+        if (this.#mark(slot) || this.#shorten(slot)) {
           this.#dropNext[flow] = next;
           break;
         }
