@@ -270,7 +270,7 @@ function failed(state: State, event: Extract<Event, { type: "failed" }>): State 
   const next: State = { ...state, key: state.credentials ? "device" : "enrolment", renewedInVain: false };
   if ((action.do === "renew" || action.do === "tunnel") && refused) return refusedByServer(next);
   if (action.do === "find-network") return again(next, error, event.proxies);
-  // After a failed renewal the connections to the proxies are of no use: they were made with the enrolment
+  // After a failed renewal the connections to the proxies cannot be used: they were made with the enrolment
   // key, and the next attempt begins with the device key.
   return tryNextEntrypoint(next, error, event.proxies && action.do !== "renew");
 }
