@@ -1,31 +1,34 @@
-/** Why a connection, a tunnel or a link ended: the kind decides what happens next, the text is for people only. */
+/**
+ * Why a connection, a tunnel or a link ended: a kind that decides what happens next, and words for people.
+ */
 
+/** Kinds of ends. "The peer" is the other end of the connection. */
 export type EndKind =
-  /** Nothing came from the peer for longer than is allowed. */
+  /** The peer sent nothing for longer than is allowed. */
   | "silent"
   /** The peer took nothing for longer than is allowed. */
   | "stalled"
-  /** The stream was closed without a word. */
+  /** The peer closed the stream without saying why. */
   | "closed"
   /** The stream failed with a system error. */
   | "broken"
-  /** The peer said that it ends the connection, and why. */
+  /** The peer ended the connection, and said why. */
   | "closed-by-peer"
   /** The peer violated the protocol. */
   | "malformed"
-  /** The peer does not accept our key or certificate: trying again with the same key is of little use. */
+  /** The peer does not accept our key or certificate. To try again with the same key hardly helps. */
   | "key-refused"
-  /** The peer let us in and refuses what we ask for. */
+  /** The peer accepted our key, but refuses what we asked for. */
   | "refused"
-  /** The peer shows another host key than the pinned one. */
+  /** The peer has another host key than the one that we know it by. */
   | "wrong-host-key"
   /** The peer cannot be reached. */
   | "unreachable"
-  /** A local port that was chosen for a forward cannot be used. */
+  /** The local port that was chosen for an SSH forward cannot be used. */
   | "port-taken"
-  /** The TAP is gone or cannot be used. */
+  /** The TAP no longer exists, or cannot be used. */
   | "tap"
-  /** This side ended it. */
+  /** This program ended it. */
   | "stopped"
   /** A mistake in this program. */
   | "fault"
@@ -34,11 +37,13 @@ export type EndKind =
 
 export interface End {
   readonly kind: EndKind;
-  /** What happened, in words for a person, safe for a terminal. */
+  /** What happened, in words for people. It has no characters that are unsafe for a terminal. */
   readonly text: string;
 }
 
-/** Whether the stream itself ended or failed: the cause may lie below it, for example at a proxy. */
+/**
+ * Whether the stream itself ended or failed. The cause may then be below the stream, for example at a proxy.
+ */
 export function isStreamEnd({ kind }: End): boolean {
   return kind === "closed" || kind === "broken" || kind === "stalled";
 }

@@ -1,4 +1,4 @@
-/** `walt device run`: everything of a device, from looking for a network to a virtual machine on walt-net. */
+/** `walt device run`: a whole device, from the search for a network to the virtual machine on walt-net. */
 
 import { rmSync } from "node:fs";
 import { type Entrypoint, formatEntrypoint } from "../address.ts";
@@ -27,13 +27,14 @@ import { totalMemory, vmMemory } from "./vm/memory.ts";
 import { type Accelerator, Vm } from "./vm/vm.ts";
 
 /**
- * Run a device until `signal` is aborted; returns when all that it started is gone.
- * @throws WaltError when it cannot even begin: not root, no configuration, another one runs.
+ * Run a device until `signal` is aborted. Resolves when everything that it started has ended.
+ * @throws WaltError when it cannot start: it does not run as root, the configuration is incomplete, or
+ *   another device runs.
  */
 export async function runDevice(config: Config, log: Log, signal: AbortSignal): Promise<void> {
   if (process.geteuid?.() !== 0) {
-    throw new WaltError("a device makes network interfaces, which only root may", {
-      hint: "Run it as root: `sudo walt device run`.",
+    throw new WaltError("`walt device run` must run as root: it creates network interfaces", {
+      hint: "Run `sudo walt device run`.",
     });
   }
   const entrypoints = entrypointsOf(config);
@@ -41,7 +42,8 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   makeFolder(files.run, 0o755);
   makeFolder(files.state, 0o700);
   const key = loadOrCreateKey(files.deviceKey, "walt-device");
-  const damaged = (why: string): void => log.warn(`the credentials are damaged, asking for new ones: ${why}`);
+  const damaged = (why: string): void =>
+    log.warn(`the credentials are damaged, so the device asks for new ones: ${why}`);
   const enrols = config.device.framing !== "original";
   const credentials = enrols ? readCredentials(files, key.publicKey, damaged) : undefined;
   const identity = readBoard(config.device.board);
@@ -101,7 +103,8 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
       node: credentials?.node,
     });
     actions.prepare();
-    // It is tried in earnest, which takes seconds on a small board: done while the ways to the server are built.
+    // To find the accelerator means to start QEMU with it, which takes seconds on a small board. So it is
+    // done while the device connects to the server.
     if (config["device.vm"].start) {
       const say = (words: string): void => log.warn(words);
       accelerator = findAccelerator({ board: config.device.board, say, signal });
@@ -110,7 +113,8 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
       usb = new Usb({ ports, log: log.with("usb") });
     }
     const running = supervisor.run(signal);
-    // It ends by itself only by a mistake of ours, which is not to leave anything behind either.
+    // The supervisor ends before the signal only by a mistake in this program. Even then everything is
+    // stopped below.
     await Promise.race([aborted(signal), running.catch(() => {})]);
     ended = true;
     log.info("stopping");
@@ -129,15 +133,18 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   }
 }
 
-/** The entrypoints, at least one. @throws WaltError when the configuration lacks what they need. */
+/**
+ * The entrypoints of the configuration, at least one.
+ * @throws WaltError when there is none, or a proxy is named and no server.
+ */
 function entrypointsOf(config: Config): readonly Entrypoint[] {
-  const hint = "`walt vpn setup-node` writes a walt.toml with both; name it with --config.";
+  const hint = "Use the walt.toml that `walt vpn setup-node` writes: it sets both. Name it with --config.";
   const { entrypoint: entrypoints, server } = config.device;
   if (entrypoints.length === 0) throw new WaltError("device.entrypoint is not set", { hint });
   const proxy = entrypoints.find((entrypoint) => "proxies" in entrypoint);
   if (proxy !== undefined && server === undefined) {
     throw new WaltError(
-      `device.server is not set, and the entrypoint ${formatEntrypoint(proxy)} is a proxy`,
+      `device.server is not set, but the entrypoint ${formatEntrypoint(proxy)} is a proxy`,
       { hint },
     );
   }
@@ -147,23 +154,27 @@ function entrypointsOf(config: Config): readonly Entrypoint[] {
 interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
   config: Config;
   files: DeviceFiles;
-  /** The node's. */
+  /** The node's MAC address. */
   mac: string;
-  /** Of the node's network now, bytes. */
+  /** The current MTU of the node's network, bytes. */
   mtu: () => number;
   accelerator: Promise<Accelerator>;
   console: SerialConsole;
   usb: Usb | undefined;
 }
 
-/** Keep the virtual machine of the node running. */
+/** Start the virtual machine, and start it again whenever it ends. */
 function keepVm({ config, files, mac, mtu, accelerator, console, usb, tell, log }: KeepVmOptions): VmKeeper {
   const { board } = config.device;
   const { cpus } = config["device.vm"];
   const { arch } = process;
   return new VmKeeper({
     start: async (signal) => {
-      if (arch !== "x64" && arch !== "arm64") throw new WaltError(`no virtual machine for ${arch}`);
+      if (arch !== "x64" && arch !== "arm64") {
+        throw new WaltError(
+          `there is no virtual machine for a processor of type ${arch}, only for x64 and arm64`,
+        );
+      }
       const memory = vmMemory(config["device.vm"].memory, board, totalMemory());
       const machine = { board, arch, accel: await accelerator, memory, cpus, mac, mtu: mtu(), tap: VM_TAP };
       signal.throwIfAborted();
@@ -182,6 +193,7 @@ function keepVm({ config, files, mac, mtu, accelerator, console, usb, tell, log 
   });
 }
 
+/** The status that `walt device status` shows, except for what `runDevice` adds. */
 function statusOf(
   supervisor: Supervisor,
   actions: DeviceActions,
@@ -189,7 +201,7 @@ function statusOf(
   const { stage, detail, lastError, tunnel, vm } = supervisor.state;
   return {
     stage,
-    // They may have words in them that came over the network.
+    // These two may quote what came over the network.
     detail: safeText(detail, MAX_DETAIL),
     lastError: lastError === null ? null : safeText(lastError, MAX_DETAIL),
     nextTryIn: actions.nextTryIn ?? null,
@@ -207,10 +219,11 @@ function statusOf(
 }
 
 /**
- * One device per network namespace, as its bridge has a fixed name: held by a socket with a name in the abstract namespace,
- * which belongs to the network namespace and is gone with the process (unix(7), network_namespaces(7)).
- * @returns what releases it.
- * @throws WaltError when another device holds it.
+ * Make sure that this is the only device in its network namespace, because its bridge has a fixed name. The
+ * lock is a listening socket with a name in the abstract namespace. Such a name belongs to the network
+ * namespace, and is free again when the process ends (unix(7), network_namespaces(7)).
+ * @returns a function that releases the lock.
+ * @throws WaltError when another device has the lock.
  */
 function lockNetwork(): () => void {
   try {
@@ -225,11 +238,12 @@ function lockNetwork(): () => void {
       inUse
         ? `another \`walt device run\` owns the bridge ${BRIDGE} of this network namespace`
         : `cannot lock the bridge ${BRIDGE}: ${messageOf(error)}`,
-      { hint: "Stop it first: there is one device per machine.", cause: error },
+      { hint: "Stop the other one first: a machine can be only one device.", cause: error },
     );
   }
 }
 
+/** Resolves when `signal` is aborted. */
 function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));

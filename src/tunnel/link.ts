@@ -1,6 +1,10 @@
 /**
- * One link of the pump: a TAP joined to a stream, from the first HELLO to the last word. Frames to the peer go through `Sender`,
- * frames from it through `Receiver`; here is what both directions share. Nothing in this file waits.
+ * One link of the pump: a TAP joined to a stream, from the first HELLO to the end.
+ *
+ * A link owns both file descriptors, and has one `Sender` (frames from the TAP to the stream) and one
+ * `Receiver` (frames from the stream to the TAP). This file is what both directions share: HELLO, PING and
+ * CLOSE, the checks that the peer is alive, the counters, and the end. The pump calls `tick` before each
+ * poll(2), and `service` when one of the descriptors is ready. No call blocks.
  */
 
 import type { End } from "../end.ts";
@@ -31,48 +35,62 @@ import { Window } from "./send/window.ts";
 import { ChannelStream } from "./transport/ssh-channel.ts";
 import { SocketStream, type Stream } from "./transport/stream.ts";
 
-/** Frames of one TAP in one round, so that one fast link leaves time to the others. */
+/** Frames that one call of `service` reads from the TAP, so that a fast link leaves time to the others. */
 const FRAMES_A_ROUND = 64;
-/** ms between pings; a third of `silence` where that is shorter. */
-const PING = 2000;
-/** ms between pings while the window measures the path. */
-const PING_PROBE = 20;
-/** ms that the last word may take to leave. */
+/** ms between PINGs, or a third of `silence` if that is shorter. */
+const PING_INTERVAL = 2000;
+/** ms between PINGs while the window measures the least round trip time. */
+const PROBE_PING_INTERVAL = 20;
+/** ms that a link which is ending waits for CLOSE to leave. */
 const LINGER = 250;
-/** ms that the peer has for its hello at least: a stream may have to be connected first. */
-const GREETING = 20_000;
+/** The least time that the peer has for its HELLO, ms: a stream may have to be connected first. */
+const HELLO_TIMEOUT = 20_000;
 const MIB = 1 << 20;
 
 export class PumpLink implements ControlMessages {
+  /** Number of the link, given by the main thread. */
   readonly id: number;
-  /** Why the link ended or is ending. */
+  /** Why the link ended or is ending; undefined while it is open. */
   end: End | undefined;
-  /** Both file descriptors are closed. */
+  /** The link has ended, and both file descriptors are closed. */
   over = false;
-  /** The peer's hello came; in a framing that has none, at once. */
+  /** The peer's HELLO has come. In a framing without HELLO it is true from the beginning. */
   up: boolean;
-  /** What both ends can do, bytes; known once it is up. */
+  /** The MTU that both ends agreed on, bytes; before HELLO, that of this end. */
   mtu: number;
+  /** File descriptor of the TAP; -1 once it is closed. */
   #tap: number;
   readonly #stream: Stream;
   readonly #order: AddOrder;
-  /** The framing has messages of all kinds, among them HELLO, PING and CLOSE. */
-  readonly #speaks: boolean;
+  /** The framing has control messages: HELLO, PING, CLOSE and others. */
+  readonly #hasControl: boolean;
+  /** The shared memory with the counters of all links. */
   readonly #stats: Float64Array;
+  /** Where the counters of this link begin in it. */
   readonly #base: number;
   readonly #sender: Sender;
   readonly #receiver: Receiver;
   readonly #pings = new Pings();
-  /** Times in ms of performance.now(): of this turn, of the last ping, of the last bytes that left. */
+  /** Time of the current call of `tick` or `service`, ms of performance.now(). */
   #now: number;
+  /** When the last PING was sent, or the stream last asked for a sign of life; same clock. */
   #pinged: number;
+  /** When bytes last left the stream, or nothing waited to leave; same clock. */
   #progress: number;
-  /** Bytes that had left by the last look. */
+  /** Bytes that the stream had sent after the last flush, since the beginning. */
   #left = 0;
-  /** Nothing waited for the stream when it was last written to. */
+  /** Nothing waited to leave after the last flush. */
   #idle = true;
+  /** When an ending link stops to wait for CLOSE to leave; same clock. */
   #lingerUntil = 0;
 
+  /**
+   * @param order says which TAP and stream to join, and how. The link owns both descriptors only once this
+   *   returns.
+   * @param stats memory for the counters of all links; those of this link are set to 0.
+   * @param now ms of performance.now().
+   * @throws Error when the state of an SSH connection is malformed, or the guard is not a MAC address.
+   */
   constructor(order: AddOrder, stats: Float64Array, now: number) {
     this.id = order.id;
     this.mtu = order.mtu;
@@ -84,7 +102,7 @@ export class PumpLink implements ControlMessages {
     stats.fill(0, this.#base, this.#base + COUNTERS);
     this.#now = this.#progress = this.#pinged = now;
     const framing = FRAMINGS[order.framing];
-    this.#speaks = framing.messages;
+    this.#hasControl = framing.messages;
     this.up = !framing.messages;
     const { mtu, vnet, guard } = order;
     this.#sender = new Sender(framing, mtu);
@@ -92,32 +110,40 @@ export class PumpLink implements ControlMessages {
     if (framing.messages) this.#sender.hello(mtu, order.features);
   }
 
-  /** For poll(2): file descriptors (-1 = none) and the events that are waited for. */
+  /** File descriptor of the TAP for poll(2); -1 = none. */
   get tap(): number {
     return this.#tap;
   }
+  /** File descriptor of the stream for poll(2); -1 = none. */
   get stream(): number {
     return this.over ? -1 : this.#stream.fd;
   }
-  /** Before the peer's hello nobody knows how it wants its frames, so none is read. */
+  /** Events of the TAP to wait for. Before HELLO it is unknown what the peer takes, so no frame is read. */
   get tapEvents(): number {
     return this.up ? POLLIN : 0;
   }
+  /** Events of the stream to wait for. */
   get streamEvents(): number {
     const { pending, blocked } = this.#stream;
     return POLLIN | (pending || (this.#sender.waiting && !blocked) ? POLLOUT : 0);
   }
 
+  /** The link is neither ending nor over. */
   get open(): boolean {
     return this.end === undefined;
   }
 
-  /** There is something that the stream or what is below it did not take yet. */
+  /** Whether bytes wait to leave: in the sender, or in the stream. */
   get #waiting(): boolean {
     return this.#sender.waiting || this.#stream.pending;
   }
 
-  /** Time passes. @returns the ms until it wants to be called again. */
+  /**
+   * Do what is due by now: send PINGs and acknowledgements, and end the link if the peer is silent or takes
+   * nothing.
+   * @param now ms of performance.now().
+   * @returns ms until the next call is due.
+   */
   tick(now: number): number {
     this.#now = now;
     if (this.over) return 0;
@@ -134,7 +160,7 @@ export class PumpLink implements ControlMessages {
     window?.tick(now);
     if (this.#receiver.acknowledge(now)) this.#flush();
     if (this.over) return 0;
-    const silence = this.up ? this.#order.silence : Math.max(this.#order.silence, GREETING);
+    const silence = this.up ? this.#order.silence : Math.max(this.#order.silence, HELLO_TIMEOUT);
     const quiet = this.#quiet;
     if (quiet >= silence) {
       this.close({ kind: "silent", text: `the peer was silent for ${duration(silence)}` });
@@ -142,20 +168,26 @@ export class PumpLink implements ControlMessages {
     }
     const stuck = this.#waiting ? now - this.#progress : 0;
     if (stuck >= silence) {
-      this.close({ kind: "stalled", text: `the stream took nothing for ${duration(silence)}` });
+      this.close({ kind: "stalled", text: `nothing could be sent to the peer for ${duration(silence)}` });
       return 0;
     }
     const left = this.#receiver.more ? 0 : silence - Math.max(quiet, stuck);
-    if (!this.#speaks) return Math.min(left, this.#ask());
-    const interval = window?.phase === "probe" ? PING_PROBE : Math.min(PING, silence / 3);
+    if (!this.#hasControl) return Math.min(left, this.#askStream());
+    const interval = window?.phase === "probe" ? PROBE_PING_INTERVAL : Math.min(PING_INTERVAL, silence / 3);
     if (now - this.#pinged >= interval) this.#ping();
     return Math.min(this.#pinged + interval - now, left, this.#receiver.ackDue - now);
   }
 
-  /** What poll(2) found on the two file descriptors. */
+  /**
+   * Handle the events that poll(2) reported.
+   * @param tapEvents POLL… bits of the TAP.
+   * @param streamEvents POLL… bits of the stream.
+   * @param now ms of performance.now().
+   */
   service(tapEvents: number, streamEvents: number, now: number): void {
     this.#now = now;
-    if (streamEvents & POLLNVAL) this.lost({ kind: "broken", text: "the stream is not open" });
+    if (streamEvents & POLLNVAL)
+      this.lost({ kind: "broken", text: "the file descriptor of the stream is not open" });
     if (!this.over && streamEvents & (POLLIN | POLLHUP | POLLERR)) {
       if (!this.open) {
         if (!this.#receiver.discard(now)) this.#finish();
@@ -163,14 +195,18 @@ export class PumpLink implements ControlMessages {
         this.#read();
       }
     }
-    if (this.open && tapEvents & (POLLERR | POLLNVAL)) this.close({ kind: "tap", text: "the TAP is gone" });
+    if (this.open && tapEvents & (POLLERR | POLLNVAL))
+      this.close({ kind: "tap", text: "the TAP no longer exists" });
     if (this.open && tapEvents & POLLIN) this.#readTap();
     if (this.over) return;
     if (this.#waiting || !this.open) this.#flush();
     this.#publish();
   }
 
-  /** End the link: no frame moves any more, and the peer is told if the stream takes it within LINGER. */
+  /**
+   * End the link: no frame moves any more. The peer is told why, if CLOSE can leave within LINGER; the link
+   * is over after that. Does nothing if the link is ending already.
+   */
   close(end: End): void {
     if (this.end !== undefined) return;
     this.end = end;
@@ -180,15 +216,18 @@ export class PumpLink implements ControlMessages {
     this.#flush();
   }
 
-  /** The stream is of no more use, so there is nobody to tell; or the link must not be in the middle of anything. */
+  /**
+   * End the link at once, without telling the peer: the stream cannot be used any more, or an error left the
+   * link in an unknown state.
+   */
   lost(end: End): void {
     this.end ??= end;
     this.#finish();
   }
 
-  /** The peer's hello: from now on both know what they may send. */
+  /** Take the peer's HELLO: from now on both ends know what they may send. The payload begins at `offset`. */
   hello(bytes: Uint8Array, offset: number): void {
-    const problem = this.up ? "a second hello" : helloProblem(bytes, offset);
+    const problem = this.up ? "a second HELLO" : helloProblem(bytes, offset);
     if (problem !== undefined) {
       this.close({ kind: "malformed", text: `the peer sent ${problem}` });
       return;
@@ -199,17 +238,20 @@ export class PumpLink implements ControlMessages {
     const common = featuresAt(bytes, offset) & features;
     this.#receiver.acknowledges = (common & FEATURE_ACK) !== 0;
     if (this.#receiver.acknowledges) this.#sender.window = new Window();
-    // To a peer that takes no offloads the kernel hands over whole frames with checksums, so there is nothing left for us to do.
+    // For a peer that takes no offloads the TAP's stay off: then the kernel splits super-frames and computes
+    // checksums.
     const offloads = common & FEATURE_OFFLOADS;
     if (vnet) this.#sender.offload = offloads !== 0 && setOffload(this.#tap, offloads) !== 0;
-    this.#pinged = Number.NEGATIVE_INFINITY; // so that the round trip time is known soon
+    // Send the first PING at once, so that the round trip time is known soon.
+    this.#pinged = Number.NEGATIVE_INFINITY;
   }
 
+  /** Answer a PING. The payload is a u64 in two halves. */
   ping(high: number, low: number): void {
     this.#sender.ping(TYPE.pong, high, low);
   }
 
-  /** Only answers to our own pings count, each once: the peer could send any number. */
+  /** Take a PONG. It counts only if it answers a PING of ours, and only once: the peer could send many. */
   pong(high: number, low: number): void {
     const rtt = this.#pings.answered(high * 0x1_0000_0000 + low, this.#now);
     if (rtt === undefined) return;
@@ -217,14 +259,18 @@ export class PumpLink implements ControlMessages {
     this.#sender.window?.measured(rtt, this.#now);
   }
 
+  /** Send an ACK: `total` bytes received modulo 2^32, the last of them `delay` µs ago. */
   sendAck(total: number, delay: number): void {
     this.#sender.ack(total, delay);
   }
 
+  /**
+   * Take an ACK: the peer has received `total` bytes modulo 2^32, the last of them `delay` µs before the ACK.
+   */
   acknowledged(total: number, delay: number): void {
     const { window } = this.#sender;
     if (window === undefined || !window.acked(total, delay / 1000, this.#now)) {
-      this.close({ kind: "malformed", text: "the peer sent an acknowledgement of what was not sent" });
+      this.close({ kind: "malformed", text: "the peer acknowledged more than was sent" });
     } else {
       this.#sender.tune();
     }
@@ -234,28 +280,31 @@ export class PumpLink implements ControlMessages {
     for (let i = 0; i < FRAMES_A_ROUND; i++) {
       const n = this.#sender.pull(this.#tap, this.#order.vnet, this.#now);
       if (n >= 0 || n === -EINTR) continue;
-      if (n === -EBADFD) this.close({ kind: "tap", text: "the TAP is gone" });
+      if (n === -EBADFD) this.close({ kind: "tap", text: "the TAP no longer exists" });
       else if (n !== -EAGAIN) this.close({ kind: "tap", text: `the TAP cannot be read (${errnoName(-n)})` });
       return;
     }
   }
 
-  /** @returns whether something came. */
+  /** Read from the stream, and acknowledge what came. @returns whether bytes came. */
   #read(): boolean {
     const came = this.#receiver.read(this.#tap, this.#now);
     if (came) this.#receiver.acknowledge(this.#now);
     return came;
   }
 
-  /** ms since the peer showed that it lives. */
+  /** ms since the last sign of life of the peer. */
   get #quiet(): number {
-    // Without PING a peer that has no traffic says nothing: whether it lives is for the stream to ask.
-    const heard = this.#speaks ? this.#receiver.heard : this.#stream.heard;
+    // Without PING an idle peer sends nothing. Only the stream may know then whether it is alive.
+    const heard = this.#hasControl ? this.#receiver.heard : this.#stream.heard;
     return heard === undefined ? 0 : this.#now - heard;
   }
 
-  /** In a framing without PING: ask in the stream's own way. @returns the ms until it is to ask again. */
-  #ask(): number {
+  /**
+   * For a framing without PING: let the stream ask the peer for a sign of life.
+   * @returns ms until it is due again.
+   */
+  #askStream(): number {
     const interval = this.#order.silence / 3;
     if (this.#now - this.#pinged >= interval) {
       this.#pinged = this.#now;
@@ -266,13 +315,14 @@ export class PumpLink implements ControlMessages {
 
   #ping(): void {
     this.#pinged = this.#now;
-    // Those of a probe come too often to tell how the path is.
+    // The PINGs of a probe come too often to count for the share of late ones.
     const stamp = this.#pings.send(this.#now, this.#sender.window?.phase !== "probe");
     this.#sender.ping(TYPE.ping, Math.floor(stamp / 0x1_0000_0000), stamp >>> 0);
     this.#publish();
     this.#flush();
   }
 
+  /** Write what waits. The link is over if the stream has failed, or if it was ending and all has left. */
   #flush(): void {
     const stream = this.#stream;
     const before = this.#left;
@@ -282,9 +332,9 @@ export class PumpLink implements ControlMessages {
     if (this.#left !== before || this.#idle) this.#progress = this.#now;
     this.#idle = !this.#waiting;
     if (n < 0) {
-      // The peer is gone, but perhaps it said why before it went.
+      // Nothing can be sent any more, but what the peer sent before may still say why.
       while (this.open && this.#read());
-      this.lost({ kind: "broken", text: `the stream broke (${errnoName(-n)})` });
+      this.lost({ kind: "broken", text: `the stream failed (${errnoName(-n)})` });
     } else if (this.end !== undefined && this.#idle && stream.close()) this.#finish();
   }
 
@@ -297,7 +347,7 @@ export class PumpLink implements ControlMessages {
     try {
       this.#stream.close();
     } catch {
-      // It is what broke us, perhaps.
+      // Perhaps it is the stream that made the link end. Its descriptor is closed below in any case.
     }
     this.#stream.dispose();
     libc.close(this.#stream.fd);
@@ -309,6 +359,7 @@ export class PumpLink implements ControlMessages {
     this.#tap = -1;
   }
 
+  /** Write the counters to the shared memory. */
   #publish(): void {
     const stats = this.#stats;
     const base = this.#base;
@@ -337,6 +388,7 @@ export class PumpLink implements ControlMessages {
   }
 }
 
+/** The stream of an order. @throws Error when the state of the SSH connection is malformed. */
 function streamOf({ stream, ssh, rekeyLimit = REKEY_LIMIT }: AddOrder): Stream {
   if (ssh === undefined) return new SocketStream(stream);
   return new ChannelStream(stream, decodeState(memoryAt(ssh.address, ssh.length)), rekeyLimit * MIB);

@@ -1,56 +1,76 @@
 /**
- * PINGs under way, and what their answers tell of the path: its round trip time, and how often it made one wait. Below the tunnel is
- * TCP, which repeats what a network lost; no frame gets lost, but whatever is behind it waits. So a PING that had to wait stands for
- * a loss. No I/O here, time is given.
+ * The PINGs of one link, and what their answers tell of the path: its round trip time, and how often it loses
+ * something.
+ *
+ * TCP below the tunnel sends again what the network loses, so that no PING is lost. But everything behind a
+ * lost packet waits for its retransmission. So a PING that had to wait (a late one) stands for a loss. There
+ * is no I/O here; the caller passes the time, in ms.
  */
 
-/** PINGs under way that are remembered; one that is pushed out was not answered. */
-const UNDER_WAY = 8;
+/** PINGs in flight that are remembered. If one more is sent, the oldest counts as not answered. */
+const IN_FLIGHT = 8;
 /**
- * A PING is late after so many of the path's least round trips, or after one and so many ms where that is more. What is lost with
- * nothing behind it, as a PING on an idle path, TCP repeats after 200 ms at the earliest (Linux' TCP_RTO_MIN, which its tail loss
- * probe waits for too); what has more behind it after one round trip. Less would be a processor that is busy.
+ * A PING is late if its round trip takes longer than LATE_FACTOR × the least round trip time, and longer than
+ * the least round trip time + LATE_MARGIN, ms.
+ *
+ * Both follow from how TCP sends a lost packet again. If nothing was sent behind it, as behind a PING on an
+ * idle path, TCP does that after 200 ms at the earliest (TCP_RTO_MIN of Linux, for which its tail loss probe
+ * waits, too). If more was sent behind it, TCP does that after one round trip. Shorter delays come from
+ * processors that are busy.
  */
-const LATE = 2;
-const GRACE = 150;
-/** The share of late ones, and the least round trip, are those of the last one to two times so many PINGs: 2 to 4 minutes. */
+const LATE_FACTOR = 2;
+const LATE_MARGIN = 150;
+/**
+ * PINGs in a span. `loss` and the least round trip time are taken over this span and the one before: 64 to
+ * 128 PINGs, that is 2 to 4 minutes.
+ */
 const SPAN = 64;
 
 export class Pings {
-  /** PINGs that were answered or given up, and those of them that were late or not answered. */
+  /** PINGs that were answered or given up since the beginning. */
   count = 0;
+  /** How many of them were late or not answered. */
   late = 0;
-  /** Sent when, ms (0: answered), and with which stamp; whether it is still to be judged. */
-  readonly #sent = new Float64Array(UNDER_WAY);
-  readonly #stamp = new Float64Array(UNDER_WAY);
-  readonly #open = new Uint8Array(UNDER_WAY);
+  /** When each PING in flight was sent, ms; 0 = it was answered. */
+  readonly #sent = new Float64Array(IN_FLIGHT);
+  /** The stamp of each PING in flight. */
+  readonly #stamp = new Float64Array(IN_FLIGHT);
+  /** 1: it is still to be counted, as late or in time. */
+  readonly #open = new Uint8Array(IN_FLIGHT);
+  /** Index for the next PING in these arrays. */
   #next = 0;
-  /** Of this span and the one before. */
+  /** Least round trip time in this span, ms. */
   #least = Number.POSITIVE_INFINITY;
+  /** Least round trip time in the span before, ms. */
   #leastBefore = Number.POSITIVE_INFINITY;
+  /** PINGs counted in this span. */
   #spanCount = 0;
+  /** Late ones in this span. */
   #spanLate = 0;
+  /** PINGs counted in the span before. */
   #countBefore = 0;
+  /** Late ones in the span before. */
   #lateBefore = 0;
 
-  /** The share of late ones lately, 0 to 1. */
+  /** Share of late PINGs in this span and the one before, 0 to 1. */
   get loss(): number {
     const count = this.#spanCount + this.#countBefore;
     return count === 0 ? 0 : (this.#spanLate + this.#lateBefore) / count;
   }
 
   /**
-   * One is sent now.
-   * @param judged it counts for the share of late ones.
-   * @returns its stamp, µs, a whole number.
+   * Note that a PING is sent.
+   * @param now ms.
+   * @param judged whether it counts for `count`, `late` and `loss`.
+   * @returns its stamp for the payload: the time in µs, a whole number.
    */
   send(now: number, judged: boolean): number {
     const { limit } = this;
-    for (let at = 0; at < UNDER_WAY; at++) {
+    for (let at = 0; at < IN_FLIGHT; at++) {
       if (this.#open[at] === 1 && now - (this.#sent[at] ?? 0) > limit) this.#judge(at, true);
     }
     const at = this.#next;
-    this.#next = (at + 1) % UNDER_WAY;
+    this.#next = (at + 1) % IN_FLIGHT;
     if (this.#open[at] === 1) this.#judge(at, true);
     const stamp = Math.floor(now * 1000);
     this.#sent[at] = now;
@@ -59,7 +79,10 @@ export class Pings {
     return stamp;
   }
 
-  /** The answer to one came: its round trip time, ms; undefined when none with this stamp is under way. */
+  /**
+   * Note that an answer came.
+   * @returns the round trip time, ms; undefined if no PING with this stamp is in flight.
+   */
   answered(stamp: number, now: number): number | undefined {
     const at = this.#stamp.indexOf(stamp);
     const sent = this.#sent[at];
@@ -73,12 +96,13 @@ export class Pings {
     return rtt;
   }
 
-  /** After how many ms a PING is late; infinite while nothing is known of the path. */
+  /** How long an answer may take, ms; after that the PING is late. Infinite before the first answer. */
   get limit(): number {
     const least = Math.min(this.#least, this.#leastBefore);
-    return Math.max(LATE * least, least + GRACE);
+    return Math.max(LATE_FACTOR * least, least + LATE_MARGIN);
   }
 
+  /** Count the PING at this index. */
   #judge(at: number, late: boolean): void {
     this.#open[at] = 0;
     this.count++;

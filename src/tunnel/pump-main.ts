@@ -1,4 +1,7 @@
-/** The pump thread's beginning: what a Worker of `PumpThread` runs. Its event loop stands still from then on. */
+/**
+ * The start of the pump thread: the file that the Worker of `PumpThread` runs. The thread's event loop stands
+ * still while `Pump.run` runs.
+ */
 
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { Pump } from "./pump.ts";

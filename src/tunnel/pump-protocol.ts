@@ -1,72 +1,89 @@
 /**
- * What the main thread and the pump thread say to each other: orders as lines of JSON down a record socket, events up by
- * postMessage, counters in shared memory (counters.ts).
+ * What the main thread and the pump thread tell each other. Orders go to the pump thread as JSON, one in each
+ * record of a SOCK_SEQPACKET socket, because poll(2) can wait for a socket. Events go to the main thread by
+ * postMessage. Counters are in shared memory (counters.ts).
  */
 
 import type { End } from "../end.ts";
 import type { FramingName } from "./framing.ts";
 
-/** Handed to the thread when it is started. */
+/** What the thread is given when it starts (workerData). */
 export interface ThreadData {
+  /** Tells the pump thread from other threads. */
   kind: "pump";
-  /** The thread's end of the record socket. */
+  /** File descriptor of the thread's end of the socket for orders. */
   orders: number;
   /** COUNTERS doubles for each of LINKS_MAX links. */
   stats: SharedArrayBuffer;
 }
 
-/** What the thread tells, by postMessage. */
+/** What the pump thread tells the main thread. `id` is the number of a link. */
 export type ThreadEvent =
+  /** The thread has started and takes orders. */
   | { kind: "ready" }
-  /** The state of the link's SSH connection is no longer needed where it lies. */
-  | { kind: "read"; id: number }
+  /** The thread has its own copy of the state of the link's SSH connection (`AddOrder.ssh`). */
+  | { kind: "state-read"; id: number }
+  /** The link is up. `mtu` is what both ends agreed on, bytes. */
   | { kind: "up"; id: number; mtu: number }
+  /** The link is over. */
   | { kind: "ended"; id: number; end: End };
 
-/** Links at a time in one thread. */
+/** The most links that one thread may have at a time. */
 export const LINKS_MAX = 4096;
 
+/** The order to join a TAP to a stream. */
 export interface AddOrder {
   kind: "add";
+  /** Number of the link, never used twice. */
   id: number;
-  /** The link's place in the shared memory. */
+  /** Which place in the shared memory has the counters of the link: 0 to LINKS_MAX - 1. */
   slot: number;
+  /** File descriptor of the TAP, non-blocking. */
   tap: number;
+  /** File descriptor of the stream's socket, non-blocking. */
   stream: number;
-  /** Bytes. */
+  /** The largest MTU that this end can do, bytes. */
   mtu: number;
-  /** ms. */
+  /** A peer that sends nothing, or takes nothing, for this many ms counts as dead. */
   silence: number;
-  /** The one source MAC that frames from the stream may have. */
+  /** The only source MAC address that frames from the stream may have. */
   guard?: string;
-  /** Frames of the TAP come and go with a virtio-net header. */
+  /** The TAP has a virtio-net header in front of each frame, both ways. */
   vnet: boolean;
   framing: FramingName;
-  /** What to say in HELLO, FEATURE_ bits of message.ts. */
+  /** Which features to offer in HELLO: FEATURE_ bits of message.ts. */
   features: number;
-  /** Where the state of an SSH connection lies whose socket `stream` is; without it the socket is the stream. */
+  /**
+   * Where in memory the state of an SSH connection is, as `encodeState` wrote it (`length` in bytes).
+   * `stream` is then the socket of that connection. Without it the bytes of the socket are the stream.
+   */
   ssh?: { address: number; length: number };
-  /** MiB of that connection after which we ask for new keys. */
+  /** MiB of that connection after which this end asks for new keys. */
   rekeyLimit?: number;
 }
 
-/** What the main thread wants. `text` is told to the peer. */
+/** What the main thread orders. The peer is told the `text` of `close`. */
 export type Order = AddOrder | { kind: "close"; id: number; text: string } | { kind: "stop" };
 
-/** MiB of one pair of keys: half of what RFC 4344 section 3.2 allows for AES, 2^32 blocks. */
+/**
+ * MiB after which this end asks for new keys, unless told otherwise: half of what RFC 4344, section 3.2,
+ * allows for AES, that is half of 2^32 blocks of 16 bytes.
+ */
 export const REKEY_LIMIT = 32_768;
 
-/** Bytes of an order at most. The longest is `close`, whose text is cut. */
+/** The most bytes of an order. The longest order is `close`; its text is cut. */
 export const ORDER_MAX = 2048;
-/** Characters of a close's text: with every one escaped (six bytes) it fits into an order. */
+/**
+ * The most characters of the text of `close`: if JSON escapes each of them (six bytes), the order still fits.
+ */
 export const TEXT_MAX = 300;
 
-/** The order as one record. */
+/** Encode an order as one record. */
 export function encodeOrder(order: Order): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(order));
 }
 
-/** The order in a record that `encodeOrder` made: both ends are this program, so it is not looked at again. */
+/** Decode a record that `encodeOrder` made. It is not checked, as both ends are this program. */
 export function decodeOrder(record: Uint8Array): Order {
   return JSON.parse(new TextDecoder().decode(record)) as Order;
 }

@@ -1,4 +1,7 @@
-/** The main thread's side of the pump thread: links between a TAP and a stream are added to it and told of here. */
+/**
+ * The main thread's side of the pump thread: start and stop the thread, add links to it, and learn what
+ * becomes of them.
+ */
 
 import { Worker } from "node:worker_threads";
 import type { End } from "../end.ts";
@@ -20,82 +23,118 @@ import {
 } from "./pump-protocol.ts";
 import { parseMac } from "./receive/guard.ts";
 
+/** How to join a TAP to a stream. */
 export interface LinkOptions {
   /** File descriptor of the TAP, non-blocking; the link owns it and closes it. */
   tap: number;
-  /** File descriptor of the byte stream to the peer, a non-blocking socket; the link owns it and closes it. */
+  /**
+   * File descriptor of the byte stream to the peer, a non-blocking socket; the link owns it and closes it.
+   */
   stream: number;
-  /** The largest MTU that this end can do, in bytes, told to the peer. */
+  /** The largest MTU that this end can do, bytes. The peer is told. */
   mtu: number;
-  /** A peer that takes nothing, or (not in the original framing) sends nothing, for so many ms is taken for dead. */
+  /**
+   * A peer that takes nothing for this many ms counts as dead. So does one that sends nothing. In the
+   * original framing an idle peer sends nothing: there the stream decides whether it is silent.
+   */
   silence: number;
   /**
-   * Only on the server: the one source MAC that frames from the stream may have; DHCP-server packets and router
-   * advertisements from it are dropped.
+   * Only on the server: the only source MAC address that frames from the stream may have, such as
+   * 52:54:00:01:02:03. The guard also refuses frames of DHCP servers and of routers.
    */
   guard?: string;
-  /** The TAP's `offload`: what it takes with virtio-net headers. Undefined: a TAP for plain frames. */
+  /**
+   * The offloads that the TAP takes, OFFLOAD bits of frame/virtio.ts; its frames have virtio-net headers.
+   * Undefined: the TAP has plain frames.
+   */
   offload?: number | undefined;
-  /** How frames are told apart in the stream; "messages" unless told. */
+  /** How frames are told apart in the stream; `messages` by default. */
   framing?: FramingName;
-  /** `stream` is the socket of an SSH connection, in this state (`encodeState` of src/ssh/handshake/connection-state.ts). */
+  /**
+   * Set if `stream` is the socket of an SSH connection: the state of that connection, as `encodeState` wrote
+   * it (src/ssh/handshake/connection-state.ts). It has keys in it, and is overwritten once the thread has
+   * read it.
+   */
   ssh?: Memory;
-  /** MiB of that connection after which this end asks for new keys; REKEY_LIMIT of pump-protocol.ts unless told. */
+  /** MiB of that connection after which this end asks for new keys; REKEY_LIMIT by default. */
   rekeyLimit?: number;
-  /** Feature bits that may be offered to the peer at most; all unless told. */
+  /** Which features may be offered to the peer, FEATURE_ bits of message.ts; all by default. For tests. */
   features?: number;
 }
 
+/** A link as the main thread sees it. */
 export interface Link {
-  /** Why it ended. Both file descriptors are closed by then. Never rejects. */
+  /** Resolves with why the link ended, once both file descriptors are closed. Never rejects. */
   readonly ended: Promise<End>;
   /**
-   * The peer's hello came (in the original framing, which has none: at once), and with it the MTU that both ends can do, in bytes.
-   * Never rejects: stays pending when the link ends first.
+   * Resolves when the peer's HELLO has come, with the MTU that both ends agreed on, bytes. In the original
+   * framing, which has no HELLO, it resolves at once. If the link ends first, it stays pending. Never
+   * rejects.
    */
   readonly up: Promise<number>;
-  /** End the link: frames stop at once, and the peer is told the text (200 bytes of it) if it listens. Again: does nothing. */
+  /**
+   * End the link: frames stop at once. The peer is told the first 200 bytes of `text`, if it still reads.
+   * Does nothing if the link has ended.
+   */
   close(text: string): void;
+  /** Its counters. After the end, those at the end. */
   stats(): LinkStats;
 }
 
-/** ms until a full record socket is tried again. */
+/** ms until an order is written again for which the socket had no room. */
 const RETRY = 2;
+/** The longest `silence`, ms: one hour. */
+const SILENCE_MAX = 3_600_000;
 
-interface LinkState {
+/** What the main thread keeps for a link that has not ended. */
+interface LinkRecord {
+  /** See `AddOrder.slot`. */
   slot: number;
+  /** The descriptors, in case the thread cannot close them any more. */
   tap: number;
   stream: number;
-  /** Held until the thread has read it. */
+  /** Keeps the memory until the thread has read it. */
   ssh: Memory | undefined;
+  /** Resolves `Link.up`. */
   up: (mtu: number) => void;
+  /** Resolves `Link.ended`. */
   end: (end: End) => void;
 }
 
-/** The pump thread and its links. It does not keep a process alive unless it has a link. */
+/** The pump thread and its links. It keeps the process alive only while it has a link. */
 export class PumpThread {
-  /** Resolves when the thread dies of itself; every link ends with it then. Pending for ever when it is stopped. */
+  /** Resolves when the thread dies by itself, and all links end. Stays pending if the thread is stopped. */
   readonly failed: Promise<Error>;
   #fail: (error: Error) => void;
-  #exited = Promise.withResolvers<void>();
-  #ready = Promise.withResolvers<void>();
-  #worker: Worker;
+  /** Resolves when the thread is over, for whatever reason. */
+  readonly #exited = Promise.withResolvers<void>();
+  /** Resolves when the thread has started. */
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #worker: Worker;
+  /** The two ends of the socket for orders. */
   readonly #orders: [ours: number, theirs: number];
-  #stats: Float64Array;
-  #links = new Map<number, LinkState>();
-  #free: number[] = [];
-  #slots = 0;
-  #ids = 0;
-  /** Orders that the socket had no room for. */
-  #backlog: Order[] = [];
+  /** The shared memory with the counters of all links. */
+  readonly #stats: Float64Array;
+  /** The links that have not ended, by their numbers. */
+  readonly #links = new Map<number, LinkRecord>();
+  /** Slots that were used before and are free. */
+  readonly #freeSlots: number[] = [];
+  /** How many slots were ever used. */
+  #slotCount = 0;
+  /** Number of the newest link. */
+  #lastId = 0;
+  /** Orders that are not written yet; more than one only while the socket has no room. */
+  readonly #backlog: Order[] = [];
+  /** Buffer for one order. */
   readonly #record = allocate(ORDER_MAX);
+  /** Why the thread died, as far as it is known. */
   #error: Error | undefined;
   #state: "running" | "stopping" | "over" = "running";
 
   /**
    * Start the thread.
-   * @param thread what it runs, for tests.
-   * @throws WaltError when it cannot be started.
+   * @param thread the file that it runs, for tests.
+   * @throws WaltError when there is no libcrypto, or the thread cannot be started.
    */
   static async start(thread: string | URL = threadUrl()): Promise<PumpThread> {
     needLibcrypto();
@@ -118,7 +157,7 @@ export class PumpThread {
       for (const fd of this.#orders) libc.close(fd);
       throw error;
     }
-    this.#worker.on("message", (event: ThreadEvent) => this.#hear(event));
+    this.#worker.on("message", (event: ThreadEvent) => this.#onEvent(event));
     this.#worker.on("error", (error: unknown) => {
       this.#error = error instanceof Error ? error : new Error(String(error));
     });
@@ -126,8 +165,10 @@ export class PumpThread {
   }
 
   /**
-   * Join a TAP to a stream. The link owns both file descriptors from now on, also when this throws.
-   * @throws WaltError when the guard is no MAC address, the MTU cannot be, or the thread is over.
+   * Join a TAP to a stream. Both file descriptors belong to the link from now on. If this throws, they are
+   * closed.
+   * @throws WaltError when an option is out of its bounds, there are too many links, or the thread is not
+   *   running.
    */
   add(options: LinkOptions): Link {
     try {
@@ -139,7 +180,7 @@ export class PumpThread {
     }
   }
 
-  /** End all links and the thread. */
+  /** End all links and the thread. Resolves when the thread is over. */
   async stop(): Promise<void> {
     if (this.#state === "running") {
       this.#state = "stopping";
@@ -151,15 +192,24 @@ export class PumpThread {
 
   #add(options: LinkOptions): Link {
     const { tap, stream, mtu, silence, ssh } = options;
-    if (this.#state !== "running") throw new WaltError("the tunnel's thread is not running");
+    if (this.#state !== "running")
+      throw new WaltError("the pump thread is not running: no tunnel can be added");
     if (!(mtu >= MTU_MIN && mtu <= MTU_MAX)) {
-      throw new WaltError(`an MTU of ${mtu} bytes cannot be`, { hint: `${MTU_MIN} to ${MTU_MAX}.` });
+      throw new WaltError(`the MTU of the tunnel is ${mtu} bytes`, {
+        hint: `It must be ${MTU_MIN} to ${MTU_MAX} bytes.`,
+      });
     }
-    if (!(silence >= 1 && silence <= 3_600_000)) throw new WaltError(`a silence of ${silence} ms cannot be`);
+    if (!(silence >= 1 && silence <= SILENCE_MAX)) {
+      throw new WaltError(`the silence of the tunnel is ${silence} ms`, {
+        hint: `It must be 1 to ${SILENCE_MAX} ms.`,
+      });
+    }
     if (options.guard !== undefined) parseMac(options.guard);
-    if (this.#links.size >= LINKS_MAX) throw new WaltError(`there are ${LINKS_MAX} tunnels already`);
-    const slot = this.#free.pop() ?? this.#slots++;
-    const id = ++this.#ids;
+    if (this.#links.size >= LINKS_MAX) {
+      throw new WaltError(`there are ${LINKS_MAX} tunnels already, as many as one process can have`);
+    }
+    const slot = this.#freeSlots.pop() ?? this.#slotCount++;
+    const id = ++this.#lastId;
     const ended = Promise.withResolvers<End>();
     const up = Promise.withResolvers<number>();
     let last: LinkStats | undefined;
@@ -197,13 +247,14 @@ export class PumpThread {
     };
   }
 
-  #hear(event: ThreadEvent): void {
+  /** Handle an event of the thread. */
+  #onEvent(event: ThreadEvent): void {
     if (event.kind === "ready") {
       this.#worker.unref();
       this.#ready.resolve();
-    } else if (event.kind === "read") {
+    } else if (event.kind === "state-read") {
       const link = this.#links.get(event.id);
-      link?.ssh?.bytes.fill(0); // there are keys in it
+      link?.ssh?.bytes.fill(0); // it has keys in it
       if (link !== undefined) link.ssh = undefined;
     } else if (event.kind === "up") {
       this.#links.get(event.id)?.up(event.mtu);
@@ -212,21 +263,26 @@ export class PumpThread {
     }
   }
 
+  /** A link has ended: tell its owner, and free its slot. */
   #forget(id: number, end: End): void {
     const link = this.#links.get(id);
     if (link === undefined) return;
     this.#links.delete(id);
     link.end(end);
-    this.#free.push(link.slot);
+    this.#freeSlots.push(link.slot);
     if (this.#links.size === 0 && this.#state === "running") this.#worker.unref();
   }
 
+  /** Send an order to the thread. It never waits: what the socket has no room for is sent later. */
   #send(order: Order): void {
     this.#backlog.push(order);
     if (this.#backlog.length === 1) this.#flush();
   }
 
-  /** The thread empties its end in every round, so a full socket is a matter of moments. */
+  /**
+   * Write the orders of `#backlog`. If the socket is full, try again after RETRY ms: the thread reads orders
+   * in every turn of its loop, so there will be room soon.
+   */
   #flush(): void {
     while (this.#state !== "over") {
       const order = this.#backlog[0];
@@ -238,23 +294,23 @@ export class PumpThread {
         const code = errno();
         if (code === EINTR) continue;
         if (code === EAGAIN) setTimeout(() => this.#flush(), RETRY);
-        else this.#error ??= failure("speak to the tunnel's thread", code);
+        else this.#error ??= failure("write an order to the pump thread", code);
         return;
       }
       this.#backlog.shift();
     }
   }
 
-  /** The thread is over: of itself after a stop, or because it crashed. */
+  /** The thread is over: after a stop, or because it crashed. */
   #exit(): void {
     const crashed = this.#state === "running";
     this.#state = "over";
-    const error = this.#error ?? new Error("the tunnel's thread ended");
+    const error = this.#error ?? new Error("it ended without an error");
     const end: End = crashed
-      ? { kind: "fault", text: `the tunnel's thread failed: ${messageOf(error)}` }
-      : { kind: "stopped", text: "the tunnel's thread is stopping" };
+      ? { kind: "fault", text: `the pump thread failed: ${messageOf(error)}` }
+      : { kind: "stopped", text: "the pump thread is stopping" };
     for (const [id, { tap, stream }] of this.#links) {
-      libc.close(tap); // the thread can do it no more
+      libc.close(tap); // the thread cannot do it any more
       libc.close(stream);
       this.#forget(id, end);
     }
@@ -270,8 +326,8 @@ export class PumpThread {
 }
 
 /**
- * What the thread runs. In a compiled binary only the binary itself can be found, whose main.ts imports thread.ts first
- * thing when it is not the main thread; otherwise it is the file next to this one.
+ * The file that the thread runs: pump-main.ts. A compiled binary has no file but itself: there the thread
+ * runs main.ts, which imports pump-main.ts and nothing else if it is not on the main thread.
  */
 function threadUrl(): string | URL {
   return import.meta.url.includes("/$bunfs/") ? Bun.main : new URL("./pump-main.ts", import.meta.url);

@@ -1,4 +1,19 @@
-/** The pump: one synchronous poll(2) loop that moves the frames of all links of a process. It never waits elsewhere. */
+/**
+ * The pump: one loop around poll(2) that moves the frames of all links of a process, in a thread of its own.
+ *
+ * - Each turn of the loop lets every link do what is due (`PumpLink.tick`), waits in poll(2) for all file
+ *   descriptors together, and lets each link whose descriptors are ready move its frames
+ *   (`PumpLink.service`).
+ * - A link (link.ts) joins one TAP to one stream. Its `Sender` (send/sender.ts) moves frames from the TAP to
+ *   the stream; its `Receiver` (receive/receiver.ts) moves them from the stream to the TAP.
+ * - A stream (transport/stream.ts) is a plain socket, or an SSH channel whose packets the thread itself opens
+ *   and seals.
+ * - The main thread (pump-thread.ts) sends orders to add and close links through a socket that the loop
+ *   polls, too. The pump tells the main thread by messages which links are up or have ended, and by shared
+ *   memory what they count (pump-protocol.ts).
+ * - Only poll(2) blocks. The thread never returns to its JavaScript event loop, so nothing here is
+ *   asynchronous.
+ */
 
 import type { End } from "../end.ts";
 import { messageOf } from "../errors.ts";
@@ -13,31 +28,43 @@ import {
   type ThreadEvent,
 } from "./pump-protocol.ts";
 
-const STOPPING: End = { kind: "stopped", text: "the tunnel's thread is stopping" };
-/** Orders taken in one round. */
+const STOPPING: End = { kind: "stopped", text: "the pump thread is stopping" };
+/** Orders that are read in one turn of the loop, so that they do not hold up the frames. */
 const ORDERS_A_ROUND = 32;
-/** Longest wait in ms; with nothing to do nothing else wakes us, and nothing needs to. */
+/** Longest wait in poll(2), ms. Any value would do: orders wake poll(2), and links say when they are due. */
 const WAIT_MAX = 60_000;
 
 export class Pump {
+  /** File descriptor of the socket that orders come from. */
   readonly #orders: number;
-  #stats: Float64Array;
-  #tell: (event: ThreadEvent) => void;
-  #links: PumpLink[] = [];
+  /** The shared memory with the counters of all links. */
+  readonly #stats: Float64Array;
+  readonly #tell: (event: ThreadEvent) => void;
+  readonly #links: PumpLink[] = [];
   #stopping = false;
+  /** Buffer for one order. */
   readonly #record = allocate(ORDER_MAX);
-  /** struct pollfd as two 32-bit numbers: the file descriptor, then events | revents << 16 (little-endian). */
-  #polls = allocate(POLLFD_SIZE * (1 + 2 * LINKS_MAX));
-  #pollWords = new Int32Array(this.#polls.bytes.buffer);
+  /** Array of struct pollfd: first the socket of the orders, then TAP and stream of each link. */
+  readonly #polls = allocate(POLLFD_SIZE * (1 + 2 * LINKS_MAX));
+  /** The same memory, two words for each: the descriptor, then events | revents << 16 (little-endian). */
+  readonly #pollWords = new Int32Array(this.#polls.bytes.buffer);
 
-  /** @param orders the thread's end of the record socket, non-blocking; the loop ends when the other end is closed. */
+  /**
+   * @param orders file descriptor of the thread's end of the socket for orders, non-blocking. The loop ends
+   *   when the other end is closed.
+   * @param stats COUNTERS doubles for each of LINKS_MAX links.
+   * @param tell sends an event to the main thread.
+   */
   constructor(orders: number, stats: SharedArrayBuffer, tell: (event: ThreadEvent) => void) {
     this.#orders = orders;
     this.#stats = new Float64Array(stats);
     this.#tell = tell;
   }
 
-  /** Returns after the order to stop, once every link has ended. @throws WaltError when poll(2) itself fails. */
+  /**
+   * Run the loop. Returns after the order to stop, once every link is over.
+   * @throws WaltError when poll(2) itself fails.
+   */
   run(): void {
     while (!(this.#stopping && this.#links.length === 0)) {
       const wait = this.#prepare(performance.now());
@@ -50,11 +77,14 @@ export class Pump {
     }
   }
 
-  /** Let time pass for every link, and say what to wait for. Returns the ms to wait at most. */
+  /**
+   * Let every link do what is due, and write to `#polls` what to wait for.
+   * @returns how long to wait at most, ms.
+   */
   #prepare(now: number): number {
     let wait = WAIT_MAX;
     const links = this.#links;
-    // Counted loops here and below: an iterator for each turn would be the only garbage that the thread makes.
+    // Loops with a counter here and below: an iterator would be garbage, and the only one that a turn makes.
     for (let i = 0; i < links.length; i++) {
       const link = links[i];
       if (link === undefined) continue;
@@ -82,6 +112,7 @@ export class Pump {
     return Math.ceil(wait);
   }
 
+  /** Handle what poll(2) reported. */
   #serve(now: number): void {
     const words = this.#pollWords;
     const links = this.#links;
@@ -105,11 +136,12 @@ export class Pump {
     if ((words[1] ?? 0) >>> 16 !== 0) this.#takeOrders(now);
   }
 
+  /** Tell the main thread if the link has come up. @param wasUp it was up before. */
   #announce(link: PumpLink, wasUp: boolean): void {
     if (link.up && !wasUp) this.#tell({ kind: "up", id: link.id, mtu: link.mtu });
   }
 
-  /** Forget the links that are over, and tell of them. */
+  /** Forget the links that are over, and tell the main thread. */
   #sweep(): void {
     let kept = 0;
     for (let i = 0; i < this.#links.length; i++) {
@@ -121,21 +153,22 @@ export class Pump {
     this.#links.length = kept;
   }
 
+  /** Read the orders that wait, and carry them out. */
   #takeOrders(now: number): void {
     for (let i = 0; i < ORDERS_A_ROUND; i++) {
       const n = libc.read(this.#orders, at(this.#record.address), ORDER_MAX);
       if (n > 0) {
-        this.#obey(decodeOrder(this.#record.bytes.subarray(0, n)), now);
+        this.#carryOut(decodeOrder(this.#record.bytes.subarray(0, n)), now);
       } else if (n < 0 && (errno() === EAGAIN || errno() === EINTR)) {
         return;
       } else {
-        this.#stop(); // the main thread is gone
+        this.#stop(); // the main thread has closed its end, or the socket failed
         return;
       }
     }
   }
 
-  #obey(order: Order, now: number): void {
+  #carryOut(order: Order, now: number): void {
     if (order.kind === "add") this.#add(order, now);
     else if (order.kind === "stop") this.#stop();
     else this.#links.find((link) => link.id === order.id)?.close({ kind: "stopped", text: order.text });
@@ -150,7 +183,7 @@ export class Pump {
       this.#tell({ kind: "ended", id: order.id, end: fault(error) });
       return;
     }
-    if (order.ssh !== undefined) this.#tell({ kind: "read", id: link.id });
+    if (order.ssh !== undefined) this.#tell({ kind: "state-read", id: link.id });
     this.#links.push(link);
     this.#announce(link, false);
     if (this.#stopping) link.close(STOPPING);
@@ -162,7 +195,7 @@ export class Pump {
   }
 }
 
-/** A mistake of ours in one link ends that link, not the thread. */
+/** The end of a link in which this program made a mistake. Only that link ends, not the thread. */
 function fault(error: unknown): End {
-  return { kind: "fault", text: `fault in the pump: ${messageOf(error)}` };
+  return { kind: "fault", text: `internal error in the pump thread: ${messageOf(error)}` };
 }

@@ -52,5 +52,5 @@ async function comesUp(world: World, board: Board, node: string): Promise<void> 
   const after = world.daemon.position;
   const log = await board.powerOn();
   await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { timeout: SLOW, after });
-  if (/this device asks as/.test(log.output)) throw new WaltError("the board asked for access again");
+  if (/this device asks for access/.test(log.output)) throw new WaltError("the board asked for access again");
 }

@@ -81,7 +81,7 @@ describeWith(INTEGRATION, "faults", () => {
     const [at, from] = [world.daemon.position, device.process?.position ?? 0];
     await device.host.port().wire("down");
     await world.daemon.waitFor(/tunnel down .*silent|tunnel down .*nothing/, { after: at, timeout: 20_000 });
-    await device.process?.waitFor(/silent|took nothing/, { after: from, timeout: 20_000 });
+    await device.process?.waitFor(/silent|nothing could be sent/, { after: from, timeout: 20_000 });
     expect((await world.nodes())[0]?.state).toBe("down");
     await device.host.port().wire("up");
     await world.daemon.waitFor(/tunnel up/, { after: at, timeout: 60_000 });

@@ -167,7 +167,7 @@ start = false
     const through = `permitopen="${SERVER}:22",permitlisten="127.0.0.1:1",command="exec cat"`;
     gate.writeFile(KEYS, `restrict,port-forwarding,${through} ${key}\n`);
     device = host.spawn([binary, "device", "run"]);
-    await device.waitFor(/its public key belongs into the authorized_keys of walt-vpn there/);
+    await device.waitFor(/add its public key to the authorized_keys of walt-vpn there/);
     expect(await status()).toMatchObject({ stage: "tunnel", tunnel: "down", certificateRenewal: null });
     await device.stop();
     server.writeFile(KEYS, `restrict,command="${LOOP.join(" ")} walt-net" ${key}\n`, 0o600);
@@ -189,7 +189,7 @@ start = false
     const sessions = (): number[] => pids(server, /^sshd.*: walt-vpn/);
     for (const [found, signal, reason] of [
       [sessions, "SIGSTOP", /the server walt.lab.example:22: it fell silent/],
-      [programs, "SIGKILL", /the peer's end of the stream is closed/],
+      [programs, "SIGKILL", /the peer closed the stream/],
     ] as const) {
       const [seen, all] = [device.output.length, found()];
       expect(all).not.toEqual([]);

@@ -1,4 +1,4 @@
-/** The thread in a compiled binary, where no file but the binary itself can be run: and a process that ends when it should. */
+/** The pump thread in a compiled binary, which has no file but itself to run, and how its process ends. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -8,7 +8,7 @@ import { describeWith, LAB } from "../lab/need.ts";
 
 const SOURCE = new URL("../../src/", import.meta.url).pathname;
 
-/** A main.ts as small as can be; `argv[2]` says how it is to end. */
+/** A minimal main.ts; `argv[2]` says how it is to end. */
 const MAIN = `
 if (!Bun.isMainThread) await import("${SOURCE}tunnel/pump-main.ts");
 else {
@@ -45,10 +45,10 @@ describeWith([LAB, { programs: ["unshare"] }], "a compiled binary", () => {
   }, 60_000);
   afterAll(() => rmSync(dir, { recursive: true }));
 
-  // In a network namespace of its own, which is gone with it. What would hang is ended, and fails.
+  // In a network namespace that ends with it. A process that hangs is killed, and the test fails.
   const cases: [string, number, string][] = [
     ["leave", 0, "up\nthe peer ended the tunnel: leaving\n"],
-    ["stop", 0, "up\nthe tunnel's thread is stopping\n"],
+    ["stop", 0, "up\nthe pump thread is stopping\n"],
     ["exit", 7, "up\n"],
     ["throw", 1, "up\n"],
   ];

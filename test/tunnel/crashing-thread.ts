@@ -1,4 +1,4 @@
-/** A Worker in the place of the pump thread: it is ready, and dies of the first order. */
+/** A Worker in place of the pump thread: it says that it is ready, and dies at the first order. */
 
 import { parentPort, workerData } from "node:worker_threads";
 import type { ThreadData } from "../../src/tunnel/pump-protocol.ts";

@@ -98,13 +98,13 @@ export class Ends {
     return made;
   }
 
-  /** End the tunnel of the test that was. */
+  /** End the tunnel of the last test. */
   async clear(): Promise<void> {
     for (const link of this.#links) link.close("test over");
     await Promise.all(this.#links.splice(0).map((link) => soon(link.ended, "end")));
   }
 
-  /** From whom to which address, IPv4 and IPv6, both directions. */
+  /** Who sends to which address: IPv4 and IPv6, in both directions. */
   get ways(): [End, string][] {
     const { left, right } = this;
     return [

@@ -1,6 +1,7 @@
 /**
- * A program like ethtool(8) -K: `features.ts DEVICE tx=off tso=on gso=off gro=off sg=off`, or `features.ts DEVICE` to print them.
- * SIOCETHTOOL takes struct ifreq with a pointer to { u32 command; u32 value } (linux/ethtool.h).
+ * A program like ethtool(8) -K: `features.ts DEVICE tx=off tso=on gso=off gro=off sg=off`, or `features.ts
+ * DEVICE` to print them. SIOCETHTOOL takes struct ifreq with a pointer to { u32 command; u32 value }
+ * (linux/ethtool.h).
  */
 
 import { allocate, at, failure, libc, SOCK_DGRAM } from "../../src/linux/libc.ts";

@@ -1,4 +1,4 @@
-/** One link against a peer driven by hand: what it says, what it refuses, how it ends. */
+/** One link against a peer that the test plays: what the link sends, what it refuses, and how it ends. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { libc, POLLIN, POLLOUT } from "../../src/linux/libc.ts";
@@ -35,8 +35,8 @@ const MACHINE = "52:54:00:0a:0b:0c";
 const u32 = (n: number): number[] => [n >>> 24, (n >>> 16) & 255, (n >>> 8) & 255, n & 255];
 const PING_BACK = [1, 2, 3, 4, 5, 6, 7, 8];
 
-test("one round takes no more than 64 frames of one TAP", () => {
-  // A record socket reads and writes like a TAP, frame by frame, and here nobody else reads it.
+test("one call of `service` reads at most 64 frames from the TAP", () => {
+  // A SOCK_SEQPACKET socket reads and writes like a TAP, one frame at a time. Nobody else uses it here.
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
   const stats = new Float64Array(COUNTERS);
@@ -71,8 +71,8 @@ test("one round takes no more than 64 frames of one TAP", () => {
 
 test.each([
   ["of one flow", () => 0],
-  ["each of another flow, as those that have little to send", (i: number) => i],
-])("a peer that never acknowledges gets the first window and no more, of frames %s", (_, source) => {
+  ["each of another flow, as if each sent little", (i: number) => i],
+])("a peer that never acknowledges gets the first window and no more: frames %s", (_, source) => {
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
   const stats = new Float64Array(COUNTERS);
@@ -91,7 +91,7 @@ test.each([
     got += readNow(peer)?.length ?? 0;
   };
   while (now < 3000) ms();
-  // 64 KiB, what small flows may have beyond it, one frame that crosses the line, and pings.
+  // 64 KiB, what flows with little to send may send beyond it, one frame that crosses the limit, and PINGs.
   const first = got;
   expect(first).toBeWithin(64 << 10, (64 << 10) + 6000 + 1018 + 200);
   expect(stats[COUNTER.queued]).toBeGreaterThan(500_000);
@@ -104,7 +104,7 @@ test.each([
   libc.close(peer);
 });
 
-/** A link over SSH, and the client's end of it by hand. */
+/** A link over SSH, and the client's end, which the test plays. */
 function overSsh(more: Partial<ConnectionState> = {}): { link: PumpLink; hand: HandEnd; end: () => void } {
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
@@ -126,7 +126,7 @@ function overSsh(more: Partial<ConnectionState> = {}): { link: PumpLink; hand: H
   };
 }
 
-test("over SSH the last word waits until the client makes room for it; then both say that they are done", () => {
+test("over SSH, CLOSE waits until the client makes room for it; then both ends close the channel", () => {
   const { link, hand, end } = overSsh({ theirWindow: 12 }); // its hello, and nothing more
   hand.send(data(helloMessage()));
   link.service(0, POLLIN, 1);
@@ -148,7 +148,7 @@ test("over SSH the last word waits until the client makes room for it; then both
   end();
 });
 
-test("over SSH so does it while keys are exchanged; and no longer than a quarter of a second", () => {
+test("over SSH, CLOSE also waits for a key exchange, but no longer than a quarter of a second", () => {
   const { link, hand, end } = overSsh();
   hand.send(data(helloMessage()));
   link.service(0, POLLIN, 1);
@@ -173,7 +173,7 @@ test("over SSH so does it while keys are exchanged; and no longer than a quarter
   end();
 });
 
-test("over SSH a peer whose hello lay behind the state is up at the first tick", () => {
+test("over SSH, a HELLO that came with the state of the connection is handled at the first tick", () => {
   const [server, client] = states();
   const [a, b] = streamPair();
   const hand = new HandEnd(b, client);
@@ -187,7 +187,7 @@ test("over SSH a peer whose hello lay behind the state is up at the first tick",
   end();
 });
 
-test("a peer that has not said hello yet has 20 s, however short the silence: its ssh may be connecting still", () => {
+test("a peer has 20 s for its HELLO, however short `silence` is: its ssh may still be connecting", () => {
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
   const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 3000, features: 0 };
@@ -260,7 +260,7 @@ test("a super-frame to everybody counts as the frames that it becomes", () => {
   libc.close(peer);
 });
 
-test("a guarded peer's frames to everybody are limited, those to one machine are not", () => {
+test("frames of a guarded peer to group addresses are limited, those to one machine are not", () => {
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
   const stats = new Float64Array(COUNTERS);
@@ -288,7 +288,7 @@ test("a guarded peer's frames to everybody are limited, those to one machine are
   libc.close(peer);
 });
 
-describeWith(LAB, "a link and a peer driven by hand", () => {
+describeWith(LAB, "a link and a peer that the test plays", () => {
   let site: Site;
   let pumps: PumpThread;
   const links: Link[] = [];
@@ -302,7 +302,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     await site[Symbol.asyncDispose]();
   });
 
-  /** A link on a copy of the site's TAP, so that the TAP outlives it. */
+  /** A link on a duplicate of the site's file descriptor, so that the TAP outlives the link. */
   function join(options: Partial<LinkOptions> = {}): { link: Link; peer: number } {
     const [stream, peer] = streamPair();
     const tap = libc.fcntl(site.tap, 1030 /* F_DUPFD_CLOEXEC */, 0);
@@ -328,7 +328,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     return found;
   }
 
-  test("says hello first, answers a ping, passes frames both ways", async () => {
+  test("sends HELLO first, answers a PING, passes frames both ways", async () => {
     const { link, peer } = join({ mtu: 1400 });
     expect([...(expectMessages(peer, TYPE.hello, 1)[0] ?? [])]).toEqual([
       1,
@@ -366,7 +366,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     libc.close(peer);
   });
 
-  test("the MTU is the less of both, and never less than Ethernet's", async () => {
+  test("the MTU is the smaller of both, and at least that of Ethernet", async () => {
     for (const [ours, theirs, agreed] of [
       [9000, 1500, 1500],
       [1500, 9000, 1500],
@@ -382,7 +382,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     }
   });
 
-  test("frames are acknowledged to a peer that asked for it, and only to it", async () => {
+  test("frames are acknowledged only to a peer that offered it in its HELLO", async () => {
     for (const features of [0x100, 0]) {
       const { link, peer } = join();
       writeNow(peer, helloMessage(1500, features));
@@ -410,20 +410,32 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
   const malformed: [string, Uint8Array[], RegExp][] = [
     ["unknown type before hello", [message(9, [])], /unknown type 9/],
     ["unknown type after hello", [hello, message(7, [1])], /unknown type 7/],
-    ["a frame before hello", [message(TYPE.frame, frame(MACHINE, [0, 0]))], /before its hello/],
-    ["a ping before hello", [message(TYPE.ping, PING_BACK)], /before its hello/],
-    ["a second hello", [hello, hello], /second hello/],
-    ["another version", [wrongVersion], /version 2 of the tunnel, and we speak version 1/],
+    ["a frame before hello", [message(TYPE.frame, frame(MACHINE, [0, 0]))], /before its HELLO/],
+    ["a ping before hello", [message(TYPE.ping, PING_BACK)], /before its HELLO/],
+    ["a second hello", [hello, hello], /second HELLO/],
+    ["another version", [wrongVersion], /tunnel protocol version 2, but this end supports only version 1/],
     ["an MTU of 67", [helloMessage(67)], /MTU of 67/],
-    ["a short hello", [message(TYPE.hello, [1, 0, 5])], /hello of 3 bytes/],
+    ["a short hello", [message(TYPE.hello, [1, 0, 5])], /HELLO of 3 bytes/],
     ["a short frame", [hello, message(TYPE.frame, Array<number>(13).fill(0))], /frame of 13 bytes/],
     ["a frame too long", [hello, new Uint8Array([1, 1, 0, 15])], /frame of 65551 bytes/],
     ["a length beyond all", [hello, new Uint8Array([1, 255, 255, 255])], /more than 131072/],
-    ["a ping of 7 bytes", [hello, message(TYPE.ping, Array<number>(7).fill(0))], /ping of 7 bytes/],
-    ["a pong of 9 bytes", [hello, message(TYPE.pong, Array<number>(9).fill(0))], /ping of 9 bytes/],
-    ["a reason of 201 bytes", [hello, message(TYPE.close, Array<number>(201).fill(65))], /reason of 201/],
-    ["offloads that were not agreed on", [hello, message(5, Array<number>(60).fill(0))], /was not asked for/],
-    ["an acknowledgement of nothing", [hello, message(6, [0, 0, 0, 1, 0, 0, 0, 0])], /what was not sent/],
+    ["a ping of 7 bytes", [hello, message(TYPE.ping, Array<number>(7).fill(0))], /PING or PONG of 7 bytes/],
+    ["a pong of 9 bytes", [hello, message(TYPE.pong, Array<number>(9).fill(0))], /PING or PONG of 9 bytes/],
+    [
+      "a reason of 201 bytes",
+      [hello, message(TYPE.close, Array<number>(201).fill(65))],
+      /CLOSE of 201 bytes/,
+    ],
+    [
+      "offloads that were not agreed on",
+      [hello, message(5, Array<number>(60).fill(0))],
+      /did not offer offloads/,
+    ],
+    [
+      "an acknowledgement of nothing",
+      [hello, message(6, [0, 0, 0, 1, 0, 0, 0, 0])],
+      /acknowledged more than was sent/,
+    ],
     ["an HTTP request", [Buffer.from("GET / HTTP/1.1\r\n\r\n")], /unknown type 71/],
   ];
   for (const [name, parts, words] of malformed) {
@@ -439,7 +451,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     });
   }
 
-  test("the peer's reason is bounded and made safe", async () => {
+  test("the reason in a CLOSE is bounded, and made safe for a terminal", async () => {
     const { link, peer } = join();
     writeNow(peer, Buffer.concat([hello, message(TYPE.close, Buffer.from("re\x1b[31mvo\nked\u202e"))]));
     expect((await soon(link.ended, "end")).text).toBe("the peer ended the tunnel: re?[31mvo?ked?");
@@ -458,16 +470,19 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expect((await soon(link.ended, "end")).text).toMatch(/closed|ECONNRESET|EPIPE/);
   });
 
-  test("a stream that ends inside a message says so", async () => {
+  test("a stream that ends in the middle of a message has its own reason", async () => {
     const { link, peer } = join();
-    // Before the hello is whole no frame comes: bytes left unread would make the end a reset.
+    // The HELLO is incomplete, so the link sends no frames: bytes that the peer did not read would make its
+    // end a reset.
     expectMessages(peer, TYPE.hello, 1);
     writeNow(peer, hello.subarray(0, 7));
     libc.close(peer);
-    expect((await soon(link.ended, "end")).text).toBe("the stream ended inside a message");
+    expect((await soon(link.ended, "end")).text).toBe(
+      "the peer closed the stream in the middle of a message",
+    );
   });
 
-  test("a silent peer ends the link, one that speaks does not", async () => {
+  test("a silent peer ends the link, one that answers PINGs does not", async () => {
     const never = join({ silence: 150 });
     writeNow(never.peer, hello);
     const end = await soon(never.link.ended, "end");
@@ -493,7 +508,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     libc.close(peer);
   });
 
-  test("pings that are not answered are counted, though the peer speaks", async () => {
+  test("PINGs without answer are counted, even if the peer sends other messages", async () => {
     const { link, peer } = join({ silence: 900 });
     writeNow(peer, hello);
     await soon(link.up, "up");
@@ -510,7 +525,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     libc.close(peer);
   });
 
-  test("a peer that reads nothing: the queue drops, memory stays, and the link ends", async () => {
+  test("a peer that reads nothing: the queue drops frames, memory is bounded, and the link ends", async () => {
     const { link, peer } = join({ silence: 60_000 });
     writeNow(peer, hello);
     await soon(link.up, "up");
@@ -524,7 +539,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(20 << 20);
     expect(link.stats().dropped).toBeGreaterThan(0);
     expect(link.stats().bytesOut).toBeLessThan(2 << 20);
-    // What waited is whole frames.
+    // Only whole frames were waiting.
     expect(expectMessages(peer, TYPE.frame, 30).length).toBeGreaterThanOrEqual(30);
     link.close("enough");
     expect((await soon(link.ended, "end")).text).toBe("enough");
@@ -536,12 +551,12 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     for (let i = 0; i < 300; i++) writeNow(site.probe, big);
     const chatter = setInterval(() => writeNow(stuck.peer, message(TYPE.pong, PING_BACK)), 50);
     const end = await soon(stuck.link.ended, "end");
-    expect(end).toEqual({ kind: "stalled", text: "the stream took nothing for 400 ms" });
+    expect(end).toEqual({ kind: "stalled", text: "nothing could be sent to the peer for 400 ms" });
     clearInterval(chatter);
     libc.close(stuck.peer);
   });
 
-  test("a flood of pings is answered within bounds", async () => {
+  test("the answers to a flood of PINGs are bounded", async () => {
     const { link, peer } = join();
     writeNow(peer, hello);
     const pings = Buffer.concat(Array<Uint8Array>(1000).fill(message(TYPE.ping, PING_BACK)));
@@ -552,7 +567,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     }
     link.close("enough");
     const answers = await readAll(peer);
-    // Not 4 MB: what a socket and the stage hold, and nothing but whole messages.
+    // Not 4 MB: what the socket and the sender hold, and nothing but whole messages.
     expect(sent).toBeGreaterThanOrEqual(4 << 20);
     expect(answers.length).toBeLessThan(1 << 20);
     let at = 0;
@@ -598,25 +613,25 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     libc.close(peer);
   });
 
-  test("what cannot be joined is refused, and nothing stays open", async () => {
+  test("a link that cannot be made is refused, and no file descriptor stays open", async () => {
     const [a, b] = streamPair();
     const tap = libc.fcntl(site.tap, 1030, 0);
     expect(() => pumps.add({ tap, stream: a, mtu: 1500, silence: 1000, guard: "nonsense" })).toThrow(/MAC/);
     expect(readNow(b)).toBeUndefined();
     libc.close(b);
     const closed = join({ tap: 9999 });
-    expect((await soon(closed.link.ended, "end")).text).toBe("the TAP is gone");
+    expect((await soon(closed.link.ended, "end")).text).toBe("the TAP no longer exists");
     libc.close(closed.peer);
   });
 
-  // Last: it takes the TAP away.
-  test("a TAP deleted underneath ends its link, and the peer is told", async () => {
+  // This test is the last, because it deletes the TAP.
+  test("deleting the TAP ends the link, and the peer is told", async () => {
     const { link, peer } = join();
     writeNow(peer, hello);
     await soon(link.up, "up");
     await site.ip("link delete tunnel");
-    expect((await soon(link.ended, "end")).text).toBe("the TAP is gone");
-    expect(Buffer.from(await readAll(peer)).toString("latin1")).toContain("the TAP is gone");
+    expect((await soon(link.ended, "end")).text).toBe("the TAP no longer exists");
+    expect(Buffer.from(await readAll(peer)).toString("latin1")).toContain("the TAP no longer exists");
     libc.close(peer);
   });
 });

@@ -1,6 +1,7 @@
 /**
- * Every frame that went in comes out, once, in order and the same: with offloads on and off at each place on the way, tagged, large,
- * and towards a neighbour that knows no offloads. WALT_MATRIX=all goes through all 64 combinations of switches instead of the chosen.
+ * Every frame arrives unchanged, once and in order: with offloads on and off at each place on the way,
+ * tagged, large, and at a neighbour without offloads. WALT_MATRIX=all tests all 64 combinations of switches
+ * instead of a choice.
  */
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
@@ -18,7 +19,10 @@ const PLACES = [
   ["bridge", "tunnel"],
 ] as const;
 
-/** Bits: places of the left end, then of the right; set = off. In the chosen ones any three switches take all eight positions. */
+/**
+ * Combinations of switches as bits: the places of the left end, then of the right; set = off. In these
+ * twelve, any three switches take all eight positions.
+ */
 const CHOSEN = [0, 63, 21, 11, 44, 56, 22, 51, 37, 14, 34, 25];
 const COMBINATIONS = process.env["WALT_MATRIX"] === "all" ? Array.from({ length: 64 }, (_, i) => i) : CHOSEN;
 
@@ -44,7 +48,8 @@ describeWith(LAB, "machine, port and TAP", () => {
       const switched = sides.filter(({ off }) => off);
       await Promise.all(switched.map(({ end, where, device }) => end.set(where, device, ...ALL_OFF)));
       try {
-        // All ways at once: each with TCP, datagrams small, of full size and fragmented, and UDP in segments.
+        // All directions at once. Each: TCP; datagrams that are small, of full size, fragmented; UDP in
+        // segments.
         const transfer = async ([end, to]: [End, string]): Promise<string[]> => [
           await end.transfer("tcp", to, String(1 << 20)),
           await end.transfer("udp", to, "1,18,1472,1473,9000"),
@@ -126,7 +131,7 @@ describeWith(LAB, "frames", () => {
     }, 60_000);
   }
 
-  test("none comes twice, and none of a flow before an earlier one, also when many are dropped", async () => {
+  test("no frame comes twice, and none of a flow before an earlier one, even if many are dropped", async () => {
     const relay = new Relay(99, 3000);
     const links = await ends.tunnel({}, {}, relay.ends);
     const [from, to] = [plain[0] ?? -1, plain[1] ?? -1];
@@ -153,14 +158,14 @@ describeWith(LAB, "frames", () => {
     for (let number = 0; number < SENT; number++) {
       for (const frame of frames) {
         frame.writeUInt32BE(number, 42);
-        // Without a checksum, which would be another one each time.
+        // Without a checksum, as it would differ each time.
         frame.writeUInt16BE(0, 40);
         writeNow(from, frame);
       }
       look(0);
       await new Promise((resolve) => setImmediate(resolve));
     }
-    // What is dropped is dropped in the queue; the rest arrives.
+    // Frames are dropped only in the queue; all others arrive.
     for (let before = -1; before !== count; ) {
       before = count;
       for (let i = 0; i < 200; i++) await new Promise((resolve) => setImmediate(resolve));

@@ -51,7 +51,7 @@ test("any stream of messages, cut anywhere, gives the same messages", () => {
   }
 });
 
-test("a reader between two messages gives its memory to others; one inside a message keeps its own", () => {
+test("a reader between two messages gives its buffer back; one in the middle of a message keeps it", () => {
   const [first, second, third] = [
     new MessageReader(FRAMINGS.messages, 1500),
     new MessageReader(FRAMINGS.messages, 1500),
@@ -80,7 +80,7 @@ test("a reader between two messages gives its memory to others; one inside a mes
   );
 });
 
-test("random bytes: the reader ends with a problem or waits, and never overruns its memory", () => {
+test("random bytes: the reader finds a problem or waits for more, and never writes beyond its memory", () => {
   const random = chance(4711);
   for (let i = 0; i < 3000; i++) {
     const stream = new Uint8Array(random(400)).map(() => random(random(2) === 0 ? 7 : 256));
@@ -97,17 +97,17 @@ test("a header alone is enough to refuse a message", () => {
   const cases: [number, number, RegExp][] = [
     [7, 0, /unknown type 7/],
     [255, 10, /unknown type 255/],
-    [TYPE.hello, 7, /hello of 7 bytes/],
-    [TYPE.hello, 9, /hello of 9 bytes/],
+    [TYPE.hello, 7, /HELLO of 7 bytes/],
+    [TYPE.hello, 9, /HELLO of 9 bytes/],
     [TYPE.frame, 13, /frame of 13 bytes/],
     [TYPE.frame, FRAME_MAX + 1, /frame of 65551 bytes/],
     [TYPE.frame, PAYLOAD_MAX + 1, /131073 bytes, more than 131072/],
     [TYPE.close, 0xffffff, /16777215 bytes/],
     [TYPE.offloaded, 23, /offloaded frame of 23 bytes/],
-    [TYPE.ack, 7, /acknowledgement of 7 bytes/],
-    [TYPE.ping, 0, /ping of 0 bytes/],
-    [TYPE.pong, 9, /ping of 9 bytes/],
-    [TYPE.close, 201, /reason of 201 bytes/],
+    [TYPE.ack, 7, /ACK of 7 bytes/],
+    [TYPE.ping, 0, /PING or PONG of 0 bytes/],
+    [TYPE.pong, 9, /PING or PONG of 9 bytes/],
+    [TYPE.close, 201, /CLOSE of 201 bytes/],
   ];
   for (const [type, length, words] of cases) {
     const { reader } = readIn(new Uint8Array([type, length >>> 16, length >>> 8, length]), () => 1);

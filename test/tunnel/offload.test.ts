@@ -1,4 +1,4 @@
-/** Bytes that went through a tunnel with offloads are the same, whatever is switched on and off around it. */
+/** Bytes pass a tunnel with offloads unchanged, whatever offloads are on or off around it. */
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { run } from "../../src/linux/run.ts";
@@ -33,7 +33,7 @@ describeWith(LAB, "offloads", () => {
     return bytesOut / framesOut;
   };
 
-  test("both ends take them: super-frames pass", async () => {
+  test("both ends take offloads: super-frames pass", async () => {
     const [one, other] = await ends.tunnel();
     await transfers(8 << 20);
     expect(average(one)).toBeGreaterThan(4000);

@@ -28,7 +28,7 @@ import {
 const MACHINE = "52:54:00:0a:0b:0c";
 const MAX = originalMax(1500);
 
-/** A frame as the stream carries it. */
+/** A frame as it is in the stream. */
 function framed(bytes: Uint8Array): Uint8Array {
   return Uint8Array.from([bytes.length >> 8, bytes.length & 255, ...bytes]);
 }
@@ -50,7 +50,7 @@ function readIn(stream: Uint8Array, piece: () => number): { found: Uint8Array[];
     while (reader.next()) {
       const { memory, offset, length } = reader;
       found.push(framed(memory.bytes.subarray(offset, offset + length)));
-      // As the link does: what is in front of a frame becomes its virtio-net header.
+      // As the receiver does, overwrite what is in front of a frame with a virtio-net header.
       memory.bytes.fill(0xee, offset - 10, offset);
     }
   }
@@ -71,7 +71,7 @@ test("any stream of frames, cut anywhere, gives the same frames", () => {
   }
 });
 
-test("random bytes: the reader ends with a problem or waits, and never overruns its memory", () => {
+test("random bytes: the reader finds a problem or waits for more, and never writes beyond its memory", () => {
   const random = chance(2718);
   for (let i = 0; i < 3000; i++) {
     const stream = new Uint8Array(random(4000)).map((_, at) => (at % 2 === 0 && random(3) ? 0 : random(256)));
@@ -85,7 +85,7 @@ test("random bytes: the reader ends with a problem or waits, and never overruns 
   }
 });
 
-test("a link says nothing of its own, is up at once, and a peer without traffic is not taken for dead", () => {
+test("a link sends nothing but frames, is up at once, and does not give up an idle peer", () => {
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
   const stats = new Float64Array(COUNTERS);
@@ -98,7 +98,7 @@ test("a link says nothing of its own, is up at once, and a peer without traffic 
   writeNow(wire, sent);
   link.service(POLLIN, 0, 600_000);
   expect(readNow(peer)).toEqual(framed(sent));
-  // One that takes nothing any more is given up as in the other framing.
+  // A peer that takes nothing is given up, as in the other framing.
   let now = 600_000;
   for (; stats[COUNTER.queued] === 0; now += 1) {
     for (let i = 0; i < 64; i++) writeNow(wire, sized(MAX));
@@ -107,14 +107,14 @@ test("a link says nothing of its own, is up at once, and a peer without traffic 
   link.tick(now + 2900);
   expect(link.end).toBeUndefined();
   link.tick(now + 3000);
-  expect(link.end).toEqual({ kind: "stalled", text: "the stream took nothing for 3.0 s" });
+  expect(link.end).toEqual({ kind: "stalled", text: "nothing could be sent to the peer for 3.0 s" });
   link.lost({ kind: "stopped", text: "over" });
-  // What the peer finds is whole frames and the beginning of one, no parting word.
+  // The peer finds whole frames and the beginning of one more, but no CLOSE.
   libc.close(wire);
   libc.close(peer);
 });
 
-describeWith(LAB, "a link in the original framing and a peer driven by hand", () => {
+describeWith(LAB, "a link in the original framing and a peer that the test plays", () => {
   let site: Site;
   let pumps: PumpThread;
 
@@ -155,7 +155,7 @@ describeWith(LAB, "a link in the original framing and a peer driven by hand", ()
     return undefined;
   }
 
-  test("frames of every size that can be pass both ways, to the byte", async () => {
+  test("frames of every allowed size pass both ways, to the byte", async () => {
     const { link, peer } = join();
     await soon(link.up, "up");
     for (const length of [60, 1514, 1518, MAX]) {
@@ -166,17 +166,17 @@ describeWith(LAB, "a link in the original framing and a peer driven by hand", ()
       writeNow(site.probe, down);
       expect(nextFramed(peer)).toEqual(Buffer.from(down));
     }
-    // The shortest: the kernel's bridge does not mind that it is shorter than a wire would have it.
+    // The shortest frame: the kernel's bridge accepts it, although it is too short for a wire.
     writeNow(peer, framed(sized(14)));
     expect(nextFrame(site.probe, ours)).toEqual(sized(14));
-    // A longer one is not for this peer, which could not take it.
+    // A longer frame is dropped, because this peer could not take it.
     writeNow(site.probe, sized(MAX + 1));
     writeNow(site.probe, sized(64, 8));
     expect(nextFramed(peer)).toEqual(Buffer.from(sized(64, 8)));
     link.close("over");
     expect((await soon(link.ended, "end")).text).toBe("over");
     expect(link.stats()).toMatchObject({ dropped: 1, refused: 0, rtt: 0, window: 0 });
-    // No parting word: the peer would take it for a frame.
+    // There is no CLOSE: the peer would take it for a frame.
     expect(Buffer.from(await readAll(peer)).toString("latin1")).not.toContain("over");
     libc.close(peer);
   });
@@ -193,7 +193,7 @@ describeWith(LAB, "a link in the original framing and a peer driven by hand", ()
     });
   }
 
-  test("the guard looks at these frames too", async () => {
+  test("the guard checks these frames, too", async () => {
     const { link, peer } = join({ guard: MACHINE });
     const forged = frame("52:54:00:66:66:66", [...EXPERIMENT, ...Array<number>(50).fill(1)]);
     writeNow(peer, Buffer.concat([framed(forged), framed(sized(60, 9))]));

@@ -1,4 +1,4 @@
-/** Two pumps' ends and real bridges: everything that a network may do to a tunnel. */
+/** Tunnels between two real bridges, with all that a network may do to them, and the pump thread's life. */
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { allocate, libc } from "../../src/linux/libc.ts";
@@ -19,7 +19,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
   let left: Site;
   let right: Site;
   let pumps: PumpThread;
-  /** Links of the test that runs: left open by a failure, they would take the next one's frames. */
+  /** Links of the current test. If a failure leaves them open, they would take frames of the next test. */
   const open: Link[] = [];
 
   afterEach(async () => {
@@ -53,7 +53,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
       async end() {
         leftLink.close("test over");
         expect((await soon(rightLink.ended, "end")).text).toMatch(
-          both.framing === "original" ? /is closed/ : /test over/,
+          both.framing === "original" ? /peer closed the stream/ : /test over/,
         );
         expect((await soon(leftLink.ended, "end")).text).toBe("test over");
       },
@@ -61,8 +61,8 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
   }
 
   /**
-   * How many of `count` pings are answered. ping(8) waits for the last answers only twice as long as the slowest so far took, so it
-   * sends some more behind them.
+   * How many of `count` pings are answered. ping(8) waits for the last answers only twice as long as the
+   * slowest one so far took. So it sends some more pings after these.
    */
   async function ping(count: number, size = 56, interval = 0.01): Promise<number> {
     const sent = `${count + 8}`;
@@ -126,15 +126,15 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
     for (const one of bad) writeNow(left.probe, one);
     const good = frame(MACHINE, [...EXPERIMENT, 0xaa, ...body]);
     writeNow(left.probe, good);
-    // The good one is the only one that comes out.
+    // Only the good frame arrives.
     const got = nextFrame(right.probe, (bytes) => Buffer.from(bytes).includes(Buffer.from(EXPERIMENT)));
     expect(Buffer.from(got ?? []).equals(good)).toBe(true);
-    // It may overtake others, being of a flow of its own: these are refused a moment later.
+    // It may overtake the others, as it is in a flow of its own. They are refused a moment later.
     const deadline = performance.now() + 5000;
     while (rightLink.stats().refused - before < bad.length && performance.now() < deadline)
       await Bun.sleep(1);
     expect(rightLink.stats().refused - before).toBeGreaterThanOrEqual(bad.length);
-    // The other way nobody is guarded.
+    // In the other direction there is no guard.
     writeNow(right.probe, frame(OTHER, [...EXPERIMENT, ...body]));
     expect(nextFrame(left.probe, ours)).toBeDefined();
     expect(leftLink.stats().refused).toBe(0);
@@ -150,7 +150,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
     const relay = new Relay(5, 700);
     const { leftLink, rightLink, end } = await tunnel(relay.ends, {}, both);
     expect(await ping(50, 1400)).toBe(50);
-    // Slowly: what a slow stream does not take would rightly be dropped.
+    // Slowly, because the queue drops frames that a slow stream does not take in time.
     expect(await ping(20, 8900, 0.05)).toBe(20);
     expect([leftLink.stats().dropped, rightLink.stats().dropped]).toEqual([0, 0]);
     await end();
@@ -177,7 +177,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
     60_000,
   );
 
-  test("a link at full speed leaves time to the others: 20 in one thread", async () => {
+  test("a link at full speed leaves time to the other 19 in its thread", async () => {
     const links: Link[] = [];
     const ns = `/proc/${left.holder.pid}/ns/net`;
     for (let i = 0; i < 10; i++) {
@@ -201,11 +201,13 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
     await end();
   }, 60_000);
 
-  test("a link that cannot begin ends, closes what it was given, and the thread goes on", async () => {
+  test("a link that cannot begin ends and closes its file descriptors, and the thread goes on", async () => {
     const [stream, peer] = streamPair();
     const tap = libc.fcntl(left.tap, 1030, 0);
     const link = pumps.add({ tap, stream, mtu: 1500, silence: 5000, ssh: allocate(10) });
-    expect((await soon(link.ended, "its end")).text).toMatch(/^fault in the pump: malformed SSH data/);
+    expect((await soon(link.ended, "its end")).text).toMatch(
+      /^internal error in the pump thread: malformed SSH data/,
+    );
     expect(readNow(peer)).toBeUndefined();
     libc.close(peer);
     const [a, b] = streamPair();
@@ -233,7 +235,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
 });
 
 describeWith(LAB, "the pump thread", () => {
-  test("stop ends its links with a reason, and again is nothing", async () => {
+  test("stop ends the links with a reason; a second stop does nothing", async () => {
     const site = await Site.create(1);
     const pumps = await PumpThread.start();
     const [a, b] = streamPair();

@@ -1,4 +1,4 @@
-/** What the tunnel's tests are made of: a network of one's own with a TAP for the pump, a hand-driven peer, numbers by chance. */
+/** Tools for the tunnel's tests: a network with a TAP, a peer that the test plays, random numbers. */
 
 import {
   allocate,
@@ -21,7 +21,7 @@ import { Holder } from "../lab/namespace.ts";
 /** Longest wait for an event, in ms. */
 export const PATIENCE = 15_000;
 
-/** Fails instead of waiting for ever. */
+/** Wait for a promise, at most PATIENCE. @param what is named in the error. */
 export async function soon<T>(promise: Promise<T>, what: string): Promise<T> {
   let timer: Timer | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -34,7 +34,7 @@ export async function soon<T>(promise: Promise<T>, what: string): Promise<T> {
   }
 }
 
-/** The same numbers for the same seed: xorshift32. */
+/** Random numbers below a limit, the same ones for the same seed (xorshift32). */
 export function chance(seed: number): (below: number) => number {
   let x = seed | 1;
   return (below) => {
@@ -45,7 +45,7 @@ export function chance(seed: number): (below: number) => number {
   };
 }
 
-/** A socketpair whose two ends are for pumps. */
+/** A socketpair, both ends non-blocking as the pump needs them. */
 export function streamPair(): [number, number] {
   const [a, b] = socketPair();
   setNonBlocking(b);
@@ -67,7 +67,7 @@ export function readNow(fd: number, max = scratch.bytes.length): Uint8Array | un
   return scratch.bytes.slice(0, n);
 }
 
-/** Bytes that were taken, of those given. */
+/** Write to a descriptor. @returns how many bytes it took. */
 export function writeNow(fd: number, bytes: Uint8Array): number {
   if (bytes.length === 0) return 0;
   const part = bytes.subarray(0, scratch.bytes.length);
@@ -88,7 +88,7 @@ export function readable(fd: number, ms: number): boolean {
   return libc.poll(at(polls.address), 1, Math.max(0, Math.ceil(ms))) > 0;
 }
 
-/** The next frame that fits; others are passed over. Undefined when none comes within `ms`. */
+/** The next frame that fits; others are skipped. Undefined if none comes within `ms`. */
 export function nextFrame(
   fd: number,
   fits: (frame: Uint8Array) => boolean,
@@ -103,7 +103,7 @@ export function nextFrame(
   return undefined;
 }
 
-/** Everything that the peer's pump sent, up to the end of the stream. */
+/** Everything that comes until the end of the stream. */
 export async function readAll(fd: number): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   while (readable(fd, PATIENCE)) {
@@ -141,8 +141,9 @@ export function frame(source: string, rest: readonly number[], to = "ff:ff:ff:ff
 export const EXPERIMENT = [0x88, 0xb5];
 
 /**
- * A host with a bridge: one port is the pump's TAP, the other a TAP whose frames the test writes and reads itself.
- * A frame written to `probe` goes through the kernel's bridge to the pump, as a machine's on walt-net would.
+ * A host with a bridge: one port is the pump's TAP, the other a TAP whose frames the test writes and reads
+ * itself. A frame written to `probe` goes through the kernel's bridge to the pump, as a machine's on walt-net
+ * would.
  */
 export class Site implements AsyncDisposable {
   private constructor(
@@ -183,7 +184,7 @@ export class Site implements AsyncDisposable {
   }
 }
 
-/** A stream between two pumps that is cut at random places, and as fast as `burst` bytes a turn. */
+/** A stream between two pumps that delivers pieces of random length, at most `burst` bytes in each turn. */
 export class Relay {
   readonly ends: [number, number];
   moved = 0;

@@ -1,6 +1,7 @@
 /**
- * The tunnel on its real way, through a proxy's sshd, with new keys every 16 MB in both connections, more than it can carry both ways
- * at once, ends that stand still, and a wire that delays, loses and is cut. WALT_SOAK=600 makes ten minutes of it, and long stops.
+ * The whole tunnel under stress: through a proxy's sshd, with new keys every 16 MB in both connections. It
+ * gets more than it can carry, both ways at once; its ends are stopped for a while; its wire delays and loses
+ * packets, and is cut. WALT_SOAK=600 runs ten minutes, with long stops.
  */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
@@ -21,14 +22,14 @@ const program = (name: string): string[] => [process.execPath, new URL(name, imp
 
 const FLOOD = program("../bench/tunnel/flood.ts");
 
-/** Bytes that a process's memory may grow by in a long run; in a short one its pool and its code are still on their way. */
+/** Bytes by which a process may grow in a long run. In a short one pool and code are still being loaded. */
 const GROWTH = 20 << 20;
-/** Bytes that a process may have at any time: what is sent while the test lasts is many times more. */
+/** Bytes that a process may have at any time. Many times more are sent during the test. */
 const MOST = 250 << 20;
-/** OpenSSH's client on the way to the proxy, which changes keys every 16 MB; so does the tunnel's own connection. */
+/** OpenSSH's client to the proxy, with new keys every 16 MB, as in the tunnel's own connection. */
 const SSH = `#!/bin/sh\nexec ${Bun.which("ssh", { PATH: SYSTEM_PATH })} -o RekeyLimit=16M "$@"\n`;
 
-/** A device with its tunnel, and what is done to both. */
+/** A device with its tunnel, and the load on both. */
 class Load {
   private constructor(
     readonly world: World,
@@ -64,7 +65,7 @@ class Load {
     return [this.world.daemon, this.device.process].map((one) => memoryOf(one?.pid ?? 0, "VmRSS"));
   }
 
-  /** TCP and UDP both ways, at several times what the tunnel carries. */
+  /** Send TCP and UDP both ways, several times as much as the tunnel can carry. */
   async saturate(seconds: number): Promise<void> {
     const { world, node } = this;
     const floods: LabProcess[] = [];
@@ -79,10 +80,12 @@ class Load {
     for (const flood of floods) if (flood.ended === undefined) await flood.stop("SIGKILL");
   }
 
-  /** It is still the tunnel that it was, with no more memory, nothing stuck in it, and bytes pass as they are. */
+  /**
+   * Check that the tunnel is the same, uses no more memory, holds nothing back, and passes bytes unchanged.
+   */
   async isWell(began: string | null, before?: readonly number[]): Promise<void> {
     expect(await pingable(this.node, WALT_NET, 3)).toBe(true);
-    // The kernel goes on sending what killed programs gave it; then nothing is left standing.
+    // The kernel goes on sending what killed programs gave it. After that the queue must be empty.
     const deadline = performance.now() + 20_000;
     let queued: number | undefined;
     do queued = (await this.device.status()).traffic?.queued;
@@ -100,7 +103,7 @@ class Load {
     return this.node.must([...program("transfer.ts"), "tcp", WALT_NET, String(bytes)]);
   }
 
-  /** After its tunnel was given up: a new one comes, and works. */
+  /** After the tunnel was given up: check that there is a new one, and that it works. */
   async comesBack(began: string | null): Promise<void> {
     expect(await pingable(this.node, WALT_NET, 60)).toBe(true);
     expect(await this.transfer(8 << 20)).toBe("same\n");
@@ -108,7 +111,7 @@ class Load {
   }
 }
 
-describeWith(INTEGRATION, "a tunnel that has too much to do", () => {
+describeWith(INTEGRATION, "a tunnel with more traffic than it can carry", () => {
   let world: World;
   let load: Load;
 
@@ -142,7 +145,7 @@ describeWith(INTEGRATION, "a tunnel that has too much to do", () => {
     (SECONDS + 90) * 1000,
   );
 
-  test("a server that stands still for 5 s is waited for", async () => {
+  test("a server that is stopped for 5 s does not end the tunnel", async () => {
     const began = await load.since();
     const transfer = load.node.spawn([...program("transfer.ts"), "tcp", WALT_NET, String(64 << 20)]);
     await Bun.sleep(200);
@@ -153,7 +156,7 @@ describeWith(INTEGRATION, "a tunnel that has too much to do", () => {
     await load.isWell(began);
   }, 60_000);
 
-  test("so is the device's ssh to the proxy", async () => {
+  test("nor does the device's ssh to the proxy", async () => {
     const began = await load.since();
     const ssh = childrenOf(load.device.process?.pid ?? 0);
     expect(ssh.length).toBeGreaterThanOrEqual(1);
@@ -171,7 +174,7 @@ describeWith(INTEGRATION, "a tunnel that has too much to do", () => {
       const loaded = load.saturate(70);
       await Bun.sleep(3000);
       world.daemon.kill("SIGSTOP");
-      await load.device.process?.waitFor(/silent for|took nothing for/, { timeout: 30_000 });
+      await load.device.process?.waitFor(/silent for|nothing could be sent/, { timeout: 30_000 });
       await Bun.sleep(57_000);
       world.daemon.kill("SIGCONT");
       await loaded;
@@ -182,7 +185,7 @@ describeWith(INTEGRATION, "a tunnel that has too much to do", () => {
   );
 });
 
-describeWith(INTEGRATION, "a tunnel over a wire that delays and loses", () => {
+describeWith(INTEGRATION, "a tunnel over a wire that delays and loses packets", () => {
   let world: World;
   let wire: Wire;
   let load: Load;
@@ -212,7 +215,7 @@ describeWith(INTEGRATION, "a tunnel over a wire that delays and loses", () => {
     (SECONDS + 90) * 1000,
   );
 
-  test("and is cut for 3 s: what was under way arrives", async () => {
+  test("a wire that is cut for 3 s: what was in flight arrives", async () => {
     const began = await load.since();
     const transfer = load.node.spawn([...program("transfer.ts"), "tcp", WALT_NET, String(8 << 20)]);
     await Bun.sleep(300);

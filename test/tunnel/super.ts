@@ -1,4 +1,4 @@
-/** Super-frames as a kernel hands them over, and the segments that the network is to see of them. */
+/** Super-frames as a kernel hands them over, and the segments that the network must see of them. */
 
 import { readU16, readU32 } from "../../src/bytes.ts";
 import { findHeaders, fold, Headers, pseudoSum, sum16, writeU16 } from "../../src/tunnel/frame/headers.ts";
@@ -55,7 +55,7 @@ export function build({ version, protocol, tags = 0, outer = 0x8100, data, segme
   return bytes;
 }
 
-/** What the network sees of a frame: its segments one by one with all checksums, by the book and not by our code's short cuts. */
+/** What the network must see of a frame: its segments, with all checksums computed from scratch. */
 export function segments(bytes: Uint8Array): string[] {
   const found = new Headers();
   const copy = bytes.slice();

@@ -1,6 +1,7 @@
 /**
- * A program for both ends of a tunnel. `serve`: answers TCP connections with the SHA-256 of what they sent, and UDP datagrams with
- * themselves. `tcp ADDRESS BYTES`, `udp ADDRESS SIZES`, `gso ADDRESS SEGMENT`: send to it, compare, print `same` or what is not.
+ * A program for both ends of a tunnel. `serve`: answers TCP connections with the SHA-256 of what they sent,
+ * and UDP datagrams with themselves. `tcp ADDRESS BYTES`, `udp ADDRESS SIZES`, `gso ADDRESS SEGMENT`: send to
+ * it, compare, print `same` or what is not.
  */
 
 import { dlopen } from "bun:ffi";
@@ -51,7 +52,9 @@ async function tcp(): Promise<string> {
   return answer === sha256(bytes) ? "same" : `TCP: ${answer}`;
 }
 
-/** Every size is sent until its echo comes; others in between would be reordered or doubled. */
+/**
+ * Send each size until its echo comes. Another datagram in between would be out of order, or one too many.
+ */
 async function udp(): Promise<string> {
   const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
   const got: Buffer[] = [];

@@ -1,4 +1,4 @@
-/** What a device does at each step of its boot: the I/O around the state machine, and all that it owns. */
+/** The actions of a device's boot: the I/O that the state machine (state.ts) asks for, and what it starts. */
 
 import type { Entrypoint } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";
@@ -10,88 +10,97 @@ import { withJitter } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";
 import { fingerprint, type KeyPair, shortCode } from "../../ssh/keys/ed25519.ts";
 import type { LinkStats } from "../../tunnel/counters.ts";
-import { PumpThread } from "../../tunnel/pump-thread.ts";
 import type { DeviceFiles } from "../files.ts";
-import { type BoardIdentity, bridgeMac, nodeOf } from "../identity/board.ts";
+import { type BoardIdentity, nodeOf } from "../identity/board.ts";
 import { type Credentials, writeCredentials } from "../identity/credentials.ts";
 import { ask, renew } from "../identity/enrol.ts";
 import { Renewer } from "../identity/renewer.ts";
-import { makeBridge, removeBridge } from "../net/bridge.ts";
 import { Tunnel } from "../net/tunnel.ts";
 import { type Interface, NetworkWatch } from "../net/uplink.ts";
 import { ProxyChain } from "../route/proxy-chain.ts";
 import { endOf } from "../route/route-failure.ts";
 import { runServerCommand, type ServerCommandOptions } from "../route/server-command.ts";
+import { Prerequisites } from "./prerequisites.ts";
 import { type Event, entrypointOf, type ProxyKey, type State } from "./state.ts";
 import type { Actions } from "./supervisor.ts";
 
+/** What `runDevice` gives to the actions. */
 export interface DeviceParts {
   readonly config: Config;
   readonly files: DeviceFiles;
+  /** The device key. */
   readonly key: KeyPair;
   readonly identity: BoardIdentity;
   readonly log: Log;
+  /** Aborted when the device is to stop. */
   readonly signal: AbortSignal;
-  /** Called once, when the tunnel is up for the first time. */
+  /** Called once, when the tunnel is up for the first time. @param mac the node's MAC address. */
   firstUp(mac: string): void;
 }
 
+/** Passes an event to the state machine while an action runs. */
 type Tell = (event: Event) => void;
 
 export class DeviceActions implements Actions {
   readonly #children = new Children();
   readonly #network = new NetworkWatch(this.#children);
+  /** The interface that leads to the entrypoints, once it was found. */
   #interface: Interface | undefined;
+  /** The connections to the proxies; undefined while there are none. */
   #proxies: ProxyChain | undefined;
+  /** The tunnel that is up or being built. */
   #tunnel: Tunnel | undefined;
-  #pumps: Promise<PumpThread> | undefined;
-  #bridge: Promise<void> | undefined;
+  readonly #prerequisites: Prerequisites;
   readonly #renewer = new Renewer();
-  /** Of the node's network, as last agreed on with the server, bytes. */
+  /** MTU of the node's network, bytes, as last agreed on with the server. */
   mtu = 1500;
+  /** The log has said which device asks for access. */
   #asked = false;
+  /** A tunnel has been up. */
   #wasUp = false;
+  /** Resolves when no renewal is running. */
   #renewing = Promise.resolve();
-  /** When it tries again, by performance.now(). */
+  /** When the current wait ends, ms of performance.now(); undefined while no action waits. */
   #waitsUntil: number | undefined;
 
+  /** @param credentials the credentials on the disk, if there are any. They are replaced by every grant. */
   constructor(
     readonly parts: DeviceParts,
-    /** What the device was given, once it was. */
     public credentials: Credentials | undefined,
-  ) {}
+  ) {
+    this.#prerequisites = new Prerequisites(parts.identity, parts.log);
+  }
 
-  /** The server is an original one: no credentials, no certificate. */
+  /** Whether the server is one of WalT's own VPN, which gives out no credentials and no certificate. */
   get #original(): boolean {
     return this.parts.config.device.framing === "original";
   }
 
-  /** The node, as far as it is known yet. */
+  /** The node's name and MAC address; undefined while they are not known. */
   get node(): Pick<Credentials, "node" | "mac"> | undefined {
     if (!this.#original) return this.credentials;
     return this.#interface === undefined ? undefined : nodeOf(this.#interface.mac);
   }
 
-  /** Counters of the tunnel; undefined without one. */
+  /** Counters of the tunnel; undefined while there is none. */
   get traffic(): LinkStats | undefined {
     return this.#tunnel?.stats;
   }
 
-  /** Whole seconds until it tries again; undefined while it does not wait. */
+  /** Seconds until the device tries again, rounded up; undefined while it is not waiting. */
   get nextTryIn(): number | undefined {
     if (this.#waitsUntil === undefined) return undefined;
     return Math.max(0, Math.ceil((this.#waitsUntil - performance.now()) / 1000));
   }
 
-  /** When the certificate is to be renewed next. ISO 8601. */
+  /** When the certificate is to be renewed next, ISO 8601; undefined without credentials. */
   get renewal(): string | undefined {
     return this.credentials === undefined ? undefined : this.#renewer.due;
   }
 
-  /** Begin with what does not depend on the network, so that it is done by the time it is needed. */
+  /** Begin with what does not depend on the network. */
   prepare(): void {
-    void this.#readyBridge();
-    this.#readyPumps().catch(() => {}); // who needs them tries again and is told
+    this.#prerequisites.prepare();
   }
 
   proxiesAlive(): boolean {
@@ -117,7 +126,7 @@ export class DeviceActions implements Actions {
     }
   }
 
-  /** End everything that was started, in order. The caller stops the virtual machine first. */
+  /** End tunnel, connections and child processes. The caller stops the virtual machine first. */
   async stop(): Promise<void> {
     await this.#tunnel?.stop("the device is being stopped");
     await this.#proxies?.stop();
@@ -125,13 +134,9 @@ export class DeviceActions implements Actions {
     await this.#renewing;
   }
 
-  /** Take away what the network still knows of us, once nothing is done any more. */
+  /** Stop the pump thread, and remove the bridge. Call it when no action runs any more. */
   async cleanUp(): Promise<void> {
-    const pumps = await this.#pumps?.catch(() => undefined);
-    await pumps?.stop();
-    if (this.#bridge === undefined) return;
-    await this.#bridge.catch(() => {});
-    await removeBridge();
+    await this.#prerequisites.cleanUp();
   }
 
   async #findNetwork(tell: Tell): Promise<Event> {
@@ -169,12 +174,13 @@ export class DeviceActions implements Actions {
     const { key, identity, log, files } = this.parts;
     const code = shortCode(key.publicKey);
     const board = { mac: this.#interface?.mac ?? "", ...identity };
-    if (!this.#asked)
-      log.info("this device asks as", { code, fingerprint: fingerprint(key.publicKey), ...board });
+    if (!this.#asked) {
+      log.info("this device asks for access", { code, fingerprint: fingerprint(key.publicKey), ...board });
+    }
     this.#asked = true;
     const pending = (): void => tell({ type: "pending", code });
-    const session = this.#session(files.enrolmentKeyCopy, encodeCommand({ name: "enrol" }));
-    const answer = await runServerCommand(session, (lines) => ask(lines, board, key, pending));
+    const command = this.#serverCommand(files.enrolmentKeyCopy, encodeCommand({ name: "enrol" }));
+    const answer = await runServerCommand(command, (lines) => ask(lines, board, key, pending));
     if ("denied" in answer) return { type: "denied", denial: answer.denied, proxies: this.proxiesAlive() };
     this.credentials = writeCredentials(files, answer.granted);
     this.#renewer.given(answer.granted.renewAfter * 1000);
@@ -182,13 +188,13 @@ export class DeviceActions implements Actions {
     return { type: "granted" };
   }
 
-  /** Fetch a new certificate and keep it; ms after which to fetch the next. */
+  /** Fetch a new certificate, and write it to the disk. @returns ms after which to fetch the next one. */
   async #renew(): Promise<number> {
     const { files, key, log } = this.parts;
     const known = this.credentials;
-    if (known === undefined) throw new WaltError("there are no credentials that could be renewed");
-    const session = this.#session(files.deviceKey, encodeCommand({ name: "renew" }));
-    const grant = await runServerCommand(session, (lines) => renew(lines, key.publicKey, known));
+    if (known === undefined) throw new WaltError("the device has no credentials to renew");
+    const command = this.#serverCommand(files.deviceKey, encodeCommand({ name: "renew" }));
+    const grant = await runServerCommand(command, (lines) => renew(lines, key.publicKey, known));
     this.credentials = writeCredentials(files, grant);
     log.info("certificate renewed", { node: grant.node, renewAfter: grant.renewAfter });
     const ms = grant.renewAfter * 1000;
@@ -196,14 +202,16 @@ export class DeviceActions implements Actions {
     return ms;
   }
 
+  /** Build the tunnel, and wait until it ends. While it is up, renew the certificate whenever that is due. */
   async #connect(entrypoint: Entrypoint, tell: Tell): Promise<Event> {
     const { files, config, signal, key } = this.parts;
-    const command = this.#original ? undefined : encodeCommand({ name: "tunnel", via: entrypoint });
-    const session = this.#session(files.deviceKey, command);
-    const [pumps, bridge] = [await this.#readyPumps(), this.#readyBridge()];
+    const tunnelCommand = this.#original ? undefined : encodeCommand({ name: "tunnel", via: entrypoint });
+    const command = this.#serverCommand(files.deviceKey, tunnelCommand);
+    const pumps = await this.#prerequisites.pumps();
+    const bridge = this.#prerequisites.bridge();
     signal.throwIfAborted();
     const tunnel = new Tunnel({
-      ...session,
+      ...command,
       key,
       pumps,
       bridge,
@@ -222,23 +230,23 @@ export class DeviceActions implements Actions {
       if (!this.#wasUp && this.node !== undefined) this.parts.firstUp(this.node.mac);
       this.#wasUp = true;
       if (this.#original) return;
-      // When the proxies died they are the news.
+      // If the connections to the proxies have ended, the end of the tunnel will say so.
       const trouble = (error: string): void => {
         if (this.proxiesAlive()) tell({ type: "trouble", error });
       };
-      // One that is still busy over an earlier tunnel ends first: by itself, or with its proxies.
+      // A renewal over an earlier tunnel may still be running. It ends first: by itself, or with its proxies.
       this.#renewing = this.#renewing.then(() =>
         this.#renewer.run(() => this.#renew(), trouble, over.signal),
       );
     });
-    const end = await this.#endOf(tunnel, session.proxies);
+    const end = await this.#endOf(tunnel, command.proxies);
     const up = upAt === undefined ? 0 : performance.now() - upAt;
     over.abort();
     this.#tunnel = undefined;
     return { type: "tunnel-ended", end, up, proxies: this.proxiesAlive() };
   }
 
-  /** The tunnel's end, or that of the proxies below it, which is the better reason. */
+  /** Why the tunnel ended. If the connections to the proxies below it ended, that is the reason. */
   async #endOf(tunnel: Tunnel, proxies: ProxyChain): Promise<End> {
     try {
       return await proxies.during(tunnel.ended);
@@ -264,9 +272,10 @@ export class DeviceActions implements Actions {
     return { type: "waited", proxies: this.proxiesAlive() };
   }
 
-  #session(keyFile: string, command: string | undefined): ServerCommandOptions {
+  /** What is needed to run a command on the server. @throws WaltError when the proxies are not connected. */
+  #serverCommand(keyFile: string, command: string | undefined): ServerCommandOptions {
     const { files } = this.parts;
-    if (this.#proxies === undefined) throw new WaltError("the way to the server is not open");
+    if (this.#proxies === undefined) throw new WaltError("the proxies are not connected");
     return {
       proxies: this.#proxies,
       keyFile,
@@ -274,38 +283,5 @@ export class DeviceActions implements Actions {
       command,
       children: this.#children,
     };
-  }
-
-  /** The pump thread; another one when it died. */
-  #readyPumps(): Promise<PumpThread> {
-    this.#pumps ??= this.#startPumps();
-    return this.#pumps;
-  }
-
-  async #startPumps(): Promise<PumpThread> {
-    const again = (why: string): void => {
-      this.parts.log.error(`the tunnel's thread died: ${why}`);
-      this.#pumps = undefined;
-    };
-    try {
-      const pumps = await PumpThread.start();
-      void pumps.failed.then((error) => again(error.message));
-      return pumps;
-    } catch (error) {
-      again(messageOf(error));
-      throw error;
-    }
-  }
-
-  /** Bridge and TAP of the virtual machine; tried again when they could not be made. */
-  #readyBridge(): Promise<void> {
-    this.#bridge ??= makeBridge(bridgeMac(this.parts.identity));
-    const made = this.#bridge;
-    made.catch((error: unknown) => {
-      if (this.#bridge !== made) return;
-      this.parts.log.error(`no bridge: ${messageOf(error)}`);
-      this.#bridge = undefined;
-    });
-    return made;
   }
 }

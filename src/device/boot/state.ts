@@ -1,7 +1,9 @@
 /**
  * The boot of a device as a pure state machine: network → credentials → proxies → tunnel → vm → watch.
- * `step` takes a state and what happened, and gives the next state, in which `action` is the one thing to do now. The
- * supervisor does it and tells its outcome as the next event. No I/O, no clock, no randomness here.
+ *
+ * `step` takes a state and an event, and returns the next state. The `action` of a state is the one thing to
+ * do now. The supervisor (supervisor.ts) does it, and passes its outcome as the next event. There is no I/O,
+ * no clock and no randomness here.
  */
 
 import { type Entrypoint, formatEntrypoint } from "../../address.ts";
@@ -10,89 +12,127 @@ import type { End } from "../../end.ts";
 import type { Denial } from "../../enrolment/messages.ts";
 import { backoff, FIRST_WAIT } from "../../linux/sleep.ts";
 
-/** Where the boot stands: `proxies` is the chain of connections to the proxies, `tunnel` the connection to the server behind it. */
+/**
+ * How far the boot is.
+ *
+ * - `network`: no usable network yet.
+ * - `credentials`: asking the server for access or for a new certificate.
+ * - `proxies`: connecting to the proxies with the device key.
+ * - `tunnel`: connecting to the server behind them.
+ * - `vm`: the tunnel is up; the virtual machine is starting, or being started again.
+ * - `watch`: everything is up.
+ */
 export type Stage = "network" | "credentials" | "proxies" | "tunnel" | "vm" | "watch";
 
-/** What the supervisor does now; each ends with an event. */
+/** What the supervisor does now. Each action ends with an event. */
 export type Action =
+  /** Wait until there is a usable network. */
   | { readonly do: "find-network" }
-  /** Open the outer connections with one of the two keys that proxies let through. */
+  /** Connect to the proxies with one of the two keys that they accept. */
   | { readonly do: "open-proxies"; readonly key: ProxyKey }
+  /** Ask the server for access, and wait for the operator's answer. */
   | { readonly do: "ask" }
-  /** Fetch a new certificate because a proxy refuses the one that we have. */
+  /** Fetch a new certificate, because a proxy refuses the present one. */
   | { readonly do: "renew" }
+  /** Build the tunnel, and wait until it ends. */
   | { readonly do: "tunnel" }
-  /** `ms` is without jitter. Connections to proxies that are not kept are closed first. */
+  /** Wait `ms` and some jitter. Without `keepProxies` the connections to the proxies are closed first. */
   | { readonly do: "wait"; readonly ms: number; readonly keepProxies: boolean };
 
-/** The enrolment key of the SD card, or the device's own key with its certificate. */
+/** The enrolment key of the SD card, or the device key with its certificate. */
 export type ProxyKey = "enrolment" | "device";
 
+/** What happened. In all events, `proxies` says whether the connections to the proxies are still open. */
 export type Event =
-  /** Outcomes of actions. `proxies`: the connections to the proxies are still open. */
+  // Outcomes of actions:
+  /** `find-network` found a network. */
   | { readonly type: "network" }
+  /** `open-proxies` connected to all proxies. */
   | { readonly type: "proxies-open" }
+  /** `ask`: the device was accepted, and its credentials are on the disk. */
   | { readonly type: "granted" }
+  /** `ask`: the device was denied. */
   | { readonly type: "denied"; readonly denial: Denial; readonly proxies: boolean }
+  /** `renew`: the new certificate is on the disk. */
   | { readonly type: "renewed" }
+  /** Any action failed. */
   | { readonly type: "failed"; readonly end: End; readonly proxies: boolean }
-  /** `up`: how long it was up, ms. */
+  /** `tunnel`: the tunnel ended. It was up for `up` ms; 0 = never. */
   | {
       readonly type: "tunnel-ended";
       readonly end: End;
       readonly up: number;
       readonly proxies: boolean;
     }
+  /** `wait` is over. */
   | { readonly type: "waited"; readonly proxies: boolean }
-  /** What happens meanwhile; the action stays. */
+  // What happens during an action. The action goes on.
+  /** There is no usable network yet. */
   | { readonly type: "no-network"; readonly why: string }
+  /** The request for access waits for an operator. `code` is the short code of the device key. */
   | { readonly type: "pending"; readonly code: string }
+  /** The tunnel is up. */
   | { readonly type: "tunnel-up" }
+  /** The virtual machine has another status. */
   | { readonly type: "vm"; readonly vm: DeviceStatus["vm"]; readonly error?: string }
+  /** Something went wrong that does not stop the action. */
   | { readonly type: "trouble"; readonly error: string };
 
 export interface State {
   readonly stage: Stage;
-  /** What the stage is about right now, in words; what went wrong is not repeated there. */
+  /** What the device is doing in this stage, in words. What went wrong is only in `lastError`. */
   readonly detail: string;
+  /** What went wrong last, in words; null = nothing yet. It is cleared when the device is accepted. */
   readonly lastError: string | null;
+  /** What to do now. */
   readonly action: Action;
-  /** Credentials are on the disk. */
+  /** The device has credentials on its disk, or needs none (`enrols` is false). */
   readonly credentials: boolean;
-  /** The key with which the proxies are connected to next. */
+  /** The key for the next connections to proxies. */
   readonly key: ProxyKey;
-  /** The certificate was renewed because it was refused, and did not work since: asking for one more would not help. */
+  /** The certificate was just renewed, because a proxy refused it. Another renewal would not help. */
   readonly renewedInVain: boolean;
-  /** The entrypoints, at least one, the preferred one first; and the place of the one that is used. */
+  /** The entrypoints, at least one, the preferred one first. */
   readonly entrypoints: readonly Entrypoint[];
+  /** Index of the entrypoint that is used. */
   readonly entrypoint: number;
-  /** Entrypoints in a row that failed. When it is all of them, that is a failure of the device. */
+  /**
+   * How many entrypoints failed in a row. When all of them have, that counts as one failure of the device.
+   */
   readonly failed: number;
-  /** The last tunnel through this entrypoint ended soon. */
+  /** The last tunnel through this entrypoint was up, but for less than STABLE. */
   readonly lastEndedSoon: boolean;
-  /** Failures in a row; decides how long to wait. */
+  /** Failures of the device in a row. They decide how long to wait. */
   readonly failures: number;
   readonly tunnel: DeviceStatus["tunnel"];
   readonly vm: DeviceStatus["vm"];
+  /** The device is to run a virtual machine. */
   readonly vmWanted: boolean;
-  /** The server gives credentials and renews them; WalT's original one does not, and is never asked. */
+  /** The server gives out and renews credentials. A server of WalT's own VPN is never asked for them. */
   readonly enrols: boolean;
 }
 
-/** A tunnel that was up for so long, ms, makes earlier failures forgotten. */
+/** After a tunnel was up for this long, ms, earlier failures do not count any more. */
 export const STABLE = 30_000;
-/** Wait of a device whose key the server refuses, ms: only a person can change that. */
+/** How long a device waits whose key the server refuses, ms. Only a person can change that. */
 export const REFUSED_WAIT = 60_000;
-/** After so many failures over the same connections to proxies these are opened anew too: one may be half dead. */
+/** After this many failures over the same connections to proxies, these are opened anew: one may hang. */
 const FAILURES_PER_CHAIN = 3;
 
+/** The error of a device that the server does not accept any more. */
 export const REFUSED_BY_SERVER =
-  "the server refuses this device's key: revoked, or the server lost its registry; `walt device forget` lets it ask afresh";
+  "the server refuses this device's key: the device was revoked, or the server lost its registry. " +
+  "To ask for access again, run `walt device forget`";
 
+/** The error of a device that a server of WalT's own VPN does not accept. */
 export const UNKNOWN_TO_SERVER =
-  "the server refuses this device's key: its public key belongs into the authorized_keys of walt-vpn there";
+  "the server refuses this device's key: add its public key to the authorized_keys of walt-vpn there";
 
-/** The state of a device that was just switched on. There is at least one entrypoint. */
+/**
+ * The state of a device that was just switched on.
+ * @param o its settings; see the fields of `State`. `vm` says whether to run a virtual machine. There must be
+ *   at least one entrypoint. `enrols` is true by default.
+ */
 export function initial(o: {
   credentials: boolean;
   vm: boolean;
@@ -119,15 +159,15 @@ export function initial(o: {
   };
 }
 
-/** What becomes of a state when something happens. */
+/** The state that follows on `state` when `event` happens. */
 export function step(state: State, event: Event): State {
   switch (event.type) {
     case "network":
       return begin(state, { do: "open-proxies", key: state.key });
     case "proxies-open":
-      return begin(state, overProxies(state));
+      return begin(state, nextOverProxies(state));
     case "granted":
-      // The proxies let us in with the enrolment key; from now on it is the device's own.
+      // The present connections to the proxies used the enrolment key. From now on the device key is used.
       return begin(
         { ...state, credentials: true, key: "device", failed: 0, failures: 0, lastError: null },
         { do: "open-proxies", key: "device" },
@@ -148,9 +188,9 @@ export function step(state: State, event: Event): State {
     case "tunnel-ended":
       return tunnelEnded(state, event);
     case "waited":
-      return begin(state, event.proxies ? overProxies(state) : { do: "find-network" });
+      return begin(state, event.proxies ? nextOverProxies(state) : { do: "find-network" });
     case "no-network":
-      // Then no entrypoint is to blame: once the network is back, it is as after a start.
+      // Without a network no entrypoint is to blame. Once it is back, begin with the first entrypoint.
       return { ...state, detail: event.why, entrypoint: 0, failed: 0, lastEndedSoon: false };
     case "pending":
       return { ...state, detail: `waiting for an operator to answer, code ${event.code}` };
@@ -163,12 +203,13 @@ export function step(state: State, event: Event): State {
   }
 }
 
-function overProxies(state: State): Action {
+/** What to do once the proxies are connected. */
+function nextOverProxies(state: State): Action {
   if (!state.credentials) return { do: "ask" };
   return { do: state.key === "enrolment" ? "renew" : "tunnel" };
 }
 
-/** Stage and words for an action that begins. */
+/** The state in which `action` begins: with the stage and the words that belong to it. */
 function begin(state: State, action: Action): State {
   const at = (stage: Stage, detail: string, tunnel: DeviceStatus["tunnel"] = "down"): State => ({
     ...state,
@@ -202,57 +243,67 @@ export function entrypointOf({ entrypoints, entrypoint }: State): Entrypoint {
   return used;
 }
 
-/** Which of several it is; a single one needs no name. */
+/** The current entrypoint in words. Only one of several is named: the user knows which is the only one. */
 function nameOf(state: State): string {
   const count = state.entrypoints.length;
   if (count === 1) return "the entrypoint";
   return `the entrypoint ${formatEntrypoint(entrypointOf(state))} (${state.entrypoint + 1} of ${count})`;
 }
 
-/** Where a device stands whose tunnel is up; nothing changes while it is not. */
+/** Set the stage of a device whose tunnel is up. A state without tunnel is returned unchanged. */
 function stageWhenUp(state: State): State {
   if (state.tunnel !== "up") return state;
   if (!state.vmWanted) return { ...state, stage: "watch", detail: "the tunnel is up" };
   if (state.vm === "running")
     return { ...state, stage: "watch", detail: "tunnel and virtual machine are up" };
   const detail =
-    state.vm === "waiting" ? "the virtual machine ended; starting it again" : "starting the virtual machine";
+    state.vm === "waiting"
+      ? "the virtual machine ended and is being started again"
+      : "starting the virtual machine";
   return { ...state, stage: "vm", detail };
 }
 
+/** An action failed. */
 function failed(state: State, event: Extract<Event, { type: "failed" }>): State {
   const { action } = state;
   const refused = event.end.kind === "key-refused";
   const error = event.end.text;
   const asDevice = action.do === "open-proxies" && action.key === "device";
   if (asDevice && refused && !state.renewedInVain && state.enrols) {
-    // Most often it expired while the device was off. Proxies let the enrolment key through as far as the server.
+    // Usually the certificate expired while the device was off. Proxies accept the enrolment key, too, and so
+    // the device can reach the server to renew it.
     return begin({ ...state, key: "enrolment", lastError: error }, { do: "open-proxies", key: "enrolment" });
   }
   const next: State = { ...state, key: state.credentials ? "device" : "enrolment", renewedInVain: false };
   if ((action.do === "renew" || action.do === "tunnel") && refused) return refusedByServer(next);
   if (action.do === "find-network") return again(next, error, event.proxies);
-  // A renewal is only ever needed over connections with the enrolment key, which the next attempt does not begin with.
+  // After a failed renewal the connections to the proxies cannot be used: they were made with the enrolment
+  // key, and the next attempt begins with the device key.
   return tryNextEntrypoint(next, error, event.proxies && action.do !== "renew");
 }
 
+/** The tunnel ended: try the same entrypoint again, or the next one. */
 function tunnelEnded(state: State, event: Extract<Event, { type: "tunnel-ended" }>): State {
   const { kind, text } = event.end;
   if (kind === "key-refused") return refusedByServer(state);
   const stable = event.up >= STABLE;
   const next = stable ? { ...state, failed: 0, lastEndedSoon: false, failures: 0 } : state;
-  // An entrypoint is judged by what passes through the tunnel: one that carried it is given another chance, once.
+  // An entrypoint through which a tunnel came up gets a second chance, but only one if that tunnel ended
+  // soon. A tunnel that was silent or stalled does not count: nothing passed through it in the end.
   const carried = event.up > 0 && kind !== "silent" && kind !== "stalled" && !next.lastEndedSoon;
   if (carried) return again({ ...next, lastEndedSoon: !stable }, text, event.proxies);
   return tryNextEntrypoint(next, text, event.proxies);
 }
 
-/** A failure after which the same entrypoint is tried again. */
+/** One more failure of the device: wait, longer after each, and try the same entrypoint again. */
 function again(state: State, error: string, proxies: boolean): State {
   return waiting({ ...state, failures: state.failures + 1 }, error, proxies);
 }
 
-/** A failure of the entrypoint: the next one is tried soon, and when all have failed after a wait that grows. */
+/**
+ * A failure of the entrypoint: try the next one soon. When all have failed, that is a failure of the device,
+ * after which it waits longer each time.
+ */
 function tryNextEntrypoint(state: State, error: string, proxies: boolean): State {
   const count = state.entrypoints.length;
   const failed = state.failed + 1;
@@ -263,19 +314,24 @@ function tryNextEntrypoint(state: State, error: string, proxies: boolean): State
   return { ...stageAfterLoss(wait, false), lastError: error, detail: "waiting to try the next entrypoint" };
 }
 
+/** Wait after a failure, as long as `state.failures` says. */
 function waiting(state: State, error: string, proxies: boolean): State {
   const keepProxies = proxies && state.failures % FAILURES_PER_CHAIN !== 0;
   const next = begin(state, { do: "wait", ms: backoff(state.failures), keepProxies });
   return { ...stageAfterLoss(next, proxies), lastError: error, detail: "waiting to try again" };
 }
 
+/** The server refuses the device key: close the connections to the proxies, wait, and try again. */
 function refusedByServer(state: State): State {
   const next = begin(state, { do: "wait", ms: REFUSED_WAIT, keepProxies: false });
   const error = state.enrols ? REFUSED_BY_SERVER : UNKNOWN_TO_SERVER;
   return { ...stageAfterLoss(next, true), lastError: error, detail: "waiting to try again" };
 }
 
-/** A device whose boot was over is back at the stage that failed. */
+/**
+ * The stage after a failure. A device whose tunnel was up goes back to the stage that failed; others stay
+ * where they are.
+ */
 function stageAfterLoss(state: State, proxies: boolean): State {
   return state.stage === "vm" || state.stage === "watch"
     ? { ...state, stage: proxies ? "tunnel" : "proxies" }

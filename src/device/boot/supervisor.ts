@@ -1,14 +1,23 @@
-/** Does what the state machine says: each action to its end, whose outcome is the next event. */
+/**
+ * The supervisor: it performs the actions of the state machine one after the other, and passes it their
+ * outcomes as events.
+ */
 
 import type { DeviceStatus } from "../../api/device-status.ts";
 import type { Log } from "../../log.ts";
 import { endOf } from "../route/route-failure.ts";
 import { type Event, initial, type State, step } from "./state.ts";
 
-/** The hands of the supervisor: what each action does. They tell failures as events; what they throw becomes one. */
+/** The I/O of the actions. */
 export interface Actions {
+  /**
+   * Perform the action of `state`.
+   * @param tell passes on events that happen during the action.
+   * @returns the outcome.
+   * @throws anything: the supervisor makes a `failed` event of it.
+   */
   perform(state: State, tell: (event: Event) => void): Promise<Event>;
-  /** The connections to the proxies are open: what failed need not open them again. */
+  /** Whether the connections to the proxies are open, so that the next attempt can use them. */
   proxiesAlive(): boolean;
 }
 
@@ -16,6 +25,7 @@ export class Supervisor {
   #state: State;
   #since = new Date();
 
+  /** @param o see `initial`. */
   constructor(
     o: Parameters<typeof initial>[0],
     readonly actions: Actions,
@@ -28,25 +38,26 @@ export class Supervisor {
     return this.#state;
   }
 
-  /** Since when it is in this stage. */
+  /** When the current stage began. */
   get since(): Date {
     return this.#since;
   }
 
-  /** Something happened besides the action that runs. */
+  /** Take an event: an outcome, or something that happened during the action. */
   readonly tell = (event: Event): void => {
     const before = this.#state;
     this.#state = step(before, event);
     if (this.#state.stage !== before.stage) this.#since = new Date();
-    // A machine that ended is told by its keeper.
+    // When a virtual machine has ended, its keeper logs that.
     if (event.type !== "vm" || event.vm !== "waiting") this.#show(before);
   };
 
+  /** Take a new status of the virtual machine. @param error why it is not running, in words. */
   vm(vm: DeviceStatus["vm"], error?: string): void {
     this.tell(error === undefined ? { type: "vm", vm } : { type: "vm", vm, error });
   }
 
-  /** Until `signal` is aborted and the action that runs then has ended. */
+  /** Run until `signal` is aborted. Resolves once the current action has ended; its outcome is ignored. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const event = await this.#perform();
@@ -63,7 +74,7 @@ export class Supervisor {
     }
   }
 
-  /** One line for each new stage and each new error. */
+  /** Log one line for each new stage and each new error. */
   #show(before: State): void {
     const { stage, detail, lastError, action } = this.#state;
     const waits = action.do === "wait" && before.action !== action;

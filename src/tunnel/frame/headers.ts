@@ -1,6 +1,6 @@
 /**
- * Where the headers of an Ethernet frame are: the one parser for everything that looks into frames, the guard included. Pure
- * functions over bytes, without allocation.
+ * Where the headers of an Ethernet frame are. This is the only parser of frames; the guard uses it, too. Pure
+ * functions over bytes that allocate no memory.
  */
 
 import { readU16 } from "../../bytes.ts";
@@ -8,11 +8,11 @@ import { readU16 } from "../../bytes.ts";
 /** EtherTypes (IEEE 802 numbers). */
 const IPV4 = 0x0800;
 const IPV6 = 0x86dd;
-/** VLAN tags: 802.1Q, 802.1ad, and three numbers that were in use before 802.1ad. */
+/** EtherTypes of VLAN tags: 802.1Q, 802.1ad, and three numbers that were in use before 802.1ad. */
 const TAGS = new Set([0x8100, 0x88a8, 0x9100, 0x9200, 0x9300]);
-/** Tags that are looked through; a frame with more is not complete. Real ones have two at most. */
+/** VLAN tags that a frame may have: one with more counts as incomplete. Real frames have two at most. */
 const TAGS_MAX = 4;
-/** Values of the type field up to here are a length, and LLC follows (IEEE 802.3). */
+/** Up to this value the type field is a length, and an LLC header follows (IEEE 802.3). */
 const LENGTH_MAX = 1535;
 
 /** IANA protocol numbers. */
@@ -20,34 +20,50 @@ export const ICMP = 1;
 export const TCP = 6;
 export const UDP = 17;
 export const ICMPV6 = 58;
+/** IPv6 fragment header (RFC 8200), 8 bytes. */
 const FRAGMENT = 44;
+/** Authentication header (RFC 4302): its second byte is its length in units of 4 bytes, minus two. */
 const AUTHENTICATION = 51;
-/** Hop-by-hop options, routing, destination options, mobility, HIP, Shim6: u8 next, u8 length in units of 8 bytes less one. */
+/**
+ * Other IPv6 extension headers: hop-by-hop options, routing, destination options, mobility, HIP, Shim6. They
+ * begin with u8 next header, u8 length in units of 8 bytes, minus one (RFC 6564).
+ */
 const EXTENSIONS = new Set([0, 43, 60, 135, 139, 140]);
 
-/** What was found of one frame. Offsets in bytes into the memory that holds it; -1 = there is none. */
+/** The headers of one frame, as `findHeaders` finds them: offsets in the array with the frame; -1 = none. */
 export class Headers {
-  /** Of the IP header. */
+  /** Offset of the IP header. */
   network = -1;
-  /** 4 or 6; 0 = no IP. */
+  /** Version of IP, 4 or 6; 0 = not IP. */
   version = 0;
-  /** IP protocol; in a fragment, of what is fragmented, the same in all fragments of a datagram. 0 without IP. */
+  /**
+   * IP protocol number; 0 = not IP. In a fragment it is the protocol of what is fragmented, so that all
+   * fragments of a datagram have the same.
+   */
   protocol = 0;
   /**
-   * Of the transport header, where the kernel would find it too: -1 in any fragment, behind an authentication header, and in
-   * an LLC/SNAP frame.
+   * Offset of the transport header, if the kernel would find it, too. So there is none in a fragment, behind
+   * an authentication header, or in an LLC/SNAP frame.
    */
   transport = -1;
-  /** Of what follows IP and all its extensions, wherever that is, and its protocol; -1 in fragments but the first. */
+  /**
+   * Offset of what follows IP and all its extension headers. None in a fragment, except for the first one.
+   */
   upper = -1;
+  /** IP protocol number of what is at `upper`. */
   upperProtocol = 0;
-  /** The last VLAN tag's 16 bits; 0 without. */
+  /** The 16 bits of the last VLAN tag; 0 = the frame has no tag. */
   vlan = 0;
   /** False: a header is cut off, malformed or hidden, so that nobody can tell what the frame is. */
   complete = true;
 }
 
-/** Find the headers of the frame from `start` to `end`, as far as they are there. */
+/**
+ * Find the headers of a frame, as far as they are there.
+ * @param start offset of its Ethernet header in `bytes`.
+ * @param end offset behind its last byte.
+ * @param found gets the result.
+ */
 export function findHeaders(bytes: Uint8Array, start: number, end: number, found: Headers): void {
   found.network = found.transport = found.upper = -1;
   found.version = found.protocol = found.upperProtocol = found.vlan = 0;
@@ -75,7 +91,7 @@ export function findHeaders(bytes: Uint8Array, start: number, end: number, found
   else if (type === IPV6) found.complete = findIpv6(bytes, at, end, plain, found);
 }
 
-/** LLC/SNAP with the OUI zero, which wraps an EtherType (RFC 1042). */
+/** Whether an LLC/SNAP header with OUI zero is at `at`: an EtherType follows (RFC 1042). */
 function isSnap(bytes: Uint8Array, at: number, end: number): boolean {
   return (
     at + 8 <= end &&
@@ -87,7 +103,7 @@ function isSnap(bytes: Uint8Array, at: number, end: number): boolean {
   );
 }
 
-/** @returns whether the header is complete. */
+/** Find an IPv4 header. @param plain not behind LLC/SNAP. @returns whether the header is complete. */
 function findIpv4(bytes: Uint8Array, at: number, end: number, plain: boolean, found: Headers): boolean {
   const first = bytes[at] ?? 0;
   const header = (first & 15) * 4;
@@ -96,13 +112,19 @@ function findIpv4(bytes: Uint8Array, at: number, end: number, plain: boolean, fo
   found.version = 4;
   found.protocol = found.upperProtocol = bytes[at + 9] ?? 0;
   const fragment = readU16(bytes, at + 6);
-  // An offset: a later fragment. "More fragments" alone: the first one, which has the transport header but not all it covers.
+  // The lower 13 bits are the fragment's offset: only the first fragment has the transport header. The bit
+  // above means that more fragments follow: then the transport header is there, but not everything that its
+  // checksum covers.
   if ((fragment & 0x1fff) === 0) found.upper = at + header;
   if (plain && (fragment & 0x3fff) === 0) found.transport = at + header;
   return true;
 }
 
-/** @returns whether the header and the chain of its extensions are complete. */
+/**
+ * Find an IPv6 header.
+ * @param plain not behind LLC/SNAP.
+ * @returns whether it and its extension headers are complete.
+ */
 function findIpv6(bytes: Uint8Array, start: number, end: number, plain: boolean, found: Headers): boolean {
   if (start + 40 > end || (bytes[start] ?? 0) >> 4 !== 6) return false;
   found.network = start;
@@ -111,7 +133,8 @@ function findIpv6(bytes: Uint8Array, start: number, end: number, plain: boolean,
   let at = start + 40;
   let fragmented = false;
   let whole = plain;
-  // Each turn moves on by at least 8 bytes. A chain that goes on in a second fragment is a way to hide (RFC 7113): incomplete.
+  // Each turn moves on by at least 8 bytes, so the loop ends. A chain of headers that continues in the second
+  // fragment can hide what follows (RFC 7113): it counts as incomplete.
   for (;;) {
     const fragment = next === FRAGMENT;
     const authentication = next === AUTHENTICATION;
@@ -138,35 +161,43 @@ function findIpv6(bytes: Uint8Array, start: number, end: number, plain: boolean,
   return true;
 }
 
-/** The sum of 16-bit big-endian words from `from` to `to`, an odd last byte padded with zero; not folded (RFC 1071). */
+/**
+ * Sum of the 16-bit big-endian words from offset `from` to `to`, for an Internet checksum (RFC 1071). An odd
+ * last byte is padded with zero. The sum is not folded.
+ */
 export function sum16(bytes: Uint8Array, from: number, to: number): number {
   let sum = 0;
   let at = from;
-  // Doubles count exactly far beyond 64 KB of words.
+  // No overflow: a double is exact far beyond the sum of 64 KB.
   for (; at + 1 < to; at += 2) sum += ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
   return at < to ? sum + ((bytes[at] ?? 0) << 8) : sum;
 }
 
-/** One's complement sum folded to 16 bits. */
+/** Fold a sum to 16 bits, in one's complement arithmetic. */
 export function fold(sum: number): number {
   let folded = sum;
   while (folded > 0xffff) folded = (folded % 0x10000) + Math.floor(folded / 0x10000);
   return folded;
 }
 
-/** Folded sum of the pseudo-header of TCP or UDP, with `length` bytes of transport header and data (RFC 9293, RFC 8200). */
+/**
+ * Sum of the pseudo-header of TCP or UDP, folded (RFC 9293, RFC 8200).
+ * @param found headers of the frame; it is IP.
+ * @param length bytes of transport header and data.
+ */
 export function pseudoSum(bytes: Uint8Array, found: Headers, length: number): number {
   const from = found.network + (found.version === 4 ? 12 : 8);
   const addresses = sum16(bytes, from, from + (found.version === 4 ? 8 : 32));
   return fold(addresses + found.protocol + length);
 }
 
+/** Write a big-endian u16. */
 export function writeU16(bytes: Uint8Array, offset: number, value: number): void {
   bytes[offset] = value >>> 8;
   bytes[offset + 1] = value;
 }
 
-/** Put an IPv4 header's own checksum right. */
+/** Write the checksum of an IPv4 header. @param network offset of the header. */
 export function fixIpv4Checksum(bytes: Uint8Array, network: number): void {
   writeU16(bytes, network + 10, 0);
   const header = ((bytes[network] ?? 0) & 15) * 4;

@@ -1,31 +1,37 @@
 /**
- * What a node may send to walt-net: frames from its own MAC address, and nothing that plays DHCP server or router.
- * Where a header is cut off or hidden so that nobody can tell what follows, the frame is refused.
+ * The guard: which frames a node may send to walt-net. They must come from the node's own MAC address, and
+ * must not be those of a DHCP server or a router. A frame is refused, too, if a header is cut off or hidden,
+ * as nobody can tell what follows.
  */
 
 import { readU16 } from "../../bytes.ts";
 import { WaltError } from "../../errors.ts";
 import { findHeaders, Headers, ICMPV6, UDP } from "../frame/headers.ts";
 
-/** Why a frame is refused. */
+/**
+ * Why a frame is refused: another source address, from a DHCP server or to a DHCP client, a router
+ * advertisement, a frame of switches among themselves, or headers that are cut off or hidden.
+ */
 export type Refusal = "source" | "dhcp" | "router" | "control" | "malformed";
 
 /**
- * Frames to group addresses (broadcast and multicast), and bytes of these, that a node may send, a second and at once. Such frames
- * go to everybody, so a loop behind a device, in which the node's own come round again and again, must not fill walt-net with them.
- * Multicast of 60 Mbit/s passes.
+ * Frames to group addresses (broadcast and multicast), and bytes of these, that a node may send per second, and
+ * at once after a pause. Everybody on walt-net gets these frames. If there is a loop behind a device, the node's
+ * own frames come round again and again, and must not fill walt-net. The limit lets multicast of 60 Mbit/s pass.
  */
 export const GROUP_FRAMES = 5000;
 export const GROUP_BYTES = 7_500_000;
 
-/** Counts what a node sends to group addresses. */
+/** Limits what a node sends to group addresses: token buckets of GROUP_FRAMES and GROUP_BYTES. */
 export class GroupLimit {
+  /** Frames and bytes that may still pass. */
   #frames = GROUP_FRAMES;
   #bytes = GROUP_BYTES;
+  /** When both were computed, ms. */
   #at = 0;
 
   /**
-   * Whether so much more may pass.
+   * Whether so much more may pass; if so, it is counted.
    * @param frames on the network: a super-frame counts as the segments that the kernel makes of it.
    * @param now ms.
    */
@@ -41,19 +47,30 @@ export class GroupLimit {
   }
 }
 
+/** Ports of UDP (RFC 2131, RFC 8415). */
 const DHCP_SERVER = 67;
 const DHCP_CLIENT = 68;
 const DHCPV6_SERVER = 547;
 const DHCPV6_CLIENT = 546;
+/** Type of ICMPv6 (RFC 4861). */
 const ROUTER_ADVERTISEMENT = 134;
 
-/** `52:54:00:01:02:03` as 6 bytes. @throws WaltError when it is none, or a group address. */
+/**
+ * The 6 bytes of a MAC address such as `52:54:00:01:02:03`.
+ * @throws WaltError when the text is not a MAC address, or is a group address.
+ */
 export function parseMac(text: string): Uint8Array {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) {
-    throw new WaltError(`${JSON.stringify(text)} is no MAC address`, { hint: "Such as 52:54:00:01:02:03." });
+    throw new WaltError(`${JSON.stringify(text)} is not a MAC address`, {
+      hint: "Write it as six bytes in hexadecimal, such as 52:54:00:01:02:03.",
+    });
   }
   const mac = Uint8Array.from(text.split(":"), (byte) => Number.parseInt(byte, 16));
-  if ((mac[0] ?? 0) & 1) throw new WaltError(`${text} is a group address, not one of a machine`);
+  if ((mac[0] ?? 0) & 1) {
+    throw new WaltError(`${text} is a group address (broadcast or multicast)`, {
+      hint: "Use the address of one machine: its first byte is even.",
+    });
+  }
   return mac;
 }
 
@@ -66,8 +83,11 @@ const CISCO = [0x01, 0x00, 0x0c, 0xcc, 0xcc];
 const found = new Headers();
 
 /**
- * Why a frame of `length` bytes at `start` must not get onto walt-net; undefined = it may.
- * @param mac the 6 bytes of the one source address that is allowed.
+ * Decide whether a frame may enter walt-net.
+ * @param start offset of the frame in `bytes`.
+ * @param length bytes of the frame.
+ * @param mac the 6 bytes of the only source address that is allowed.
+ * @returns why it is refused; undefined = it may pass.
  */
 export function refusal(
   bytes: Uint8Array,
@@ -81,7 +101,8 @@ export function refusal(
   for (let i = 0; i < 6; i++) if (bytes[start + 6 + i] !== mac[i]) return "source";
   if (isControl(bytes, start)) return "control";
   if (!found.complete) return "malformed";
-  // A later fragment has no ports. Without its first one, which is looked at, nobody puts it together.
+  // A fragment but the first has no ports. It may pass: no machine can reassemble the datagram without the
+  // first fragment, and that one is checked.
   const { upper, upperProtocol, version } = found;
   if (upper < 0) return undefined;
   if (upperProtocol === UDP) {
@@ -113,6 +134,6 @@ function refusalOfUdp(
   client: number,
 ): Refusal | undefined {
   if (at + 4 > end) return "malformed";
-  // To a client's port whatever port it comes from: not every client looks at the latter.
+  // Refuse frames to a client's port whatever their source port is: not every client checks that.
   return readU16(bytes, at) === server || readU16(bytes, at + 2) === client ? "dhcp" : undefined;
 }

@@ -1,11 +1,15 @@
 /**
  * The way of a frame from the stream to the TAP. The functions below stand in this order:
  *
- * 1. `read`: the stream has bytes; they are put into a buffer that is borrowed for as long as something is in it.
- * 2. `#message`: a message that has come whole is handled where it lies. What is no frame is the link's (`ControlMessages`).
- * 3. `#frame`: the virtio-net header is made safe, and on the server the guard decides whether the frame may pass.
- * 4. `#deliver`: one write(2) to the TAP.
- * 5. `acknowledge`: the peer is told how many bytes of frames came, which opens its window.
+ * 1. `read` reads bytes from the stream into a buffer. The buffer is borrowed, and given back as soon as it
+ *    is empty (message-reader.ts).
+ * 2. `#message` handles each complete message where it lies in the buffer. Messages that are not frames go to
+ *    the link (`ControlMessages`).
+ * 3. `#frame` makes the virtio-net header of a frame safe for the kernel (frame/virtio.ts). On the server the
+ *    guard then decides whether the frame may pass (guard.ts).
+ * 4. `#deliver` writes the frame to the TAP with one write(2).
+ * 5. `acknowledge` tells the peer from time to time how many bytes of frames have come, which opens the
+ *    peer's window.
  */
 
 import { readU32 } from "../../bytes.ts";
@@ -19,72 +23,94 @@ import type { Stream } from "../transport/stream.ts";
 import { GroupLimit, parseMac, refusal } from "./guard.ts";
 import { MessageReader } from "./message-reader.ts";
 
-/** Messages that are handled in one turn, so that a link with many small ones leaves time to the others; ordinary frames fill a read. */
+/**
+ * Messages that are handled in one turn, so that a link with many small ones leaves time to the others. The
+ * ordinary frames of one read are fewer.
+ */
 const MESSAGES_A_TURN = 128;
-/** Acknowledge this many bytes at once, fewer after ACK_PAUSE ms, and the last few after ACK_LAST ms. */
+/** Bytes that are acknowledged at once. */
 const ACK_BYTES = 262_144;
+/** From this many bytes on, the next acknowledgement is sent ACK_PAUSE ms after the one before. */
 const ACK_SOME = 3000;
 const ACK_PAUSE = 1;
+/** Fewer bytes are acknowledged this many ms after the first of them came. */
 const ACK_LAST = 5;
 
-/** What the receiver hands to the link. */
+/** The part of a link that the receiver uses: its state, and what to do with messages that are not frames. */
 export interface ControlMessages {
-  /** The peer's HELLO has come: what may come before it is HELLO and CLOSE alone. */
+  /** The peer's HELLO has come, or the framing has none. Before it, only HELLO and CLOSE are allowed. */
   readonly up: boolean;
   /** The link is neither ending nor over. */
   readonly open: boolean;
-  /** The payload of a HELLO stands at `offset`. */
+  /** A HELLO came. Its payload begins at `offset`. */
   hello(bytes: Uint8Array, offset: number): void;
-  /** The payload of a PING or PONG as two halves of a u64. */
+  /** A PING came. Its payload is a u64 in two halves. */
   ping(high: number, low: number): void;
+  /** A PONG came. Its payload is a u64 in two halves. */
   pong(high: number, low: number): void;
-  /** The peer got so many bytes of frames in all, the last of them `delay` µs before it said so. */
+  /**
+   * An ACK came.
+   * @param total bytes that the peer has received since the beginning, modulo 2^32.
+   * @param delay µs from the arrival of the last of them until the ACK.
+   */
   acknowledged(total: number, delay: number): void;
-  /** Say to the peer that so many bytes of frames came, the last of them `delay` µs ago. */
+  /**
+   * Send an ACK to the peer.
+   * @param total bytes received since the beginning, modulo 2^32.
+   * @param delay µs since the last of them came.
+   */
   sendAck(total: number, delay: number): void;
-  /** The link cannot go on; the peer can still be told. */
+  /** End the link, and tell the peer why. */
   close(end: End): void;
-  /** The stream is of no more use. */
+  /** End the link at once: the stream cannot be used any more. */
   lost(end: End): void;
 }
 
 export interface ReceiverOptions {
   readonly stream: Stream;
   readonly framing: Framing;
-  /** Of the node's network, bytes. */
+  /** MTU of the node's network, bytes. */
   readonly mtu: number;
-  /** Frames go to the TAP with a virtio-net header. */
+  /** The TAP expects a virtio-net header in front of each frame. */
   readonly vnet: boolean;
-  /** The one source MAC that frames may have; undefined: the peer is trusted. */
+  /** The only source address that frames may have (52:54:00:01:02:03). Undefined: the peer is trusted. */
   readonly guard: string | undefined;
 }
 
 export class Receiver {
-  /** Of frames that were written to the TAP. */
+  /** Frames written to the TAP. */
   frames = 0;
+  /** Bytes of those frames, without headers of messages and of virtio-net. */
   bytes = 0;
-  /** Frames that the guard refused, and those that the TAP did not take. */
+  /** Frames that the guard refused, or whose virtio-net header was wrong. */
   refused = 0;
+  /** Frames that the TAP did not take. */
   lost = 0;
-  /** When something came last, ms of performance.now(). */
+  /** When bytes last came from the stream, ms of performance.now(). */
   heard: number;
-  /** The peer wants to be told what came. */
+  /** The peer expects acknowledgements. Set by the link. */
   acknowledges = false;
   readonly #reader: MessageReader;
   readonly #stream: Stream;
   readonly #vnet: boolean;
   readonly #guard: Uint8Array | undefined;
   readonly #groups = new GroupLimit();
-  /** Messages that may still be handled in this turn; whether some that came are left for the next one. */
+  /** Messages that may still be handled in this turn. */
   #budget = 0;
+  /** Messages that came are left for the next turn. */
   #backlog = false;
-  /** Bytes of frames that came, modulo 2^32; those that are not acknowledged yet; when the first and the last of these came. */
+  /** Bytes of frames that came since the beginning, headers of messages included, modulo 2^32. */
   #received = 0;
+  /** How many of them are not acknowledged yet. */
   #unacked = 0;
+  /** When the first of the unacknowledged bytes came, ms. */
   #unackedFirst = 0;
+  /** When the last of the unacknowledged bytes came, ms. */
   #unackedLast = 0;
+  /** When the last acknowledgement was sent, ms. */
   #ackTime = 0;
 
+  /** @throws WaltError when `guard` is not the MAC address of one machine. */
   constructor(
     o: ReceiverOptions,
     readonly control: ControlMessages,
@@ -103,9 +129,10 @@ export class Receiver {
   }
 
   /**
-   * Read what the stream has, and handle it, for as long as the link is open: no more than MESSAGES_A_TURN.
+   * Read what the stream has, and handle it, as long as the link is open: at most MESSAGES_A_TURN.
    * @param tap file descriptor of the TAP.
-   * @returns whether something came.
+   * @param now ms.
+   * @returns whether bytes came.
    */
   read(tap: number, now: number): boolean {
     const stream = this.#stream;
@@ -118,7 +145,8 @@ export class Receiver {
       const n = stream.read(reader.memory, reader.end, reader.room, now);
       if (n <= 0) {
         if (n === 0) this.#ended();
-        else if (n !== -EAGAIN) control.lost({ kind: "broken", text: `the stream broke (${errnoName(-n)})` });
+        else if (n !== -EAGAIN)
+          control.lost({ kind: "broken", text: `the stream failed (${errnoName(-n)})` });
         reader.giveBack();
         break;
       }
@@ -129,7 +157,10 @@ export class Receiver {
     return came;
   }
 
-  /** Handle the messages that have come whole. @returns whether more may be read: the link is open, and the turn not over. */
+  /**
+   * Handle the messages that have come whole.
+   * @returns whether more may be read: the link is open, and the turn is not over.
+   */
   #handle(tap: number, now: number): boolean {
     const reader = this.#reader;
     const { control } = this;
@@ -145,7 +176,11 @@ export class Receiver {
     return control.open;
   }
 
-  /** Read while the last word leaves: frames are of no use any more, but SSH's own messages are. False: the stream has ended. */
+  /**
+   * Read what the stream has, and discard it. A link that is ending needs no more frames, but CLOSE can leave
+   * only while the stream reads SSH's own messages.
+   * @returns false if the stream has ended or failed.
+   */
   discard(now: number): boolean {
     const reader = this.#reader;
     this.#backlog = false;
@@ -158,7 +193,7 @@ export class Receiver {
   #message(tap: number, now: number): void {
     const { type, offset, length, memory } = this.#reader;
     if (!this.control.up && type !== TYPE.hello && type !== TYPE.close) {
-      this.#malformed("a message before its hello");
+      this.#malformed("a message before its HELLO");
       return;
     }
     switch (type) {
@@ -168,7 +203,7 @@ export class Receiver {
         break;
       case TYPE.offloaded:
         if (!this.#vnet) {
-          this.#malformed("an offloaded frame, which was not asked for");
+          this.#malformed("an offloaded frame, although this end did not offer offloads");
           break;
         }
         this.#count(HEADER + length, now);
@@ -194,7 +229,7 @@ export class Receiver {
   #frame(tap: number, memory: Memory, offloaded: boolean, offset: number, length: number, now: number): void {
     const end = offset + length;
     const guard = this.#guard;
-    // The reader leaves room in front of every message.
+    // For a frame without virtio-net header there is room in front of it: the reader's MARGIN.
     const header = offloaded ? offset : offset - VIRTIO;
     const frame = header + VIRTIO;
     const sane = !offloaded || sanitise(memory.bytes, header, end, guard === undefined);
@@ -225,9 +260,10 @@ export class Receiver {
       this.frames++;
       this.bytes += frame;
     } else if (errno() === EBADFD) {
-      this.control.close({ kind: "tap", text: "the TAP is gone" });
+      this.control.close({ kind: "tap", text: "the TAP no longer exists" });
     } else {
-      // A TAP that is down says EIO, one whose host is short of memory ENOMEM or ENOBUFS: frames may get lost on a network.
+      // EIO: the TAP is down. ENOMEM or ENOBUFS: the host is short of memory. The frame is lost, as frames
+      // may be on any network.
       this.lost++;
     }
   }
@@ -240,13 +276,15 @@ export class Receiver {
     this.#unacked += bytes;
   }
 
-  /** When the next acknowledgement has to leave, ms of performance.now(). */
+  /**
+   * When the next acknowledgement is due, ms of performance.now(); infinite = nothing is to be acknowledged.
+   */
   get ackDue(): number {
     if (this.#unacked === 0) return Number.POSITIVE_INFINITY;
     return this.#unacked >= ACK_SOME ? this.#ackTime + ACK_PAUSE : this.#unackedFirst + ACK_LAST;
   }
 
-  /** Tell the peer what came, if it is time. @returns whether an acknowledgement is to be sent. */
+  /** Send an acknowledgement if one is due. @returns whether the link has one to write to the stream. */
   acknowledge(now: number): boolean {
     if (this.#unacked === 0 || (this.#unacked < ACK_BYTES && now < this.ackDue)) return false;
     this.control.sendAck(this.#received, Math.round((now - this.#unackedLast) * 1000));
@@ -255,7 +293,7 @@ export class Receiver {
     return true;
   }
 
-  /** Give back what was borrowed. */
+  /** Give the reader's buffer back. The receiver is not used any more. */
   dispose(): void {
     this.#reader.giveBack(true);
   }
@@ -268,8 +306,8 @@ export class Receiver {
 
   #ended(): void {
     const text = this.#reader.empty
-      ? "the peer's end of the stream is closed"
-      : "the stream ended inside a message";
+      ? "the peer closed the stream"
+      : "the peer closed the stream in the middle of a message";
     this.control.lost(this.#stream.end ?? { kind: "closed", text });
   }
 

@@ -1,6 +1,27 @@
 /**
- * FQ-CoDel (RFC 8290) in front of a stream: a queue per flow, served in turn, those that have little to send before those that
- * have much; a queue that keeps standing loses (or marks) frames at its head until it does not. Drops happen here only.
+ * The queue in front of a stream: FQ-CoDel (RFC 8290), a fair queue with active queue management. Frames are
+ * dropped or marked here and nowhere else on their way to the peer, apart from those that cannot be read or
+ * stored.
+ *
+ * Fair queueing (RFC 8290). Each flow has a queue of its own. Flows take turns by deficit round robin: in its
+ * turn a flow may send `quantum` bytes; what a large frame takes beyond that is subtracted from the flow's
+ * next turns. There are two lists of flows. A flow in which nothing waited joins the list NEW, which is
+ * served before the list OLD. So a flow that sends little never waits behind one that sends much. After its
+ * first turn, or when it is empty, a flow moves to OLD.
+ *
+ * CoDel (RFC 8289) for each flow. A queue that only absorbs a burst empties again by itself. A queue that
+ * stands does not: its frames have waited for `target` ms or longer during a whole `interval`. Then the frame
+ * at its head is dropped, so that its sender slows down. While the queue goes on standing, the next drops
+ * follow after interval / √(number of drops), that is faster and faster. Where the ends of the flow
+ * understand ECN (RFC 3168), the frame is marked instead of dropped.
+ *
+ * Two things are not in the RFCs, because one frame here may be a super-frame of up to 64 KB. It is split on
+ * a slow path, so that other flows wait for `slice` bytes at most. And where a frame is to be dropped, a
+ * super-frame loses only its first segment.
+ *
+ * Limits in bytes, in frames and in age hold besides; the longest flow loses frames first.
+ *
+ * All lists are linked by arrays of numbers, so that no frame and no turn allocates memory.
  */
 
 import { findHeaders, fixIpv4Checksum, Headers } from "../frame/headers.ts";
@@ -9,76 +30,111 @@ import { HEADER, TYPE, writeHeader } from "../message.ts";
 import type { FramePool } from "./frame-pool.ts";
 import { plan, planSplit, split } from "./super-frame.ts";
 
-/** Bytes and frames of one link that wait at most; half of what the pool has left, if that is less. */
+/** Bytes that may wait on one link. Half of what the pool has left is the limit if that is less. */
 const BYTES_MAX = 4 << 20;
+/** Frames that may wait on one link. */
 const FRAMES_MAX = 3072;
-/** Frames older than this are of no use to anybody, ms. */
+/** Frames that have waited longer than this, ms, are dropped: their ends have given them up. */
 const AGE_MAX = 2000;
-/** A flow may always hold this much: there is no point in keeping a queue shorter than a frame. */
-const LITTLE = 3028;
+/**
+ * Bytes of two full Ethernet frames. So many may always wait: with fewer, the link would be idle between two
+ * frames (RFC 8289 uses one MTU).
+ */
+const BACKLOG_MIN = 3028;
 
+/** The list that a flow is in: none, as nothing of it waits. */
 const IDLE = 0;
+/** The flows in which nothing waited before. RFC 8290 calls them sparse. */
 const NEW = 1;
+/** The flows that have had their first turn. */
 const OLD = 2;
 
 const found = new Headers();
 
 export class FairQueue {
-  /** Bytes and frames that wait. */
+  /** Bytes that wait. */
   bytes = 0;
+  /** Frames that wait. */
   frames = 0;
-  /** Since the beginning: frames for which there was no room or that were too old, frames dropped or marked to slow a flow down. */
+  /** Frames dropped since the beginning because there was no room for them or because they were too old. */
   overflow = 0;
+  /** Frames, or first segments of super-frames, that CoDel dropped since the beginning. */
   drops = 0;
+  /** Frames that CoDel marked since the beginning. */
   marks = 0;
   /** How long frames waited, ms: a moving average. */
   delay = 0;
-  /** CoDel's target and interval, ms. */
+  /** CoDel's target, ms: how long a frame may wait in a queue that does not stand. */
   target = 20;
+  /** CoDel's interval, ms: how long frames must have waited too long before the queue counts as standing. */
   interval = 100;
-  /** Bytes that a flow sends in its turn, and the size of what super-frames are cut to. */
+  /** Bytes that a flow may send in one turn. */
   quantum = 1514;
+  /** Super-frames that are longer than this, bytes, are split. */
   slice = Number.POSITIVE_INFINITY;
   readonly #pool: FramePool;
-  /** Lists of flows in turn: heads and tails, linked by `#after`. */
+  /** First flow of the list NEW; -1 = the list is empty. */
   #newHead = -1;
+  /** Last flow of the list NEW. */
   #newTail = -1;
+  /** First flow of the list OLD; -1 = the list is empty. */
   #oldHead = -1;
+  /** Last flow of the list OLD. */
   #oldTail = -1;
+
+  // Of each flow, by its number:
+
+  /** Slot of its oldest frame, -1 = none waits. The slots of a flow are linked by the pool's `next`. */
   readonly #head: Int32Array;
+  /** Slot of its newest frame, -1 = none waits. */
   readonly #tail: Int32Array;
-  readonly #after: Int32Array;
+  /** The next flow in the same list, -1 = it is the last. */
+  readonly #nextFlow: Int32Array;
+  /** IDLE, NEW or OLD. */
   readonly #list: Uint8Array;
+  /** Bytes that it may still send in this turn; below zero after a frame that was longer than that. */
   readonly #deficit: Int32Array;
+  /** Its bytes that wait. */
   readonly #backlog: Int32Array;
-  /** CoDel's: when the queue will have stood for an interval (0 = it does not), when to drop next, drops in this episode and in the last. */
-  readonly #since: Float64Array;
+  /** CoDel's first_above_time: when its queue counts as standing, ms. 0 = its frames do not wait too long. */
+  readonly #standsAt: Float64Array;
+  /** CoDel's drop_next: when to drop the next frame, ms. */
   readonly #dropNext: Float64Array;
+  /** CoDel's count: drops since the queue began to stand. */
   readonly #count: Int32Array;
+  /** CoDel's lastcount: `#count` when dropping began this time. */
   readonly #lastCount: Int32Array;
+  /** CoDel's dropping: 1 while the queue stands. */
   readonly #dropping: Uint8Array;
 
+  /** @param flows how many flows there are; their numbers are 0 to flows - 1. */
   constructor(pool: FramePool, flows: number) {
     this.#pool = pool;
     this.#head = new Int32Array(flows).fill(-1);
     this.#tail = new Int32Array(flows).fill(-1);
-    this.#after = new Int32Array(flows);
+    this.#nextFlow = new Int32Array(flows);
     this.#list = new Uint8Array(flows);
     this.#deficit = new Int32Array(flows);
     this.#backlog = new Int32Array(flows);
-    this.#since = new Float64Array(flows);
+    this.#standsAt = new Float64Array(flows);
     this.#dropNext = new Float64Array(flows);
     this.#count = new Int32Array(flows);
     this.#lastCount = new Int32Array(flows);
     this.#dropping = new Uint8Array(flows);
   }
 
-  /** Whether a flow waits that had nothing to send before. */
+  /** Whether a flow of the list NEW waits, that is one that sends little. */
   get sparse(): boolean {
     return this.#newHead >= 0;
   }
 
-  /** Put a filled slot at the end of its flow; where there is no room the longest flow loses its oldest. */
+  /**
+   * Add a frame to the end of its flow. If that is more than the limits allow, the longest flow loses its
+   * oldest frames.
+   * @param slot the pool's slot of the frame's message; the queue owns it from now on.
+   * @param flow the frame's flow (flow.ts).
+   * @param now ms.
+   */
   push(slot: number, flow: number, now: number): void {
     const pool = this.#pool;
     pool.next[slot] = -1;
@@ -95,16 +151,20 @@ export class FairQueue {
       this.#deficit[flow] = this.quantum;
       this.#append(flow, NEW);
     }
-    const most = Math.min(BYTES_MAX, pool.room / 2 + LITTLE);
+    const most = Math.min(BYTES_MAX, pool.room / 2 + BACKLOG_MIN);
     while ((this.bytes > most || this.frames > FRAMES_MAX) && this.frames > 1) this.dropLongest();
   }
 
-  /** Drop the oldest frame of the flow that has most bytes. False: nothing waits. */
+  /** Drop the oldest frame of the flow that has the most bytes. @returns false if nothing waits. */
   dropLongest(): boolean {
     let longest = -1;
     let most = 0;
     for (let list = 0; list < 2; list++) {
-      for (let flow = list === 0 ? this.#newHead : this.#oldHead; flow >= 0; flow = this.#after[flow] ?? -1) {
+      for (
+        let flow = list === 0 ? this.#newHead : this.#oldHead;
+        flow >= 0;
+        flow = this.#nextFlow[flow] ?? -1
+      ) {
         const backlog = this.#backlog[flow] ?? 0;
         if (backlog > most) {
           most = backlog;
@@ -119,8 +179,10 @@ export class FairQueue {
   }
 
   /**
-   * The next frame's slot, which is the caller's from now on; -1 = none.
-   * @param sparseOnly only of a flow that had nothing to send before.
+   * Take the next frame to send.
+   * @param now ms.
+   * @param sparseOnly only a frame of the list NEW.
+   * @returns its slot, which the caller owns from now on; -1 = none.
    */
   pop(now: number, sparseOnly = false): number {
     for (;;) {
@@ -136,7 +198,8 @@ export class FairQueue {
       const slot = this.#codel(flow, now);
       if (slot < 0) {
         this.#unlink(list);
-        // A new flow that is empty goes round once more, or it could stay new for ever by sending now and then.
+        // A new flow that is empty goes to the list OLD first. Otherwise it could remain new for ever by
+        // sending one frame at a time (RFC 8290, section 4.2).
         if (list === NEW && this.#oldHead >= 0) this.#append(flow, OLD);
         else this.#list[flow] = IDLE;
         continue;
@@ -146,11 +209,16 @@ export class FairQueue {
     }
   }
 
+  /** Drop everything that waits. */
   clear(): void {
     while (this.bytes > 0) if (!this.dropLongest()) break;
   }
 
-  /** RFC 8289, appendix A: the head of a flow after those that have to go. */
+  /**
+   * Take the next frame of a flow, after the frames that CoDel drops: the dequeue routine of RFC 8289,
+   * section 5.5. To mark a frame or to take a segment off it counts as a drop.
+   * @returns its slot; -1 = the flow is empty.
+   */
   #codel(flow: number, now: number): number {
     let slot = this.#take(flow, now);
     if (slot < 0) {
@@ -163,11 +231,7 @@ export class FairQueue {
       while (this.#dropping[flow] === 1 && now >= (this.#dropNext[flow] ?? 0)) {
         this.#count[flow] = (this.#count[flow] ?? 0) + 1;
         const next = (this.#dropNext[flow] ?? 0) + this.interval / Math.sqrt(this.#count[flow] ?? 1);
-        if (this.#mark(slot)) {
-          this.#dropNext[flow] = next;
-          break;
-        }
-        if (this.#shorten(slot)) {
+        if (this.#mark(slot) || this.#shorten(slot)) {
           this.#dropNext[flow] = next;
           break;
         }
@@ -189,33 +253,38 @@ export class FairQueue {
       }
       this.#dropping[flow] = 1;
       const count = this.#count[flow] ?? 0;
-      const fresh = count - (this.#lastCount[flow] ?? 0);
+      // A queue that stood a short while ago goes on at the pace of drops at which it stopped standing.
+      const delta = count - (this.#lastCount[flow] ?? 0);
       const recent = now - (this.#dropNext[flow] ?? 0) < 16 * this.interval;
-      this.#count[flow] = fresh > 1 && recent ? fresh : 1;
+      this.#count[flow] = delta > 1 && recent ? delta : 1;
       this.#dropNext[flow] = now + this.interval / Math.sqrt(this.#count[flow] ?? 1);
       this.#lastCount[flow] = this.#count[flow] ?? 1;
     }
     return slot;
   }
 
-  /** Whether the flow's queue has been standing for an interval. */
+  /** Whether the queue of a flow stands, by the age of the frame in `slot`, which was at its head. */
   #stands(flow: number, slot: number, now: number): boolean {
-    if (now - (this.#pool.time[slot] ?? 0) < this.target || (this.#backlog[flow] ?? 0) <= LITTLE) {
-      this.#since[flow] = 0;
+    if (now - (this.#pool.time[slot] ?? 0) < this.target || (this.#backlog[flow] ?? 0) <= BACKLOG_MIN) {
+      this.#standsAt[flow] = 0;
       return false;
     }
-    const since = this.#since[flow] ?? 0;
-    if (since !== 0) return now >= since;
-    this.#since[flow] = now + this.interval;
+    const standsAt = this.#standsAt[flow] ?? 0;
+    if (standsAt !== 0) return now >= standsAt;
+    this.#standsAt[flow] = now + this.interval;
     return false;
   }
 
-  /** The head of a flow, or its first part; frames that are too old are dropped. */
+  /**
+   * Take the oldest frame of a flow, or the first part of it if it is longer than `slice`. Frames that are
+   * too old are dropped.
+   * @returns its slot; -1 = the flow is empty.
+   */
   #take(flow: number, now: number): number {
     for (;;) {
       const slot = this.#head[flow] ?? -1;
       if (slot < 0) {
-        this.#since[flow] = 0;
+        this.#standsAt[flow] = 0;
         return -1;
       }
       const age = now - (this.#pool.time[slot] ?? 0);
@@ -230,7 +299,11 @@ export class FairQueue {
     }
   }
 
-  /** Split off the first part of a super-frame; -1 = it stays whole. */
+  /**
+   * Move the first part of a super-frame into a slot of its own. The rest remains in `slot`, at the head of
+   * the flow.
+   * @returns the slot of the first part; -1 = the frame cannot be split, or there is no slot.
+   */
   #split(flow: number, slot: number): number {
     const pool = this.#pool;
     const { bytes } = pool.memory;
@@ -256,7 +329,10 @@ export class FairQueue {
     return part;
   }
 
-  /** Say "congestion experienced" (RFC 3168) if the frame's ends understand that. */
+  /**
+   * Mark a frame with "congestion experienced" (RFC 3168): both bits of the ECN field.
+   * @returns false if the field is 0, as the ends of its flow do not understand ECN.
+   */
   #mark(slot: number): boolean {
     const pool = this.#pool;
     const { bytes } = pool.memory;
@@ -276,7 +352,11 @@ export class FairQueue {
     return true;
   }
 
-  /** Of a super-frame only the first segment is dropped: that says as much as all of them, and costs less. */
+  /**
+   * Drop only the first segment of a super-frame: its sender slows down as if the whole had been lost, and
+   * has less to send again.
+   * @returns false if it is not a super-frame.
+   */
   #shorten(slot: number): boolean {
     const pool = this.#pool;
     const { bytes } = pool.memory;
@@ -291,11 +371,13 @@ export class FairQueue {
     return true;
   }
 
+  /** Drop the frame in a slot that is no longer in the queue. */
   #drop(slot: number): void {
     this.#pool.free(slot);
     this.drops++;
   }
 
+  /** Take the oldest frame off the queue of a flow, which must not be empty. @returns its slot. */
   #shift(flow: number): number {
     const pool = this.#pool;
     const slot = this.#head[flow] ?? -1;
@@ -309,27 +391,28 @@ export class FairQueue {
     return slot;
   }
 
-  /** Take the first flow off its list. */
+  /** Take the first flow off a list. @param list NEW or OLD. */
   #unlink(list: number): void {
     if (list === NEW) {
-      this.#newHead = this.#after[this.#newHead] ?? -1;
+      this.#newHead = this.#nextFlow[this.#newHead] ?? -1;
       if (this.#newHead < 0) this.#newTail = -1;
     } else {
-      this.#oldHead = this.#after[this.#oldHead] ?? -1;
+      this.#oldHead = this.#nextFlow[this.#oldHead] ?? -1;
       if (this.#oldHead < 0) this.#oldTail = -1;
     }
   }
 
+  /** Add a flow to the end of a list. @param list NEW or OLD. */
   #append(flow: number, list: number): void {
-    this.#after[flow] = -1;
+    this.#nextFlow[flow] = -1;
     this.#list[flow] = list;
     if (list === NEW) {
       if (this.#newTail < 0) this.#newHead = flow;
-      else this.#after[this.#newTail] = flow;
+      else this.#nextFlow[this.#newTail] = flow;
       this.#newTail = flow;
     } else {
       if (this.#oldTail < 0) this.#oldHead = flow;
-      else this.#after[this.#oldTail] = flow;
+      else this.#nextFlow[this.#oldTail] = flow;
       this.#oldTail = flow;
     }
   }

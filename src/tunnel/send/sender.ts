@@ -1,15 +1,20 @@
 /**
  * The way of a frame from the TAP to the stream. The functions below stand in this order:
  *
- * 1. `pull`: the TAP has a frame; it is read into the spare slot of the pool (frame-pool.ts), and its header is written in front.
- * 2. `#keep`: a short frame moves to a small slot; where the pool is full, the longest flow gives way.
- * 3. The frame joins the queue of its flow (flow.ts, fair-queue.ts). Only there frames are dropped or marked.
- * 4. `flush`: the stream takes something.
- * 5. `#commit`: as many frames as the window allows (window.ts) leave the queue, super-frames in parts (super-frame.ts). They are
- *    promised to the stream: from here on nothing is dropped, as a message may be half written.
- * 6. `#advance`: what the stream took is given back to the pool.
+ * 1. `pull` reads one frame from the TAP into the spare slot of the pool (frame-pool.ts), and writes the
+ *    message's header in front of it.
+ * 2. `#keep` moves a short frame into a small slot. If the pool is full, the longest flow loses frames.
+ * 3. `pull` adds the frame to the queue of its flow (flow.ts, fair-queue.ts). Only the queue drops or marks
+ *    frames because of congestion.
+ * 4. `flush` runs when the stream can take bytes: it repeats steps 5 and 6.
+ * 5. `#commit` takes as many frames from the queue as the window allows (window.ts). The queue splits
+ *    super-frames for a slow path (super-frame.ts). A committed message is never dropped, as a part of it may
+ *    be in the stream already.
+ * 6. `flush` writes the committed messages to the stream, and `#advance` gives the slots of those that were
+ *    taken back to the pool.
  *
- * Control messages (HELLO, PING, ACK, CLOSE) pass the queue: they are written first.
+ * Control messages (HELLO, PING, PONG, ACK, CLOSE) do not wait in the queue: `#commit` puts them in front of
+ * the frames.
  */
 
 import { allocate, at, EAGAIN, errno, libc } from "../../linux/libc.ts";
@@ -31,46 +36,66 @@ import { FLOWS, flowOf } from "./flow.ts";
 import { LARGE, LEAD, SMALL, threadPool } from "./frame-pool.ts";
 import type { Window } from "./window.ts";
 
-/** Messages and bytes of frames that are promised to the stream at a time. */
+/** Buffers that are committed at a time: one for all control messages, and one for each frame. */
 const ENTRIES = 32;
-const COMMIT = 131_072;
-/** Bytes of pings and the like that wait at most, and of the last word behind them. */
-const PINGS = 256;
-const WORDS = PINGS + HEADER + REASON_MAX;
-/** What flows that have little to send may send beyond the window, bytes. */
+/** No further frame is committed once this many bytes of frames are. */
+const COMMIT_BYTES = 131_072;
+/** Bytes of control messages that may wait, apart from CLOSE. */
+const CONTROL_MAX = 256;
+/** Bytes of all control messages that may wait: CLOSE comes last, so there is always room for it. */
+const CONTROL_ROOM = CONTROL_MAX + HEADER + REASON_MAX;
+/** Bytes that flows which send little may send beyond the window. */
 const OVERDRAFT = 6000;
-/** Writes in one go, so that one fast stream leaves time to the others. */
+/** Writes in one call of `flush`, so that one fast stream leaves time to the others. */
 const WRITES = 8;
-/** How long a part of a super-frame may keep others waiting, ms. */
-const SLICE = 2;
+/** How long the transmission of one part of a super-frame may take, ms: other frames wait behind it. */
+const SLICE_TIME = 2;
 
 export class Sender {
+  /** Frames committed to the stream since the beginning. */
   framesOut = 0;
+  /** Bytes of those frames, without headers of messages and of virtio-net. */
   bytesOut = 0;
-  /** Frames that could not be taken: longer than any frame can be, no memory. */
+  /** Frames that were read and not queued: too short, too long, not for this peer, or no memory was left. */
   lost = 0;
-  /** The peer takes offloaded frames. */
+  /** The peer takes offloaded frames. Set by the link. */
   offload = false;
-  /** Set when the peer acknowledges frames. */
+  /** Set by the link if the peer acknowledges frames. Without it only the stream limits the sending. */
   window: Window | undefined;
+  /** Made for the first frame: an idle link needs none. */
   #queue: FairQueue | undefined;
+  /** See `flowOf`. */
   readonly #salt = Math.floor(Math.random() * 0x1_0000_0000) | 0;
-  /** Two halves: in one, words are put; the other is being written. */
-  readonly #words = allocate(2 * WORDS);
+  /** Control messages, in two halves: new ones are written into one half while the stream takes the other. */
+  readonly #control = allocate(2 * CONTROL_ROOM);
+  /** Where the half for new control messages begins. */
   #half = 0;
-  #wordsEnd = 0;
+  /** Bytes in that half. */
+  #controlLength = 0;
+  /** Where an ACK waits in `#control`; -1 = none waits. */
   #ackAt = -1;
+  /** What is committed: an array of struct iovec for writev(2). */
   readonly #vector = allocate(IOVEC * ENTRIES);
+  /** The same memory as 32-bit words, four of them for each entry. */
   readonly #vectorWords = new Uint32Array(this.#vector.bytes.buffer);
+  /** The slot of each entry; -1 = control messages. */
   readonly #slots = new Int32Array(ENTRIES);
+  /** The first entry that the stream has not taken completely. */
   #first = 0;
+  /** How many entries there are. The committed ones are `#first` to `#entries` - 1. */
   #entries = 0;
-  /** Bytes of a message's header that do not leave: the rest is the length, which is all that the original framing has. */
+  /**
+   * Bytes at the beginning of each message that are not sent. The original framing has a header of two bytes,
+   * which equals the last two bytes of a message's header.
+   */
   readonly #skip: number;
-
+  /** Bytes of the longest frame. */
   readonly #frameMax: number;
 
-  /** @param mtu of the node's network, bytes: the longest frame follows from it in a framing without HELLO. */
+  /**
+   * @param framing how frames are told apart in the stream.
+   * @param mtu of the node's network, bytes. In a framing without HELLO it decides how long a frame may be.
+   */
   constructor(
     readonly framing: Framing,
     mtu: number,
@@ -79,22 +104,26 @@ export class Sender {
     this.#frameMax = framing.frameMax(mtu);
   }
 
+  /** Bytes that wait in the queue. */
   get queued(): number {
     return this.#queue?.bytes ?? 0;
   }
+  /** How long frames wait in the queue, ms, a moving average; 0 while none waits. */
   get queueDelay(): number {
     return this.queued === 0 ? 0 : (this.#queue?.delay ?? 0);
   }
+  /** Frames dropped since the beginning, for whatever reason. */
   get dropped(): number {
     return this.lost + (this.#queue?.overflow ?? 0) + (this.#queue?.drops ?? 0);
   }
+  /** Frames marked (ECN) since the beginning. */
   get marked(): number {
     return this.#queue?.marks ?? 0;
   }
 
-  /** Something could be written if the stream took it. */
+  /** Whether there is anything to write: committed or control messages, or frames that the window allows. */
   get waiting(): boolean {
-    if (this.#first < this.#entries || this.#wordsEnd > 0) return true;
+    if (this.#first < this.#entries || this.#controlLength > 0) return true;
     const queue = this.#queue;
     if (queue === undefined || queue.frames === 0) return false;
     const { window } = this;
@@ -105,36 +134,51 @@ export class Sender {
     );
   }
 
+  /** Send HELLO. @param mtu bytes. @param features FEATURE_ bits (message.ts). */
   hello(mtu: number, features: number): void {
-    this.#wordsEnd += writeHello(this.#words.bytes, this.#half + this.#wordsEnd, mtu, features);
+    this.#controlLength += writeHello(this.#control.bytes, this.#half + this.#controlLength, mtu, features);
   }
 
-  /** A ping or its answer, ahead of the queue; left out when too many wait already. */
+  /**
+   * Send a PING or PONG, ahead of the queue. It is left out if too many control messages wait already.
+   * @param high upper half of the payload, a u64.
+   * @param low its lower half.
+   */
   ping(type: typeof TYPE.ping | typeof TYPE.pong, high: number, low: number): void {
-    if (this.#wordsEnd + 2 * (HEADER + 8) > PINGS) return;
-    this.#wordsEnd += writePair(this.#words.bytes, this.#half + this.#wordsEnd, type, high, low);
+    if (this.#controlLength + 2 * (HEADER + 8) > CONTROL_MAX) return;
+    this.#controlLength += writePair(this.#control.bytes, this.#half + this.#controlLength, type, high, low);
   }
 
-  /** An acknowledgement, in the place of one that did not leave yet. There is always room for one. */
+  /**
+   * Send an ACK. It replaces one that still waits, as only the newest counts. There is always room for it,
+   * since `ping` leaves room for one.
+   * @param total bytes received since the beginning, modulo 2^32.
+   * @param delay µs since the last of them came.
+   */
   ack(total: number, delay: number): void {
     if (this.#ackAt < 0) {
-      this.#ackAt = this.#half + this.#wordsEnd;
-      this.#wordsEnd += HEADER + 8;
+      this.#ackAt = this.#half + this.#controlLength;
+      this.#controlLength += HEADER + 8;
     }
-    writePair(this.#words.bytes, this.#ackAt, TYPE.ack, total, delay);
+    writePair(this.#control.bytes, this.#ackAt, TYPE.ack, total, delay);
   }
 
-  /** The last word. Frames that wait in the queue are given up. */
+  /**
+   * Send CLOSE, in a framing that has it, and drop all frames that wait in the queue.
+   * @param reason is cut to fit.
+   */
   close(reason: string): void {
     this.#queue?.clear();
     if (!this.framing.messages) return;
-    this.#wordsEnd += writeClose(this.#words.bytes, this.#half + this.#wordsEnd, reason);
+    this.#controlLength += writeClose(this.#control.bytes, this.#half + this.#controlLength, reason);
   }
 
   /**
    * Read one frame from the TAP and queue it.
-   * @param vnet it comes with a virtio-net header.
-   * @returns bytes read, or -errno (-EAGAIN: there is none).
+   * @param tap file descriptor.
+   * @param vnet the TAP puts a virtio-net header in front of each frame.
+   * @param now ms.
+   * @returns bytes read, or -errno (-EAGAIN: no frame is there).
    */
   pull(tap: number, vnet: boolean, now: number): number {
     const pool = threadPool();
@@ -147,9 +191,9 @@ export class Sender {
     if (n < 0) return -errno();
     const end = into + n;
     const offloaded = vnet && isOffloaded(bytes, header);
-    // A frame that fills the slot may have been cut off.
+    // A read that fills the whole slot may have cut the frame off.
     const fits = end - frame >= FRAME_MIN && n < room && (offloaded || end - frame <= this.#frameMax);
-    if (!fits || (offloaded && !this.offload && !plain(bytes, header, end))) {
+    if (!fits || (offloaded && !this.offload && !makePlain(bytes, header, end))) {
       this.lost++;
       return n;
     }
@@ -163,7 +207,13 @@ export class Sender {
     return n;
   }
 
-  /** A slot with the message of the spare slot, or the spare slot itself if it is a long one; -1 = no room. */
+  /**
+   * Move the message in the spare slot into a slot of its own. A short one is copied into a small slot. A
+   * long one stays where it is, and another large slot becomes the spare one.
+   * @param start where the message begins in the pool's memory.
+   * @param length its bytes, header included.
+   * @returns the message's slot; -1 = no slot is free.
+   */
   #keep(queue: FairQueue, start: number, length: number): number {
     const pool = threadPool();
     const small = length <= SMALL;
@@ -184,11 +234,12 @@ export class Sender {
     return slot;
   }
 
-  /** Write what the stream takes now. Returns the bytes it took, or -errno when it is broken. */
+  /** Write what the stream takes now. @returns the bytes that it took, or -errno if it failed. */
   flush(stream: Stream, now: number): number {
     let taken = 0;
     for (let i = 0; i < WRITES; i++) {
-      // What it would not take is not promised to it, either: it may be dropped, or overtaken.
+      // Commit nothing that the stream cannot take now: what is not committed can still be dropped or
+      // overtaken.
       if (stream.blocked || stream.pending) break;
       if (this.#first === this.#entries && !this.#commit(now)) break;
       const n = stream.writev(this.#vector, this.#vectorWords, this.#first, this.#entries - this.#first);
@@ -201,13 +252,13 @@ export class Sender {
     return taken;
   }
 
-  /** Promise the stream what may leave now. False: nothing. */
+  /** Commit what may be sent now: control messages, then frames. @returns false if there is nothing. */
   #commit(now: number): boolean {
     this.#first = this.#entries = 0;
-    if (this.#wordsEnd > 0) {
-      this.#entry(this.#words.address + this.#half, this.#wordsEnd, -1);
-      this.#half = this.#half === 0 ? WORDS : 0;
-      this.#wordsEnd = 0;
+    if (this.#controlLength > 0) {
+      this.#entry(this.#control.address + this.#half, this.#controlLength, -1);
+      this.#half = this.#half === 0 ? CONTROL_ROOM : 0;
+      this.#controlLength = 0;
       this.#ackAt = -1;
     }
     const queue = this.#queue;
@@ -216,7 +267,8 @@ export class Sender {
     const pool = threadPool();
     const { bytes, address } = pool.memory;
     let sum = 0;
-    while (this.#entries < ENTRIES && sum < COMMIT && queue.frames > 0) {
+    while (this.#entries < ENTRIES && sum < COMMIT_BYTES && queue.frames > 0) {
+      // Bytes by which the window would already be exceeded, below zero while it is open.
       const over = window === undefined ? -1 : window.inFlight + sum - window.size;
       if (over >= 0 && (!queue.sparse || over >= OVERDRAFT)) break;
       const slot = queue.pop(now, over >= 0);
@@ -232,6 +284,7 @@ export class Sender {
     return this.#entries > 0;
   }
 
+  /** Add an entry. @param slot to be freed once the stream has taken the entry; -1 = none. */
   #entry(address: number, length: number, slot: number): void {
     const word = 4 * this.#entries;
     this.#vectorWords[word] = address;
@@ -241,7 +294,7 @@ export class Sender {
     this.#slots[this.#entries++] = slot;
   }
 
-  /** So many bytes of the promised were taken. */
+  /** The stream took `count` bytes of what is committed. Slots that it took completely return to the pool. */
   #advance(count: number): void {
     let left = count;
     while (left > 0) {
@@ -264,28 +317,34 @@ export class Sender {
     if (slot >= 0) threadPool().free(slot);
   }
 
-  /** Put queue and slices in proportion to what is known of the path. */
+  /** Adapt the queue to the path, as the window knows it. */
   tune(): void {
     const queue = this.#queue;
     const window = this.window;
     if (queue === undefined || window === undefined || window.rate === 0) return;
-    queue.slice = Math.max(SMALL, window.rate * SLICE);
+    queue.slice = Math.max(SMALL, window.rate * SLICE_TIME);
     queue.quantum = Math.min(LARGE, Math.max(1514, window.rate));
-    // Only the flow itself waits behind its queue, so it may be long enough to bridge a halved TCP window.
+    // Longer than a router's 5 ms, as only the flow itself waits behind its own queue. So the queue may be
+    // long enough to keep the path busy when a TCP connection halves its window.
     queue.target = 15 + window.minRtt / 2;
     queue.interval = 100 + 2 * window.minRtt;
   }
 
-  /** Give everything back to the pool. */
+  /** Give all slots back to the pool. The sender is not used any more. */
   dispose(): void {
     this.#queue?.clear();
     for (; this.#first < this.#entries; this.#first++) this.#free(this.#first);
-    this.#wordsEnd = 0;
+    this.#controlLength = 0;
   }
 }
 
-/** Make an offloaded frame that the peer cannot take a plain one. False: it is more than one. */
-function plain(bytes: Uint8Array, header: number, end: number): boolean {
+/**
+ * Make a plain frame of an offloaded one, for a peer that takes no offloads: write its checksum.
+ * @param header where its virtio-net header begins.
+ * @param end where the frame ends.
+ * @returns false if it is a super-frame, which would be several plain frames.
+ */
+function makePlain(bytes: Uint8Array, header: number, end: number): boolean {
   if (bytes[header + 1] !== GSO_NONE) return false;
   const start = header + VIRTIO;
   return complete(bytes, start + littleU16(bytes, header + 6), littleU16(bytes, header + 8), start, end);

@@ -1,70 +1,119 @@
 /**
- * How many bytes may be on their way to the peer: its measured rate × the path's least round trip time, and a little more, so
- * that a faster path is noticed. It is BBR's idea (draft-ietf-ccwg-bbr) without pacing: what waits beyond that waits in our
- * queue, where it can be put in order, and not in pipes, sockets and routers, where it cannot. No clock, no I/O here.
+ * The window of one link: how many bytes may be in flight to the peer, that is sent and not yet acknowledged.
+ *
+ * TCP below the tunnel has a congestion window of its own. It lets a queue grow in sockets, in pipes and in
+ * routers, where a small frame can no longer overtake a large one. This window keeps in flight only what the
+ * path needs. All other frames wait in the fair queue (fair-queue.ts), where their order can still be
+ * changed.
+ *
+ * The algorithm follows BBR (draft-ietf-ccwg-bbr), without pacing. It models the path by two numbers:
+ *
+ * - `rate`: the delivery rate, a maximum over recent intervals. A sample is the number of bytes that were
+ *   acknowledged between the sending of some bytes and their acknowledgement, divided by that time
+ *   (draft-cheng-iccrg-delivery-rate-estimation).
+ * - `minRtt`: the least round trip time that was seen lately, that is the round trip time with empty queues.
+ *
+ * Their product is what the path itself holds. The window is that product, plus a small standing queue at the
+ * bottleneck by which a higher rate becomes visible, plus an allowance for acknowledgements that arrive in
+ * bursts:
+ *
+ *     window = rate × (1.1 × minRtt + 3 ms) + extraAcked
+ *
+ * There are three phases:
+ *
+ * - `startup`: the window doubles every round trip, as in TCP's slow start, until the rate stops growing or
+ *   the round trip time shows that a queue has built up.
+ * - `steady`: the formula above.
+ * - `probe`: when `minRtt` was not seen again for 10 s, the window is half of what the path holds, for about
+ *   two round trips. The queues then empty, and `minRtt` is measured anew.
+ *
+ * There is no clock and no I/O here: the caller passes the time, in ms.
  */
 
-/** Bytes. What a path gets that nothing is known of, the least and the most. */
+/** Bytes that may be in flight on a path of which nothing is known yet. */
 const INITIAL = 64 << 10;
+/** The smallest window, bytes. */
 export const WINDOW_MIN = 12_000;
+/** The largest window, bytes. */
 export const WINDOW_MAX = 8 << 20;
-/** What is granted beyond the path's own time: this many ms and this part of it. It is the queue that stands at the bottleneck. */
+
+/** The standing queue at the bottleneck is this many ms of the rate … */
 const SLACK = 3;
+/** … and this share of the least round trip time. */
 const SLACK_PART = 0.1;
+
 /**
- * Answers come in clumps when a process on the way has to wait for its processor, or TCP below us for what was lost: what is under
- * way must last from one clump to the next, or each would lower the rate that the next window is made of. The largest clump
- * lately is granted too, up to so many ms of the rate, or one
- * round trip after a stall.
+ * Acknowledgements arrive in bursts where a process on the way waits for its processor, or where TCP below us
+ * waits for a retransmission. The bytes in flight must last from one burst to the next. Otherwise each pause
+ * would lower the measured rate, and with it the next window. So the largest recent burst (`extraAcked`,
+ * BBR's extra_acked) is added to the window. It counts up to this many ms of the rate; after a stall, up to
+ * one round trip of the rate.
  */
-const CLUMP_MAX = 8;
-/** For how long the largest clump counts: so many ms, or round trips where that is longer; and once more as long at most. */
-const CLUMP_AGE = 400;
-const CLUMP_ROUNDS = 10;
+const EXTRA_MAX = 8;
+/** The largest burst counts for one to two spans of this many ms, or EXTRA_ROUNDS round trips if longer. */
+const EXTRA_SPAN = 400;
+const EXTRA_ROUNDS = 10;
+/**
+ * A stall: no acknowledgement for this share of the least round trip time, because TCP below us retransmits.
+ */
 const STALL = 0.75;
-/** A pause shorter than so many ms is a process on the way that waits for its processor. */
+/** A shorter pause than this, ms, is no stall: a process on the way waits for its processor. */
 const STALL_MIN = 40;
-/** So many round trips after nothing was under way TCP below us starts slowly, with a pause in each: that is no stall. */
-const FRESH_ROUNDS = 10;
-/** The rate is the best of so many stretches of at least so many ms and one round trip. */
-const STRETCHES = 10;
-const STRETCH = 100;
-/** A least round trip time that was not seen again for so long (ms) is measured anew: the path may have changed. */
+/**
+ * For this many round trips after nothing was in flight, a pause is no stall either: TCP below us begins with
+ * slow start again, and pauses once in every round trip.
+ */
+const RESTART_ROUNDS = 10;
+
+/** The rate is the best of this many intervals. */
+const RATE_INTERVALS = 10;
+/** Length of such an interval, ms, or one round trip if that is longer. */
+const RATE_INTERVAL = 100;
+/** `minRtt` is measured anew if it was not seen again for this long, ms: the path may have become longer. */
 const MIN_RTT_AGE = 10_000;
-/** Messages under way that are remembered one by one, in the beginning and at most. */
+
+/** Records of what is in flight: room in the beginning. Most links need no more. */
 const RECORDS = 32;
+/** Records at most. Beyond them what is sent is added to the newest record. */
 const RECORDS_MAX = 512;
-/** Rounds without a quarter more rate that end the beginning. */
+
+/** Startup ends after this many rounds in a row in which the rate did not grow by the factor GROWTH. */
 const FLAT_ROUNDS = 3;
 const GROWTH = 1.25;
 
 export type Phase = "startup" | "steady" | "probe";
 
-/** Of what is under way: its end, when it was sent, and what was known then. A ring; most links need a small one. */
+/** A ring of records of what is in flight. Each record says what was known when its bytes were sent. */
 class Flight {
+  /** Bytes sent since the beginning, those of this record included. */
   readonly end: Float64Array;
+  /** When it was sent, ms. */
   readonly time: Float64Array;
-  /** Bytes answered, when the last answer came, and when what it answered was sent. */
-  readonly wasAcked: Float64Array;
-  readonly wasTime: Float64Array;
-  readonly wasFirst: Float64Array;
-  /** More waited for the window to open. */
+  /** Bytes that had been acknowledged by then. */
+  readonly ackedBefore: Float64Array;
+  /** When the last acknowledgement before it had come, ms. */
+  readonly ackedTimeBefore: Float64Array;
+  /** When the bytes that were acknowledged last had been sent, ms. */
+  readonly ackedSentBefore: Float64Array;
+  /** 1: the window was the limit, as more frames waited for it. 0: there was too little to send. */
   readonly limited: Float64Array;
 
+  /** @param size the number of records. */
   constructor(readonly size: number) {
     const field = (): Float64Array => new Float64Array(size);
     this.end = field();
     this.time = field();
-    this.wasAcked = field();
-    this.wasTime = field();
-    this.wasFirst = field();
+    this.ackedBefore = field();
+    this.ackedTimeBefore = field();
+    this.ackedSentBefore = field();
     this.limited = field();
   }
 
-  /** A larger one with the same in it, the one at `oldest` first. */
+  /** A ring of twice the size with the same records. The one at `oldest` comes first. */
   doubled(oldest: number): Flight {
     const next = new Flight(2 * this.size);
-    for (const field of ["end", "time", "wasAcked", "wasTime", "wasFirst", "limited"] as const) {
+    const fields = ["end", "time", "ackedBefore", "ackedTimeBefore", "ackedSentBefore", "limited"] as const;
+    for (const field of fields) {
       next[field].set(this[field].subarray(oldest));
       next[field].set(this[field].subarray(0, oldest), this.size - oldest);
     }
@@ -74,112 +123,147 @@ class Flight {
 
 export class Window {
   phase: Phase = "startup";
-  /** Bytes that may be unanswered. */
+  /** Bytes that may be in flight. */
   size = INITIAL;
-  /** Bytes per ms that the peer gets; 0 = unknown. */
+  /** Delivery rate, bytes per ms; 0 = unknown. */
   rate = 0;
-  /** ms; infinite = unknown. */
+  /** Least round trip time, ms; infinite = unknown. */
   minRtt = Number.POSITIVE_INFINITY;
-  /** Bytes sent and answered since the beginning. */
-  #sent = 0;
-  #acked = 0;
+  /** When `minRtt` was seen last, ms. */
   #minRttTime = 0;
-  /** When the last answer came, and when what it answered was sent. */
+  /** Bytes sent since the beginning. */
+  #sent = 0;
+  /** Bytes acknowledged since the beginning. */
+  #acked = 0;
+  /** When the last acknowledgement came, ms. */
   #ackedTime = 0;
-  #firstSent = 0;
+  /** When the bytes that it acknowledged had been sent, ms. */
+  #ackedSent = 0;
   #flight = new Flight(RECORDS);
+  /** Index of the oldest record in `#flight`. */
   #oldest = 0;
-  #records = 0;
-  readonly #stretches = new Float64Array(STRETCHES);
-  #stretch = 0;
-  #stretchStart = 0;
+  #recordCount = 0;
+  /** The best rate of each interval, a ring. */
+  readonly #intervalRates = new Float64Array(RATE_INTERVALS);
+  /** Index of the current interval. */
+  #interval = 0;
+  #intervalStart = 0;
+  /** A round ends when bytes are acknowledged that were sent after this many had been acknowledged. */
   #roundEnd = 0;
+  /** In this round the window was the limit at least once. */
   #roundLimited = false;
-  #flat = 0;
-  #best = 0;
-  /** Since when, and how many bytes were answered since then; the largest excess over the rate, now and in the second before. */
-  #clumpStart = 0;
-  #clumpBytes = 0;
-  #clump = 0;
-  #clumpBefore = 0;
-  #clumpTime = 0;
+  /** Startup: rounds in a row without growth. */
+  #flatRounds = 0;
+  /** Startup: the rate at the last growth. */
+  #grownRate = 0;
+  /** When acknowledgements last were not ahead of the rate: the burst began then, ms. */
+  #burstStart = 0;
+  /** Bytes acknowledged since then. */
+  #burstBytes = 0;
+  /** Acknowledgements stalled during this burst. */
   #stalled = false;
-  #freshUntil = 0;
+  /** Until when, ms, a pause is no stall, as TCP below us starts slowly. */
+  #restartedUntil = 0;
+  /** By how many bytes a burst was ahead of the rate at most: in this span. */
+  #extraAcked = 0;
+  /** The same in the span before. */
+  #extraAckedBefore = 0;
+  /** When this span began, ms. */
+  #extraSpanStart = 0;
+  /** When the probe may end, ms. */
   #probeEnd = 0;
+  /** Least round trip time in this probe, ms. */
   #probeMin = Number.POSITIVE_INFINITY;
 
+  /** Bytes that were sent and are not acknowledged. */
   get inFlight(): number {
     return this.#sent - this.#acked;
   }
 
-  /** Bytes were given to the stream. @param more something waits for the window to open. */
+  /**
+   * Record that the stream was given some bytes.
+   * @param more frames are left that wait for the window to open.
+   * @param now ms.
+   */
   sent(bytes: number, more: boolean, now: number): void {
     if (this.inFlight === 0) {
-      this.#freshUntil = now + (Number.isFinite(this.minRtt) ? FRESH_ROUNDS * this.minRtt : 0);
+      this.#restartedUntil = now + (Number.isFinite(this.minRtt) ? RESTART_ROUNDS * this.minRtt : 0);
       this.#ackedTime = now;
-      this.#firstSent = now;
+      this.#ackedSent = now;
     }
     this.#sent += bytes;
     const limited = more || this.inFlight >= this.size;
-    if (this.#records === this.#flight.size && this.#records < RECORDS_MAX) {
+    if (this.#recordCount === this.#flight.size && this.#recordCount < RECORDS_MAX) {
       this.#flight = this.#flight.doubled(this.#oldest);
       this.#oldest = 0;
     }
-    const { size, end, time, wasAcked, wasTime, wasFirst, limited: wasLimited } = this.#flight;
-    if (this.#records === size) {
-      end[(this.#oldest + size - 1) % size] = this.#sent;
+    const flight = this.#flight;
+    const { size } = flight;
+    if (this.#recordCount === size) {
+      flight.end[(this.#oldest + size - 1) % size] = this.#sent;
       return;
     }
-    const at = (this.#oldest + this.#records++) % size;
-    end[at] = this.#sent;
-    time[at] = now;
-    wasAcked[at] = this.#acked;
-    wasTime[at] = this.#ackedTime;
-    wasFirst[at] = this.#firstSent;
-    wasLimited[at] = limited ? 1 : 0;
+    const at = (this.#oldest + this.#recordCount++) % size;
+    flight.end[at] = this.#sent;
+    flight.time[at] = now;
+    flight.ackedBefore[at] = this.#acked;
+    flight.ackedTimeBefore[at] = this.#ackedTime;
+    flight.ackedSentBefore[at] = this.#ackedSent;
+    flight.limited[at] = limited ? 1 : 0;
   }
 
   /**
-   * The peer has taken `total` bytes since the beginning, modulo 2^32, the last of them `delay` ms before it said so.
-   * @returns false when that is more than was sent.
+   * Take an acknowledgement, and set the window.
+   * @param total bytes that the peer has received since the beginning, modulo 2^32.
+   * @param delay ms from the arrival of the last of them until the peer acknowledged it.
+   * @param now ms.
+   * @returns false if that is more than was sent.
    */
   acked(total: number, delay: number, now: number): boolean {
-    const more = (total - (this.#acked % 0x1_0000_0000)) >>> 0;
-    if (more > this.inFlight) return false;
-    if (more === 0) return true;
-    this.#acked += more;
-    this.#clumped(more, now);
+    const newly = (total - (this.#acked % 0x1_0000_0000)) >>> 0;
+    if (newly > this.inFlight) return false;
+    if (newly === 0) return true;
+    this.#acked += newly;
+    this.#measureBurst(newly, now);
     const flight = this.#flight;
     let at = -1;
-    while (this.#records > 0 && (flight.end[this.#oldest] ?? 0) <= this.#acked) {
+    while (this.#recordCount > 0 && (flight.end[this.#oldest] ?? 0) <= this.#acked) {
       at = this.#oldest;
       this.#oldest = (this.#oldest + 1) % flight.size;
-      this.#records--;
+      this.#recordCount--;
     }
     if (at < 0) return true;
     const sentAt = flight.time[at] ?? now;
     const rtt = Math.max(0.01, now - sentAt - delay);
-    const since = Math.max(now - (flight.wasTime[at] ?? now), sentAt - (flight.wasFirst[at] ?? sentAt));
+    // The longer of both times: a burst of acknowledgements or of frames must not look like a high rate.
+    const elapsed = Math.max(
+      now - (flight.ackedTimeBefore[at] ?? now),
+      sentAt - (flight.ackedSentBefore[at] ?? sentAt),
+    );
     this.#ackedTime = now;
-    this.#firstSent = sentAt;
+    this.#ackedSent = sentAt;
     this.measured(rtt, now);
     const limited = flight.limited[at] === 1;
-    // A stretch shorter than the path is a clump of answers, not a rate.
-    if (since >= this.minRtt) this.#sample((this.#acked - (flight.wasAcked[at] ?? 0)) / since, limited, now);
+    // Over less than a round trip this would be the rate of a burst of acknowledgements, not of the path.
+    if (elapsed >= this.minRtt) {
+      this.#sampleRate((this.#acked - (flight.ackedBefore[at] ?? 0)) / elapsed, limited, now);
+    }
     this.#roundLimited ||= limited;
-    if ((flight.wasAcked[at] ?? 0) >= this.#roundEnd) this.#round();
+    if ((flight.ackedBefore[at] ?? 0) >= this.#roundEnd) this.#endRound();
     if (this.phase === "startup" && limited) {
-      this.size = Math.min(WINDOW_MAX, this.size + more);
-      // A queue has built up: there is no more to find.
+      this.size = Math.min(WINDOW_MAX, this.size + newly);
+      // A queue has built up at the bottleneck: a larger window would not raise the rate.
       if (this.rate > 0 && rtt > 1.25 * this.minRtt + 4 * SLACK) this.phase = "steady";
     }
-    this.#resize(more);
+    this.#resize(newly);
     return true;
   }
 
-  /** A round trip time, ms. */
+  /** Take a measured round trip time, ms, of an acknowledgement or of a PING. @param now ms. */
   measured(rtt: number, now: number): void {
     if (this.phase === "probe") this.#probeMin = Math.min(this.#probeMin, rtt);
+    // With little in flight there is no queue of ours, so that an aged minimum can be replaced without a
+    // probe.
     const idle = this.phase !== "probe" && this.inFlight * 2 <= this.rate * this.minRtt;
     if (rtt <= this.minRtt * 1.02 || (idle && now - this.#minRttTime > MIN_RTT_AGE)) {
       if (rtt < this.minRtt || rtt > this.minRtt * 1.02) this.minRtt = rtt;
@@ -187,7 +271,7 @@ export class Window {
     }
   }
 
-  /** What time brings: the path is emptied now and then to measure it. Call it at least every second. */
+  /** Begin or end a probe if it is time. Call it at least every second. @param now ms. */
   tick(now: number): void {
     if (this.phase === "steady" && now - this.#minRttTime > MIN_RTT_AGE && this.inFlight > 0) {
       this.phase = "probe";
@@ -202,64 +286,72 @@ export class Window {
     }
   }
 
-  /** How far answers run ahead of the rate. */
-  #clumped(more: number, now: number): void {
-    // In the beginning the rate is only being found, and what runs ahead of it is no clump.
-    if (this.phase === "startup" || this.#clumpBytes <= this.rate * (now - this.#clumpStart)) {
-      this.#clumpStart = now;
-      this.#clumpBytes = 0;
+  /** Measure how far acknowledgements are ahead of the rate. @param newly bytes just acknowledged. */
+  #measureBurst(newly: number, now: number): void {
+    // In startup the rate is still being found, so that to be ahead of it does not mean a burst.
+    if (this.phase === "startup" || this.#burstBytes <= this.rate * (now - this.#burstStart)) {
+      this.#burstStart = now;
+      this.#burstBytes = 0;
       this.#stalled = false;
     }
-    // Nothing for most of a round trip: TCP below us waited for what was lost. A process that waits is back sooner.
     this.#stalled ||=
-      now >= this.#freshUntil && now - this.#ackedTime > Math.max(STALL_MIN, STALL * this.minRtt);
+      now >= this.#restartedUntil && now - this.#ackedTime > Math.max(STALL_MIN, STALL * this.minRtt);
     if (this.phase === "startup") return;
-    this.#clumpBytes += more;
-    if (now - this.#clumpTime > Math.max(CLUMP_AGE, CLUMP_ROUNDS * this.minRtt)) {
-      this.#clumpTime = now;
-      this.#clumpBefore = this.#clump;
-      this.#clump = 0;
+    this.#burstBytes += newly;
+    if (now - this.#extraSpanStart > Math.max(EXTRA_SPAN, EXTRA_ROUNDS * this.minRtt)) {
+      this.#extraSpanStart = now;
+      this.#extraAckedBefore = this.#extraAcked;
+      this.#extraAcked = 0;
     }
-    const excess = this.#clumpBytes - this.rate * (now - this.#clumpStart);
-    const most = this.rate * (this.#stalled ? Math.max(CLUMP_MAX, this.minRtt) : CLUMP_MAX);
-    this.#clump = Math.max(this.#clump, Math.min(excess, most));
+    const ahead = this.#burstBytes - this.rate * (now - this.#burstStart);
+    const most = this.rate * (this.#stalled ? Math.max(EXTRA_MAX, this.minRtt) : EXTRA_MAX);
+    this.#extraAcked = Math.max(this.#extraAcked, Math.min(ahead, most));
   }
 
-  #sample(rate: number, limited: boolean, now: number): void {
-    if (!limited && rate <= this.rate) return;
-    if (limited && now - this.#stretchStart >= Math.max(STRETCH, this.minRtt)) {
-      this.#stretch = (this.#stretch + 1) % STRETCHES;
-      this.#stretches[this.#stretch] = 0;
-      this.#stretchStart = now;
+  /**
+   * Take a sample of the delivery rate, bytes per ms.
+   * @param limited the window was the limit. Otherwise there was too little to send, and the sample can only
+   *   raise the rate.
+   */
+  #sampleRate(sample: number, limited: boolean, now: number): void {
+    if (!limited && sample <= this.rate) return;
+    if (limited && now - this.#intervalStart >= Math.max(RATE_INTERVAL, this.minRtt)) {
+      this.#interval = (this.#interval + 1) % RATE_INTERVALS;
+      this.#intervalRates[this.#interval] = 0;
+      this.#intervalStart = now;
     }
-    this.#stretches[this.#stretch] = Math.max(this.#stretches[this.#stretch] ?? 0, rate);
+    this.#intervalRates[this.#interval] = Math.max(this.#intervalRates[this.#interval] ?? 0, sample);
     let best = 0;
-    for (let i = 0; i < STRETCHES; i++) best = Math.max(best, this.#stretches[i] ?? 0);
+    for (let i = 0; i < RATE_INTERVALS; i++) best = Math.max(best, this.#intervalRates[i] ?? 0);
     this.rate = best;
   }
 
-  /** What was under way when the last round began is answered. */
-  #round(): void {
+  /** End a round: one round trip has passed since it began. */
+  #endRound(): void {
     this.#roundEnd = this.#sent;
     if (this.phase === "startup" && this.#roundLimited) {
-      if (this.rate >= this.#best * GROWTH) {
-        this.#best = this.rate;
-        this.#flat = 0;
-      } else if (++this.#flat >= FLAT_ROUNDS) {
+      if (this.rate >= this.#grownRate * GROWTH) {
+        this.#grownRate = this.rate;
+        this.#flatRounds = 0;
+      } else if (++this.#flatRounds >= FLAT_ROUNDS) {
         this.phase = "steady";
       }
     }
     this.#roundLimited = false;
   }
 
-  /** @param acked bytes just answered: the window opens by half of that at most, as a burst would be a queue of its own. */
-  #resize(acked: number): void {
+  /**
+   * Set the window from rate, least round trip time and extra acknowledgements.
+   * @param newly bytes just acknowledged. The window opens by at most half of them: frames sent in one burst
+   *   would be a queue of their own.
+   */
+  #resize(newly: number): void {
     if (this.phase === "startup") return;
-    const clump = Math.max(this.#clump, this.#clumpBefore);
+    const extra = Math.max(this.#extraAcked, this.#extraAckedBefore);
     const size =
       this.phase === "probe"
         ? (this.rate * this.minRtt) / 2
-        : this.rate * (this.minRtt * (1 + SLACK_PART) + SLACK) + clump;
-    this.size = Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, Math.min(size, this.size + acked / 2)));
+        : this.rate * (this.minRtt * (1 + SLACK_PART) + SLACK) + extra;
+    this.size = Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, Math.min(size, this.size + newly / 2)));
   }
 }

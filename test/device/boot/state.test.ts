@@ -1,4 +1,4 @@
-/** The boot of a device as a state machine: what follows what, without any I/O. */
+/** The state machine of a device's boot: which state follows on which event. */
 
 import { describe, expect, test } from "bun:test";
 import { parseEntrypoint } from "../../../src/address.ts";
@@ -78,7 +78,7 @@ describe("a first boot", () => {
     expect(after(waited, network).action).toEqual({ do: "open-proxies", key: "enrolment" });
   });
 
-  test("goes on with the device's own key once it is accepted", () => {
+  test("goes on with the device key once the device is accepted", () => {
     const granted = after(
       fresh,
       network,
@@ -113,7 +113,7 @@ describe("a boot with credentials", () => {
     expect(stages).toEqual(["proxies", "tunnel", "vm", "vm", "watch"]);
   });
 
-  test("without a virtual machine the tunnel alone is the end of the boot", () => {
+  test("without a virtual machine the boot is complete when the tunnel is up", () => {
     const state = after(initial({ credentials: true, vm: false, entrypoints }), network, open, {
       type: "tunnel-up",
     });
@@ -146,7 +146,7 @@ describe("failures", () => {
     expect(state).toMatchObject({ action: { do: "open-proxies", key: "device" }, lastError: "it broke" });
   });
 
-  test("a tunnel that ended is built again over proxies that live", () => {
+  test("a tunnel that ended is built again over the same proxies, if they are still connected", () => {
     const up = after(known, network, open, { type: "tunnel-up" }, { type: "vm", vm: "running" });
     const state = after(up, ended({ up: STABLE }));
     expect(state).toMatchObject({
@@ -158,14 +158,14 @@ describe("failures", () => {
     expect(after(state, { type: "waited", proxies: true }).action).toEqual({ do: "tunnel" });
   });
 
-  test("waits begin anew after a tunnel that was stable", () => {
+  test("after a tunnel that was stable, waits are short again", () => {
     let state = after(known, network, open);
     for (let i = 0; i < 5; i++) state = after(state, ended(), { type: "waited", proxies: true });
     expect(after(state, ended()).action).toMatchObject({ ms: 16_000 });
     expect(after(state, ended({ up: STABLE })).action).toMatchObject({ ms: 500 });
   });
 
-  test("proxies over which nothing succeeds are opened anew in the end", () => {
+  test("proxies over which nothing succeeds are connected anew after some failures", () => {
     let state = after(known, network, open);
     const kept: boolean[] = [];
     for (let i = 0; i < 3; i++) {
@@ -232,7 +232,7 @@ describe("several entrypoints", () => {
   const several = initial({ credentials: true, vm: false, entrypoints: ways.map(parseEntrypoint) });
   const wait = (ms: number, keepProxies = false): Action => ({ do: "wait", ms, keepProxies });
   const waited: Event = { type: "waited", proxies: false };
-  /** Which entrypoint is used after each of these events, each followed by a wait and the next opening of the proxies. */
+  /** The entrypoint that is used after each of these events. After each, wait and open the proxies. */
   const way = (state: State, ...events: Event[]): string[] => {
     const used: string[] = [];
     let now = state;
@@ -283,21 +283,21 @@ describe("several entrypoints", () => {
     expect(way(over(several), soon, soon, soon, soon)).toEqual(["a:22", "b:22", "b:22", "ssh://c:2222"]);
   });
 
-  test("what works is kept: a tunnel that ends after a while is built again over the same", () => {
+  test("a tunnel that ends after a while is built again over the same entrypoint", () => {
     const later = after(several, network, failed(), waited, network, open, { type: "tunnel-up" });
     const lasted = ended({ up: STABLE });
     expect(way(later, lasted, lasted, lasted)).toEqual(["b:22", "b:22", "b:22"]);
     expect(after(later, lasted).action).toEqual(wait(500, true));
   });
 
-  test("a long tunnel is the end of a series of failures", () => {
+  test("after a long tunnel, earlier failures do not count", () => {
     let state = after(several, network, failed(), waited, network, failed(), waited, network, open);
     state = after(state, ended({ up: STABLE, end: silent }));
     // One failure, of three: no long wait yet.
     expect(state).toMatchObject({ action: wait(500), failed: 1, entrypoint: 0, failures: 0 });
   });
 
-  test("enrolment goes over whichever works, and stays there", () => {
+  test("enrolment uses the first entrypoint that works, and the tunnel uses the same", () => {
     const asking = initial({ credentials: false, vm: false, entrypoints: ways.map(parseEntrypoint) });
     const second = after(
       asking,
@@ -314,7 +314,7 @@ describe("several entrypoints", () => {
     expect(granted).toMatchObject({ action: { do: "open-proxies", key: "device" }, entrypoint: 1 });
   });
 
-  test("an expired certificate is renewed over the same; one that refuses both keys has failed", () => {
+  test("an expired certificate is renewed over the same entrypoint; one that refuses both keys has failed", () => {
     const refused = failed({ end: keyRefused });
     const renewing = after(several, network, refused);
     expect(renewing).toMatchObject({ action: { do: "open-proxies", key: "enrolment" }, entrypoint: 0 });
@@ -328,13 +328,13 @@ describe("several entrypoints", () => {
     expect(state).toMatchObject({ action: { ms: REFUSED_WAIT }, entrypoint: 0 });
   });
 
-  test("a device that lost its own network blames nobody and begins with the first", () => {
+  test("a device that lost its own network begins with the first entrypoint", () => {
     const lost = after(several, network, failed(), waited, { type: "no-network", why: "no cable" });
     expect(lost).toMatchObject({ entrypoint: 0, failed: 0 });
   });
 });
 
-test("a server without enrolment is never asked for anything: a refused key is for a person", () => {
+test("a server without enrolment is never asked for access: only a person can help against a refused key", () => {
   const original = initial({ credentials: true, vm: true, entrypoints, enrols: false });
   const refusedByProxy = after(original, network, failed({ end: keyRefused }));
   expect(refusedByProxy).toMatchObject({

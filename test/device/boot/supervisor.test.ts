@@ -1,4 +1,4 @@
-/** The supervisor does one action after the other, and lives through whatever they throw. */
+/** The supervisor performs one action after the other, and goes on whatever they throw. */
 
 import { expect, test } from "bun:test";
 import { parseEntrypoint } from "../../../src/address.ts";
@@ -15,7 +15,7 @@ function logInto(lines: string[]): Log {
 
 type Script = (state: State, tell: (event: Event) => void) => Event | Promise<Event>;
 
-/** Plays one step after the other; after the last it is stopped. */
+/** Perform the steps one after the other; after the last one, stop the supervisor. */
 async function play(
   script: Script[],
   proxies = false,
@@ -42,7 +42,7 @@ async function play(
 const network = (): Event => ({ type: "network" });
 const open = (): Event => ({ type: "proxies-open" });
 
-test("each outcome leads to the next action, and what is told meanwhile shows at once", async () => {
+test("each outcome leads to the next action, and events during an action take effect at once", async () => {
   let stage = "";
   const { supervisor, done, lines } = await play([
     network,
@@ -65,7 +65,7 @@ test("each outcome leads to the next action, and what is told meanwhile shows at
   expect(supervisor.state.lastError).toBe("the server stops");
 });
 
-test("an action that throws is a failure with its words, after which the device goes on", async () => {
+test("an action that throws is a failure with that message, and the device goes on", async () => {
   const throwing = (): never => {
     throw new Error("cannot run ip");
   };
@@ -82,7 +82,7 @@ test("a key that is refused is told apart from other failures", async () => {
   expect(supervisor.state.action).toEqual({ do: "open-proxies", key: "enrolment" });
 });
 
-test("the outcome of an action that a stop ended is no news", async () => {
+test("the outcome of an action that was ended by a stop is ignored", async () => {
   const { supervisor, lines } = await play([network]);
   expect(supervisor.state).toMatchObject({ action: { do: "open-proxies" }, lastError: null });
   expect(lines).toEqual(["proxies: connecting to the entrypoint"]);

@@ -1,4 +1,4 @@
-/** What a peer's virtio-net header may ask for, and super-frames cut in pieces, byte by byte. */
+/** What a peer's virtio-net header may ask for, and how super-frames are split, byte for byte. */
 
 import { expect, test } from "bun:test";
 import { readU16 } from "../../../src/bytes.ts";
@@ -15,7 +15,7 @@ for (const version of [4, 6] as const) {
   }
 }
 
-test("super-frames cut in pieces are the same segments", () => {
+test("the parts of a split super-frame have the same segments", () => {
   for (const one of supers) {
     for (const max of [100, 1600, 5000, 20_000]) {
       const whole = build(one);
@@ -41,7 +41,7 @@ test("super-frames cut in pieces are the same segments", () => {
   }
 });
 
-test("a super-frame without its first segment is the other segments", () => {
+test("a super-frame without its first segment has the other segments", () => {
   for (const one of supers) {
     const whole = build(one);
     const expected = segments(whole);
@@ -52,18 +52,18 @@ test("a super-frame without its first segment is the other segments", () => {
   }
 });
 
-test("what a kernel asks for is let through as it is", () => {
+test("what a kernel asks for passes unchanged", () => {
   for (const one of [...supers, ...supers.map((s) => ({ ...s, data: 900 }))]) {
     const bytes = build(one);
     const before = bytes.slice();
     expect(sanitise(bytes, 0, bytes.length, false)).toBe(true);
-    // hdr_len is a hint, which we put right.
+    // hdr_len is only a hint; it is corrected.
     bytes.set(before.subarray(2, 4), 2);
     expect(bytes).toEqual(before);
   }
 });
 
-test("what cannot be is refused", () => {
+test("a header that contradicts its frame is refused", () => {
   const base: Super = { version: 4, protocol: "tcp", data: 10_000, segment: 1448 };
   const cases: [string, (bytes: Uint8Array) => void][] = [
     ["segmentation without a checksum", (b) => (b[0] = 0)],
@@ -88,7 +88,7 @@ test("what cannot be is refused", () => {
   expect(sanitise(many, 0, many.length, true)).toBe(false);
 });
 
-test("a checksum in an odd place is written before anybody looks at the frame", () => {
+test("a checksum that is not that of TCP or UDP is written before the guard checks the frame", () => {
   // UDP from port 40000 to port 80: the "checksum" is put where the destination port is.
   const bytes = build({ version: 4, protocol: "udp", data: 100, segment: 1448 });
   bytes.set([2, 0], 8);
@@ -99,7 +99,7 @@ test("a checksum in an odd place is written before anybody looks at the frame", 
   expect([...bytes.subarray(0, VIRTIO)]).toEqual(Array(VIRTIO).fill(0));
 });
 
-test('"the checksum is right" is believed of who is trusted only', () => {
+test('"the checksum is right" is believed only if the peer is trusted', () => {
   const bytes = build({ version: 4, protocol: "udp", data: 100, segment: 1448 });
   for (const trusted of [true, false]) {
     const one = bytes.slice();
@@ -110,7 +110,7 @@ test('"the checksum is right" is believed of who is trusted only', () => {
   }
 });
 
-test("random headers in front of random frames: no fault, nothing outside, and a second look changes nothing", () => {
+test("random headers and frames: no exception, no write outside, and a second pass changes nothing", () => {
   const random = chance(2024);
   let passed = 0;
   for (let i = 0; i < 6000; i++) {

@@ -1,3 +1,5 @@
+/** The guard: which frames of a node pass, and which are refused. */
+
 import { describe, expect, test } from "bun:test";
 import {
   GROUP_BYTES,
@@ -11,7 +13,7 @@ import { chance, frame } from "../rig.ts";
 const NODE = "52:54:00:01:02:03";
 const OWN = parseMac(NODE);
 
-/** The verdict over a frame from the node, also when it lies somewhere in a larger buffer. */
+/** The verdict on a frame from the node, also if it is somewhere in a larger buffer. */
 function verdict(rest: readonly number[], source = NODE): string {
   const bytes = frame(source, rest);
   const padded = new Uint8Array(bytes.length + 64).fill(0xff);
@@ -60,7 +62,9 @@ function ipv4(payload: readonly number[], { options = 0, fragment = 0, protocol 
   ];
 }
 
-/** `chain`: extension headers, each with its own number and bytes whose first will be the next one's number. */
+/**
+ * `chain`: extension headers, each with its own number and bytes whose first will be the next one's number.
+ */
 function ipv6(last: number, payload: readonly number[], chain: readonly [number, number[]][] = []): number[] {
   const numbers = [...chain.map(([number]) => number), last];
   const headers = chain.flatMap(([, bytes], i) => [numbers[i + 1] ?? 0, ...bytes.slice(1)]);
@@ -140,18 +144,19 @@ describe("what is refused", () => {
     expect(verdict(ipv4(udp(68, 67)), "ff:ff:ff:ff:ff:ff")).toBe("source");
   });
 
-  test("a chain of headers that is continued in the next fragment", () => {
+  test("a chain of headers that continues in the next fragment", () => {
     expect(verdict(ipv6(58, [], [firstFragment]))).toBe("malformed");
     expect(verdict(ipv6(58, [], [firstFragment, [60, [0, 30, 0, 0, 0, 0, 0, 0]]]))).toBe("malformed");
   });
 
-  test("headers cut short: never taken for something harmless", () => {
+  test("headers that are cut off are never taken for harmless", () => {
     for (const whole of [...Object.values(dhcp), ...Object.values(router)]) {
       const needed = frame(NODE, whole).length;
       for (let cut = 14; cut < needed; cut++) {
         const bytes = frame(NODE, whole).subarray(0, cut);
         const found = refusal(bytes, 0, cut, OWN);
-        // Payloads longer than what is looked at may be cut; LLC without the whole of SNAP is nothing that anybody reads.
+        // A payload may be cut beyond what the guard checks. An LLC header without a complete SNAP header is
+        // read by nobody.
         const llc = whole[0] === 0 && cut < 12 + 2 + 8;
         if (found === undefined) expect(llc).toBe(true);
       }
@@ -159,7 +164,7 @@ describe("what is refused", () => {
   });
 
   test("a version that does not match the type", () => {
-    // More tags than anybody uses hide what follows.
+    // More tags than anybody uses would hide what follows.
     expect(verdict([...Array(5).fill([0x91, 0x00, 0, 5]).flat(), ...ipv4(udp(1, 2))])).toBe("malformed");
     expect(verdict([0x08, 0x00, 0x65, ...Array<number>(40).fill(0)])).toBe("malformed");
     expect(verdict([0x86, 0xdd, 0x45, ...Array<number>(60).fill(0)])).toBe("malformed");
@@ -179,21 +184,21 @@ test("random bytes never throw nor read outside the frame", () => {
     ];
     bytes.set((heads[random(4)] ?? []).slice(0, bytes.length - 12), 12);
     const alone = refusal(bytes, 0, bytes.length, OWN);
-    // The same verdict with other bytes behind it: those are not looked at.
+    // The same verdict with other bytes behind the frame: they are not read.
     const more = new Uint8Array(bytes.length + 100).fill(random(256));
     more.set(bytes);
     expect(refusal(more, 0, bytes.length, OWN)).toBe(alone);
   }
 });
 
-test("MAC addresses: only one machine's", () => {
+test("MAC addresses: only those of one machine", () => {
   expect([...parseMac("52:54:00:AB:cd:ef")]).toEqual([0x52, 0x54, 0, 0xab, 0xcd, 0xef]);
   for (const bad of ["", "52:54:00:01:02", "52-54-00-01-02-03", "52:54:00:01:02:0g", "01:00:5e:00:00:01"]) {
     expect(() => parseMac(bad)).toThrow(/MAC|group/);
   }
 });
 
-test("frames to everybody are limited: a burst, then so many a second", () => {
+test("frames to group addresses are limited: a burst, then a rate", () => {
   const limit = new GroupLimit();
   const passed = (from: number, to: number): number => {
     let count = 0;

@@ -1,4 +1,4 @@
-/** The fair queue without a network: what leaves, in which order, and what does not. */
+/** The fair queue without a network: which frames leave, in which order, and which are dropped or marked. */
 
 import { expect, test } from "bun:test";
 import { findHeaders, fold, Headers, sum16 } from "../../../src/tunnel/frame/headers.ts";
@@ -64,7 +64,7 @@ test("each flow's frames leave in order, none twice, and every slot comes back",
   expect(lost).toBeLessThanOrEqual(queue.overflow);
 });
 
-test("a flow with little to send passes one with much", () => {
+test("a flow with little to send overtakes one with much", () => {
   const pool = new FramePool(2, 500);
   const queue = new FairQueue(pool, FLOWS);
   for (let i = 0; i < 200; i++) queue.push(put(pool, 1518, i), 100, 0);
@@ -73,12 +73,12 @@ test("a flow with little to send passes one with much", () => {
   queue.push(put(pool, 90, 9999), 7, 1);
   expect(queue.sparse).toBe(true);
   expect(numberOf(pool, queue.pop(1, true))).toBe(9999);
-  // Nothing sparse is left.
+  // No flow is left that sends little.
   expect(queue.pop(1, true)).toBe(-1);
   expect(numberOf(pool, queue.pop(1))).toBe(2);
 });
 
-test("two bulk flows share, whatever the sizes of their frames", () => {
+test("two bulk flows get equal shares, whatever the sizes of their frames", () => {
   const pool = new FramePool(100, 3000);
   const queue = new FairQueue(pool, FLOWS);
   for (let i = 0; i < 40; i++) queue.push(put(pool, 20_000, 0), 50, 0);
@@ -93,11 +93,11 @@ test("two bulk flows share, whatever the sizes of their frames", () => {
   expect((bytes[0] ?? 0) / (bytes[1] ?? 1)).toBeWithin(0.9, 1.1);
 });
 
-test("a queue that stands is shortened at its head; one that empties itself is not", () => {
+test("a queue that stands loses frames at its head; one that empties by itself does not", () => {
   const pool = new FramePool(2, 3000);
   const standing = new FairQueue(pool, FLOWS);
   let number = 0;
-  // 1 frame a ms comes, and 1 goes, behind 100 that came at once.
+  // Behind 100 frames that came at once, one frame comes and one leaves in every ms.
   for (let i = 0; i < 100; i++) standing.push(put(pool, 1500, number++), 40, 0);
   for (let now = 1; now < 3000; now++) {
     standing.push(put(pool, 1500, number++), 40, now);
@@ -154,7 +154,7 @@ test("frames that are too old are dropped", () => {
   expect(queue.overflow).toBe(1);
 });
 
-test("what makes others wait has flows of its own, and the same frame the same flow", () => {
+test("express traffic has flows of its own, and equal frames are in the same flow", () => {
   const eth = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
   const ip = (protocol: number, ports: number[], fragment = 0): number[] => [
     ...[0x08, 0, 0x45, 0, 0, 60, 0, 1, fragment, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2],

@@ -1,17 +1,25 @@
-/** The window on paths that are worked out on paper: a bottleneck with a rate and a queue, a delay, a peer that acknowledges. */
+/**
+ * The window on simulated paths: a bottleneck with a rate and a queue, a delay, and a peer that acknowledges.
+ */
 
 import { expect, test } from "bun:test";
 import { Window } from "../../../src/tunnel/send/window.ts";
 
 interface Path {
-  /** Bytes per ms, and ms there and back. */
+  /** Bytes per ms. */
   rate: number;
+  /** Round trip time, ms. */
   rtt: number;
 }
 
+/** Bytes that are sent at a time. */
 const PIECE = 3000;
 
-/** A sender that always has more, for `ms`; what a round trip took for each piece in the last half, and what got through then. */
+/**
+ * Run a sender that always has more to send, for `ms`.
+ * @returns of the second half: the sorted round trip times of all pieces (ms), the goodput (bytes per ms) and
+ *   the largest window.
+ */
 function drive(
   window: Window,
   path: (now: number) => Path,
@@ -46,7 +54,7 @@ function drive(
       answers.push({ at: late, total, sent: now });
     }
   }
-  // What is under way is answered, so that the next part begins with nothing under way.
+  // Acknowledge what is in flight, so that the next run begins with nothing in flight.
   for (const { at, total: all } of answers) window.acked(all % 0x1_0000_0000, 0, at);
   driven.set(window, total);
   return { rtts: rtts.toSorted((a, b) => a - b), goodput: (done - doneAtHalf) / (ms / 2), highest };
@@ -68,14 +76,14 @@ for (const [name, path] of paths) {
   test(`${name}: the path is full, and hardly more than full`, () => {
     const { rtts, goodput } = drive(new Window(), () => path, 30_000);
     expect(goodput / path.rate).toBeGreaterThan(0.92);
-    // A piece's own time, the slack, and a little for clumps.
+    // The time to send a piece, the standing queue, and a little for bursts of acknowledgements.
     const most = path.rtt * 1.2 + (3 * PIECE) / path.rate + 12;
     expect(quantile(rtts, 0.99)).toBeLessThan(most);
     expect(quantile(rtts, 0.5)).toBeLessThan(path.rtt * 1.12 + (2 * PIECE) / path.rate + 8);
   });
 }
 
-test("the beginning finds a fast path soon, and does not flood a slow one for long", () => {
+test("startup finds the rate of a fast path soon, and does not flood a slow path for long", () => {
   const fast = new Window();
   drive(fast, () => ({ rate: mbits(160), rtt: 100 }), 1500);
   expect(fast.size).toBeGreaterThan(mbits(160) * 90);
@@ -98,15 +106,15 @@ test("a path that becomes faster, slower, longer or shorter is followed", () => 
   fit({ rate: mbits(50), rtt: 20 }, 30_000, 94_000);
 });
 
-test("answers in clumps of 5 ms do not starve a short path", () => {
-  // Every process on the way is away for 5 ms at a time.
+test("acknowledgements in bursts of 5 ms do not starve a short path", () => {
+  // A process on the way waits for its processor for up to 5 ms.
   const { goodput } = drive(new Window(), () => ({ rate: mbits(1000), rtt: 0.5 }), 5000, {
     jitter: (now) => 5 - (now % 5),
   });
   expect(goodput / mbits(1000)).toBeGreaterThan(0.85);
 });
 
-test("a sender with little to say does not lower the rate", () => {
+test("a sender with little to send does not lower the rate", () => {
   const window = new Window();
   drive(window, () => ({ rate: mbits(20), rtt: 40 }), 5000);
   const { rate } = window;
@@ -119,7 +127,7 @@ test("a sender with little to say does not lower the rate", () => {
   expect(window.rate).toBe(rate);
 });
 
-test("more than was sent cannot be acknowledged; the number goes round at 2^32", () => {
+test("an acknowledgement of more than was sent is refused; the number wraps at 2^32", () => {
   const window = new Window();
   window.sent(1000, false, 0);
   expect(window.acked(1001, 0, 1)).toBe(false);
@@ -134,13 +142,13 @@ test("more than was sent cannot be acknowledged; the number goes round at 2^32",
 });
 
 test.each<[string, number, number]>([
-  ["31 ms in which a process on a way of 40 ms waits for its processor", 5000, 31],
-  ["the pauses of a slow start, once nothing was under way", 100, 50],
-])("no stall, for which the window would be opened by a round trip's worth: %s", (_, after, pause) => {
+  ["31 ms in which a process waits for its processor, on a path of 40 ms", 5000, 31],
+  ["the pauses of slow start, after nothing was in flight", 100, 50],
+])("a pause that is no stall does not open the window by a round trip: %s", (_, after, pause) => {
   const path = { rate: mbits(20), rtt: 40 };
   const window = new Window();
   drive(window, () => path, 4000);
-  // Nothing for a while; then it goes on, and the answers of one moment come late.
+  // Nothing is sent for a while. Then the acknowledgements of a short time come late, all at once.
   const start = 9000;
   const jitter = (now: number): number => {
     const from = start + after;
