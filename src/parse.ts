@@ -1,23 +1,29 @@
-/** Values from outside, parsed at the edge: `unknown` in, a type out, a WaltError that names the place otherwise. */
+/** Parses values from outside: each gets a type, or a WaltError says which value is wrong and where it is. */
 
 import { WaltError } from "./errors.ts";
 import { quoted } from "./text.ts";
 
-/** What was found, in a few words for an error message. */
+/** A value described in a few words for an error message, safe to print on a terminal. */
 export function describe(value: unknown): string {
   if (value === undefined) return "nothing";
   if (value === null) return "null";
-  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (Array.isArray(value)) return `an array of ${value.length} values`;
   if (value instanceof Date) return "a date";
   if (typeof value === "object") return "a table";
   const text = typeof value === "string" ? quoted(value) : String(value);
   return `${typeof value} ${text.length > 60 ? `${text.slice(0, 57)}…` : text}`;
 }
 
-/** A JSON object with string keys, read field by field. `where` begins every error. */
+/**
+ * A JSON object, read field by field. Every method throws a WaltError when the field is not what it asks for.
+ */
 export class Fields {
   readonly #value: Record<string, unknown>;
 
+  /**
+   * @param where the name of the object, with which every message begins.
+   * @throws WaltError for other values.
+   */
   constructor(
     value: unknown,
     readonly where: string,
@@ -28,18 +34,22 @@ export class Fields {
     this.#value = { ...value };
   }
 
-  /** Parse JSON text of at most `max` bytes. */
+  /**
+   * Parse JSON text of at most `max` characters.
+   * @throws WaltError when it is longer, or not a JSON object.
+   */
   static parse(text: string, where: string, max = 8192): Fields {
-    if (text.length > max) throw new WaltError(`${where}: longer than ${max} bytes`);
+    if (text.length > max) throw new WaltError(`${where}: it is longer than ${max} characters`);
     let value: unknown;
     try {
       value = JSON.parse(text);
     } catch {
-      throw new WaltError(`${where}: not JSON: ${describe(text)}`);
+      throw new WaltError(`${where}: it is not JSON: ${describe(text)}`);
     }
     return new Fields(value, where);
   }
 
+  /** Whether the field is there and not null. */
   has(key: string): boolean {
     return this.#value[key] !== undefined && this.#value[key] !== null;
   }
@@ -54,6 +64,7 @@ export class Fields {
     return value;
   }
 
+  /** As `text`; undefined when the field is missing or null. */
   optionalText(key: string, max = 200, pattern?: RegExp): string | undefined {
     return this.has(key) ? this.text(key, max, pattern) : undefined;
   }
@@ -75,6 +86,7 @@ export class Fields {
     return value;
   }
 
+  /** True or false. */
   boolean(key: string): boolean {
     const value = this.#value[key];
     if (typeof value !== "boolean") throw this.#wrong(key, "true or false");
@@ -89,13 +101,16 @@ export class Fields {
     return bytes;
   }
 
+  /** Another object. */
   object(key: string): Fields {
     return new Fields(this.#value[key], `${this.where}: ${key}`);
   }
 
+  /** An array of at most `max` values, which are not checked. */
   array(key: string, max = 10_000): unknown[] {
     const value = this.#value[key];
-    if (!Array.isArray(value) || value.length > max) throw this.#wrong(key, `an array of at most ${max}`);
+    if (!Array.isArray(value) || value.length > max)
+      throw this.#wrong(key, `an array of at most ${max} values`);
     return value;
   }
 
@@ -104,7 +119,7 @@ export class Fields {
   }
 }
 
-/** A MAC address as we write it: six lower-case hex pairs with colons. */
+/** A MAC address as the program writes it: six pairs of lower-case hex digits with colons between them. */
 export const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/;
-/** A node's name: a DNS label. */
+/** A node's name: a DNS label of at most 32 characters that begins with a letter. */
 export const NODE_NAME = /^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$/;

@@ -13,7 +13,7 @@ import { DeviceActions } from "./boot/actions.ts";
 import { Supervisor } from "./boot/supervisor.ts";
 import { SerialConsole } from "./console/ring.ts";
 import { type ConsoleServer, serveConsole } from "./console/server.ts";
-import { type DeviceFiles, deviceFiles, makeFolder, prepareGiven } from "./files.ts";
+import { type DeviceFiles, deviceFiles, makeFolder, prepareConfigurationFiles } from "./files.ts";
 import { readBoard } from "./identity/board.ts";
 import { readCredentials } from "./identity/credentials.ts";
 import { BRIDGE, VM_TAP } from "./net/bridge.ts";
@@ -91,7 +91,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   let consoleServer: ConsoleServer | undefined;
   try {
     release = lockNetwork();
-    prepareGiven(files, enrols);
+    prepareConfigurationFiles(files, enrols);
     if (!enrols) log.info("the server's authorized_keys needs", { key: publicKeyLine(key.publicKey) });
     log.info("device starts", {
       ...identity,

@@ -50,9 +50,9 @@ export class Usb {
   constructor(readonly options: UsbOptions) {
     if (options.ports.external.length === 0) return;
     this.#uevents = new Uevents({
-      heard: (event) => this.heard(event),
-      fresh: () => this.#lookIn(0),
-      failed: (why) => {
+      onEvent: (event) => this.heard(event),
+      onSubscribed: () => this.#lookIn(0),
+      onFailure: (why) => {
         options.log.debug(why);
         this.#lookIn(BLIND_LOOK);
       },

@@ -101,7 +101,7 @@ describe("asking for access", () => {
   });
 
   test("garbage instead of a greeting or a reply is an error with its beginning", async () => {
-    expect(await why("SSH-2.0-whatever\r\n")).toContain("the server's greeting: not JSON");
+    expect(await why("SSH-2.0-whatever\r\n")).toContain("the server's greeting: it is not JSON");
     expect(await why('{"walt":"enrolment","version":1,"challenge":"AAAA"}\n')).toContain("challenge");
     expect(await why(greeting, "\u001b]0;x\u0007\n")).not.toContain("\u001b");
     expect(await why(greeting, '{"type":"welcome"}\n')).toContain("type must be");
@@ -117,8 +117,8 @@ describe("asking for access", () => {
 
   test("a megabyte where a line is expected is refused, with newline or without", async () => {
     const megabyte = "x".repeat(1 << 20);
-    expect(await why(megabyte)).toContain("a line of more than 8192 bytes");
-    expect(await why(greeting, `{"type":"${megabyte}"}\n`)).toContain("a line of more than 8192 bytes");
+    expect(await why(megabyte)).toContain("a line is longer than 8192 bytes");
+    expect(await why(greeting, `{"type":"${megabyte}"}\n`)).toContain("a line is longer than 8192 bytes");
   });
 
   test("endless pending is given up", async () => {
