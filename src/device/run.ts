@@ -53,12 +53,12 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   let accelerator: Promise<Accelerator> | undefined;
   const console = new SerialConsole();
   let usb: Usb | undefined;
-  const firstUp = (mac: string): void => {
+  const firstUp = (nodeMac: string): void => {
     if (accelerator === undefined) return;
     keeper = keepVm({
       config,
       files,
-      mac,
+      nodeMac,
       mtu: () => actions.mtu,
       accelerator,
       console,
@@ -144,8 +144,7 @@ function entrypointsOf(config: Config): Entrypoint[] {
 interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
   config: Config;
   files: DeviceFiles;
-  /** The node's. */
-  mac: string;
+  nodeMac: string;
   /** Of the node's network now, bytes. */
   mtu: () => number;
   accelerator: Promise<Accelerator>;
@@ -154,7 +153,17 @@ interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
 }
 
 /** Keep the virtual machine of the node running. */
-function keepVm({ config, files, mac, mtu, accelerator, console, usb, tell, log }: KeepVmOptions): VmKeeper {
+function keepVm({
+  config,
+  files,
+  nodeMac,
+  mtu,
+  accelerator,
+  console,
+  usb,
+  tell,
+  log,
+}: KeepVmOptions): VmKeeper {
   const { board } = config.device;
   const { cpus } = config["device.vm"];
   const { arch } = process;
@@ -162,7 +171,16 @@ function keepVm({ config, files, mac, mtu, accelerator, console, usb, tell, log 
     start: async (signal) => {
       if (arch !== "x64" && arch !== "arm64") throw new WaltError(`no virtual machine for ${arch}`);
       const memory = vmMemory(config["device.vm"].memory, board, totalMemory());
-      const machine = { board, arch, accel: await accelerator, memory, cpus, mac, mtu: mtu(), tap: VM_TAP };
+      const machine = {
+        board,
+        arch,
+        accel: await accelerator,
+        memory,
+        cpus,
+        nodeMac,
+        mtu: mtu(),
+        tap: VM_TAP,
+      };
       signal.throwIfAborted();
       console.note("the virtual machine starts");
       const vm = await Vm.start({ ...machine, qmpSocket: files.qmpSocket }, console, log);

@@ -35,7 +35,7 @@ export interface DeviceParts {
   readonly log: Log;
   readonly signal: AbortSignal;
   /** Called once, when the tunnel is up for the first time. */
-  firstUp(mac: string): void;
+  firstUp(nodeMac: string): void;
 }
 
 type Tell = (event: Event) => void;
@@ -71,7 +71,7 @@ export class DeviceActions implements Actions {
   /** The node, as far as it is known yet. */
   get node(): Pick<Credentials, "node" | "mac"> | undefined {
     if (!this.#original) return this.credentials;
-    return this.#interface === undefined ? undefined : nodeOf(this.#interface.mac);
+    return this.#interface === undefined ? undefined : nodeOf(this.#interface.boardMac);
   }
 
   /** Counters of the tunnel; undefined without one. */
@@ -141,7 +141,7 @@ export class DeviceActions implements Actions {
     const why = (words: string): void => tell({ type: "no-network", why: words });
     const found = await this.#network.ready(config.device.interface, why, signal);
     if (found.name !== this.#interface?.name || found.address !== this.#interface.address) {
-      log.info("network", { interface: found.name, address: found.address, mac: found.mac });
+      log.info("network", { interface: found.name, address: found.address, mac: found.boardMac });
     }
     this.#interface = found;
     return { type: "network" };
@@ -172,7 +172,7 @@ export class DeviceActions implements Actions {
   async #ask(tell: Tell): Promise<Event> {
     const { key, identity, log, files } = this.parts;
     const code = shortCode(key.publicKey);
-    const board = { mac: this.#interface?.mac ?? "", ...identity };
+    const board = { mac: this.#interface?.boardMac ?? "", ...identity };
     if (!this.#asked)
       log.info("this device asks as", { code, fingerprint: fingerprint(key.publicKey), ...board });
     this.#asked = true;
@@ -181,7 +181,7 @@ export class DeviceActions implements Actions {
     const answer = await runServerCommand(session, (lines) => ask(lines, board, key, pending));
     if ("denied" in answer) return { type: "denied", denial: answer.denied, proxies: this.proxiesAlive() };
     this.credentials = writeCredentials(files, answer.granted);
-    this.#renewer.given(answer.granted.renewAfter * 1000);
+    this.#renewer.schedule(answer.granted.renewAfter * 1000);
     log.info("access granted", { node: answer.granted.node, mac: answer.granted.mac });
     return { type: "granted" };
   }
@@ -196,7 +196,7 @@ export class DeviceActions implements Actions {
     this.credentials = writeCredentials(files, grant);
     log.info("certificate renewed", { node: grant.node, renewAfter: grant.renewAfter });
     const ms = grant.renewAfter * 1000;
-    this.#renewer.given(ms);
+    this.#renewer.schedule(ms);
     return ms;
   }
 
