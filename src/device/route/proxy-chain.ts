@@ -42,7 +42,7 @@ export interface ProxyChainOptions {
   readonly knownHosts: string;
   /** Milliseconds without an echo after which a proxy is taken for dead. */
   readonly silence: number;
-  /** The device's children, of which the processes of ssh become some. */
+  /** The device's child processes; those of ssh are added to them. */
   readonly children: Children;
 }
 

@@ -30,7 +30,7 @@ export interface ProxyConnectionOptions {
   readonly silence: number;
   /** Milliseconds until the first echo. */
   readonly openTimeout: number;
-  /** The device's children, of which the ssh becomes one. */
+  /** The device's child processes; the ssh is added to them. */
   readonly children: Children;
 }
 

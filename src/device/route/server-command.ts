@@ -67,7 +67,7 @@ export interface ServerCommandOptions {
   readonly knownHosts: string;
   /** `enrol`, `renew` or `tunnel via=…`; undefined for a server of WalT's own VPN, which needs no command. */
   readonly command: string | undefined;
-  /** The device's children, of which the ssh becomes one. */
+  /** The device's child processes; the ssh is added to them. */
   readonly children: Children;
 }
 

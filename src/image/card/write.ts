@@ -110,7 +110,7 @@ export async function writeImage(o: WriteImageOptions): Promise<WrittenImage> {
     const base = await uncompressed(o.base, join(work, "base"));
     const layout = await copyBase(base, o.base, raw, (f) => o.progress?.("copying", f));
     if (base !== o.base) rmSync(base);
-    await personalise(raw, layout, o.deviceFiles);
+    await addDeviceFiles(raw, layout, o.deviceFiles);
     const seen = await survey(raw, await mappedRanges(raw, layout), (f) => o.progress?.("checking", f));
     const done = { path: raw, sha256: seen.sha256 };
     if (o.compress) {
@@ -229,7 +229,7 @@ async function copyBase(base: string, name: string, to: string, progress: Progre
 }
 
 /** Put the configuration's files on the boot partition, and check that they read back. @throws WaltError. */
-async function personalise(
+async function addDeviceFiles(
   image: string,
   layout: Layout,
   files: Readonly<Record<string, Uint8Array>>,
