@@ -143,7 +143,10 @@ export function duplicate(fd: number): number {
   return copy;
 }
 
-/** Make reads and writes of a file descriptor fail with EAGAIN instead of waiting. @throws WaltError. */
+/**
+ * Make reads and writes of a file descriptor fail with EAGAIN instead of waiting.
+ * @throws WaltError on failure.
+ */
 export function setNonBlocking(fd: number): void {
   const flags = libc.fcntl(fd, F_GETFL, 0);
   if (flags < 0 || libc.fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {

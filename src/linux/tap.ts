@@ -54,7 +54,7 @@ export interface Tap {
 export function interfaceRequest(name: string, flags: number): ReturnType<typeof allocate> {
   if (!/^[A-Za-z0-9][A-Za-z0-9_.%-]*$/.test(name) || name.length > NAME_MAX) {
     throw new WaltError(`${JSON.stringify(name)} is not a valid name for a network interface`, {
-      hint: `A name has 1 to ${NAME_MAX} letters, digits, "-", "_" and "."; the first is a letter or a digit.`,
+      hint: `Use up to ${NAME_MAX} letters, digits, "-", "_" and "."; the first is a letter or a digit.`,
     });
   }
   const request = allocate(IFREQ_SIZE);
@@ -84,6 +84,7 @@ export function openTap(name: string, ns?: string): Tap {
  * As `openTap`, but each frame that is read or written has a virtio-net header of 10 bytes in front
  * (linux/virtio_net.h), if the kernel supports that. Until `setOffload` is called, the kernel gives no
  * super-frames and no frames without checksums.
+ * @throws WaltError with the reason, as `openTap`.
  */
 export function openOffloadTap(name: string, ns?: string): Tap {
   let tap: Omit<Tap, "offload">;

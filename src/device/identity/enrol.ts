@@ -78,7 +78,7 @@ export async function renew(
 /**
  * The server's next line.
  * @param before what was expected of the server, for the message.
- * @throws WaltError.
+ * @throws WaltError when the server closes the connection, or as `Lines.next`.
  */
 async function nextLine(lines: Lines, timeout: number, before: string): Promise<string> {
   const line = await lines.next(timeout);

@@ -131,7 +131,10 @@ export class Tunnel {
   }
 }
 
-/** Make the tunnel's TAP. When that fails, the stream is closed, as the link would do. @throws WaltError. */
+/**
+ * Make the tunnel's TAP. When that fails, the stream is closed, as the link would do.
+ * @throws WaltError with the reason.
+ */
 function tapOf(framing: FramingName, stream: number): { fd: number; offload?: number | undefined } {
   try {
     return (FRAMINGS[framing].messages ? openOffloadTap : openTap)(VPN_TAP);

@@ -23,8 +23,7 @@ import { type Accelerator, type Architecture, processor, QEMU } from "./qemu-arg
 const timeoutOf = (board: Board): number => BOARDS[board].probeTimeout;
 
 /**
- * The port of QEMU's device isa-debug-exit. A value that is written to it makes QEMU exit with `(value << 1)
- * | 1`.
+ * The port of QEMU's device isa-debug-exit. A value that is written to it makes QEMU exit with 2 * value + 1.
  */
 const EXIT_PORT = 0xf4;
 const EXIT_VALUE = 0x10;

@@ -44,7 +44,10 @@ export function findBinary(given?: string, places = binaryPlaces()): string {
   return found;
 }
 
-/** e_machine of an ELF file, the kind of processor; undefined for other files. @throws WaltError. */
+/**
+ * e_machine of an ELF file, the kind of processor; undefined for other files.
+ * @throws WaltError when the file cannot be read.
+ */
 function machineOf(path: string): number | undefined {
   const header = Buffer.alloc(20);
   let fd: number;

@@ -228,7 +228,10 @@ async function copyBase(base: string, name: string, to: string, progress: Progre
   }
 }
 
-/** Put the configuration's files on the boot partition, and check that they read back. @throws WaltError. */
+/**
+ * Put the configuration's files on the boot partition, and check that they read back.
+ * @throws WaltError when the image has a configuration already, or when other data is read back.
+ */
 async function addDeviceFiles(
   image: string,
   layout: Layout,
