@@ -1,20 +1,25 @@
 /**
- * Builds the self-contained binaries: `bun run build` makes all, `bun build.ts x64` or `arm64` only one.
- * Bun takes the other architecture's runtime, of its own version, from the package registry.
+ * Builds the self-contained binaries. `bun run build` builds all of them; `bun build.ts x64` or `bun build.ts
+ * arm64` builds one. For another architecture than this machine's, Bun downloads its own runtime from the
+ * package registry.
  */
 
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
+/** The architectures that binaries are built for, as Node.js names them. */
 export const TARGETS = ["x64", "arm64"] as const;
 export type Target = (typeof TARGETS)[number];
 
-/** Path of a target's binary. */
+/** Path at which a target's binary is put. */
 export function binaryPath(target: Target): string {
   return join(import.meta.dir, "dist", `walt-linux-${target}`);
 }
 
-/** @throws Error when Bun is not the pinned version, or the build fails. */
+/**
+ * Build the binary of a target.
+ * @throws Error when Bun is not the version of package.json, or when the build fails.
+ */
 export async function build(target: Target): Promise<void> {
   const manifest: unknown = JSON.parse(readFileSync(join(import.meta.dir, "package.json"), "utf8"));
   const pinned = (manifest as { packageManager: string }).packageManager;
@@ -25,17 +30,19 @@ export async function build(target: Target): Promise<void> {
   }
   const path = binaryPath(target);
   mkdirSync(dirname(path), { recursive: true });
-  // Somebody may be using the one that is there. Its name goes into the binary, which is to be the same every time.
+  // The binary is built elsewhere and then renamed, because the old binary may be running. The name of the
+  // output file becomes a part of the binary, so it is always the same: the same sources must yield the same
+  // binary.
   const folder = mkdtempSync(join(dirname(path), ".build-"));
   const temp = join(folder, basename(path));
   try {
     const result = await Bun.build({
       entrypoints: [join(import.meta.dir, "src/main.ts")],
       compile: { target: `bun-linux-${target}`, outfile: temp },
-      // A command loads only what it uses: its start takes half of the time.
+      // With splitting, a command loads only the modules that it uses. This halves the time of its start.
       format: "esm",
       splitting: true,
-      // Native addons that ssh2 uses when they are there; it goes without them.
+      // ssh2 uses these native addons if they are there, and works without them.
       external: ["cpu-features", "*.node"],
     });
     if (!result.success) throw new AggregateError(result.logs, `building for ${target} failed`);
@@ -49,7 +56,9 @@ if (import.meta.main) {
   const wanted = process.argv.slice(2);
   const unknown = wanted.find((word) => !TARGETS.some((t) => t === word));
   if (unknown !== undefined) {
-    console.error(`build: no target ${JSON.stringify(unknown)}; allowed: ${TARGETS.join(", ")}`);
+    console.error(
+      `build: ${JSON.stringify(unknown)} is not a target; the targets are: ${TARGETS.join(", ")}`,
+    );
     process.exit(2);
   }
   for (const target of TARGETS) {

@@ -1,52 +1,62 @@
-/** The kinds of board that WalT supports: one record for everything that differs between them. */
+/** The kinds of board that WalT supports: one record holds everything that differs between them. */
 
+/** Everything that the program knows of one kind of board. */
 export interface BoardRecord {
-  /** The model's name, shown where the firmware tells none; undefined: any machine. */
+  /** The model's name, shown when the firmware tells none; undefined when the board may be any machine. */
   readonly model: string | undefined;
-  /** File name of the SD-card image that `walt vpn setup-node` writes; undefined: the machine has a system of its own. */
-  readonly image: string | undefined;
-  /** The only architecture of the board, by Node's names; undefined: either. */
-  readonly arch: "arm64" | undefined;
-  /** MiB of memory that the board's own system keeps when the node gets the rest; undefined: the node gets half. */
-  readonly ownMemory: number | undefined;
-  /** ms that a trial start of QEMU may take (vm/kvm-probe.ts). */
-  readonly probeTimeout: number;
   /**
-   * USB ports by the names that their devices have in /sys/bus/usb/devices: `<bus>-<port>.<port>…`, each port being one of the
-   * hub before it (Linux: Documentation/ABI/stable/sysfs-bus-usb).
+   * File name of the image that `walt vpn setup-node` writes; undefined when the board starts from its own
+   * disk.
    */
+  readonly image: string | undefined;
+  /**
+   * The architecture of the board, as Node.js names it; undefined when it may be any that walt is built for.
+   */
+  readonly arch: "arm64" | undefined;
+  /** MiB of memory that the node does not get; undefined when the node gets half of the board's memory. */
+  readonly ownMemory: number | undefined;
+  /** Milliseconds that a trial start of QEMU may take (vm/kvm-probe.ts). */
+  readonly probeTimeout: number;
+  /** Which USB ports the node may use. */
   readonly usb: UsbPorts;
 }
 
+/**
+ * USB ports. A port has the name of a device in it in /sys/bus/usb/devices: `<bus>-<port>.<port>…`, where
+ * each port is one of the hub before it (Linux: Documentation/ABI/stable/sysfs-bus-usb).
+ */
 export interface UsbPorts {
-  /** Everything that is plugged in here, or into hubs plugged in here, is the node's. */
+  /** Ports of the node: it gets what is plugged in here, and into hubs that are plugged in here. */
   readonly external: readonly string[];
-  /** Soldered to the board: never the node's, whatever the configuration says. */
+  /** Ports of chips on the board itself: the node never gets these, whatever the configuration says. */
   readonly own: readonly string[];
 }
 
 /**
- * MiB that a Raspberry Pi keeps for itself: of 905 in an emulated 3 B+, kernel and system take 76, the supervisor 61, each `ssh`
- * to a proxy 4, QEMU itself 62 (docs/sd-card.md tells how that was measured), and translated code up to 64 where KVM is missing.
- * The rest is for buffers and for the pages of programs, which are read from the card again when they do not fit.
+ * MiB that a Raspberry Pi keeps for itself. Measured on an emulated 3 B+ with 905 MiB (docs/sd-card.md tells
+ * how): the kernel and the system use 76, the supervisor 61, each `ssh` to a proxy 4, and QEMU itself 62.
+ * Without KVM, QEMU uses up to 64 more for translated code. The rest is for buffers and for the pages of
+ * programs; pages that do not fit are read from the card again.
  */
 const PI_OWN_MEMORY = 320;
 
 const PI = { arch: "arm64", ownMemory: PI_OWN_MEMORY, probeTimeout: 60_000 } as const;
 
+/** The boards by their names in the configuration. */
 export const BOARDS = {
   "rpi-3-b-plus": {
     ...PI,
     model: "Raspberry Pi 3 Model B+",
     image: "rpi3bp-vpn.dd",
-    // Two hubs in one chip (LAN7515): the second is port 1 of the first, and the network card port 1 of the second.
+    // One chip (LAN7515) has two hubs and the network card. The second hub is at port 1 of the first, and the
+    // network card at port 1 of the second.
     usb: { external: ["1-1.1.2", "1-1.1.3", "1-1.2", "1-1.3"], own: ["1-1.1.1"] },
   },
   "rpi-3-b": {
     ...PI,
     model: "Raspberry Pi 3 Model B",
     image: "rpi3b-vpn.dd",
-    // One hub, with the network card as its port 1 (LAN9514).
+    // One chip (LAN9514) has a hub and the network card, which is at port 1 of the hub.
     usb: { external: ["1-1.2", "1-1.3", "1-1.4", "1-1.5"], own: ["1-1.1"] },
   },
   generic: {
@@ -55,15 +65,16 @@ export const BOARDS = {
     arch: undefined,
     ownMemory: undefined,
     probeTimeout: 10_000,
-    // Where the ports of an unknown machine are is unknown: none is passed on unless the configuration names it.
+    // The ports of an unknown machine are unknown: the node gets only those that the configuration names.
     usb: { external: [], own: [] },
   },
 } as const satisfies Record<string, BoardRecord>;
 
+/** The name of a kind of board, as the configuration has it. */
 export type Board = keyof typeof BOARDS;
 
-/** In the order in which help and messages list them. */
+/** The names of all boards, in the order in which help and messages list them. */
 export const BOARD_NAMES = Object.keys(BOARDS) as Board[];
 
-/** The boards that start from an SD card of ours. */
+/** The boards that start from an SD card with an image of walt. */
 export const CARD_BOARDS: Board[] = BOARD_NAMES.filter((board) => BOARDS[board].image !== undefined);

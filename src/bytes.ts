@@ -1,11 +1,11 @@
-/** Numbers in bytes, big-endian, as networks have them. */
+/** Reads and writes unsigned integers in network byte order (big-endian). */
 
-/** 0 for bytes that are not there. */
+/** The 16-bit integer at `offset`. Bytes behind the end count as 0. */
 export function readU16(bytes: Uint8Array, offset: number): number {
   return ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0);
 }
 
-/** The same. */
+/** The 32-bit integer at `offset`. Bytes behind the end count as 0. */
 export function readU32(bytes: Uint8Array, offset: number): number {
   return (
     (((bytes[offset] ?? 0) << 24) |
@@ -16,6 +16,7 @@ export function readU32(bytes: Uint8Array, offset: number): number {
   );
 }
 
+/** Write a 32-bit integer at `offset`. Bytes behind the end are dropped. */
 export function writeU32(bytes: Uint8Array, offset: number, value: number): void {
   bytes[offset] = value >>> 24;
   bytes[offset + 1] = value >>> 16;

@@ -1,16 +1,13 @@
-/**
- * Values from outside, parsed at the edge: `unknown` in, a type out, a WaltError that names the place
- * otherwise.
- */
+/** Parses values from outside: each gets a type, or a WaltError says which value is wrong and where it is. */
 
 import { WaltError } from "./errors.ts";
 import { quoted, safeText } from "./text.ts";
 
-/** What was found, in a few words for an error message. */
+/** A value described in a few words for an error message, safe to print on a terminal. */
 export function describe(value: unknown): string {
   if (value === undefined) return "nothing";
   if (value === null) return "null";
-  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (Array.isArray(value)) return `an array of ${value.length} values`;
   if (value instanceof Date) return "a date";
   if (typeof value === "object") return "a table";
   const text = typeof value === "string" ? quoted(value) : String(value);
@@ -18,16 +15,17 @@ export function describe(value: unknown): string {
 }
 
 /**
+/**
  * Parse JSON text. `where` begins every error.
  * @param max characters.
  * @throws WaltError when the text is longer, or not JSON.
  */
 export function parseJson(text: string, where: string, max = 8192): unknown {
-  if (text.length > max) throw new WaltError(`${where}: longer than ${max} bytes`);
+  if (text.length > max) throw new WaltError(`${where}: it is longer than ${max} characters`);
   try {
     return JSON.parse(text);
   } catch {
-    throw new WaltError(`${where}: not JSON: ${describe(text)}`);
+    throw new WaltError(`${where}: it is not JSON: ${describe(text)}`);
   }
 }
 
@@ -43,10 +41,16 @@ export function parseList<T>(value: unknown, where: string, item: (fields: Field
   return value.map((one: unknown, index) => item(new Fields(one, `${where}[${index}]`)));
 }
 
-/** A JSON object with string keys, read field by field. `where` begins every error. */
+/**
+ * A JSON object, read field by field. Every method throws a WaltError when the field is not what it asks for.
+ */
 export class Fields {
   readonly #value: Record<string, unknown>;
 
+  /**
+   * @param where the name of the object, with which every message begins.
+   * @throws WaltError for other values.
+   */
   constructor(
     value: unknown,
     readonly where: string,
@@ -57,7 +61,7 @@ export class Fields {
     this.#value = { ...value };
   }
 
-  /** As `parseJson`, for text that must be an object. */
+  /** As `parseJson`, for text that must be a JSON object. */
   static parse(text: string, where: string, max?: number): Fields {
     return new Fields(parseJson(text, where, max), where);
   }
@@ -67,6 +71,7 @@ export class Fields {
     return new Fields({ ...this.#value, ...more }, this.where);
   }
 
+  /** Whether the field is there and not null. */
   has(key: string): boolean {
     return this.#value[key] !== undefined && this.#value[key] !== null;
   }
@@ -81,6 +86,7 @@ export class Fields {
     return value;
   }
 
+  /** As `text`; undefined when the field is missing or null. */
   optionalText(key: string, max = 200, pattern?: RegExp): string | undefined {
     return this.has(key) ? this.text(key, max, pattern) : undefined;
   }
@@ -121,6 +127,7 @@ export class Fields {
     return this.text(key, 30, /^\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
   }
 
+  /** True or false. */
   boolean(key: string): boolean {
     const value = this.#value[key];
     if (typeof value !== "boolean") throw this.#wrong(key, "true or false");
@@ -135,13 +142,16 @@ export class Fields {
     return bytes;
   }
 
+  /** Another object. */
   object(key: string): Fields {
     return new Fields(this.#value[key], `${this.where}: ${key}`);
   }
 
+  /** An array of at most `max` values, which are not checked. */
   array(key: string, max = 10_000): unknown[] {
     const value = this.#value[key];
-    if (!Array.isArray(value) || value.length > max) throw this.#wrong(key, `an array of at most ${max}`);
+    if (!Array.isArray(value) || value.length > max)
+      throw this.#wrong(key, `an array of at most ${max} values`);
     return value;
   }
 
@@ -178,7 +188,7 @@ export class Fields {
   }
 }
 
-/** A MAC address as we write it: six lower-case hex pairs with colons. */
+/** A MAC address as the program writes it: six pairs of lower-case hex digits with colons between them. */
 export const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/;
-/** A node's name: a DNS label. */
+/** A node's name: a DNS label of at most 32 characters that begins with a letter. */
 export const NODE_NAME = /^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$/;

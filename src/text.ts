@@ -1,15 +1,19 @@
-/** Text for people: untrusted strings made safe, tables, durations. */
+/** Text for people: untrusted strings made safe for a terminal, tables, sizes and durations. */
 
-/** Control, format, unassigned and separator characters: what may move the cursor, hide, or break a line. */
+/**
+ * Characters that can move the cursor, hide text or break a line: control and format characters, characters
+ * that Unicode has not assigned, and separators of lines and paragraphs.
+ */
 const UNSAFE = /[\p{C}\p{Zl}\p{Zp}]/gu;
 
 /**
- * A string from the network, made safe for a terminal: control, format and separator characters (escape
- * sequences, right-to-left marks, line breaks) become `?`, and it is cut to `max` characters.
+ * An untrusted string, made safe to print on a terminal. Control, format and separator characters (of escape
+ * sequences, right-to-left marks, line breaks) become `?`.
+ * @param max UTF-16 units of the result; a longer string is cut and ends in `…`.
  */
 export function safeText(text: string, max = 80): string {
   const clean = text.replace(UNSAFE, "?");
-  // A pair of surrogates is not cut apart.
+  // A surrogate pair is not cut in the middle.
   return clean.length > max ? `${clean.slice(0, max - 1).replace(/[\ud800-\udbff]$/, "")}…` : clean;
 }
 
@@ -30,7 +34,7 @@ export function plainText(text: string, max = CLAIM_COLUMNS): string {
   return plain.length > max ? `${plain.slice(0, Math.max(0, max - 3))}...`.slice(0, max) : plain;
 }
 
-/** A string in quotes, as in JSON, with every character that is not safe for a terminal escaped. */
+/** A string in quotes, as in JSON. Characters that are not safe for a terminal are escaped as `\uXXXX`. */
 export function quoted(text: string): string {
   return JSON.stringify(text).replace(UNSAFE, (character) =>
     Array.from(character.split(""), (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`).join(
@@ -39,7 +43,7 @@ export function quoted(text: string): string {
   );
 }
 
-/** Rows below a header, columns padded; no trailing blanks. */
+/** A table as text: rows below a header, with aligned columns, and no spaces at the ends of lines. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [header, ...rows];
   const widths = header.map((_, column) => Math.max(...all.map((row) => Bun.stringWidth(row[column] ?? ""))));
@@ -53,10 +57,10 @@ export function table(header: readonly string[], rows: readonly (readonly string
     .join("\n");
 }
 
-/** Bytes, for people: `0 B`, `999 B`, `1.5 kB`, `12.3 MB`. */
+/** A number of bytes for people: `0 B`, `999 B`, `1.5 kB`, `12.3 MB`. */
 export function size(bytes: number): string {
   const units = ["kB", "MB", "GB", "TB", "PB"];
-  // Rounded before the unit is chosen, so that there is no "1000.0 kB".
+  // The number is rounded before the unit is chosen, so that the result is never "1000.0 kB".
   if (Math.round(bytes) < 1000) return `${Math.round(bytes)} B`;
   let value = bytes / 1000;
   let at = 0;
@@ -65,11 +69,11 @@ export function size(bytes: number): string {
 }
 
 /**
- * A duration in ms, for people (below zero, where two clocks differ, it is `0 ms`): `8 ms`, `1.2 s`, `3 min
- * 20 s`, `2 h 5 min`, `3 d 4 h`.
+ * A duration for people: `8 ms`, `1.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+ * @param ms milliseconds. A negative duration, which two different clocks can yield, becomes `0 ms`.
  */
 export function duration(ms: number): string {
-  // Rounded before the unit is chosen, so that there is no "1000 ms" and no "60.0 s".
+  // The number is rounded before the unit is chosen, so that the result is never "1000 ms" or "60.0 s".
   if (ms < 999.5) return `${Math.max(0, Math.round(ms))} ms`;
   if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
   const s = Math.round(ms / 1000);

@@ -21,7 +21,7 @@ describe("Fields", () => {
     for (const [value, found] of [
       [undefined, "nothing"],
       [null, "null"],
-      [[1, 2], "an array of 2"],
+      [[1, 2], "an array of 2 values"],
       ["x", 'string "x"'],
       [3, "number 3"],
     ] as const)
@@ -75,10 +75,10 @@ describe("Fields", () => {
     expect(problem(() => fields.object("inner").text("a"))).toBe(
       "m: inner: a must be a string, found number 1",
     );
-    expect(problem(() => fields.object("list"))).toContain("an array of 2");
+    expect(problem(() => fields.object("list"))).toContain("an array of 2 values");
     expect(fields.array("list", 2)).toEqual([1, 2]);
     expect(problem(() => fields.array("list", 1))).toBe(
-      "m: list must be an array of at most 1, found an array of 2",
+      "m: list must be an array of at most 1 values, found an array of 2 values",
     );
     expect(problem(() => fields.array("inner"))).toContain("found a table");
   });
@@ -139,10 +139,12 @@ describe("what fields are made of", () => {
 describe("Fields.parse", () => {
   test("text that is no JSON object, or too long", () => {
     expect(Fields.parse('{"a":"b"}', "m").text("a")).toBe("b");
-    expect(problem(() => Fields.parse("{", "m"))).toBe('m: not JSON: string "{"');
-    expect(problem(() => Fields.parse("[1]", "m"))).toContain("an array of 1");
-    expect(problem(() => Fields.parse(`{"a":"${"x".repeat(8190)}"}`, "m"))).toBe("m: longer than 8192 bytes");
-    expect(problem(() => Fields.parse("{}x", "m", 2))).toBe("m: longer than 2 bytes");
+    expect(problem(() => Fields.parse("{", "m"))).toBe('m: it is not JSON: string "{"');
+    expect(problem(() => Fields.parse("[1]", "m"))).toContain("an array of 1 values");
+    expect(problem(() => Fields.parse(`{"a":"${"x".repeat(8190)}"}`, "m"))).toBe(
+      "m: it is longer than 8192 characters",
+    );
+    expect(problem(() => Fields.parse("{}x", "m", 2))).toBe("m: it is longer than 2 characters");
   });
 
   test("a key named like what every object has is no such thing", () => {

@@ -1,4 +1,4 @@
-/** The files of a device: what it is given (beside its walt.toml), what it keeps, and what is gone after a reboot. */
+/** The paths of a device's files: those of its configuration, those that it keeps, and those of one run. */
 
 import { mkdirSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -6,40 +6,50 @@ import type { Config } from "../config/schema.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { readTextIfAny, writeFileAtomic } from "../linux/files.ts";
 
+/** Paths of all files. */
 export interface DeviceFiles {
-  /** Beside walt.toml, made by `walt vpn setup-node`: the pinned host keys. */
+  /** The pinned host keys of proxies and server. Beside walt.toml; `walt vpn setup-node` writes both. */
   readonly knownHosts: string;
-  /** Beside walt.toml: the key with which a device without credentials may ask for them. */
+  /** The enrolment key, with which a device without credentials may ask for them. Beside walt.toml. */
   readonly enrolmentKey: string;
-  /** In the state folder. */
+  /** The state folder, whose files survive a reboot (`device.state`). */
   readonly state: string;
+  /** The device key: a private key that the device makes itself. In the state folder. */
   readonly deviceKey: string;
+  /** The certificate of the device key. In the state folder. */
   readonly certificate: string;
+  /** The credentials (credentials.ts). In the state folder. */
   readonly credentials: string;
-  /** In the run folder. */
+  /** The run folder, whose files are gone after a reboot (`device.run`). */
   readonly run: string;
-  /** The enrolment key as ssh accepts it. */
+  /** A copy of the enrolment key with the permissions that ssh requires. In the run folder. */
   readonly enrolmentKeyCopy: string;
+  /** The socket of the device's API. In the run folder. */
   readonly socket: string;
+  /** QEMU's control socket (QMP). In the run folder. */
   readonly qmpSocket: string;
+  /** The socket of the node's console. In the run folder. */
   readonly consoleSocket: string;
 }
 
-/** Where the files of a configuration are. @throws WaltError without a configuration file. */
+/** The paths of all files. @throws WaltError when the configuration was not read from a file. */
 export function deviceFiles(config: Config): DeviceFiles {
   if (config.file === undefined) {
     throw new WaltError("this device has no configuration: there is no walt.toml", {
-      hint: "`walt vpn setup-node` on the server's machine makes the folder that a device starts from; name its walt.toml with --config.",
+      hint:
+        "Run `walt vpn setup-node` on the server, and copy the folder that it writes to this device. " +
+        "Then name the walt.toml in it with --config.",
     });
   }
   return { ...configFiles(dirname(resolve(config.file))), ...stateFiles(config), ...runFiles(config) };
 }
 
+/** Paths of the files beside walt.toml. */
 function configFiles(folder: string) {
   return { knownHosts: join(folder, "known_hosts"), enrolmentKey: join(folder, "enrolment_key") };
 }
 
-/** What a device keeps; needs no configuration file. */
+/** Paths of the files that survive a reboot. The configuration need not be from a file. */
 export function stateFiles(config: Config) {
   const { state } = config.device;
   return {
@@ -50,7 +60,7 @@ export function stateFiles(config: Config) {
   };
 }
 
-/** What is gone after a reboot; needs no configuration file. */
+/** Paths of the files that are gone after a reboot. The configuration need not be from a file. */
 export function runFiles(config: Config) {
   const { run } = config.device;
   return {
@@ -62,7 +72,11 @@ export function runFiles(config: Config) {
   };
 }
 
-/** Make a folder where there is none. @throws WaltError naming it. */
+/**
+ * Make a folder unless it exists.
+ * @param mode its permission bits.
+ * @throws WaltError naming it and the reason.
+ */
 export function makeFolder(folder: string, mode: number): void {
   try {
     mkdirSync(folder, { recursive: true, mode });
@@ -73,19 +87,20 @@ export function makeFolder(folder: string, mode: number): void {
 }
 
 /**
- * Check what the device was given, and copy the enrolment key to where it can have the mode that ssh insists on: an SD
- * card's boot partition is FAT, on which every file is readable by all.
- * @param enrols the server knows enrolment; else there is no such key.
- * @throws WaltError when something is missing.
+ * Check that the files beside walt.toml are there, and copy the enrolment key into the run folder. ssh
+ * refuses a private key that others can read, and on an SD card's boot partition (FAT) everybody can read
+ * every file.
+ * @param enrols whether the server has enrolment; otherwise there is no enrolment key.
+ * @throws WaltError when a file is missing or empty.
  */
-export function prepareGiven(files: DeviceFiles, enrols: boolean): void {
+export function prepareConfigurationFiles(files: DeviceFiles, enrols: boolean): void {
   for (const [file, what] of [
-    [files.knownHosts, "the host keys of entrypoint and server"] as const,
-    ...(enrols ? [[files.enrolmentKey, "the key to ask for access with"] as const] : []),
+    [files.knownHosts, "it must have the host keys of entrypoint and server"] as const,
+    ...(enrols ? [[files.enrolmentKey, "it must have the enrolment key"] as const] : []),
   ]) {
     if (readTextIfAny(file, 1 << 20)?.trim()) continue;
     throw new WaltError(`${file} is missing or empty: ${what}`, {
-      hint: "`walt vpn setup-node` writes it beside walt.toml; copy that whole folder to the device.",
+      hint: "`walt vpn setup-node` writes it beside walt.toml: copy the whole folder to the device.",
     });
   }
   if (enrols)

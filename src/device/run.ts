@@ -14,7 +14,7 @@ import { entrypointOf } from "./boot/state.ts";
 import { Supervisor } from "./boot/supervisor.ts";
 import { SerialConsole } from "./console/ring.ts";
 import { type ConsoleServer, serveConsole } from "./console/server.ts";
-import { type DeviceFiles, deviceFiles, makeFolder, prepareGiven } from "./files.ts";
+import { type DeviceFiles, deviceFiles, makeFolder, prepareConfigurationFiles } from "./files.ts";
 import { readBoard } from "./identity/board.ts";
 import { readCredentials } from "./identity/credentials.ts";
 import { BRIDGE, VM_TAP } from "./net/bridge.ts";
@@ -52,12 +52,12 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   let accelerator: Promise<Accelerator> | undefined;
   const console = new SerialConsole();
   let usb: Usb | undefined;
-  const firstUp = (mac: string): void => {
+  const firstUp = (nodeMac: string): void => {
     if (accelerator === undefined) return;
     keeper = keepVm({
       config,
       files,
-      mac,
+      nodeMac,
       mtu: () => actions.mtu,
       accelerator,
       console,
@@ -95,7 +95,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   let consoleServer: ConsoleServer | undefined;
   try {
     release = lockNetwork();
-    prepareGiven(files, enrols);
+    prepareConfigurationFiles(files, enrols);
     if (!enrols) log.info("the server's authorized_keys needs", { key: publicKeyLine(key.publicKey) });
     log.info("device starts", {
       ...identity,
@@ -155,7 +155,7 @@ interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
   config: Config;
   files: DeviceFiles;
   /** The node's MAC address. */
-  mac: string;
+  nodeMac: string;
   /** The current MTU of the node's network, bytes. */
   mtu: () => number;
   accelerator: Promise<Accelerator>;
@@ -164,7 +164,17 @@ interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
 }
 
 /** Start the virtual machine, and start it again whenever it ends. */
-function keepVm({ config, files, mac, mtu, accelerator, console, usb, tell, log }: KeepVmOptions): VmKeeper {
+function keepVm({
+  config,
+  files,
+  nodeMac,
+  mtu,
+  accelerator,
+  console,
+  usb,
+  tell,
+  log,
+}: KeepVmOptions): VmKeeper {
   const { board } = config.device;
   const { cpus } = config["device.vm"];
   const { arch } = process;
@@ -176,7 +186,16 @@ function keepVm({ config, files, mac, mtu, accelerator, console, usb, tell, log 
         );
       }
       const memory = vmMemory(config["device.vm"].memory, board, totalMemory());
-      const machine = { board, arch, accel: await accelerator, memory, cpus, mac, mtu: mtu(), tap: VM_TAP };
+      const machine = {
+        board,
+        arch,
+        accel: await accelerator,
+        memory,
+        cpus,
+        nodeMac,
+        mtu: mtu(),
+        tap: VM_TAP,
+      };
       signal.throwIfAborted();
       console.note("the virtual machine starts");
       const vm = await Vm.start({ ...machine, qmpSocket: files.qmpSocket }, console, log);

@@ -1,16 +1,19 @@
-/** Running the host's tools. */
+/** Runs the tools of this machine that make and check images. */
 
 import { WaltError } from "../errors.ts";
 import { type RunOptions, type RunResult, run, runAny } from "../linux/run.ts";
 import { toolEnvironment } from "./tools.ts";
 
-/** The slowest step, compressing the root on one slow processor, takes some minutes. */
+/**
+ * Milliseconds. The slowest step, compressing the root partition on one slow processor, takes some minutes.
+ */
 const TIMEOUT = 30 * 60_000;
 
+/** How a tool is run. */
 export interface ToolOptions extends RunOptions {
-  /** Seconds since 1970: the time that the tool is to take for now. */
+  /** The current time as the tool is to see it, in seconds since 1970. */
   epoch?: number;
-  /** More variables. */
+  /** Environment variables besides those of `toolEnvironment`. */
   more?: Record<string, string>;
 }
 
@@ -18,17 +21,20 @@ function options(o: ToolOptions): RunOptions {
   return { timeout: TIMEOUT, ...o, env: { ...toolEnvironment(o.epoch), ...o.more } };
 }
 
-/** Run a tool that must succeed; its standard output. @throws WaltError with its words. */
+/** Run a tool and return its standard output. @throws WaltError with the tool's own message when it fails. */
 export async function tool(command: readonly string[], o: ToolOptions = {}): Promise<string> {
   return await run(command, options(o));
 }
 
-/** Run a tool whatever its exit status. */
+/** Run a tool and return its output and exit status, whether it succeeds or not. */
 export async function toolAny(command: readonly string[], o: ToolOptions = {}): Promise<RunResult> {
   return await runAny(command, options(o));
 }
 
-/** Run a tool that writes bytes to its standard output. @throws WaltError with its words. */
+/**
+ * Run a tool and return its standard output as bytes.
+ * @throws WaltError with the tool's own message when it fails.
+ */
 export async function toolBytes(command: readonly string[], o: ToolOptions = {}): Promise<Buffer> {
   const child = Bun.spawn([...command], {
     stdin: "ignore",

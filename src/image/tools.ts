@@ -1,14 +1,18 @@
-/** The host's programs that images are made with, and the Debian package of each. */
+/** The programs of this machine that images are made with, and the Debian package of each. */
 
 import { existsSync } from "node:fs";
 import { WaltError } from "../errors.ts";
 
-/** The folders of administration are not on every user's PATH, and what is there needs no right. */
+/**
+ * The PATH that tools are looked for in. Tools for file systems are in `sbin` folders, which are not on every
+ * user's PATH although they need no special permission.
+ */
 export const TOOL_PATH = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`;
 
+/** Paths of Debian's archive keyring; the suffix depends on the release. */
 const KEYRINGS = ["gpg", "pgp"].map((type) => `/usr/share/keyrings/debian-archive-keyring.${type}`);
 
-/** For building a base. */
+/** Programs that build a base: program → package. */
 export const BUILD_TOOLS: Readonly<Record<string, string>> = {
   "apt-get": "apt",
   "dpkg-deb": "dpkg",
@@ -20,18 +24,19 @@ export const BUILD_TOOLS: Readonly<Record<string, string>> = {
   "mkfs.ext4": "e2fsprogs",
 };
 
-/** For an image out of a base. */
+/** Programs that make an image from a base: program → package. */
 export const WRITE_TOOLS: Readonly<Record<string, string>> = { mcopy: "mtools" };
 
-/** Debian's archive keyring. Undefined where there is none. */
+/** Path of Debian's archive keyring; undefined when this machine has none. */
 export function debianKeyring(): string | undefined {
   return KEYRINGS.find((file) => existsSync(file));
 }
 
 /**
- * All that is missing, at once.
- * @param keyring whether the archive keyring is needed.
- * @throws WaltError with the one command that installs it.
+ * Check that all tools are installed, before any of them is used.
+ * @param tools program → package.
+ * @param keyring whether Debian's archive keyring is needed, too.
+ * @throws WaltError that names everything that is missing, and one command that installs all of it.
  */
 export function needTools(tools: Readonly<Record<string, string>>, keyring = false, path = TOOL_PATH): void {
   const missing = Object.entries(tools).filter(([program]) => Bun.which(program, { PATH: path }) === null);
@@ -47,7 +52,11 @@ export function needTools(tools: Readonly<Record<string, string>>, keyring = fal
   });
 }
 
-/** The environment that tools run in: English, UTC, no time of their own, nothing of the user's settings. */
+/**
+ * The environment that tools run in: English messages, UTC, and no settings of the user.
+ * @param epoch the current time as the tools are to see it, in seconds since 1970; the real time unless
+ *   given.
+ */
 export function toolEnvironment(epoch?: number): Record<string, string> {
   return {
     PATH: TOOL_PATH,

@@ -1,31 +1,38 @@
-/** Processes that the device owns: their complaints are kept, bounded, and none outlives its owner. */
+/**
+ * Long-running child processes: the end of their standard error is kept, and all end together with their
+ * owner.
+ */
 
 import { messageOf, WaltError } from "../errors.ts";
 
-/** Characters of standard error kept of each: the last ones. */
+/** How many characters of a child's standard error are kept: the last ones. */
 const KEPT = 8192;
 
-/** What a child's standard input and output are: `pipe` for both, or one file descriptor, a socket, for both. */
+/** A child's standard input and output: a pipe for each, or the file descriptor of one socket for both. */
 export type ChildStdio = "pipe" | number;
 
 type Piped = Bun.Subprocess<"pipe", "pipe", "pipe">;
 
+/** A child process, from its start. */
 export class Child {
   readonly #process: Bun.Subprocess;
   #stderr = "";
   #total = 0;
   #stopping = false;
   readonly #watchers = new Set<() => void>();
-  /** Exit status; it is there once all of standard error is. */
+  /** Resolves to the exit status when the child has ended and all of its standard error is in `stderr`. */
   readonly exited: Promise<number>;
 
+  /** Start a program. @throws WaltError when that fails. */
   constructor(command: readonly string[], stdio: ChildStdio) {
     try {
       this.#process = Bun.spawn([...command], {
         stdio: [stdio, stdio, "pipe"],
-        // Messages in English, which explainSshFailure reads; no agent, no variable of ours that ssh would heed.
+        // Messages are in English, as explainSshFailure expects. No other variable of ours is passed on: ssh
+        // would use some of them, such as that of an agent.
         env: { PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/", LC_ALL: "C" },
-        // A group of its own: ^C at the terminal is for us, and we end our children in the right order.
+        // The child is in its own process group, so that Ctrl-C at the terminal does not signal it: this
+        // process ends its children itself, in the right order.
         detached: true,
       });
     } catch (error) {
@@ -36,7 +43,7 @@ export class Child {
     }
     const read = this.#readStderr().catch(() => {});
     this.exited = this.#process.exited.then(async (status) => {
-      // A grandchild could hold the pipe open for longer.
+      // Do not wait for long: a process that the child has started may keep the pipe open.
       await Promise.race([read, Bun.sleep(200)]);
       return status;
     });
@@ -53,7 +60,7 @@ export class Child {
     }
   }
 
-  /** Resolves when it has printed this to standard error; stays pending when it does not. */
+  /** Resolves when the kept standard error contains `text`; stays pending if that never happens. */
   printed(text: string): Promise<void> {
     return new Promise((resolve) => {
       const look = (): void => {
@@ -66,44 +73,46 @@ export class Child {
     });
   }
 
-  /** The end of what it printed to standard error. */
+  /** The last characters that the child printed to standard error, at most 8192. */
   get stderr(): string {
     return this.#stderr;
   }
 
-  /** Where its standard error ends now, for `stderrSince`. */
+  /** How many characters the child has printed to standard error until now, for `stderrSince`. */
   get mark(): number {
     return this.#total;
   }
 
-  /** What it printed to standard error after a mark, as far as it is kept. */
+  /** What the child printed to standard error after a mark, as far as it is kept. */
   stderrSince(mark: number): string {
     const length = Math.min(this.#total - mark, this.#stderr.length);
     return this.#stderr.slice(this.#stderr.length - length);
   }
 
-  /** It was told to end: its exit is no news. */
+  /** Whether `stop()` was called, so that the end of the child is expected. */
   get stopping(): boolean {
     return this.#stopping;
   }
 
-  /** Its standard output, of a child with pipes. */
+  /** The child's standard output. Only for a child with pipes. */
   get output(): ReadableStream<Uint8Array> {
     return (this.#process as Piped).stdout;
   }
 
-  /** Write to its standard input, of a child with pipes. A child that is gone already hears nothing. */
+  /**
+   * Write to the child's standard input; does nothing when the child has ended. Only for a child with pipes.
+   */
   write(text: string): void {
     try {
       const { stdin } = this.#process as Piped;
       stdin.write(text);
       Promise.resolve(stdin.flush()).catch(() => {});
     } catch {
-      // EPIPE: its end is told by `exited`
+      // EPIPE: the child has ended, which `exited` reports.
     }
   }
 
-  /** End it: SIGTERM, after `grace` ms SIGKILL. Resolves when it is gone. */
+  /** End the child by SIGTERM, and after `grace` milliseconds by SIGKILL. Resolves when it has ended. */
   async stop(grace = 2000): Promise<void> {
     this.#stopping = true;
     this.#process.kill("SIGTERM");
@@ -116,12 +125,14 @@ export class Child {
   }
 }
 
-/** All children of one device: what its parts did not end themselves is ended with it. */
+/**
+ * The children of one owner, such as the device: those that still run when the owner stops are ended with it.
+ */
 export class Children {
   readonly #alive = new Set<Child>();
   #closed = false;
 
-  /** @throws WaltError when the program cannot be started, or the device is being stopped. */
+  /** Start a child. @throws WaltError when the program cannot be started, or after `stop()`. */
   spawn(command: readonly string[], stdio: ChildStdio): Child {
     if (this.#closed) throw new WaltError("the device is being stopped");
     const child = new Child(command, stdio);
@@ -130,7 +141,7 @@ export class Children {
     return child;
   }
 
-  /** End all that is left, and start nothing more. */
+  /** End all children that still run, and refuse to start more. Resolves when all have ended. */
   async stop(): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#alive].map((child) => child.stop()));

@@ -1,10 +1,10 @@
-/** What this machine's processor can do. */
+/** Features of this machine's processor. */
 
 import { readTextIfAny } from "./files.ts";
 
 /**
- * Whether it has AES instructions: a flag of that name in /proc/cpuinfo, on x86-64 in `flags`, on arm64 in `Features`. Where that cannot be
- * told: no.
+ * Whether the processor has AES instructions: /proc/cpuinfo then has the word `aes` in the line `flags`
+ * (x86-64) or `Features` (arm64). False when the file does not exist.
  */
 export function hasAes(file = "/proc/cpuinfo"): boolean {
   const text = readTextIfAny(file, 1 << 20) ?? "";

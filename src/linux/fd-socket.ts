@@ -1,4 +1,4 @@
-/** Sockets of the event loop as file descriptors, and the other way round. */
+/** Turns file descriptors into sockets of the event loop, and sockets into file descriptors. */
 
 import type { Socket } from "node:net";
 import { WaltError } from "../errors.ts";
@@ -8,8 +8,12 @@ import { duplicate, libc } from "./libc.ts";
 const connect = Bun.connect as unknown as (options: Bun.FdSocketOptions) => Promise<Bun.Socket>;
 
 /**
- * A Bun socket on a file descriptor, which it owns from now on. One `data` is one recv(2), so that the
- * borders of datagrams stay.
+ * Make a Bun socket of a connected file descriptor, which it owns from now on: the socket closes the descriptor
+ * when it is closed itself. Each call of its handler `data` gets the result of one recv(2), which is one datagram
+ * if the socket has datagrams.
+ *
+ * The cast is needed because Bun's types describe these options, but have no overload of `connect` that takes
+ * them.
  * @throws when the descriptor cannot be connected; it is closed then.
  */
 export async function connectFd(options: Bun.FdSocketOptions): Promise<Bun.Socket> {
@@ -22,14 +26,16 @@ export async function connectFd(options: Bun.FdSocketOptions): Promise<Bun.Socke
 }
 
 /**
- * The connection of a socket as a file descriptor of its own, which stays open when the socket is destroyed:
- * do that next. What the event loop has read already comes as the socket's `data` before this returns, and
- * nothing later.
+ * A new file descriptor of a socket's connection. Destroy the socket next: the descriptor stays open.
+ *
+ * Bytes that the event loop has read already are emitted as the socket's event `data` before this function
+ * returns; none are emitted later.
+ * @throws WaltError when the connection is closed.
  */
 export function release(socket: Socket): number {
   socket.pause();
   while (socket.read() !== null);
-  // Bun's own handle has the number; node does not tell it.
+  // The number is a field of Bun's internal handle: the interface of Node.js has no access to it.
   const { _handle: handle } = socket as unknown as { _handle?: { fd?: unknown } | null };
   if (typeof handle?.fd !== "number" || handle.fd < 0) throw new WaltError("the connection is closed");
   return duplicate(handle.fd);

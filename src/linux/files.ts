@@ -1,4 +1,4 @@
-/** Files that matter: written whole or not at all, and read with a bound. */
+/** Reads files with a bound on their size, and writes files so that they are never half written. */
 
 import { randomBytes } from "node:crypto";
 import {
@@ -18,16 +18,17 @@ import {
 import { basename, dirname, join, resolve } from "node:path";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
 
-/** What to do about an existing file: put the new one in its place, or refuse. */
+/** How a file is written. */
 export interface WriteOptions {
-  /** Permission bits; 0o644 unless told. */
+  /** Permission bits; 0o644 unless given. */
   mode?: number;
   /** Fail with a WaltError when the file exists, instead of replacing it. */
   exclusive?: boolean;
 }
 
 /**
- * Write a file by temp, fsync, rename, fsync of the folder: after a power cut it is the old file or the new one.
+ * Write a file so that after a power cut either the old file or the new one is there, and never a part of it:
+ * a temporary file is written, synced with fsync(2), and renamed, and then the folder is synced.
  * @throws WaltError naming the path and the reason.
  */
 export function writeFileAtomic(path: string, data: string | Uint8Array, options: WriteOptions = {}): void {
@@ -56,7 +57,7 @@ export function writeFileAtomic(path: string, data: string | Uint8Array, options
   } catch (error) {
     if (codeOf(error) === "EEXIST") {
       throw new WaltError(`${path} exists already`, {
-        hint: "Nothing was written. Move it away, or name another file.",
+        hint: "No file was written. Move the existing file away, or choose another name.",
         cause: error,
       });
     }
@@ -67,9 +68,9 @@ export function writeFileAtomic(path: string, data: string | Uint8Array, options
 }
 
 /**
- * Give a file its name without ever replacing another: link(2), or on a file system without links (FAT) a new empty file that
- * rename(2) may replace.
- * @returns whether the temporary name is gone already.
+ * Give a temporary file its final name without ever replacing another file. This is done with link(2), or on
+ * a file system without hard links (FAT) by making an empty file of that name, which rename(2) then replaces.
+ * @returns false when the temporary name is still there, so that the caller must remove it.
  * @throws the system's error, EEXIST when the name is taken.
  */
 export function claim(temp: string, path: string): boolean {
@@ -90,7 +91,7 @@ export function openFile(path: string, flags: string, mode?: number): Disposable
   return { fd, [Symbol.dispose]: () => closeSync(fd) };
 }
 
-/** fsync(2) of a folder, so that a rename in it lasts. */
+/** fsync(2) of a folder, after which renames in it survive a power cut. @throws the system's error. */
 export function syncFolder(folder: string): void {
   const fd = openSync(folder, "r");
   try {
@@ -101,7 +102,8 @@ export function syncFolder(folder: string): void {
 }
 
 /**
- * The text of a file of at most `max` bytes, or undefined where there is none.
+ * The text of a file, or undefined when it does not exist.
+ * @param max bytes that it may have.
  * @throws WaltError when it cannot be read or is larger.
  */
 export function readTextIfAny(path: string, max = 1 << 20): string | undefined {
@@ -116,7 +118,8 @@ export function readTextIfAny(path: string, max = 1 << 20): string | undefined {
   try {
     const stat = fstatSync(fd);
     if (stat.isDirectory()) throw new WaltError(`cannot read ${path}: it is a directory`);
-    // One byte more than there should be, and no more than that: the bound is for files that are not what they should be.
+    // At most one byte more than `max` is read, enough to know that a file is too large. The size that
+    // stat(2) tells is only a hint: the files of /proc have the size 0.
     let bytes = Buffer.alloc(Math.min(max, stat.size) + 1);
     let length = 0;
     for (;;) {
@@ -132,7 +135,7 @@ export function readTextIfAny(path: string, max = 1 << 20): string | undefined {
   }
 }
 
-/** Like `readTextIfAny`, for a file that must be there. */
+/** As `readTextIfAny`, for a file that must exist. @throws WaltError also when it does not. */
 export function readText(path: string, max?: number): string {
   const text = readTextIfAny(path, max);
   if (text === undefined) throw new WaltError(`${path} does not exist`);
@@ -140,7 +143,8 @@ export function readText(path: string, max?: number): string {
 }
 
 /**
- * Make a folder, and those above it, where there are none; what is made has these permission bits whatever the umask is.
+ * Make a folder and the folders above it that do not exist.
+ * @param mode permission bits of the folders that are made; the umask does not change them.
  * @throws the system's error.
  */
 export function makeFolders(path: string, mode: number): void {

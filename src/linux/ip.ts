@@ -1,22 +1,24 @@
-/** ip(8) of iproute2: changes in one batch, and questions answered in JSON. */
+/** Runs ip(8) of iproute2: several changes in one batch, and queries that are answered in JSON. */
 
 import { messageOf, WaltError } from "../errors.ts";
 import { run, runAny } from "./run.ts";
 
 /**
- * Do several things with one ip(8), such as `link set br0 up`, one per line, in order. It stops at the first failure;
- * what the lines before it did stays.
- * @throws WaltError that names the line that failed and ip's reason.
+ * Run several commands of ip(8), in order, in one process. It stops at the first failure; the changes of the
+ * commands before it stay.
+ * @param lines commands without the word `ip`, such as `link set br0 up`.
+ * @throws WaltError naming the command that failed and ip's reason.
  */
 export async function ipBatch(lines: readonly string[]): Promise<void> {
   const broken = lines.find((line) => /[\r\n\0]/.test(line));
-  if (broken !== undefined) throw new WaltError(`${JSON.stringify(broken)} is not one line for ip`);
+  if (broken !== undefined)
+    throw new WaltError(`the command ${JSON.stringify(broken)} for ip has a line break or a zero byte`);
   if (lines.length === 0) return;
   const { status, stderr } = await runAny(["ip", "-batch", "-"], { input: `${lines.join("\n")}\n` });
   if (status === 0) return;
-  // ip says the kernel's or its own reason, then "Command failed -:3".
+  // ip prints the reason, and then "Command failed -:3" with the number of the line.
   const number = Number(/Command failed -:(\d+)/.exec(stderr)?.[1] ?? Number.NaN);
-  // Of a command that it does not know it does not say the line.
+  // It prints no number for a command that it does not know.
   const line = lines[number - 1] ?? (lines.length === 1 ? lines[0] : undefined);
   const reason = stderr
     .split("\n")
@@ -26,8 +28,9 @@ export async function ipBatch(lines: readonly string[]): Promise<void> {
 }
 
 /**
- * What `ip -j <arguments>` prints, parsed; an empty array where it prints nothing. Its shape is for the caller to check.
- * @throws WaltError when ip fails or prints something else.
+ * The JSON that `ip -j <args>` prints, parsed; an empty array when it prints nothing. The caller must check
+ * its shape.
+ * @throws WaltError when ip fails, or when it prints something that is not JSON.
  */
 export async function ipJson(args: readonly string[]): Promise<unknown> {
   const text = await run(["ip", "-j", ...args]);

@@ -1,4 +1,4 @@
-/** The C library through bun:ffi: the few system calls that neither Bun nor node has, and `errno`. */
+/** The C library through bun:ffi: the few system calls that neither Bun nor Node.js offers, and `errno`. */
 
 import { dlopen, type Pointer, read as peek, ptr, toArrayBuffer } from "bun:ffi";
 import { constants } from "node:os";
@@ -6,9 +6,11 @@ import { getSystemErrorMap } from "node:util";
 import { WaltError } from "../errors.ts";
 
 /**
- * glibc's functions as they are: -1 means failure, the reason is in `errno()` until the next call.
- * Sizes are bytes. Results fit 32 bits, as nothing here moves more than 2 GB at once. `ioctl`, `fcntl` and `open` are
- * variadic in C; their third argument travels like a fixed one on x86-64 and on Linux's arm64.
+ * Functions of glibc as they are: -1 means failure, and `errno()` tells the reason until the next call.
+ *
+ * Sizes are in bytes. Results fit into 32 bits, because no call here moves more than 2 GB. `ioctl`, `fcntl`
+ * and `open` are variadic in C. Their third argument is passed in the same way as a fixed argument, both on
+ * x86-64 and on arm64 Linux.
  */
 export const libc = dlopen("libc.so.6", {
   open: { args: ["cstring", "i32", "u32"], returns: "i32" },
@@ -29,7 +31,9 @@ export const libc = dlopen("libc.so.6", {
   __errno_location: { args: [], returns: "ptr" },
 }).symbols;
 
-/** Error numbers that somebody here tells apart. The same on x86-64 and arm64 (asm-generic/errno.h). */
+/**
+ * Error numbers that the program tells apart. They are the same on x86-64 and arm64 (asm-generic/errno.h).
+ */
 export const EINTR = 4;
 export const EIO = 5;
 export const EAGAIN = 11;
@@ -39,7 +43,7 @@ export const EBADFD = 77;
 export const ECONNRESET = 104;
 export const ENOBUFS = 105;
 
-/** open(2) and fcntl(2). */
+/** Flags and commands of open(2) and fcntl(2). */
 export const O_RDONLY = 0;
 export const O_RDWR = 2;
 export const O_NONBLOCK = 0o4000;
@@ -48,7 +52,7 @@ const F_DUPFD_CLOEXEC = 1030;
 const F_GETFL = 3;
 const F_SETFL = 4;
 
-/** socket(2), sendto(2). */
+/** Address families, types and flags of socket(2) and sendto(2). */
 export const AF_UNIX = 1;
 export const AF_NETLINK = 16;
 export const SOCK_STREAM = 1;
@@ -58,7 +62,7 @@ export const SOCK_CLOEXEC = 0o2000000;
 export const SOCK_NONBLOCK = 0o4000;
 export const MSG_NOSIGNAL = 0x4000;
 
-/** poll(2): events, and the 8 bytes of struct pollfd { int fd; short events; short revents; }. */
+/** Events of poll(2), and the bytes of `struct pollfd { int fd; short events; short revents; }`. */
 export const POLLIN = 1;
 export const POLLOUT = 4;
 export const POLLERR = 8;
@@ -66,66 +70,83 @@ export const POLLHUP = 16;
 export const POLLNVAL = 32;
 export const POLLFD_SIZE = 8;
 
-/** Bytes that the kernel may be pointed at. */
+/** Memory whose address can be passed to the kernel. */
 export interface Memory {
+  /** The memory as bytes. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Address of `bytes[0]`, as a number, so that `at(address + offset)` points into the middle without a new view. */
+  /** Address of `bytes[0]`. It is a number, so that `at(address + offset)` is a pointer to any byte of it. */
   readonly address: number;
 }
 
 /**
- * Zeroed memory of `size` bytes whose address stays. (The address of a small `Buffer.alloc` or `new Uint8Array(n)` goes
- * stale as soon as somebody touches its `.buffer`: it lives in the engine's own cells until then.)
+ * Memory of `size` bytes, filled with zeros, whose address never changes.
+ *
+ * The address of a small `Buffer.alloc(n)` or `new Uint8Array(n)` can change: the JavaScript engine keeps its
+ * bytes in a cell of its heap, and moves them when the property `buffer` is first used.
  */
 export function allocate(size: number): Memory {
   const bytes = new Uint8Array(new ArrayBuffer(size));
   return { bytes, address: Number(ptr(bytes)) };
 }
 
-/** A copy of memory of this process, such as another thread's, which stays where it is meanwhile. */
+/**
+ * A copy of `length` bytes at an address of this process. They may belong to another thread, which must not
+ * free or change them during the call.
+ */
 export function memoryAt(address: number, length: number): Uint8Array {
   return new Uint8Array(toArrayBuffer(at(address), 0, length)).slice();
 }
 
-/** A number as the pointer that bun:ffi wants. */
+/** An address as the type of pointers that bun:ffi requires. */
 export function at(address: number): Pointer {
   return address as Pointer;
 }
 
-// Where this thread's errno lives never changes, so the address is asked for once a thread (modules are per thread).
+// The address of a thread's errno never changes. Each thread has its own copy of this module and asks for it
+// once.
 let errnoAddress: Pointer | undefined;
 
-/** The error number of the call just made. Only right after a failure. */
+/** The error number of the last call of this thread. It is valid directly after a call that failed. */
 export function errno(): number {
   if (errnoAddress === undefined) {
-    // The call below does not touch errno itself (it returns the address of a thread-local).
+    // This call does not change errno: it only returns the address of a thread-local variable.
     errnoAddress = Number(libc.__errno_location()) as Pointer;
   }
   return peek.i32(errnoAddress, 0);
 }
-errno();
+errno(); // ask for the address now, so that no call of the C library comes between a failure and its errno
 
-/** `ENOENT` for 2, and so on; `error 999` for what has no name. */
+/** The name of an error number, such as `ENOENT` for 2; `error 999` for a number without a name. */
 export function errnoName(code: number): string {
-  if (code === EBADFD) return "EBADFD"; // which node has no name for
+  if (code === EBADFD) return "EBADFD"; // Node.js has no name for it
   const found = Object.entries(constants.errno).find(([, value]) => value === code);
   return found?.[0] ?? `error ${code}`;
 }
 
-/** A failed call as an error for people: `cannot <what>: no such device (ENODEV)`. Call it right after the failure. */
+/**
+ * The error of a call that failed: `cannot <what>: no such device (ENODEV)`. Call it directly after the
+ * failure.
+ * @param what what could not be done, such as `open /dev/net/tun`.
+ */
 export function failure(what: string, code = errno()): WaltError {
   const words = getSystemErrorMap().get(-code)?.[1];
   return new WaltError(`cannot ${what}: ${words === undefined ? "" : `${words} `}(${errnoName(code)})`);
 }
 
-/** Another file descriptor of the same open file, closed on exec. */
+/**
+ * A new file descriptor of the same open file, which is closed on exec.
+ * @throws WaltError with the reason.
+ */
 export function duplicate(fd: number): number {
   const copy = libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
   if (copy < 0) throw failure(`duplicate file descriptor ${fd}`);
   return copy;
 }
 
-/** Make reads and writes of a file descriptor return EAGAIN instead of waiting. */
+/**
+ * Make reads and writes of a file descriptor fail with EAGAIN instead of waiting.
+ * @throws WaltError on failure.
+ */
 export function setNonBlocking(fd: number): void {
   const flags = libc.fcntl(fd, F_GETFL, 0);
   if (flags < 0 || libc.fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {

@@ -1,17 +1,18 @@
-/** Lines of bounded length out of a stream of bytes. */
+/** Splits a stream of bytes into lines of bounded length. */
 
 import type { Readable } from "node:stream";
 import { messageOf, WaltError } from "../errors.ts";
 
-/** Cuts a stream into lines. A line longer than `max` bytes is an error as soon as the bound is passed. */
+/** Splits one stream. It keeps the bytes of the line that is not complete yet, at most `max` of them. */
 export class LineCutter {
   #rest: Buffer = Buffer.alloc(0);
 
+  /** @param max bytes that a line may have, without its newline. */
   constructor(readonly max: number) {}
 
   /**
-   * The complete lines that these bytes end, without their newlines.
-   * @throws WaltError when a line is longer than `max` bytes.
+   * Add the next bytes of the stream, and return the lines that are complete now, without their newlines.
+   * @throws WaltError as soon as a line is longer than `max` bytes.
    */
   push(bytes: Uint8Array): string[] {
     const lines: string[] = [];
@@ -19,8 +20,8 @@ export class LineCutter {
     for (;;) {
       const end = this.#rest.indexOf(10);
       if (end > this.max || (end < 0 && this.#rest.length > this.max)) {
-        this.#rest = Buffer.alloc(0); // whoever sends it is not given our memory, too
-        throw new WaltError(`a line of more than ${this.max} bytes`);
+        this.#rest = Buffer.alloc(0); // a peer must not make us keep its bytes
+        throw new WaltError(`a line is longer than ${this.max} bytes`);
       }
       if (end < 0) return lines;
       lines.push(this.#rest.toString("utf8", 0, end));

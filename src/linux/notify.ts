@@ -1,4 +1,4 @@
-/** Telling systemd how we are: the datagram of sd_notify(3). */
+/** Tells systemd the state of this service, by the protocol of sd_notify(3). */
 
 import { WaltError } from "../errors.ts";
 import {
@@ -13,10 +13,14 @@ import {
   SOCK_NONBLOCK,
 } from "./libc.ts";
 
-/** struct sockaddr_un: u16 family, then the path of at most 108 bytes. */
+/** Bytes of the path in struct sockaddr_un, which comes after a family of 2 bytes (unix(7)). */
 const PATH_MAX = 108;
 
-/** The bytes of a sockaddr_un. `@name` is the abstract socket `name` (unix(7)): a zero first, and none at its end. */
+/**
+ * The bytes of a sockaddr_un. `@name` means the abstract socket `name`: its path begins with a zero byte
+ * instead of `@`, and has no zero byte at its end (unix(7)).
+ * @throws WaltError when the name is not the address of a UNIX socket.
+ */
 function socketAddress(name: string): ReturnType<typeof allocate> {
   const path = new TextEncoder().encode(name);
   const abstract = name.startsWith("@");
@@ -26,7 +30,9 @@ function socketAddress(name: string): ReturnType<typeof allocate> {
     path.length < 2 ||
     path.includes(0)
   ) {
-    throw new WaltError(`NOTIFY_SOCKET is ${JSON.stringify(name)}, which is no UNIX socket's address`);
+    throw new WaltError(
+      `the environment variable NOTIFY_SOCKET is not the address of a UNIX socket: ${JSON.stringify(name)}`,
+    );
   }
   const address = allocate(2 + path.length + (abstract ? 0 : 1));
   new DataView(address.bytes.buffer).setUint16(0, AF_UNIX, true);
@@ -36,9 +42,10 @@ function socketAddress(name: string): ReturnType<typeof allocate> {
 }
 
 /**
- * Send `READY=1`, `STOPPING=1`, `STATUS=…` (lines) to the service manager that NOTIFY_SOCKET names; does nothing where
- * there is none. Never waits: a manager that does not read loses the message.
- * @throws WaltError when the socket cannot be reached.
+ * Send a message to the service manager; does nothing when there is none. It never waits.
+ * @param text lines such as `READY=1`, `STOPPING=1` or `STATUS=…`.
+ * @param socket the manager's socket; by default the one that systemd names in NOTIFY_SOCKET.
+ * @throws WaltError when the message cannot be sent, also because the manager does not read its messages.
  */
 export function notifySystemd(text: string, socket = process.env["NOTIFY_SOCKET"]): void {
   if (socket === undefined || socket === "") return;

@@ -1,29 +1,37 @@
-/** Programs of the system, run to their end, and children that never outlive us. */
+/** Runs programs of the system, and ties long-running ones to the life of this process. */
 
 import { messageOf, WaltError } from "../errors.ts";
 
+/** The result of a program that has ended. */
 export interface RunResult {
+  /** Its exit status. */
   status: number;
+  /** Its standard output as text. */
   stdout: string;
+  /** Its standard error as text. */
   stderr: string;
 }
 
-/** A program was ended because it ran for longer than it may. */
+/** A program was killed because it ran longer than `RunOptions.timeout`. */
 export class TookTooLong extends WaltError {}
 
+/** How a program is run. */
 export interface RunOptions {
   /** Text for its standard input; none unless given. */
   input?: string;
-  /** Killed after this many ms; 30 000 unless told. */
+  /** Milliseconds after which it is killed; 30 000 unless given. */
   timeout?: number;
-  /** Killed when it is aborted. */
+  /** The program is killed when this signal is aborted. */
   signal?: AbortSignal | undefined;
+  /** All of its environment variables; those of this process unless given. */
   env?: Record<string, string | undefined>;
 }
 
 /**
- * Run a program and wait for it, whatever its exit status.
- * @throws WaltError when it cannot be started, TookTooLong when it takes too long; the reason of `signal` when that was aborted.
+ * Run a program and wait for its end, whatever its exit status is.
+ * @throws WaltError when it cannot be started.
+ * @throws TookTooLong when it was killed after the timeout.
+ * @throws the reason of `options.signal` when that was aborted.
  */
 export async function runAny(command: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   const name = command[0] ?? "";
@@ -56,7 +64,7 @@ export async function runAny(command: readonly string[], options: RunOptions = {
       child.exited,
     ]);
     options.signal?.throwIfAborted();
-    if (late) throw new TookTooLong(`${command.join(" ")} took longer than ${timeout} ms and was ended`);
+    if (late) throw new TookTooLong(`${command.join(" ")} took longer than ${timeout} ms and was killed`);
     return { status, stdout, stderr };
   } finally {
     clearTimeout(timer);
@@ -64,8 +72,8 @@ export async function runAny(command: readonly string[], options: RunOptions = {
 }
 
 /**
- * Run a program that must succeed; its standard output.
- * @throws WaltError with what it printed to standard error.
+ * Run a program that must succeed, and return its standard output.
+ * @throws as `runAny`, and WaltError with what it printed when its exit status is not 0.
  */
 export async function run(command: readonly string[], options: RunOptions = {}): Promise<string> {
   const { status, stdout, stderr } = await runAny(command, options);
@@ -76,8 +84,9 @@ export async function run(command: readonly string[], options: RunOptions = {}):
 }
 
 /**
- * A command line whose process the kernel kills when this process dies, `kill -9` included (prctl(2), PR_SET_PDEATHSIG). An
- * orphan would hold on to a bridge, a TAP or a port, and the next start would find them taken. setpriv(1) is part of util-linux.
+ * The command line with setpriv(1) of util-linux in front of it: the kernel then kills the process when this
+ * process dies, even by SIGKILL (prctl(2), PR_SET_PDEATHSIG). Otherwise an orphan would keep a bridge, a TAP
+ * or a port, and the next start would find it in use.
  */
 export function diesWithParent(command: readonly string[]): string[] {
   return ["setpriv", "--pdeathsig", "KILL", "--", ...command];

@@ -1,6 +1,6 @@
-/** Waiting that an abort ends early, and how long to wait after failures. */
+/** Waiting: a sleep that an abort ends early, and how long to wait after failures. */
 
-/** Resolves after `ms`, or at once when `signal` is aborted. */
+/** Resolves after `ms` milliseconds, or as soon as `signal` is aborted. It never rejects. */
 export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const end = (): void => {
@@ -14,16 +14,24 @@ export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   return promise;
 }
 
-/** A wait made up to 20 % longer, so that many devices that lost the same server do not come back all at once. */
+/**
+ * A duration, made up to 20 % longer at random, so that the devices that lost the same server do not all
+ * connect again at the same moment.
+ * @param ms duration in milliseconds.
+ * @param random a number from 0 to 1.
+ */
 export function withJitter(ms: number, random: () => number = Math.random): number {
   return ms * (1 + 0.2 * random());
 }
 
-/** Waits after failures, ms: doubled from the first to the longest. */
+/** The shortest and the longest wait after failures, in milliseconds. */
 export const FIRST_WAIT = 500;
 export const LONGEST_WAIT = 30_000;
 
-/** Wait before the n-th attempt in a row, n from 1; ms. */
+/**
+ * How long to wait after failures, in milliseconds: the wait doubles with each failure, up to `LONGEST_WAIT`.
+ * @param failures number of failures in a row, from 1.
+ */
 export function backoff(failures: number): number {
   return Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(Math.max(0, failures - 1), 16));
 }

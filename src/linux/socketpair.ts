@@ -1,6 +1,6 @@
 /**
- * Pairs of connected UNIX sockets: how bytes travel between threads, and to a child's standard input and
- * output.
+ * Pairs of connected UNIX sockets, which connect two threads, or this process with a child's standard input
+ * and output.
  */
 
 import {
@@ -25,10 +25,12 @@ function pair(type: number): [number, number] {
 }
 
 /**
- * A pair of byte streams, `[ours, theirs]`. Ours is non-blocking; theirs blocks, as programs expect of their
- * stdio. Both are closed on exec: a child gets theirs by `Bun.spawn({ stdio: [theirs, theirs, …] })`, which
- * duplicates it, and no other child inherits it by accident (it would keep the connection open). Close theirs
- * once the child has it.
+ * Two connected sockets for a stream of bytes, as file descriptors.
+ *
+ * `ours` is non-blocking. `theirs` blocks, as programs expect of their standard input and output. Both are
+ * closed on exec, so that no child inherits them by accident and keeps the connection open. A child gets
+ * `theirs` by `Bun.spawn({ stdio: [theirs, theirs, …] })`, which duplicates it; close `theirs` afterwards.
+ * @throws WaltError with the reason.
  */
 export function socketPair(): [ours: number, theirs: number] {
   const [ours, theirs] = pair(SOCK_STREAM);
@@ -41,7 +43,11 @@ export function socketPair(): [ours: number, theirs: number] {
   return [ours, theirs];
 }
 
-/** A pair that keeps the borders of records, both ends non-blocking: one write is one read. */
+/**
+ * Two connected sockets for records, as file descriptors, both non-blocking: one read returns what one write
+ * wrote.
+ * @throws WaltError with the reason.
+ */
 export function recordPair(): [ours: number, theirs: number] {
   return pair(SOCK_SEQPACKET | SOCK_NONBLOCK);
 }

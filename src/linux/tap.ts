@@ -6,48 +6,55 @@
 import { WaltError } from "../errors.ts";
 import { allocate, at, failure, libc, O_CLOEXEC, O_NONBLOCK, O_RDONLY, O_RDWR } from "./libc.ts";
 
-/** linux/if_tun.h; the same numbers on x86-64 and arm64. */
+/** Numbers of linux/if_tun.h, which are the same on x86-64 and arm64. */
 export const TUNSETIFF = 0x400454ca;
 export const IFF_TAP = 0x0002;
 export const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 export const TUNSETVNETHDRSZ = 0x400454d8;
-/** By value, not by pointer. */
+/** The argument of this ioctl(2) is passed by value, not by pointer. */
 export const TUNSETOFFLOAD = 0x400454d0;
-/** TUN_F_CSUM, TSO4, TSO6, TSO_ECN; and with USO4, USO6 of Linux 6.2. */
+/**
+ * TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 and TUN_F_TSO_ECN; then the same with TUN_F_USO4 and TUN_F_USO6 of Linux
+ * 6.2.
+ */
 const TUN_F_TCP = 0x0f;
 const TUN_F_ALL = 0x6f;
-/** The shortest virtio-net header. */
+/** Bytes of the shortest virtio-net header. */
 const VNET_HEADER = 10;
 
 /**
- * struct ifreq of linux/if.h on 64-bit machines: char name[16], then a union of 24 bytes that begins with u16
- * flags.
+ * Bytes of struct ifreq, and the offset of its flags (linux/if.h, on 64-bit machines): `char name[16]`, then
+ * a union of 24 bytes that begins with `u16 flags`.
  */
 export const IFREQ_SIZE = 40;
 export const IFREQ_FLAGS = 16;
-/** Longest interface name: IFNAMSIZ less the final zero. */
+/** Characters of the longest interface name: IFNAMSIZ without the final zero byte. */
 export const NAME_MAX = 15;
 
+/** setns(2): the file descriptor is that of a network namespace. */
 const CLONE_NEWNET = 0x40000000;
 
-/** A TAP that lives as long as its file descriptor. */
+/** A TAP. The kernel removes it when its file descriptor is closed. */
 export interface Tap {
   readonly fd: number;
-  /** The interface's name, as the kernel gave it. */
+  /** The interface's name, as the kernel chose it. */
   readonly name: string;
   /**
-   * TUN_F_ bits of the offloads that the kernel does here; undefined: frames come and go without a virtio-net
-   * header.
+   * TUN_F_ bits of the offloads that the kernel supports; undefined when frames have no virtio-net header.
    */
   readonly offload: number | undefined;
 }
 
-/** The 40 bytes that TUNSETIFF wants. @throws WaltError when no interface can have that name. */
+/**
+ * The struct ifreq (40 bytes) for the ioctl(2) TUNSETIFF.
+ * @param flags IFF_TAP and others.
+ * @throws WaltError when the name is not a valid name for an interface.
+ */
 export function interfaceRequest(name: string, flags: number): ReturnType<typeof allocate> {
   if (!/^[A-Za-z0-9][A-Za-z0-9_.%-]*$/.test(name) || name.length > NAME_MAX) {
-    throw new WaltError(`${JSON.stringify(name)} is no name for a network interface`, {
-      hint: `Letters, digits, "-", "_" and ".", at most ${NAME_MAX} of them.`,
+    throw new WaltError(`${JSON.stringify(name)} is not a valid name for a network interface`, {
+      hint: `Use up to ${NAME_MAX} letters, digits, "-", "_" and "."; the first is a letter or a digit.`,
     });
   }
   const request = allocate(IFREQ_SIZE);
@@ -57,23 +64,27 @@ export function interfaceRequest(name: string, flags: number): ReturnType<typeof
 }
 
 /**
- * Make a TAP (or attach to a persistent one) for plain Ethernet frames: no packet information in front of
- * them, non-blocking, gone when its file descriptor is closed. It is down and in no bridge. `%d` in the name
- * is a free number.
- * @param ns path of the network namespace that it appears in, such as `/run/netns/blue`; the caller's own
- * unless given.
- * @throws WaltError with the reason: no right to, no module `tun`, name in use.
+ * Make a TAP, or attach to a persistent one. Its file descriptor is non-blocking, and each read or write is
+ * one Ethernet frame without packet information in front. A new TAP is down and in no bridge.
+ * @param name of the interface; the kernel replaces `%d` in it by a free number.
+ * @param ns path of the network namespace that it is made in, such as `/run/netns/blue`; the caller's own
+ *   unless given.
+ * @throws WaltError with the reason: the permission or the kernel module `tun` is missing, or the name is in
+ *   use.
  */
 export function openTap(name: string, ns?: string): Tap {
   const tap = make(name, IFF_TAP | IFF_NO_PI, ns);
-  // What an earlier owner of a persistent one asked for would give us super-frames, cut off.
+  // If an earlier owner of a persistent TAP asked for offloads, the kernel would give us super-frames, cut
+  // off.
   libc.ioctl(tap.fd, BigInt(TUNSETOFFLOAD), at(0));
   return { ...tap, offload: undefined };
 }
 
 /**
- * As `openTap`, with a virtio-net header of 10 bytes in front of every frame, both ways (linux/virtio_net.h),
- * if the kernel can. Frames come whole and with checksums until `setOffload`.
+ * As `openTap`, but each frame that is read or written has a virtio-net header of 10 bytes in front
+ * (linux/virtio_net.h), if the kernel supports that. Until `setOffload` is called, the kernel gives no
+ * super-frames and no frames without checksums.
+ * @throws WaltError with the reason, as `openTap`.
  */
 export function openOffloadTap(name: string, ns?: string): Tap {
   let tap: Omit<Tap, "offload">;
@@ -99,8 +110,11 @@ export function openOffloadTap(name: string, ns?: string): Tap {
 }
 
 /**
- * Ask for frames as they are before offloads are done: only those in `mask` are not done. Returns those that
- * the kernel agreed to.
+ * Tell the kernel which offloads the reader of a TAP does itself: the kernel then gives frames without doing
+ * them.
+ * @param fd of a TAP with virtio-net headers.
+ * @param mask TUN_F_ bits.
+ * @returns the bits that the kernel accepted: `mask`, or `mask` without UDP segmentation (USO), or 0.
  */
 export function setOffload(fd: number, mask: number): number {
   for (const some of [mask, mask & TUN_F_TCP]) {
@@ -110,6 +124,7 @@ export function setOffload(fd: number, mask: number): number {
   return 0;
 }
 
+/** Make a TAP, or attach to a persistent one. @throws WaltError with the reason. */
 function make(name: string, flags: number, ns: string | undefined): Omit<Tap, "offload"> {
   const request = interfaceRequest(name, flags);
   const fd = ns === undefined ? openTun() : openTunIn(ns);
@@ -133,7 +148,10 @@ function openTun(): number {
   return fd;
 }
 
-/** A namespace is a property of the thread, so there is no `await` in here. */
+/**
+ * Open /dev/net/tun in another network namespace, and return to the old one. There is no `await` in here: a
+ * thread has one namespace at a time, in which other tasks of the event loop would run, too.
+ */
 function openTunIn(ns: string): number {
   const own = openFile("/proc/thread-self/ns/net");
   let tun: number | undefined;
@@ -145,7 +163,7 @@ function openTunIn(ns: string): number {
         tun = openTun();
         return tun;
       } finally {
-        enter(own, "the own network namespace again");
+        enter(own, "the old network namespace again");
       }
     } finally {
       libc.close(other);

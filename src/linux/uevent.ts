@@ -1,38 +1,44 @@
 /**
- * The kernel's own news of devices: uevents, which it sends to a netlink socket (netlink(7), NETLINK_KOBJECT_UEVENT).
- * The event loop reads that socket like any other: no thread, no polling, nothing to be installed.
+ * Uevents: the kernel's messages about devices that come and go, sent to a netlink socket (netlink(7),
+ * NETLINK_KOBJECT_UEVENT). The event loop reads that socket like any other, without a thread and without
+ * polling.
  */
 
 import { messageOf } from "../errors.ts";
 import { connectFd } from "./fd-socket.ts";
 import { AF_NETLINK, allocate, at, failure, libc, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "./libc.ts";
 
-/** linux/netlink.h; the kernel multicasts to group 1 (udev passes its own messages on in group 2). */
+/** linux/netlink.h. The kernel sends to the multicast group 1; udev sends its own messages to group 2. */
 const NETLINK_KOBJECT_UEVENT = 15;
 const KERNEL_GROUP = 1;
-/** struct sockaddr_nl { u16 family; u16 pad; u32 pid; u32 groups } */
+/** Bytes of `struct sockaddr_nl { u16 family; u16 pad; u32 pid; u32 groups }`. */
 const SOCKADDR_NL = 12;
 
-/** Bytes of the longest message looked at: UEVENT_BUFFER_SIZE (linux/kobject.h) is 2048, and the path comes before. */
+/**
+ * Bytes of the longest message that is read. The variables take at most UEVENT_BUFFER_SIZE, 2048
+ * (linux/kobject.h), and the device's path comes before them.
+ */
 const MAX_MESSAGE = 8192;
 
-/** ms until a socket that was lost is opened again, when that failed. */
-const AGAIN = 2000;
+/** Milliseconds after which the socket is opened again when opening failed. */
+const RETRY = 2000;
 
+/** One message of the kernel. */
 export interface Uevent {
-  /** `add`, `remove`, `change`, `move`, `online`, `offline`, `bind`, `unbind`. */
+  /** `add`, `remove`, `change`, `move`, `online`, `offline`, `bind` or `unbind`. */
   readonly action: string;
-  /** Of the device below /sys, such as `/devices/platform/soc/3f980000.usb/usb1/1-1`. */
+  /** Path of the device below /sys, such as `/devices/platform/soc/3f980000.usb/usb1/1-1`. */
   readonly path: string;
-  /** `usb`, `net`, …; "" where it has none. */
+  /** Its subsystem, such as `usb` or `net`; "" where it has none. */
   readonly subsystem: string;
-  /** Everything that it says, `DEVTYPE` and the like. */
+  /** All variables of the message, such as `DEVTYPE`. */
   readonly values: ReadonlyMap<string, string>;
 }
 
 /**
- * One message: `action@path`, then `KEY=value`, each with a zero at its end (lib/kobject_uevent.c). Undefined for what is none,
- * such as what a program with the right to do so sent instead of the kernel.
+ * Parse a message: `action@path`, then `KEY=value` pairs, each with a zero byte at its end
+ * (lib/kobject_uevent.c). Undefined when the message has another format: programs with CAP_NET_ADMIN can send
+ * messages, too.
  */
 export function parseUevent(message: Uint8Array): Uevent | undefined {
   if (message.length > MAX_MESSAGE || message.at(-1) !== 0) return undefined;
@@ -49,18 +55,21 @@ export function parseUevent(message: Uint8Array): Uevent | undefined {
   return { action, path, subsystem: values.get("SUBSYSTEM") ?? "", values };
 }
 
+/** What is called, and when. */
 export interface UeventOptions {
-  heard(event: Uevent): void;
+  /** Called with every message of the kernel. */
+  onEvent(event: Uevent): void;
   /**
-   * From now on every event is heard; what was before is not known: the time to look at /sys. Called at the beginning, and
-   * when events were lost because they came faster than they were read.
+   * Called when the socket is open: every event from now on will be reported, and earlier ones may not have
+   * been, so that it is time to look at /sys. This is the case at the beginning, and after events were lost
+   * because they came faster than they were read.
    */
-  fresh(): void;
-  /** The socket cannot be opened, in words; it is tried again. */
-  failed(why: string): void;
+  onSubscribed(): void;
+  /** Called with the reason when the socket cannot be opened. It is tried again until `stop()`. */
+  onFailure(why: string): void;
 }
 
-/** Hears the kernel's events of this network namespace until it is stopped. */
+/** Receives the kernel's events of this network namespace, from construction to `stop()`. */
 export class Uevents {
   #socket: Bun.Socket | undefined;
   #timer: Timer | undefined;
@@ -70,6 +79,7 @@ export class Uevents {
     void this.#open();
   }
 
+  /** Close the socket. Nothing is called any more. */
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
@@ -77,26 +87,26 @@ export class Uevents {
   }
 
   async #open(): Promise<void> {
-    const { heard, fresh, failed } = this.options;
+    const { onEvent, onSubscribed, onFailure } = this.options;
     try {
       const socket = await connectFd({
         fd: openSocket(),
         socket: {
           data: (_, message) => {
             const event = parseUevent(message);
-            if (event !== undefined) heard(event);
+            if (event !== undefined) onEvent(event);
           },
-          // ENOBUFS, "events were lost", closes it too.
+          // The error ENOBUFS, which says that events were lost, closes the socket too.
           close: () => this.#lost(0),
           error: () => {},
         },
       });
       if (this.#stopped) socket.terminate();
       else this.#socket = socket;
-      if (!this.#stopped) fresh();
+      if (!this.#stopped) onSubscribed();
     } catch (error) {
-      if (!this.#stopped) failed(messageOf(error));
-      this.#lost(AGAIN);
+      if (!this.#stopped) onFailure(messageOf(error));
+      this.#lost(RETRY);
     }
   }
 
@@ -106,7 +116,7 @@ export class Uevents {
   }
 }
 
-/** A socket that gets the kernel's events. @throws WaltError with the reason. */
+/** A socket that receives the kernel's events, as a file descriptor. @throws WaltError with the reason. */
 function openSocket(): number {
   const fd = libc.socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
   if (fd < 0) throw failure("open a socket for the kernel's events");

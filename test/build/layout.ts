@@ -135,7 +135,11 @@ function sockets(): void {
 
 async function netlink(): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const uevents = new Uevents({ heard: () => {}, fresh: resolve, failed: (why) => reject(new Error(why)) });
+  const uevents = new Uevents({
+    onEvent: () => {},
+    onSubscribed: resolve,
+    onFailure: (why) => reject(new Error(why)),
+  });
   await promise;
   uevents.stop();
   ok("struct sockaddr_nl");

@@ -126,7 +126,7 @@ network.managed = false
     expect(wrong("[server]\nnetwork = 2020-01-01\n")).toBe(
       "walt.toml, line 2: server.network must be a table, found a date",
     );
-    expect(wrong("[[server]]\n")).toBe("walt.toml: server must be a table, found an array of 1");
+    expect(wrong("[[server]]\n")).toBe("walt.toml: server must be a table, found an array of 1 values");
   });
 
   test("an unknown role", () => {

@@ -13,7 +13,7 @@ const MOMENTS = [
   /walt-os: \w+ has a link/,
   /has the address/,
   /device starts/,
-  /ssh: connecting to the entrypoint/,
+  /proxies: connecting to the entrypoint/,
   /tunnel: connecting to the server/,
   /vm: starting the virtual machine/,
   /virtual machine runs/,

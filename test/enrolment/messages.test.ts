@@ -159,7 +159,7 @@ describe("request", () => {
 
   test("a megabyte, an array, a number, an unfinished line", () => {
     expect(problem(() => parse(`{"model":"${"x".repeat(1 << 20)}"}`))).toBe(
-      "enrolment request: longer than 8192 bytes",
+      "enrolment request: it is longer than 8192 characters",
     );
     for (const text of ["[]", "7", "null", '"text"'])
       expect(problem(() => parse(text))).toContain("expected an object");

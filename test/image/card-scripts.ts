@@ -5,7 +5,10 @@ import type { Host } from "../lab/host.ts";
 
 const SCRIPTS = join(import.meta.dir, "../../device/root/usr/lib/walt");
 
-/** What the scripts expect of the card's root: themselves, busybox's udhcpc, a console, a boot partition, no modules. */
+/**
+ * What the scripts expect of the card's root: themselves, busybox's udhcpc, a console, a boot partition, no
+ * modules.
+ */
 const PREPARE = `set -e
 mount -t tmpfs bin /usr/local/bin
 ln -s "$(command -v busybox)" /usr/local/bin/udhcpc

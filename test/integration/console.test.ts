@@ -20,7 +20,7 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "the node's console", () =>
     const early = await world.walt(device.host, "device", "console");
     expect([early.status, early.stderr.split("\n")[0]]).toEqual([
       1,
-      "walt: no console: nobody listens on /run/walt/console.sock",
+      "walt: there is no console: no program listens on /run/walt/console.sock",
     ]);
     await device.enrol();
     const attach = () => device.host.spawn([world.binary, "device", "console"]);

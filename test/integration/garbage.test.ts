@@ -142,12 +142,12 @@ describeWith(INTEGRATION, "garbage to the server", () => {
   }, 15_000);
 
   for (const [name, input, said] of [
-    ["a line of a megabyte", "x".repeat(MEGABYTE), /a line of more than 8192 bytes/],
+    ["a line of a megabyte", "x".repeat(MEGABYTE), /a line is longer than 8192 bytes/],
     ["ten megabytes of lines", '{"version":1}\n'.repeat(750_000), /mac must be a string/],
-    ["bytes at random", crypto.getRandomValues(new Uint8Array(4000)), /not JSON|more than 8192/],
+    ["bytes at random", crypto.getRandomValues(new Uint8Array(4000)), /not JSON|longer than 8192/],
     ["half a line", '{"version":1,"mac":"b8', /went away before it sent its request/],
     ["nothing", "", /went away before it sent its request/],
-    ["no object", "[]\n", /expected an object, found an array of 0/],
+    ["no object", "[]\n", /expected an object, found an array of 0 values/],
     ["escape sequences", '{"version":1,"mac":"\u001b[2J\u009b\u202e"}\n', /not JSON|mac must be/],
   ] as const) {
     test(`enrolment: ${name}`, async () => {
@@ -278,10 +278,10 @@ describeWith(INTEGRATION, "garbage to a device", () => {
     [
       "bytes at random",
       "head -c 4000 /dev/urandom; echo; cat",
-      /the server's greeting: not JSON|more than 8192 bytes/,
+      /the server's greeting: it is not JSON|longer than 8192 bytes/,
     ],
-    ["a line without end", "cat /dev/zero", /a line of more than 8192 bytes/],
-    ["lines without end", "yes hello", /the server's greeting: not JSON: string "hello"/],
+    ["a line without end", "cat /dev/zero", /a line is longer than 8192 bytes/],
+    ["lines without end", "yes hello", /the server's greeting: it is not JSON: string "hello"/],
     [
       "another version",
       `printf '%s\\n' '{"walt":"enrolment","version":7}'; cat`,
@@ -301,7 +301,7 @@ describeWith(INTEGRATION, "garbage to a device", () => {
     [
       "a reply of a megabyte",
       afterRequest("head -c 1048576 /dev/zero; cat"),
-      /a line of more than 8192 bytes/,
+      /a line is longer than 8192 bytes/,
     ],
     [
       "credentials that are none",

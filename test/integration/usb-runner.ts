@@ -20,7 +20,7 @@ const vm = await Vm.start(
     accel: "tcg",
     memory: 128,
     cpus: 1,
-    mac: "52:54:00:01:02:03",
+    nodeMac: "52:54:00:01:02:03",
     mtu: 1500,
     tap: "tap-vm",
     qmpSocket: "/run/vm.sock",

@@ -17,7 +17,7 @@ describeWith(LAB, "ip", () => {
   });
 
   test("a line break cannot smuggle a second command in", async () => {
-    await expect(ipBatch(["link show lo\nlink show lo"])).rejects.toThrow("is not one line");
+    await expect(ipBatch(["link show lo\nlink show lo"])).rejects.toThrow("has a line break");
   });
 
   test("JSON as ip prints it", async () => {

@@ -29,7 +29,7 @@ describe("run", () => {
   test("a program that does not exist, and one that takes too long", async () => {
     expect(await failure(runAny(["walt-no-such-program"]))).toStartWith("cannot run walt-no-such-program: ");
     expect(await failure(runAny(["sleep", "1234"], { timeout: 50 }))).toBe(
-      "sleep 1234 took longer than 50 ms and was ended",
+      "sleep 1234 took longer than 50 ms and was killed",
     );
   });
 

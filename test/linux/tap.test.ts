@@ -44,7 +44,7 @@ describeWith(LAB, "a TAP", () => {
 
   test("says what is wrong", () => {
     for (const name of ["", "sixteen-letters-x", "a/b", "-x", "a b", "a\0b"]) {
-      expect(() => openTap(name, ns)).toThrow("is no name for a network interface");
+      expect(() => openTap(name, ns)).toThrow("is not a valid name for a network interface");
     }
     expect(() => openTap("tap0", "/nowhere")).toThrow("cannot open /nowhere");
     expect(() => openTap("tap0", "/dev/null")).toThrow("cannot enter the network namespace /dev/null");

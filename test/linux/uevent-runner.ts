@@ -7,9 +7,9 @@ import { Uevents } from "../../src/linux/uevent.ts";
 
 let fresh = 0;
 const uevents = new Uevents({
-  heard: ({ action, subsystem, path }) => console.log(`${action} ${subsystem} ${path}`),
-  fresh: () => console.log(`fresh ${++fresh}`),
-  failed: (why) => console.log(`failed: ${why}`),
+  onEvent: ({ action, subsystem, path }) => console.log(`${action} ${subsystem} ${path}`),
+  onSubscribed: () => console.log(`fresh ${++fresh}`),
+  onFailure: (why) => console.log(`failed: ${why}`),
 });
 for await (const line of console) Bun.spawnSync(["sh", "-c", line]);
 uevents.stop();

@@ -89,10 +89,10 @@ describeWith(LAB, "a socket for the kernel's events", () => {
 });
 
 test("it can be stopped at any time", async () => {
-  const uevents = new Uevents({ heard() {}, fresh() {}, failed() {} });
+  const uevents = new Uevents({ onEvent() {}, onSubscribed() {}, onFailure() {} });
   uevents.stop();
   const other = Promise.withResolvers<void>();
-  const second = new Uevents({ heard() {}, fresh: other.resolve, failed: other.reject });
+  const second = new Uevents({ onEvent() {}, onSubscribed: other.resolve, onFailure: other.reject });
   await other.promise;
   second.stop();
   second.stop();

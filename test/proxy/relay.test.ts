@@ -16,9 +16,9 @@ import { encodePrivateKey } from "../../src/ssh/keys/key-files.ts";
 import { knownHostsLine } from "../../src/ssh/keys/known-hosts.ts";
 import {
   explainSshFailure,
-  innerArguments,
-  outerArguments,
+  proxyArguments,
   SERVER_ALIAS,
+  serverArguments,
 } from "../../src/ssh/openssh/arguments.ts";
 import { describeWith } from "../lab/need.ts";
 
@@ -140,7 +140,7 @@ async function freePort(): Promise<number> {
 
 async function commandLine(way: TunnelTransport): Promise<{ command: string[]; port: number }> {
   const port = await freePort();
-  const command = outerArguments({
+  const command = proxyArguments({
     ...{ connect: relay.address, alias: "relay", keyFile: file(way.key ?? "device") },
     ...(way.certificate === undefined ? {} : { certificateFile: file(way.certificate) }),
     ...{ knownHosts: file("known_hosts"), connectTimeout: 5, aes: false },
@@ -251,7 +251,7 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
       connectTimeout: 5,
     };
     writeFileSync(inner.knownHosts, `${knownHostsLine(SERVER_ALIAS, hostKey.publicKey)}\n`);
-    const run = () => runAny(innerArguments({ connect: relay.address, ...inner }), { input: "line\n" });
+    const run = () => runAny(serverArguments({ connect: relay.address, ...inner }), { input: "line\n" });
     expect(await run()).toEqual({ status: 0, stdout: "line\n", stderr: "" });
     writeFileSync(inner.knownHosts, `${knownHostsLine(SERVER_ALIAS, device.publicKey)}\n`);
     expect(explainSshFailure((await run()).stderr, "server").text).toContain(

@@ -10,7 +10,7 @@ import { signCertificate } from "../../src/ssh/keys/certificate.ts";
 import { generateKey, publicKeyLine } from "../../src/ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../../src/ssh/keys/key-files.ts";
 import { knownHostsLine } from "../../src/ssh/keys/known-hosts.ts";
-import { outerArguments } from "../../src/ssh/openssh/arguments.ts";
+import { proxyArguments } from "../../src/ssh/openssh/arguments.ts";
 import type { Host } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
 import { describeWith, LAB } from "../lab/need.ts";
@@ -106,7 +106,7 @@ for (const shell of SHELLS) {
           file("known_hosts"),
           sshd.hostKeys.map((key) => `${knownHostsLine("p", key)}\n`).join(""),
         );
-        const command = outerArguments({
+        const command = proxyArguments({
           ...{ connect: { host: "127.0.0.1", port: 2022 }, alias: "p", connectTimeout: 5, aes: false },
           ...{ keyFile: file("key"), certificateFile: file("certificate"), knownHosts: file("known_hosts") },
           forward: { localPort: 4000, to: options.next },

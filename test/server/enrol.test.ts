@@ -279,9 +279,9 @@ describe("what is no request", () => {
   test("is denied with what is wrong, and logged", async () => {
     watch();
     for (const [line, message] of [
-      ["hello\n", 'enrolment request: not JSON: string "hello"'],
+      ["hello\n", 'enrolment request: it is not JSON: string "hello"'],
       ["{}\n", "enrolment request: version must be a whole number from 1 to 1, found nothing"],
-      [`${"x".repeat(10_000)}`, "a line of more than 8192 bytes"],
+      [`${"x".repeat(10_000)}`, "a line is longer than 8192 bytes"],
     ] as const) {
       const device = connect();
       device.stream.write(line);

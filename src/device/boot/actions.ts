@@ -34,8 +34,8 @@ export interface DeviceParts {
   readonly log: Log;
   /** Aborted when the device is to stop. */
   readonly signal: AbortSignal;
-  /** Called once, when the tunnel is up for the first time. @param mac the node's MAC address. */
-  firstUp(mac: string): void;
+  /** Called once, when the tunnel is up for the first time. */
+  firstUp(nodeMac: string): void;
 }
 
 /** Passes an event to the state machine while an action runs. */
@@ -79,7 +79,7 @@ export class DeviceActions implements Actions {
   /** The node's name and MAC address; undefined while they are not known. */
   get node(): Pick<Credentials, "node" | "mac"> | undefined {
     if (!this.#original) return this.credentials;
-    return this.#interface === undefined ? undefined : nodeOf(this.#interface.mac);
+    return this.#interface === undefined ? undefined : nodeOf(this.#interface.boardMac);
   }
 
   /** Counters of the tunnel; undefined while there is none. */
@@ -144,7 +144,7 @@ export class DeviceActions implements Actions {
     const why = (words: string): void => tell({ type: "no-network", why: words });
     const found = await this.#network.ready(config.device.interface, why, signal);
     if (found.name !== this.#interface?.name || found.address !== this.#interface.address) {
-      log.info("network", { interface: found.name, address: found.address, mac: found.mac });
+      log.info("network", { interface: found.name, address: found.address, mac: found.boardMac });
     }
     this.#interface = found;
     return { type: "network" };
@@ -173,7 +173,7 @@ export class DeviceActions implements Actions {
   async #ask(tell: Tell): Promise<Event> {
     const { key, identity, log, files } = this.parts;
     const code = shortCode(key.publicKey);
-    const board = { mac: this.#interface?.mac ?? "", ...identity };
+    const board = { mac: this.#interface?.boardMac ?? "", ...identity };
     if (!this.#asked) {
       log.info("this device asks for access", { code, fingerprint: fingerprint(key.publicKey), ...board });
     }
@@ -183,7 +183,7 @@ export class DeviceActions implements Actions {
     const answer = await runServerCommand(command, (lines) => ask(lines, board, key, pending));
     if ("denied" in answer) return { type: "denied", denial: answer.denied, proxies: this.proxiesAlive() };
     this.credentials = writeCredentials(files, answer.granted);
-    this.#renewer.given(answer.granted.renewAfter * 1000);
+    this.#renewer.schedule(answer.granted.renewAfter * 1000);
     log.info("access granted", { node: answer.granted.node, mac: answer.granted.mac });
     return { type: "granted" };
   }
@@ -198,7 +198,7 @@ export class DeviceActions implements Actions {
     this.credentials = writeCredentials(files, grant);
     log.info("certificate renewed", { node: grant.node, renewAfter: grant.renewAfter });
     const ms = grant.renewAfter * 1000;
-    this.#renewer.given(ms);
+    this.#renewer.schedule(ms);
     return ms;
   }
 

@@ -1,18 +1,24 @@
-/** Writing to a socket whose peer may be slow or stuck: what it does not take waits, bounded, and nobody waits for it. */
+/**
+ * Writes to a socket whose peer may be slow or stuck, without waiting: a bounded number of bytes is kept for
+ * it.
+ */
 
-/** What of a socket is used here; `write` returns how many bytes it took, below 0 when it is closed. */
+/** The part of a socket that is used here. */
 export interface Sink {
+  /** Write, and return how many bytes the socket took; less than 0 when it is closed. */
   write(bytes: Uint8Array): number;
 }
 
+/** A socket with its queue. The owner of the socket calls `drain()` when the socket has room again. */
 export class BoundedSocket {
   #waiting: Uint8Array[] = [];
   #bytes = 0;
   #skipped = 0;
 
   /**
-   * @param limit bytes that wait at most; what comes while so many wait is skipped.
-   * @param gap what to say in place of bytes that were skipped, once there is room again; nothing unless given.
+   * @param limit bytes that may wait. Bytes that are written while so many wait are skipped.
+   * @param gap makes the text that is sent in place of skipped bytes, once there is room again; nothing is
+   *   sent without it.
    */
   constructor(
     readonly socket: Sink,
@@ -20,13 +26,18 @@ export class BoundedSocket {
     readonly gap?: (skipped: number) => Uint8Array,
   ) {}
 
-  /** Bytes that wait now. */
+  /** How many bytes wait now. */
   get waiting(): number {
     return this.#bytes;
   }
 
+  /**
+   * Send bytes, or keep them until there is room, or skip them. The caller may use its buffer again
+   * afterwards.
+   */
   write(bytes: Uint8Array): void {
-    // After a gap all is skipped until the peer has caught up: one gap, not many small ones.
+    // Once bytes were skipped, all bytes are skipped until the peer has read all that waits: this makes one
+    // gap instead of many small ones.
     if (this.#skipped > 0) {
       this.#skipped += bytes.length;
       return;
@@ -37,7 +48,7 @@ export class BoundedSocket {
     this.#skipped += Math.max(0, rest.length - room);
   }
 
-  /** The socket has room again. */
+  /** Send what waits. To be called when the socket has room again. */
   drain(): void {
     while (this.#waiting.length > 0) {
       const first = this.#waiting.shift() ?? new Uint8Array();
@@ -57,7 +68,10 @@ export class BoundedSocket {
     if (this.gap !== undefined) this.#keep(this.#send(this.gap(skipped)));
   }
 
-  /** @returns what the socket did not take. One that is closed takes everything: its owner is told of the close. */
+  /**
+   * @returns the bytes that the socket did not take; none when it is closed, which its owner learns
+   *   elsewhere.
+   */
   #send(bytes: Uint8Array): Uint8Array {
     const taken = this.socket.write(bytes);
     return taken < 0 ? new Uint8Array() : bytes.subarray(taken);
@@ -65,7 +79,7 @@ export class BoundedSocket {
 
   #keep(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
-    this.#waiting.push(bytes.slice()); // the caller's buffer is his again when we return
+    this.#waiting.push(bytes.slice()); // the caller may change its buffer after the call
     this.#bytes += bytes.length;
   }
 }

@@ -1,27 +1,28 @@
-/** Attaching to the node's serial console: the other end of console-server.ts. */
+/** Attaches to the node's serial console, which server.ts serves. */
 
 import { codeOf, messageOf, WaltError } from "../../errors.ts";
 import { BoundedSocket } from "./bounded-socket.ts";
 
-/** `^]`, with which telnet is left too. */
+/** The character Ctrl-] (ASCII 29), which leaves the console as it leaves telnet(1). */
 export const LEAVE = 0x1d;
 
-/** Bytes typed or piped that wait for the device. */
+/** Bytes of input that wait for the device; further bytes are lost. */
 const TYPED_AHEAD = 65_536;
 
+/** How to attach. */
 export interface AttachOptions {
   /** Path of the console's socket. */
   readonly socket: string;
-  /** What the node says; resolves when there is room for more. */
+  /** Called with the node's output. If it returns a promise, no more output is read until that resolves. */
   show(bytes: Uint8Array): Promise<void> | undefined;
-  /** Called once, when attached, with what takes typed bytes. */
+  /** Called once, when attached, with the function that types bytes on the console. */
   attached(type: (bytes: Uint8Array) => void): void;
-  /** Leave. */
+  /** Aborted to detach from the console. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Attach until `signal` is aborted; `device` when the device ended it.
+ * Attach to the console until `signal` is aborted ("left") or the device closes the connection ("device").
  * @throws WaltError when there is no console to attach to.
  */
 export async function attachConsole(o: AttachOptions): Promise<"left" | "device"> {
@@ -53,6 +54,7 @@ export async function attachConsole(o: AttachOptions): Promise<"left" | "device"
   return why;
 }
 
+/** The error for a console that cannot be attached to. */
 function unreachable(socket: string, error: unknown): WaltError {
   const code = codeOf(error);
   if (code === "EACCES" || code === "EPERM") {
@@ -64,10 +66,10 @@ function unreachable(socket: string, error: unknown): WaltError {
   const gone = code === "ENOENT" || code === "ECONNREFUSED";
   return new WaltError(
     gone
-      ? `no console: nobody listens on ${socket}`
+      ? `there is no console: no program listens on ${socket}`
       : `cannot attach to the console on ${socket}: ${messageOf(error)}`,
     {
-      hint: "Does `walt device run` run here, with a virtual machine (device.vm.start)?",
+      hint: "Is `walt device run` running on this machine, with a virtual machine (device.vm.start)?",
       cause: error,
     },
   );

@@ -1,49 +1,58 @@
-/** The node's serial console: its last output is kept, any number of watchers see it, and who types reaches the guest. */
+/**
+ * The node's serial console: it keeps the last output, and connects the virtual machine with any number of
+ * watchers.
+ */
 
-/** Bytes that are kept for who comes later. */
+/** Bytes of output that are kept, so that a new watcher sees what happened before. */
 export const CONSOLE_KEPT = 65_536;
 
-/** Called with each piece of output. The bytes are the guest's (not safe for a terminal), and valid only during the call. */
+/**
+ * Called with each piece of output. The bytes are those of the guest, which are not safe for a terminal, and
+ * they are valid during the call only.
+ */
 export type Watch = (bytes: Uint8Array) => void;
 
-/** It outlives the virtual machines: who watches also sees how the node ends and starts again. */
+/**
+ * The console. It exists longer than a virtual machine, so that watchers also see how the node ends and
+ * starts again.
+ */
 export class SerialConsole {
-  /** A ring: the newest byte is before `#end`, the oldest at it once the ring is full. */
+  /** A ring buffer. The newest byte is before `#end`; once the ring is full, the oldest byte is at `#end`. */
   readonly #ring = new Uint8Array(CONSOLE_KEPT);
   #end = 0;
   #full = false;
   readonly #watchers = new Set<Watch>();
   #guest: ((bytes: Uint8Array) => void) | undefined;
 
-  /** The guest said something. */
-  said(bytes: Uint8Array): void {
+  /** Keep output of the guest, and pass it on to the watchers. */
+  output(bytes: Uint8Array): void {
     this.#keep(bytes);
     for (const watcher of this.#watchers) watcher(bytes);
   }
 
-  /** A line of our own among the guest's output. */
+  /** Put a line of walt's own into the output. */
   note(text: string): void {
-    this.said(new TextEncoder().encode(`\r\n[walt: ${text}]\r\n`));
+    this.output(new TextEncoder().encode(`\r\n[walt: ${text}]\r\n`));
   }
 
-  /** The end of what was said, oldest first, at most CONSOLE_KEPT bytes. */
-  kept(): Uint8Array {
+  /** The last output, oldest byte first, at most CONSOLE_KEPT bytes. */
+  recent(): Uint8Array {
     if (!this.#full) return this.#ring.slice(0, this.#end);
     return Buffer.concat([this.#ring.subarray(this.#end), this.#ring.subarray(0, this.#end)]);
   }
 
-  /** See what is said from now on. @returns what ends it. */
+  /** Call `watcher` with all output from now on. @returns a function that ends this. */
   watch(watcher: Watch): () => void {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
   }
 
-  /** Somebody types; lost while no virtual machine runs. */
+  /** Send typed bytes to the guest. They are lost while no virtual machine runs. */
   type(bytes: Uint8Array): void {
     this.#guest?.(bytes);
   }
 
-  /** From now on a virtual machine takes what is typed. @returns what ends it. */
+  /** Send typed bytes to this virtual machine from now on. @returns a function that ends this. */
   connect(guest: (bytes: Uint8Array) => void): () => void {
     this.#guest = guest;
     return () => {

@@ -1,4 +1,8 @@
-/** QEMU's end of the node's serial console: a socket that is its standard input and output, read at once, whoever watches. */
+/**
+ * The serial line between QEMU and the console: a pair of sockets, of which QEMU has one as its standard
+ * input and output. QEMU's output is always read at once, whether somebody watches or not, so that QEMU never
+ * waits.
+ */
 
 import { connectFd } from "../../linux/fd-socket.ts";
 import { libc } from "../../linux/libc.ts";
@@ -6,19 +10,23 @@ import { socketPair } from "../../linux/socketpair.ts";
 import { BoundedSocket } from "./bounded-socket.ts";
 import type { SerialConsole } from "./ring.ts";
 
-/** Typed bytes that wait for a guest that does not read; more are lost, as on a real serial line. */
+/** Typed bytes that wait for a guest that does not read. Further bytes are lost, as on a real serial line. */
 const TYPED_AHEAD = 4096;
 
+/** A serial line. */
 export interface SerialLine {
-  /** QEMU's end; to be closed once QEMU has it. */
+  /** File descriptor of QEMU's end. The caller closes it once QEMU has it. */
   readonly theirs: number;
-  /** Everything that was said is in the console, and the line is cut. */
+  /** Resolves when the line is closed and all of QEMU's output is in the console. */
   readonly closed: Promise<void>;
-  /** Cut the line. */
+  /** Close the line. */
   close(): void;
 }
 
-/** A serial line between a QEMU to be started and the console. @throws WaltError when there are no more file descriptors. */
+/**
+ * Open a serial line between the console and a QEMU that is to be started.
+ * @throws WaltError when there are no more file descriptors.
+ */
 export async function openSerialLine(console: SerialConsole): Promise<SerialLine> {
   const [ours, theirs] = socketPair();
   const closed = Promise.withResolvers<void>();
@@ -26,7 +34,7 @@ export async function openSerialLine(console: SerialConsole): Promise<SerialLine
   const socket = await connectFd({
     fd: ours,
     socket: {
-      data: (_, bytes) => console.said(bytes),
+      data: (_, bytes) => console.output(bytes),
       drain: () => input?.drain(),
       close: () => closed.resolve(),
       error: () => closed.resolve(),

@@ -1,35 +1,41 @@
-/** Lets programs on this machine attach to the node's serial console: plain bytes both ways over a UNIX socket. */
+/** Serves the node's serial console to programs on this machine: plain bytes both ways over a UNIX socket. */
 
 import { rmSync } from "node:fs";
 import { messageOf, WaltError } from "../../errors.ts";
 import { BoundedSocket } from "./bounded-socket.ts";
 import type { SerialConsole } from "./ring.ts";
 
-/** Bytes that wait for a watcher who does not read, beside what the socket itself holds. */
+/** Bytes that are kept for a watcher that does not read, besides those in the socket's own buffer. */
 const BEHIND = 262_144;
-/** Watchers at a time. */
+/** Watchers that may be attached at the same time. */
 export const WATCHERS = 16;
 
 interface Watcher {
   out: BoundedSocket;
+  /** Stop the output to this watcher. */
   leave(): void;
 }
 
+/** A running server. */
 export interface ConsoleServer {
+  /** Detach all watchers, and remove the socket. */
   stop(): void;
 }
 
+/** What a watcher sees in place of output that it was too slow for. */
 const gap = (skipped: number): Uint8Array =>
   new TextEncoder().encode(`\r\n[walt: ${skipped} bytes left out]\r\n`);
 
 /**
- * Serve a console on a socket that only root may use. Who attaches gets what is kept, then what comes; what he sends is
- * typed. A socket file of before is replaced: the caller has made sure that its owner is gone.
+ * Serve a console on a socket that only its owner may use. A watcher that attaches gets the last output, and
+ * then all new output. The bytes that it sends are typed on the console.
+ * @param path of the socket. An old socket is replaced: the caller has made sure that no other process uses
+ *   it.
  * @throws WaltError when the socket cannot be made.
  */
 export function serveConsole(path: string, console: SerialConsole): ConsoleServer {
   const watchers = new Set<Bun.Socket<Watcher | undefined>>();
-  // The umask decides the socket's mode at the moment it appears.
+  // The umask decides the socket's permissions from the moment when it appears.
   const umask = process.umask(0o177);
   try {
     rmSync(path, { force: true });
@@ -39,12 +45,12 @@ export function serveConsole(path: string, console: SerialConsole): ConsoleServe
         open(socket) {
           socket.data = undefined;
           if (watchers.size >= WATCHERS) {
-            socket.end(`[walt: ${WATCHERS} others are attached already]\r\n`);
+            socket.end(`[walt: ${WATCHERS} others are attached already, which is the limit]\r\n`);
             return;
           }
           watchers.add(socket);
           const out = new BoundedSocket(socket, BEHIND, gap);
-          out.write(console.kept());
+          out.write(console.recent());
           socket.data = { out, leave: console.watch((bytes) => out.write(bytes)) };
         },
         data: (socket, bytes) => {
@@ -55,7 +61,7 @@ export function serveConsole(path: string, console: SerialConsole): ConsoleServe
           socket.data?.leave();
           watchers.delete(socket);
         },
-        error() {}, // its close is told as well
+        error() {}, // `close` is called after it
       },
     });
     return {

@@ -1,4 +1,7 @@
-/** What a device was given when it was accepted, on its disk: the certificate, and `credentials.json`, the commit mark. */
+/**
+ * The credentials on the device's disk: the certificate, and `credentials.json`, which is written last and
+ * deleted first, so that credentials count as complete only when it is there.
+ */
 
 import { rmSync } from "node:fs";
 import type { Grant } from "../../enrolment/messages.ts";
@@ -9,22 +12,26 @@ import { parseCertificateLine, VPN_PRINCIPAL } from "../../ssh/keys/certificate.
 import { type PublicKey, sameKey } from "../../ssh/keys/ed25519.ts";
 import type { DeviceFiles } from "../files.ts";
 
+/** The content of `credentials.json`. */
 export interface Credentials {
+  /** The node's name. */
   node: string;
   /** MAC address of the node's network card. */
   mac: string;
-  /** Seconds after which to renew the certificate. */
+  /** Seconds after which the certificate is to be renewed, counted from when it was received. */
   renewAfter: number;
-  /** When they were written, by the device's own clock, which may be wrong: for people. ISO 8601. */
+  /** When this was written, in ISO 8601, for people: the device's clock may be wrong. */
   writtenAt: string;
 }
 
 type Files = Pick<DeviceFiles, "state" | "certificate" | "credentials">;
 
 /**
- * The credentials on the disk, or undefined where there are none: never given, forgotten, or damaged (the device then asks
- * again with the same key, and the server grants a key that it knows at once).
- * @param damaged is told what is wrong with credentials that are there.
+ * The credentials on the disk; undefined when there are none, or when they are damaged. The device then asks
+ * for access with the same key, and the server grants it at once if it knows the key.
+ * @param key the public key of this device.
+ * @param damaged called with the reason when there are credentials that are damaged.
+ * @throws WaltError when `credentials.json` cannot be read.
  */
 export function readCredentials(
   files: Files,
@@ -52,8 +59,10 @@ export function readCredentials(
 }
 
 /**
- * That a certificate is one for us.
- * @throws WaltError when it is malformed, for another key, or for another purpose.
+ * Check that a certificate is for this device.
+ * @param line the certificate as a line of OpenSSH.
+ * @param where where it came from, for messages.
+ * @throws WaltError when it is malformed, or when it is for another key or another purpose.
  */
 export function checkCertificate(line: string, key: PublicKey, where: string): void {
   const certificate = parseCertificateLine(line, where);
@@ -61,11 +70,18 @@ export function checkCertificate(line: string, key: PublicKey, where: string): v
     throw new WaltError(`${where} is a certificate for another key than this device's`);
   }
   if (!certificate.principals.includes(VPN_PRINCIPAL)) {
-    throw new WaltError(`${where} is a certificate that no proxy accepts: it is not for "${VPN_PRINCIPAL}"`);
+    throw new WaltError(
+      `${where} is a certificate that proxies refuse: its principals lack "${VPN_PRINCIPAL}"`,
+    );
   }
 }
 
-/** Write what was granted; after a power cut at any moment it is as if it was written whole, or not at all. */
+/**
+ * Write the credentials of a grant to the disk, and return them. After a power cut they are there completely
+ * or not at all.
+ * @param now the current time; tests give another one.
+ * @throws WaltError when a file cannot be written.
+ */
 export function writeCredentials(files: Files, grant: Grant, now = new Date()): Credentials {
   const { node, mac, renewAfter } = grant;
   const credentials = { node, mac, renewAfter, writtenAt: now.toISOString() };
@@ -75,8 +91,9 @@ export function writeCredentials(files: Files, grant: Grant, now = new Date()): 
 }
 
 /**
- * Delete the device's key and all that it was given; the paths of what there was. The commit mark goes first.
- * @throws WaltError when one cannot be deleted.
+ * Delete the credentials and the device key; `credentials.json` is deleted first.
+ * @returns the paths of the files that were there.
+ * @throws WaltError when a file cannot be deleted.
  */
 export function removeCredentials(files: Files & Pick<DeviceFiles, "deviceKey">): string[] {
   const removed: string[] = [];

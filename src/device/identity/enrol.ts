@@ -1,4 +1,4 @@
-/** The device's side of the enrolment and renewal conversations (docs/protocol.md). */
+/** The device's side of enrolment and of the renewal of certificates (docs/protocol.md). */
 
 import {
   type Board,
@@ -14,69 +14,88 @@ import type { KeyPair, PublicKey } from "../../ssh/keys/ed25519.ts";
 import type { Lines } from "../route/server-command.ts";
 import { checkCertificate } from "./credentials.ts";
 
-/** ms for the server's greeting, from the start of ssh, and for its first reply. */
+/** Milliseconds until the server's greeting, counted from the start of ssh, and until its first reply. */
 const REPLY_TIMEOUT = 45_000;
-/** ms for the operator's answer: more than the longest that a server may be configured to wait. */
+/** Milliseconds until the operator's answer: more than a server can be configured to wait for it. */
 const ANSWER_TIMEOUT = 3_700_000;
-/** More than one "pending" means nothing; so many are borne. */
+/**
+ * How often the server may reply "pending". One reply is enough; the bound is for a server that never stops.
+ */
 const MAX_PENDING = 100;
 
+/** The server's decision about a request. */
 export type Answer = { granted: Grant } | { denied: Denial };
 
 /**
- * Ask for access, and wait for the answer.
- * @param pending is called when the request waits for an operator.
- * @throws WaltError when the server says anything that does not belong there, nothing, or breaks off.
+ * Ask the server for access, and wait for its decision.
+ * @param lines the conversation with the server's command `enrol`.
+ * @param pending called once, when the request waits for an operator.
+ * @throws WaltError when the server does not follow the protocol, is silent for too long, or closes the
+ *   connection.
  */
 export async function ask(lines: Lines, board: Board, key: KeyPair, pending: () => void): Promise<Answer> {
-  const challenge = parseChallenge(await must(lines, REPLY_TIMEOUT, "it greeted"));
+  const challenge = parseChallenge(await nextLine(lines, REPLY_TIMEOUT, "it greeted"));
   lines.write(encodeRequest(board, key, challenge));
   let timeout = REPLY_TIMEOUT;
   for (let count = 0; count < MAX_PENDING; count++) {
-    const reply = parseReply(await must(lines, timeout, "it answered the request"));
-    if (reply.type === "granted") return { granted: checked(reply, key.publicKey) };
+    const reply = parseReply(await nextLine(lines, timeout, "it answered the request"));
+    if (reply.type === "granted") return { granted: checkedGrant(reply, key.publicKey) };
     if (reply.type === "denied") return { denied: reply };
     if (count === 0) pending();
     timeout = ANSWER_TIMEOUT;
   }
-  throw new WaltError(`the server said "pending" ${MAX_PENDING} times`);
+  throw new WaltError(`the server replied "pending" ${MAX_PENDING} times, without a decision`);
 }
 
 /**
- * Take a new certificate from the server: it says one line.
- * @throws WaltError when it is none for this key or for another node, or does not come.
+ * Get a new certificate from the server.
+ * @param lines the conversation with the server's command `renew`, which sends one line.
+ * @param key the public key of this device.
+ * @param node name and MAC address of the node, as this device knows them.
+ * @throws WaltError when the server refuses or does not follow the protocol, or when the certificate is for
+ *   another key or another node.
  */
 export async function renew(
   lines: Lines,
   key: PublicKey,
   node: { node: string; mac: string },
 ): Promise<Grant> {
-  const reply: Reply = parseReply(await must(lines, REPLY_TIMEOUT, "it gave a new certificate"));
-  if (reply.type === "denied") throw new WaltError(`the server gives no new certificate: ${reply.message}`);
+  const reply: Reply = parseReply(await nextLine(lines, REPLY_TIMEOUT, "it sent a new certificate"));
+  if (reply.type === "denied") throw new WaltError(`the server refuses a new certificate: ${reply.message}`);
   if (reply.type === "pending")
-    throw new WaltError("the server answers a renewal as if it were a request for access");
-  const grant = checked(reply, key);
+    throw new WaltError('the server replied "pending" to a renewal, which needs no operator');
+  const grant = checkedGrant(reply, key);
   if (grant.node !== node.node || grant.mac !== node.mac) {
     throw new WaltError(
-      `the server takes this device for node ${grant.node} (${grant.mac}); it is ${node.node} (${node.mac})`,
-      { hint: "`walt device forget` lets it ask for access afresh." },
+      `the server sent a certificate of node ${grant.node} (${grant.mac}), ` +
+        `but this device has node ${node.node} (${node.mac})`,
+      { hint: "Run `walt device forget`: the device then asks for access again." },
     );
   }
   return grant;
 }
 
-async function must(lines: Lines, timeout: number, before: string): Promise<string> {
+/**
+ * The server's next line.
+ * @param before what was expected of the server, for the message.
+ * @throws WaltError when the server closes the connection, or as `Lines.next`.
+ */
+async function nextLine(lines: Lines, timeout: number, before: string): Promise<string> {
   const line = await lines.next(timeout);
   if (line === undefined) throw new WaltError(`the server ended the connection before ${before}`);
   return line;
 }
 
-/** A grant whose certificate is for our key and whose MAC address is one that a network card may have. */
-function checked(grant: Grant, key: PublicKey): Grant {
+/**
+ * A grant after the check of its certificate and of its MAC address, which must be a unicast one (IEEE 802:
+ * the lowest bit of the first byte is 0).
+ * @throws WaltError naming what is wrong.
+ */
+function checkedGrant(grant: Grant, key: PublicKey): Grant {
   checkCertificate(grant.certificate, key, "the certificate from the server");
   const first = Number.parseInt(grant.mac.slice(0, 2), 16);
   if ((first & 1) !== 0 || /^(00:?)+$/.test(grant.mac)) {
-    throw new WaltError(`the server gave the MAC address ${grant.mac}, which no network card can have`);
+    throw new WaltError(`the server sent the MAC address ${grant.mac}, which no network card can have`);
   }
   const { node, mac, certificate, renewAfter } = grant;
   return { node, mac, certificate, renewAfter };

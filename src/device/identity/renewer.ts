@@ -1,33 +1,39 @@
-/** When to fetch the next certificate while the tunnel is up: soon after the start, and then as the server says. */
+/** Renews the certificate while the tunnel is up: soon after the start, and then whenever the server said. */
 
 import { messageOf } from "../../errors.ts";
 import { sleep, withJitter } from "../../linux/sleep.ts";
 
 /**
- * After the start the clock cannot be trusted to tell the certificate's age, so that one is fetched in any case: this many
- * ms after the tunnel is up, out of the way of the virtual machine's first packets.
+ * Milliseconds from the start of the device until the first renewal, at the earliest. The age of the
+ * certificate is unknown at the start, because the clock may be wrong, so that it is renewed in any case. The
+ * wait keeps the renewal out of the way of the virtual machine's first packets.
  */
 const FIRST = 2000;
-/** Waits after a renewal that failed, ms: doubled from the first to the last. */
+/** Milliseconds to wait after a renewal that failed: the wait is doubled from the first to the last. */
 const RETRY_FIRST = 5000;
 const RETRY_LAST = 600_000;
-/** Longest time that a timer can wait, ms: 2^31 - 1 (about 24 days). To renew earlier than told does no harm. */
+/** Milliseconds that a timer can wait at most: 2^31 - 1, about 24 days. An earlier renewal does no harm. */
 const LONGEST = 2_147_483_647;
 
+/** Knows when the next renewal is due, also while no tunnel is up. */
 export class Renewer {
   #dueAt = performance.now() + FIRST;
 
-  /** When the next renewal is due, by the device's own clock. ISO 8601. */
+  /** When the next renewal is due, by the device's own clock, in ISO 8601. */
   get due(): string {
     return new Date(Date.now() + Math.max(0, this.#dueAt - performance.now())).toISOString();
   }
 
-  /** A certificate was given: the next one in `ms`. */
-  given(ms: number): void {
+  /** Set the next renewal to be due in `ms` milliseconds. */
+  schedule(ms: number): void {
     this.#dueAt = performance.now() + Math.min(ms, LONGEST);
   }
 
-  /** Renew whenever it is due, until `signal` is aborted. `renew` gives the ms after which to do it again. */
+  /**
+   * Renew whenever it is due, until `signal` is aborted. It never rejects.
+   * @param renew renews the certificate, and returns the milliseconds after which to renew it again.
+   * @param trouble called with a message when a renewal failed.
+   */
   async run(
     renew: () => Promise<number>,
     trouble: (why: string) => void,
@@ -37,12 +43,12 @@ export class Renewer {
       await sleep(Math.max(0, this.#dueAt - performance.now()), signal);
       if (signal.aborted) return;
       try {
-        this.given(await renew());
+        this.schedule(await renew());
         retry = RETRY_FIRST;
       } catch (error) {
         if (signal.aborted) return;
         trouble(`the certificate was not renewed: ${messageOf(error)}`);
-        this.given(withJitter(retry));
+        this.schedule(withJitter(retry));
         retry = Math.min(retry * 2, RETRY_LAST);
       }
     }

@@ -1,34 +1,42 @@
-/** The bridge in the board between the tunnel and the virtual machine: plain L2, without an address of its own. */
+/** The bridge of the device, which connects the tunnel with the virtual machine. It has no IP address. */
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { ipBatch } from "../../linux/ip.ts";
 
+/** Name of the bridge. */
 export const BRIDGE = "walt-br";
-/** TAP of the virtual machine; it lasts as long as the bridge. */
+/** Name of the virtual machine's TAP, which is made and removed together with the bridge. */
 export const VM_TAP = "walt-vm";
-/** TAP of the tunnel; it comes and goes with it. */
+/** Name of the tunnel's TAP, which exists while there is a tunnel. */
 export const VPN_TAP = "walt-vpn";
 
+/** Whether there is a network interface of this name. */
 const exists = (name: string): boolean => existsSync(`/sys/class/net/${name}`);
 
-/** The board itself is no member of walt-net: its kernel must not talk there. Nothing to do on a kernel without IPv6. */
+/**
+ * Switch IPv6 off on an interface. The device itself does not belong to walt-net, so that its kernel must not
+ * send anything there. A kernel without IPv6 has no such file.
+ */
 function withoutIpv6(name: string): void {
   const file = `/proc/sys/net/ipv6/conf/${name}/disable_ipv6`;
   if (existsSync(file)) writeFileSync(file, "1");
 }
 
 /**
- * Make bridge and TAP of the virtual machine. What an earlier run that was killed left behind is made anew.
- * @param mac the bridge's own: pinned, or it would take that of its lowest port, and change with every tunnel.
+ * Make the bridge and the TAP of the virtual machine. Those that an earlier run left behind because it was
+ * killed are removed first.
+ * @param bridgeMac MAC address of the bridge. Without it, the bridge would have the lowest address of its
+ *   ports, which changes with every tunnel.
  * @throws WaltError when ip(8) fails.
  */
-export async function makeBridge(mac: string): Promise<void> {
+export async function makeBridge(bridgeMac: string): Promise<void> {
   const left = [BRIDGE, VM_TAP].filter(exists);
   await ipBatch([
     ...left.map((name) => `link delete ${name}`),
-    // No spanning tree and no forward delay: there is no loop, and the VM asks for an address at once. No snooping:
-    // without a querier it would starve multicast.
-    `link add name ${BRIDGE} address ${mac} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+    // There is no spanning tree and no forward delay, as there is no loop, and the virtual machine asks for
+    // an address at once. There is no multicast snooping, because without a querier the bridge would drop
+    // multicast.
+    `link add name ${BRIDGE} address ${bridgeMac} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
     `tuntap add dev ${VM_TAP} mode tap`,
   ]);
   withoutIpv6(BRIDGE);
@@ -42,14 +50,18 @@ export async function joinBridge(tap: string): Promise<void> {
   await ipBatch([`link set ${tap} master ${BRIDGE} up`]);
 }
 
-/** Give the tunnel's TAP and the virtual machine's the MTU that the server agreed to, bytes. @throws WaltError when ip(8) fails. */
+/**
+ * Set the MTU of the tunnel's TAP and of the virtual machine's TAP.
+ * @param mtu bytes, as agreed on with the server.
+ * @throws WaltError when ip(8) fails.
+ */
 export async function setMtu(mtu: number): Promise<void> {
   const differs = (name: string): boolean =>
     readFileSync(`/sys/class/net/${name}/mtu`, "utf8").trim() !== String(mtu);
   await ipBatch([VPN_TAP, VM_TAP].filter(differs).map((name) => `link set ${name} mtu ${mtu}`));
 }
 
-/** Take both away, as far as they are there. */
+/** Remove the bridge and the virtual machine's TAP, if they are there. @throws WaltError when ip(8) fails. */
 export async function removeBridge(): Promise<void> {
   await ipBatch([VM_TAP, BRIDGE].filter(exists).map((name) => `link delete ${name}`));
 }

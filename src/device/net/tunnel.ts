@@ -1,4 +1,4 @@
-/** The tunnel: its TAP, the transport to the server, and the link that pumps between both. */
+/** The device's end of a tunnel: its TAP, the transport to the server, and the link that joins both. */
 
 import { closeSync } from "node:fs";
 import type { End } from "../../end.ts";
@@ -13,20 +13,23 @@ import type { ServerCommandOptions } from "../route/server-command.ts";
 import { openOriginalTransport, openTransport, type TunnelTransport } from "../route/tunnel-transport.ts";
 import { joinBridge, setMtu, VPN_TAP } from "./bridge.ts";
 
-/** Without a command the tunnel is in the original framing. */
+/** How to open a tunnel. Without a command, its framing is `original`. */
 export interface TunnelOptions extends ServerCommandOptions {
+  /** The device key. */
   readonly key: KeyPair;
+  /** The thread that moves the frames. */
   readonly pumps: PumpThread;
-  /** The bridge is there when this resolves. */
+  /** Resolves when the bridge is there. */
   readonly bridge: Promise<void>;
-  /** A server that is silent for so many ms is taken for dead. */
+  /** Milliseconds of silence after which the server is taken for dead. */
   readonly silence: number;
-  /** Largest MTU that the node may be given, bytes. */
+  /** Largest MTU that the node may get, in bytes. */
   readonly mtu: number;
-  /** MiB after which the keys are changed. */
+  /** MiB after which the connection gets new keys. */
   readonly rekeyLimit: number;
 }
 
+/** A tunnel, from the attempt to open it to its end. */
 export class Tunnel {
   readonly #stopping = new AbortController();
   readonly #up = Promise.withResolvers<number>();
@@ -35,23 +38,25 @@ export class Tunnel {
   #isUp = false;
   #over = false;
   /**
-   * Frames flow: the server greeted, and the TAP is in the bridge, with the MTU that both agreed on, in bytes. Never rejects:
-   * stays pending when it ends first.
+   * Resolves to the MTU in bytes that device and server agreed on, when frames flow: the server has greeted,
+   * and the TAP is in the bridge. It never rejects, and stays pending when the tunnel ends before that.
    */
   readonly up = this.#up.promise;
-  /** Why it ended; TAP and connection are gone by then. */
+  /**
+   * Resolves to the reason when the tunnel has ended, and its TAP and connection are gone. It never rejects.
+   */
   readonly ended: Promise<End>;
 
   constructor(readonly options: TunnelOptions) {
     this.ended = this.#run();
   }
 
-  /** Counters, among them the round trip time; undefined before the server has let us in. */
+  /** Counters and round trip time; undefined until there is a link. */
   get stats(): LinkStats | undefined {
     return this.#link?.stats();
   }
 
-  /** End it. Resolves when connection and TAP are gone. */
+  /** End the tunnel. Resolves when its connection and TAP are gone. @param reason in words, for the log. */
   async stop(reason: string): Promise<void> {
     this.#stop(reason);
     await this.ended;
@@ -69,7 +74,7 @@ export class Tunnel {
       const link = await this.#add(transport);
       this.#link = link;
       if (this.#stopped !== undefined) link.close(this.#stopped);
-      void this.#rise(transport, link);
+      void this.#bringUp(transport, link);
       const linkEnd = await link.ended;
       this.#over = true;
       const end = await transport.explain(linkEnd, this.#isUp);
@@ -87,7 +92,10 @@ export class Tunnel {
     return await openTransport({ ...options, command }, this.#stopping.signal);
   }
 
-  /** The link owns the descriptors of stream and TAP, also when there can be no link. */
+  /**
+   * Make the link. It then owns the file descriptors of stream and TAP, and closes them also when it cannot
+   * be made.
+   */
   async #add(transport: TunnelTransport): Promise<Link> {
     const { pumps, silence, mtu, command, rekeyLimit } = this.options;
     const framing = command === undefined ? "original" : "messages";
@@ -105,7 +113,8 @@ export class Tunnel {
     }
   }
 
-  async #rise(transport: TunnelTransport, link: Link): Promise<void> {
+  /** Wait until the server has greeted, put the TAP into the bridge, and set the MTU. */
+  async #bringUp(transport: TunnelTransport, link: Link): Promise<void> {
     try {
       await transport.entered;
       await this.options.bridge;
@@ -115,13 +124,17 @@ export class Tunnel {
       this.#isUp = true;
       this.#up.resolve(mtu);
     } catch (error) {
-      // Of a tunnel that has ended meanwhile the TAP is gone, too, which is no news.
+      // After the end of the tunnel its TAP is gone, so that these steps fail, and the failure is not a
+      // reason of the end.
       if (!this.#over) this.#stop(messageOf(error));
     }
   }
 }
 
-/** The TAP. When there can be none the stream is closed, as the link would do. */
+/**
+ * Make the tunnel's TAP. When that fails, the stream is closed, as the link would do.
+ * @throws WaltError with the reason.
+ */
 function tapOf(framing: FramingName, stream: number): { fd: number; offload?: number | undefined } {
   try {
     return (FRAMINGS[framing].messages ? openOffloadTap : openTap)(VPN_TAP);

@@ -1,52 +1,66 @@
-/** Stage "network": the wired interface that has an address. Who gave it (DHCP client, administrator) is not our business. */
+/**
+ * Finds the network interface by which the device reaches the Internet: a wired one that has an IP address.
+ * It does not matter whether a DHCP client or an administrator set the address.
+ */
 
 import { existsSync } from "node:fs";
 import type { Child, Children } from "../../linux/child.ts";
 import { ipJson } from "../../linux/ip.ts";
 import { Fields, MAC } from "../../parse.ts";
 
+/** A network interface of the board. */
 export interface Interface {
+  /** Its name, such as `eth0`. */
   name: string;
-  mac: string;
+  /** Its MAC address, by which the server knows the board. */
+  boardMac: string;
+  /** Its first global IP address; "" while it has none. */
   address: string;
 }
 
-/** What `ip` says of an interface that matters here. */
+/** An interface, and whether it can be used now. */
 interface Link extends Interface {
+  /** Whether it is up and has a link (a cable is plugged in). */
   up: boolean;
 }
 
-/** Interfaces of ours; their traffic is the node's. */
+/** Names of the device's own interfaces: the bridge and the TAPs, which carry the node's traffic. */
 const OURS = /^walt-/;
-/** Looked again after this long (ms) even when no change was told: the first time soon, as `ip monitor` takes a moment to start. */
+/**
+ * Milliseconds after which the interfaces are looked at again even if no change was reported. The first look
+ * comes soon, as `ip monitor` takes a moment to start.
+ */
 const FIRST_LOOK = 300;
 const NEXT_LOOK = 5000;
 
 /**
- * The Ethernet interfaces of `ip -j address`, each with its first global address ("" without).
- * @throws WaltError when it is another shape.
+ * The Ethernet interfaces in the output of `ip -j address`, except the device's own.
+ * @throws WaltError when the output has another shape.
  */
 export function parseInterfaces(value: unknown): Link[] {
   const links: Link[] = [];
   for (const [index, entry] of new Fields({ links: value }, "ip -j address").array("links").entries()) {
     const fields = new Fields(entry, `ip -j address: entry ${index}`);
-    // `ip` prints an empty object for what a filter left out.
+    // ip prints an empty object for an interface that a filter leaves out.
     if (!fields.has("ifname") || fields.optionalText("link_type") !== "ether") continue;
     const name = fields.text("ifname", 15);
-    const mac = fields.text("address", 60);
-    if (OURS.test(name) || !MAC.test(mac)) continue;
+    const boardMac = fields.text("address", 60);
+    if (OURS.test(name) || !MAC.test(boardMac)) continue;
     const flags = fields.array("flags");
     const addresses = fields.has("addr_info") ? fields.array("addr_info") : [];
     const global = addresses
       .map((address) => new Fields(address, `ip -j address: ${name}`))
       .find((a) => a.optionalText("scope") === "global" && !a.has("tentative") && !a.has("dadfailed"));
     const up = flags.includes("UP") && flags.includes("LOWER_UP");
-    links.push({ name, mac, address: global?.optionalText("local") ?? "", up });
+    links.push({ name, boardMac, address: global?.optionalText("local") ?? "", up });
   }
   return links;
 }
 
-/** Names of the interfaces with a default route, of `ip -j route show default`. */
+/**
+ * The names of interfaces with a default route in the output of `ip -j route show default`.
+ * @throws WaltError when the output has another shape.
+ */
 export function parseDefaultRoutes(value: unknown): string[] {
   return new Fields({ routes: value }, "ip -j route")
     .array("routes")
@@ -54,8 +68,11 @@ export function parseDefaultRoutes(value: unknown): string[] {
 }
 
 /**
- * The interface to use: the one that is wanted by name, else the wired one with a default route, else the only wired one
- * with an address. A text says why there is none.
+ * Choose the interface to use: the one that the configuration names, otherwise the only wired one with an
+ * address, or among several of those the one with a default route.
+ * @param routes names of interfaces with a default route.
+ * @param wanted the configuration's `device.interface`; "" when it names none.
+ * @returns the interface, or the reason in words why there is none.
  */
 export function chooseInterface(
   links: readonly Link[],
@@ -65,9 +82,9 @@ export function chooseInterface(
 ): Interface | string {
   if (wanted !== "") {
     const found = links.find((link) => link.name === wanted);
-    if (found === undefined) return `there is no network card ${wanted} (device.interface)`;
-    if (!found.up) return `${wanted} has no link: is the cable plugged in?`;
-    return found.address === "" ? `${wanted} has no address yet` : found;
+    if (found === undefined) return `there is no network card ${wanted}, which device.interface names`;
+    if (!found.up) return `the network card ${wanted} has no link: is the cable plugged in?`;
+    return found.address === "" ? `the network card ${wanted} has no address yet` : found;
   }
   const wired = links.filter((link) => !isWireless(link.name));
   const usable = wired.filter((link) => link.up && link.address !== "");
@@ -81,14 +98,18 @@ export function chooseInterface(
   if (others.length === 0) return only;
   const routed = usable.find((link) => routes.includes(link.name));
   const names = usable.map((link) => link.name).join(", ");
-  return routed ?? `${names} have addresses and none has the default route; choose one with device.interface`;
+  return routed ?? `${names} have addresses, but none has a default route; choose one with device.interface`;
 }
 
 function isWireless(name: string): boolean {
   return existsSync(`/sys/class/net/${name}/wireless`) || existsSync(`/sys/class/net/${name}/phy80211`);
 }
 
-/** The interface to use now, or why there is none. */
+/**
+ * The interface to use now, or the reason in words why there is none.
+ * @param wanted the configuration's `device.interface`; "" when it names none.
+ * @throws WaltError when ip(8) fails.
+ */
 export async function findInterface(wanted: string): Promise<Interface | string> {
   const links = parseInterfaces(await ipJson(["address"]));
   const candidates = links.filter((link) => link.up && link.address !== "");
@@ -98,14 +119,19 @@ export async function findInterface(wanted: string): Promise<Interface | string>
   return chooseInterface(links, routes.flatMap(parseDefaultRoutes), wanted, isWireless);
 }
 
-/** Tells of changes of the machine's network, by `ip monitor`, which is started when somebody first waits. */
+/** Waits for changes of the machine's network. It uses `ip monitor`, which is started at the first wait. */
 export class NetworkWatch {
   #monitor: Child | undefined;
   readonly #waiting = new Set<() => void>();
 
   constructor(readonly children: Children) {}
 
-  /** Wait until there is an interface to use. `tell` is called with the reason whenever it changes while there is none. */
+  /**
+   * Wait until there is an interface to use.
+   * @param wanted the configuration's `device.interface`.
+   * @param tell called with the reason why there is none, each time that the reason changes.
+   * @throws the reason of `signal` when that is aborted, and WaltError when ip(8) fails.
+   */
   async ready(wanted: string, tell: (why: string) => void, signal: AbortSignal): Promise<Interface> {
     let told: string | undefined;
     for (let look = 0; ; look++) {
@@ -119,8 +145,11 @@ export class NetworkWatch {
   }
 
   /**
-   * Wait `ms`, or less: until the network that was used is another one, or was lost and is back.
-   * Changes that have nothing to do with it, such as those of our own bridge, do not count.
+   * Wait for `ms` milliseconds, but end earlier when a new attempt may succeed: when the interface to use is
+   * another one or has another address, when it was lost and is back, or when `signal` is aborted. Other
+   * changes of the network, such as those of the device's own bridge, do not end the wait.
+   * @param used the interface that was used until now.
+   * @param wanted the configuration's `device.interface`.
    */
   async quiet(ms: number, used: Interface | undefined, wanted: string, signal: AbortSignal): Promise<void> {
     const until = performance.now() + ms;
@@ -135,7 +164,10 @@ export class NetworkWatch {
     }
   }
 
-  /** Wait for a change of links, addresses or routes, `ms` at most, or until `signal` is aborted; whether there was one. */
+  /**
+   * Wait for a change of links, addresses or routes.
+   * @returns true after a change; false after `ms` milliseconds, or when `signal` is aborted.
+   */
   async changedOr(ms: number, signal: AbortSignal): Promise<boolean> {
     if (signal.aborted) return false;
     this.#monitor ??= this.#start();
@@ -162,6 +194,6 @@ export class NetworkWatch {
 
   async #read(monitor: Child): Promise<void> {
     for await (const _ of monitor.output) for (const wake of this.#waiting) wake();
-    this.#monitor = undefined; // it died; the next one who waits starts another
+    this.#monitor = undefined; // it has ended; the next wait starts another one
   }
 }

@@ -1,29 +1,34 @@
-/** Whether the far end of a line still answers: random words are sent, and must come back. No I/O, time is given. */
+/**
+ * A heartbeat: random words are sent, and the peer must send them back. It does no input or output itself,
+ * and every method gets the current time.
+ */
 
-/** Words that may be on their way at once; the oldest is forgotten. */
+/** Words without an echo that are remembered; the oldest one is forgotten first. */
 const MAX_SENT = 16;
-/** Unless `silence` asks for more, one word each so many ms. */
+/** Milliseconds between two words, unless `silence` requires a shorter interval. */
 const INTERVAL = 5000;
 
+/** The heartbeat of one connection. All times are milliseconds of `performance.now()`. */
 export class Heartbeat {
   readonly #sent = new Map<string, number>();
   #heard: number | undefined;
   #began: number | undefined;
-  /** Round trip of the last word that came back, ms; 0 = not known yet. */
+  /** Round trip time of the last word that came back, in milliseconds; 0 while it is not known. */
   rtt = 0;
 
   constructor(
-    /** ms without an echo after which the far end is taken for dead. */
+    /** Milliseconds without an echo after which the peer is taken for dead. */
     readonly silence: number,
+    /** Makes a new random word. */
     readonly word: () => string,
   ) {}
 
-  /** ms between two words: several are lost before `silence` is over. */
+  /** Milliseconds between two words. Several words must be lost before `silence` is over. */
   get interval(): number {
     return Math.min(INTERVAL, Math.ceil(this.silence / 3));
   }
 
-  /** The next word to send. */
+  /** The next word, which the caller sends now. */
   beat(now: number): string {
     const word = this.word();
     this.#began ??= now;
@@ -35,18 +40,18 @@ export class Heartbeat {
     return word;
   }
 
-  /** A line came; whether it is one of our words, come back. Each counts once. */
-  hear(line: string, now: number): boolean {
+  /** Take a line from the peer. True when it is the echo of a word; each word counts once. */
+  receive(line: string, now: number): boolean {
     const sent = this.#sent.get(line);
     if (sent === undefined) return false;
     this.#sent.delete(line);
-    // The first echo took the time of the connection's opening as well.
+    // The first word waits until the connection is open, so that its echo does not tell the round trip time.
     if (this.#heard !== undefined) this.rtt = now - sent;
     this.#heard = now;
     return true;
   }
 
-  /** ms without any echo, once they are more than `silence`. */
+  /** How many milliseconds there was no echo, if that is more than `silence`; undefined otherwise. */
   overdue(now: number): number | undefined {
     const since = this.#heard ?? this.#began;
     return since !== undefined && now - since > this.silence ? now - since : undefined;

@@ -1,4 +1,7 @@
-/** The route to the server: a chain of connections to proxies, each through the one before; an empty chain where it is reached directly. */
+/**
+ * The chain of connections to proxies, each through the one before. It is empty when the server is reached
+ * directly.
+ */
 
 import { createServer } from "node:net";
 import { type Entrypoint, formatHostPort, type HostPort } from "../../address.ts";
@@ -6,32 +9,44 @@ import type { End } from "../../end.ts";
 import { WaltError } from "../../errors.ts";
 import type { Children } from "../../linux/child.ts";
 import { hasAes } from "../../linux/cpu.ts";
-import { outerArguments } from "../../ssh/openssh/arguments.ts";
+import { proxyArguments } from "../../ssh/openssh/arguments.ts";
 import { explainSshFailure, forwardFailures } from "../../ssh/openssh/failure.ts";
 import { ProxyConnection } from "./proxy-connection.ts";
 import { RouteFailure } from "./route-failure.ts";
 
-/** Seconds that ssh gives a TCP connection and the first words of the protocol: so that it can tell before we lose patience. */
+/**
+ * Seconds in which ssh must have a TCP connection and the peer's first line. It is shorter than our own
+ * time-outs, so that ssh can report the reason before they end it.
+ */
 export const CONNECT_TIMEOUT = 8;
-/** ms from ssh's start to the first echo: name look-up, connection, key exchange on a slow board, a slow login. */
+/**
+ * Milliseconds from ssh's start to the first echo: name look-up, connection, key exchange on a slow board,
+ * slow login.
+ */
 const OPEN_TIMEOUT = 40_000;
-/** Attempts at a local port: somebody else may take it in the moment between our choice and ssh's use of it. */
+/** How many local ports are tried: another program may take a port between our choice and ssh's use of it. */
 const PORT_ATTEMPTS = 4;
-/** ms for what a proxy's ssh wrote to be read, once the ssh behind it has given up. */
-const COMPLAINT_TIME = 20;
+/** Milliseconds until the messages of a proxy's ssh are read, after the ssh behind it has failed. */
+const STDERR_DELAY = 20;
 
+/** How to reach the server. */
 export interface ProxyChainOptions {
   readonly entrypoint: Entrypoint;
-  /** The server as the last proxy names it. Not used without proxies. */
+  /** Address of the server for the last proxy. It is not used without proxies. */
   readonly server: HostPort | undefined;
+  /** Path of the private key with which the proxies are asked: the device key or the enrolment key. */
   readonly keyFile: string;
+  /** Path of the certificate of the device key. */
   readonly certificateFile?: string;
+  /** Path of the file with the pinned host keys. */
   readonly knownHosts: string;
-  /** ms without an echo after which a proxy is taken for dead. */
+  /** Milliseconds without an echo after which a proxy is taken for dead. */
   readonly silence: number;
+  /** The device's child processes; those of ssh are added to them. */
   readonly children: Children;
 }
 
+/** A chain that is open, until `stop()`. */
 export class ProxyChain {
   readonly #proxies: ProxyConnection[] = [];
   readonly #watchers = new Set<(failure: RouteFailure) => void>();
@@ -42,7 +57,8 @@ export class ProxyChain {
 
   /**
    * Connect to the proxies, one after the other.
-   * @throws RouteFailure naming the proxy that failed.
+   * @throws RouteFailure naming the proxy that failed, and WaltError when the server's address is not
+   *   configured.
    */
   static async open(options: ProxyChainOptions): Promise<ProxyChain> {
     const chain = new ProxyChain(options);
@@ -52,7 +68,7 @@ export class ProxyChain {
         for (const [index, proxy] of entrypoint.proxies.entries()) {
           const to = entrypoint.proxies[index + 1] ?? options.server;
           if (to === undefined)
-            throw new WaltError("device.server is not set, and the entrypoint is a proxy");
+            throw new WaltError("device.server is not set, but the entrypoint is a proxy");
           await chain.#add(proxy, to);
         }
       } else {
@@ -65,23 +81,25 @@ export class ProxyChain {
     }
   }
 
-  /** Where the connection to the server is to go. */
+  /**
+   * The address to connect to in order to reach the server: the last forwarded port, or the server itself.
+   */
   get target(): HostPort {
     return this.#target;
   }
 
-  /** All connections are still open. */
+  /** Whether all connections are still open. */
   get alive(): boolean {
     return this.#failure === undefined;
   }
 
   /**
-   * The result of some work over the chain.
-   * @throws RouteFailure when a connection ends before the work does.
+   * Wait for work that uses the chain, and return its result.
+   * @throws RouteFailure when a connection ends before the work does, and whatever the work throws.
    */
   during<T>(work: Promise<T>): Promise<T> {
     if (this.#failure !== undefined) {
-      work.catch(() => {}); // nobody waits for it any more
+      work.catch(() => {}); // its failure is a consequence of ours
       return Promise.reject(this.#failure);
     }
     const { promise, resolve, reject } = Promise.withResolvers<T>();
@@ -90,33 +108,41 @@ export class ProxyChain {
     return promise;
   }
 
-  /** Where the messages of the last proxy's ssh end now, for `explain`. */
+  /**
+   * How many characters the last proxy's ssh has printed until now. To be taken before something is done over
+   * the chain, for `explainStderr` and `explainEnd`.
+   */
   get mark(): number {
     return this.#proxies.at(-1)?.mark ?? 0;
   }
 
-  /** How the user calls the server. */
+  /** Name of the server in messages, such as `the server walt.example:2222`. */
   get peer(): string {
     const { entrypoint, server } = this.options;
     const to = "direct" in entrypoint ? entrypoint.direct : server;
     return to === undefined ? "the server" : `the server ${formatHostPort(to)}`;
   }
 
-  /** Why an ssh to the server failed: its own words, or the last proxy's when that one could not reach the server. */
-  async explain(stderr: string, mark: number): Promise<End> {
-    return await this.blame(explainSshFailure(stderr, this.peer), mark);
+  /**
+   * Why an ssh to the server failed. If the last proxy could not reach the server, that is the reason.
+   * @param stderr what the ssh printed.
+   * @param mark `mark` before the ssh was started.
+   */
+  async explainStderr(stderr: string, mark: number): Promise<End> {
+    return await this.explainEnd(explainSshFailure(stderr, this.peer), mark);
   }
 
-  /** The same for an end that has its words already. */
-  async blame(end: End, mark: number): Promise<End> {
+  /** As `explainStderr`, for a failure whose reason is `end` unless the last proxy knows a better one. */
+  async explainEnd(end: End, mark: number): Promise<End> {
     return await causeAt(this.#proxies.at(-1), mark, end);
   }
 
-  /** Close them, the last one first. */
+  /** Close all connections, the last one first. Resolves when their processes have ended. */
   async stop(): Promise<void> {
     for (const proxy of this.#proxies.toReversed()) await proxy.stop();
   }
 
+  /** Add a connection to the next proxy, which forwards a local port to the hop behind it. */
   async #add(proxy: HostPort, to: HostPort): Promise<void> {
     const { options } = this;
     const before = this.#proxies.at(-1);
@@ -124,7 +150,7 @@ export class ProxyChain {
     const alias = formatHostPort(proxy);
     for (let attempt = 1; ; attempt++) {
       const localPort = await freePort();
-      const command = outerArguments({
+      const command = proxyArguments({
         connect: before === undefined ? proxy : this.#target,
         alias,
         keyFile: options.keyFile,
@@ -143,7 +169,7 @@ export class ProxyChain {
           openTimeout: OPEN_TIMEOUT,
           children,
         });
-        // An earlier connection that ends meanwhile is the better reason.
+        // If an earlier connection ends meanwhile, that is the reason to report.
         const connection = await this.during(opened);
         this.#proxies.push(connection);
         void connection.ended.then((end) => this.#lost(new RouteFailure(end)));
@@ -163,15 +189,20 @@ export class ProxyChain {
   }
 }
 
-/** The cause of a failure behind a proxy: that proxy's own complaint where it could not reach what is behind it. */
+/**
+ * The reason of a failure behind a proxy: the proxy's message when it could not reach the next hop, otherwise
+ * `end`.
+ * @param proxy the last proxy before the failure; undefined when there is none.
+ * @param mark of that proxy's connection, before the attempt that failed.
+ */
 async function causeAt(proxy: ProxyConnection | undefined, mark: number, end: End): Promise<End> {
   if (proxy === undefined) return end;
-  await Bun.sleep(COMPLAINT_TIME);
+  await Bun.sleep(STDERR_DELAY);
   const complaints = forwardFailures(proxy.stderrSince(mark));
   return complaints === "" ? end : explainSshFailure(complaints, proxy.name);
 }
 
-/** A port of 127.0.0.1 that nobody uses now. */
+/** A TCP port of 127.0.0.1 that is not in use now. */
 function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();

@@ -1,6 +1,9 @@
 /**
- * One connection to a proxy: an `ssh` that forwards a local port to the next hop. In its session the proxy runs `cat`. The first
- * random word that comes back means that the connection is up (the port is forwarded by then); later ones show that it lives.
+ * A connection to one proxy: an `ssh` that forwards a local port to the next hop.
+ *
+ * In the session of this ssh the proxy runs `cat`, which sends our random words back. The first word that
+ * comes back means that the connection is up: the port is forwarded by then. Later words show that the proxy
+ * still answers.
  */
 
 import { randomBytes } from "node:crypto";
@@ -12,23 +15,26 @@ import { explainSshFailure } from "../../ssh/openssh/failure.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { RouteFailure } from "./route-failure.ts";
 
-/** Longest line from a proxy that is looked at, bytes; ours are 24. */
+/** Bytes that a line from a proxy may have; our words have 24. */
 const MAX_LINE = 1024;
-/** Bytes that a proxy may say between two echoes without being asked, such as a greeting of its shell. */
+/** Bytes that a proxy may send between two echoes besides them, such as a greeting of its shell. */
 const MAX_CHATTER = 65_536;
 
+/** How to connect to a proxy. */
 export interface ProxyConnectionOptions {
-  /** The ssh, as `outerArguments` gives it. */
+  /** Command line of the ssh, made by `proxyArguments`. */
   readonly command: readonly string[];
-  /** How the user calls the proxy, such as `proxy a:22`. */
+  /** Name of the proxy in messages, such as `proxy a:22`. */
   readonly name: string;
-  /** ms without an echo after which the proxy is taken for dead. */
+  /** Milliseconds without an echo after which the proxy is taken for dead. */
   readonly silence: number;
-  /** ms until the first echo. */
+  /** Milliseconds until the first echo. */
   readonly openTimeout: number;
+  /** The device's child processes; the ssh is added to them. */
   readonly children: Children;
 }
 
+/** A connection to a proxy, from the attempt to open it to its end. */
 export class ProxyConnection {
   readonly #child: Child;
   readonly #heartbeat: Heartbeat;
@@ -52,15 +58,15 @@ export class ProxyConnection {
     this.#listen().catch((error: unknown) =>
       this.#fail({
         kind: "malformed",
-        text: `${options.name} does not speak like a proxy: ${messageOf(error)}`,
+        text: `${options.name} does not behave like a proxy: ${messageOf(error)}`,
       }),
     );
     void this.#child.exited.then(() => this.#fail(explainSshFailure(this.#child.stderr, options.name)));
   }
 
   /**
-   * Open it; it is up when this resolves.
-   * @throws RouteFailure naming the proxy.
+   * Connect to a proxy; the connection is up when this resolves.
+   * @throws RouteFailure naming the proxy and the reason.
    */
   static async open(options: ProxyConnectionOptions): Promise<ProxyConnection> {
     const proxy = new ProxyConnection(options);
@@ -70,31 +76,32 @@ export class ProxyConnection {
     throw new RouteFailure(end);
   }
 
+  /** Name of the proxy in messages. */
   get name(): string {
     return this.options.name;
   }
 
-  /** Why it ended; also when it was stopped. */
+  /** Resolves to the reason when the connection ends, also by `stop()`. It never rejects. */
   get ended(): Promise<End> {
     return this.#ended.promise;
   }
 
-  /** Round trip to the proxy and back at the last heartbeat, ms; 0 = not known yet. */
+  /** Round trip time to the proxy at the last heartbeat, in milliseconds; 0 while it is not known. */
   get rtt(): number {
     return this.#heartbeat.rtt;
   }
 
-  /** Where its ssh's messages end now. */
+  /** How many characters its ssh has printed to standard error until now, for `stderrSince`. */
   get mark(): number {
     return this.#child.mark;
   }
 
-  /** What its ssh printed since. */
+  /** What its ssh has printed to standard error after a mark, as far as it is kept. */
   stderrSince(mark: number): string {
     return this.#child.stderrSince(mark);
   }
 
-  /** End it. Resolves when its ssh is gone. */
+  /** End the connection. Resolves when its ssh has ended. */
   async stop(): Promise<void> {
     this.#fail({ kind: "stopped", text: `${this.name}: closed` });
     await this.#child.stop();
@@ -110,15 +117,16 @@ export class ProxyConnection {
     for await (const chunk of this.#child.output) {
       chatter += chunk.length;
       for (const line of cutter.push(chunk)) {
-        if (!this.#heartbeat.hear(line.trim(), performance.now())) continue;
+        if (!this.#heartbeat.receive(line.trim(), performance.now())) continue;
         chatter = 0;
         this.#alive();
       }
-      if (chatter > MAX_CHATTER) throw new WaltError("it says more than anybody asked");
+      if (chatter > MAX_CHATTER)
+        throw new WaltError(`it sent more than ${MAX_CHATTER} bytes besides our heartbeat's echoes`);
     }
   }
 
-  /** The first echo: from now on there is one word each interval. */
+  /** Handle an echo. After the first one the connection is up, and a word is sent in each interval. */
   #alive(): void {
     if (this.#isUp) return;
     this.#isUp = true;
@@ -136,7 +144,7 @@ export class ProxyConnection {
     }
   }
 
-  /** Only the first reason counts. */
+  /** End the connection. Only the first reason is kept. */
   #fail(end: End): void {
     clearTimeout(this.#timer);
     this.#ended.resolve(end);

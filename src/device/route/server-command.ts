@@ -1,25 +1,27 @@
-/** A command on the server's endpoint, run by OpenSSH's ssh over the proxies, and the lines that both say. */
+/** Runs a command on the server by OpenSSH's ssh, through the proxies, and exchanges lines with it. */
 
 import { MAX_LINE } from "../../enrolment/messages.ts";
 import { WaltError } from "../../errors.ts";
 import type { Child, Children } from "../../linux/child.ts";
 import { LineCutter } from "../../linux/lines.ts";
-import { innerArguments } from "../../ssh/openssh/arguments.ts";
+import { serverArguments } from "../../ssh/openssh/arguments.ts";
 import { serverWords } from "../../ssh/openssh/failure.ts";
 import { CONNECT_TIMEOUT, type ProxyChain } from "./proxy-chain.ts";
 import { RouteFailure } from "./route-failure.ts";
 
-/** A conversation in lines. */
+/** A conversation with the server in lines. */
 export interface Lines {
   /**
-   * The next line, without its newline; undefined when there are no more.
-   * @throws WaltError when it is too long, or does not come within `timeout` ms.
+   * The next line of the server, without its newline; undefined when there are no more.
+   * @param timeout milliseconds.
+   * @throws WaltError when the line is too long, or does not come within `timeout`.
    */
   next(timeout: number): Promise<string | undefined>;
+  /** Send text, which must end in a newline. */
   write(text: string): void;
 }
 
-/** The lines of a child's standard output. */
+/** A conversation with a child, by its standard input and output. */
 export class ChildLines implements Lines {
   readonly #chunks: AsyncIterator<Uint8Array>;
   readonly #cutter = new LineCutter(MAX_LINE);
@@ -41,7 +43,7 @@ export class ChildLines implements Lines {
 
   async #read(left: number, timeout: number) {
     const late = Promise.withResolvers<never>();
-    const error = new WaltError(`the server says nothing for ${Math.round(timeout / 1000)} s`);
+    const error = new WaltError(`the server sent nothing for ${Math.round(timeout / 1000)} s`);
     const timer = setTimeout(() => late.reject(error), Math.max(0, left));
     try {
       return await Promise.race([this.#chunks.next(), late.promise]);
@@ -55,20 +57,27 @@ export class ChildLines implements Lines {
   }
 }
 
+/** Which command to run, and how to reach the server. */
 export interface ServerCommandOptions {
+  /** The chain through which the server is reached. */
   readonly proxies: ProxyChain;
-  /** The key that the server knows us by, or the enrolment key. */
+  /** Path of the private key: the device key or the enrolment key. */
   readonly keyFile: string;
+  /** Path of the file with the pinned host keys. */
   readonly knownHosts: string;
-  /** Undefined: none, for a server that speaks the original framing. */
+  /** `enrol`, `renew` or `tunnel via=…`; undefined for a server of WalT's own VPN, which needs no command. */
   readonly command: string | undefined;
+  /** The device's child processes; the ssh is added to them. */
   readonly children: Children;
 }
 
-/** How to start the inner ssh for a command. */
-export function innerCommand(o: ServerCommandOptions & { alive?: number }): string[] {
+/**
+ * The command line of the ssh that runs a command on the server.
+ * @param o `alive`: seconds of silence after which ssh asks the server for a sign of life.
+ */
+export function serverCommandLine(o: ServerCommandOptions & { alive?: number }): string[] {
   const { keyFile, knownHosts, command } = o;
-  return innerArguments({
+  return serverArguments({
     connect: o.proxies.target,
     keyFile,
     knownHosts,
@@ -79,22 +88,25 @@ export function innerCommand(o: ServerCommandOptions & { alive?: number }): stri
 }
 
 /**
- * Run a command on the server and talk with it; it is ended when `talk` is.
- * @throws RouteFailure when ssh fails or a hop dies; whatever `talk` throws.
+ * Run a command on the server, and return the result of the conversation with it. The command is ended after
+ * `talk`.
+ * @throws RouteFailure when ssh fails, a connection to a proxy ends or the server refuses; whatever `talk`
+ *   throws otherwise.
  */
 export async function runServerCommand<T>(
   o: ServerCommandOptions,
   talk: (lines: Lines) => Promise<T>,
 ): Promise<T> {
   const mark = o.proxies.mark;
-  const child = o.children.spawn(innerCommand(o), "pipe");
+  const child = o.children.spawn(serverCommandLine(o), "pipe");
   try {
     return await o.proxies.during(talk(new ChildLines(child)));
   } catch (error) {
-    // An ssh that failed says why; the conversation then only broke off. 255 is ssh's own failure (ssh(1)).
+    // When ssh itself failed, it has printed the reason, and the error of the conversation is only a
+    // consequence. ssh then ends with the status 255 (ssh(1)).
     const status = await Promise.race([child.exited, Bun.sleep(100)]);
     if (status === 255 && o.proxies.alive)
-      throw new RouteFailure(await o.proxies.explain(child.stderr, mark));
+      throw new RouteFailure(await o.proxies.explainStderr(child.stderr, mark));
     const words = serverWords(child.stderr);
     if (words !== undefined) throw new RouteFailure({ kind: "refused", text: words });
     throw error;

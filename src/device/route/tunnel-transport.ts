@@ -1,6 +1,9 @@
 /**
- * What carries the tunnel's bytes to the server: an SSH connection of our own that goes on in the pump's thread; to a server of WalT's
- * own VPN, which is any sshd, OpenSSH's ssh with its standard input and output on a socketpair.
+ * Opens the transport that carries a tunnel's bytes to the server.
+ *
+ * To `walt server run`, it is an SSH connection of our own, which the pump's thread takes over. To a server
+ * of WalT's own VPN, which may be any sshd, it is OpenSSH's ssh with its standard input and output on a pair
+ * of sockets.
  */
 
 import { closeSync, readFileSync } from "node:fs";
@@ -15,22 +18,37 @@ import { CONNECTED, SERVER_ALIAS } from "../../ssh/openssh/arguments.ts";
 import { serverWords } from "../../ssh/openssh/failure.ts";
 import { CONNECT_TIMEOUT } from "./proxy-chain.ts";
 import { RouteFailure } from "./route-failure.ts";
-import { innerCommand, type ServerCommandOptions } from "./server-command.ts";
+import { type ServerCommandOptions, serverCommandLine } from "./server-command.ts";
 
-/** ms from the TCP connection to the command that runs: key exchange on a slow board over a slow path. */
+/**
+ * Milliseconds from the TCP connection to the start of the command: a key exchange on a slow board over a
+ * slow path.
+ */
 const OPEN_TIMEOUT = 30_000;
 
+/** A transport that is open. */
 export interface TunnelTransport {
-  /** For the pump, which owns the descriptor from then on. */
+  /** File descriptor of the bytes, which the pump owns from then on. */
   readonly stream: number;
+  /**
+   * State of the SSH connection on `stream`, for the pump; undefined when `stream` has the tunnel's bytes as
+   * they are.
+   */
   readonly ssh?: Memory;
   /** Resolves when the server has let us in. */
   readonly entered: Promise<unknown>;
-  /** Why it ended, from what the link says, once everything that belongs to it is gone. */
+  /**
+   * End everything that belongs to the transport, and find out why it ended.
+   * @param end the reason as the link saw it.
+   * @param wasUp whether the tunnel was up before.
+   */
   explain(end: End, wasUp: boolean): Promise<End>;
 }
 
-/** @throws RouteFailure when the server cannot be reached, is another one, or refuses. */
+/**
+ * Open a transport to `walt server run`.
+ * @throws RouteFailure when the server cannot be reached, has another host key, or refuses.
+ */
 export async function openTransport(
   o: ServerCommandOptions & { key: KeyPair; command: string },
   signal: AbortSignal,
@@ -47,38 +65,47 @@ export async function openTransport(
     const explain = async (end: End, wasUp: boolean): Promise<End> => {
       if (end.kind === "refused") return { kind: "refused", text: serverWords(end.text) ?? end.text };
       if (wasUp || !isStreamEnd(end)) return end;
-      return await proxies.blame({ kind: "closed", text: `${proxies.peer}: it closed the connection` }, mark);
+      return await proxies.explainEnd(
+        { kind: "closed", text: `${proxies.peer}: it closed the connection` },
+        mark,
+      );
     };
     return { stream: fd, ssh: encodeState(state), entered: Promise.resolve(), explain };
   } catch (error) {
     if (!(error instanceof ChannelError)) throw error;
     const end = { kind: error.kind, text: `${proxies.peer}: ${error.message}` };
-    throw new RouteFailure(await proxies.blame(end, mark));
+    throw new RouteFailure(await proxies.explainEnd(end, mark));
   }
 }
 
-/** Without a command. @param silence ms after which ssh takes the server for dead. */
+/**
+ * Open a transport to a server of WalT's own VPN: by OpenSSH's ssh, without a command.
+ * @param silence milliseconds after which ssh takes the server for dead.
+ * @throws WaltError when ssh cannot be started.
+ */
 export function openOriginalTransport(o: ServerCommandOptions, silence: number): TunnelTransport {
   const { proxies } = o;
   const { mark } = proxies;
   const [ours, theirs] = socketPair();
   try {
-    // Only ssh can tell that the server is silent: after three times this it gives up.
+    // This framing has no message by which the link could detect a silent server, so that ssh has to. It asks
+    // for a sign of life after `alive` seconds, and gives up after three times that.
     const alive = Math.max(1, Math.round(silence / 3000));
-    const child = o.children.spawn(innerCommand({ ...o, alive }), theirs);
+    const child = o.children.spawn(serverCommandLine({ ...o, alive }), theirs);
     const explain = async (end: End, wasUp: boolean): Promise<End> => {
-      // Its stdio is closed: an ssh that is well ends by itself at once, and one that failed has said why.
+      // Its standard input and output are closed by now: an ssh without trouble ends at once, and one that
+      // failed has printed why.
       const status = await Promise.race([child.exited, Bun.sleep(300)]);
       await child.stop();
       const stderr = child.stderr.replace(CONNECTED, "");
-      // What the link saw is better than ssh's words, unless it saw nothing but ssh's end.
+      // The link knows the reason better than ssh, unless all that it saw was the end of ssh.
       if (status !== 255 || stderr.trim() === "" || (wasUp && !isStreamEnd(end))) {
         const words = serverWords(stderr);
         return words === undefined ? end : { kind: "refused", text: words };
       }
-      return await proxies.explain(stderr, mark);
+      return await proxies.explainStderr(stderr, mark);
     };
-    // Without a hello it is ssh's own word that the server has let us in; before it frames would wait in vain.
+    // This framing has no greeting of the server, so that only ssh tells that the server has let us in.
     return { stream: ours, entered: child.printed(CONNECTED), explain };
   } catch (error) {
     closeSync(ours);

@@ -1,4 +1,4 @@
-/** The USB devices that the kernel knows, as /sys tells of them. */
+/** Reads from /sys which USB devices are plugged into the board. */
 
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -6,35 +6,50 @@ import { codeOf } from "../../errors.ts";
 import { readTextIfAny } from "../../linux/files.ts";
 import { safeText } from "../../text.ts";
 
+/** The folder in which the kernel has one entry for each USB device and each interface of one. */
 export const USB_DEVICES = "/sys/bus/usb/devices";
 
-/** More devices cannot be on a bus (USB 2.0, 8.4.1); a board has two buses or three. */
+/**
+ * Devices that are looked at. A bus has at most 127 devices (USB 2.0, 8.4.1), and a board has two or three
+ * buses.
+ */
 const MAX_DEVICES = 512;
 
+/** A USB device that is plugged in. */
 export interface UsbDevice {
-  /** Where it is plugged in: `1-1.2`. */
+  /** The port that it is plugged into, such as `1-1.2` (see `UsbPorts`). */
   readonly port: string;
-  /** Its numbers on the host: the file /dev/bus/usb/<bus>/<number>. A device that comes again gets another number. */
+  /** Number of its bus. */
   readonly bus: number;
+  /** Its number on the bus. A device that is plugged in again gets another number. */
   readonly number: number;
-  /** The inode of its folder in /sys, which is another one each time a device appears, be it at the same place and number. */
+  /**
+   * The inode of its folder in /sys. A device that appears again has another one, even with the same port and
+   * number.
+   */
   readonly appearance: number;
+  /** Whether it is a hub. */
   readonly hub: boolean;
-  /** Vendor and product, `0781:5567`. */
+  /** Vendor and product in hexadecimal, such as `0781:5567`. */
   readonly id: string;
-  /** Its name as it says itself, at most 60 characters, safe for a terminal; "" when it has none. */
+  /**
+   * The name that the device itself tells: at most 60 characters, safe for a terminal; "" when it has none.
+   */
   readonly name: string;
 }
 
-/** Class code of hubs (USB 2.0, 11.23.1), as /sys writes it. */
+/** Class code of hubs (USB 2.0, 11.23.1), as the kernel writes it in /sys. */
 const HUB_CLASS = "09";
 
 /**
- * All USB devices but the hosts' own root hubs, in the order of their ports. One that goes while it is looked at is left out.
- * @param folder what stands for /sys/bus/usb/devices. One that does not exist (no USB here) has no devices.
+ * All USB devices except root hubs, in the order of their ports. A device that is unplugged during the call
+ * is left out.
+ * @param folder to read instead of /sys/bus/usb/devices. There are no devices when it does not exist, as on a
+ *   machine without USB.
+ * @throws the system's error when the folder cannot be read.
  */
 export function readUsbDevices(folder: string = USB_DEVICES): UsbDevice[] {
-  // Others are interfaces, `1-1.2:1.0`, and root hubs, `usb1`.
+  // The folder also has interfaces of devices (`1-1.2:1.0`) and root hubs (`usb1`), which do not match.
   const ports = list(folder).filter((name) => /^\d{1,3}-\d{1,3}(\.\d{1,3}){0,6}$/.test(name));
   const devices = ports.slice(0, MAX_DEVICES).map((port) => readDevice(folder, port));
   return devices
@@ -72,7 +87,10 @@ function readDevice(folder: string, port: string): UsbDevice | undefined {
   };
 }
 
-/** One line of a file in /sys, "" when it cannot be had: a device without that text, or one that is just being unplugged. */
+/**
+ * The content of a file in /sys. It is "" when the file cannot be read: not every device has every file, and
+ * a device may be unplugged at this moment.
+ */
 function attribute(path: string): string {
   try {
     return readTextIfAny(path, 4096)?.trim() ?? "";

@@ -1,38 +1,47 @@
-/** From the USB devices that the board has, and those that the virtual machine has, to what has to be done. */
+/** Which USB devices have to be added to the virtual machine, and which have to be removed from it. */
 
 import type { UsbPorts } from "../../boards.ts";
 import type { UsbDevice } from "./devices.ts";
 import { isExternal } from "./ports.ts";
 
-/** The device's name in QEMU: another one for each appearance of a device, so that the same name is the same device. */
+/**
+ * The name of a device in QEMU. A device that is unplugged and plugged in again gets another name, so that
+ * QEMU's old device is not taken for it.
+ */
 export function qemuId(device: UsbDevice): string {
   return `usb-${device.bus}-${device.number}-${device.appearance}`;
 }
 
-/** The names in QEMU that are ours. */
+/** Whether a name in QEMU is one that `qemuId` makes. */
 export function isQemuId(id: string): boolean {
   return /^usb-\d+-\d+-\d+$/.test(id);
 }
 
-/** The file through which the host's programs reach a device (usbfs). */
+/** Path of the file by which programs access a device (usbfs). */
 export function deviceFile(device: UsbDevice): string {
   const three = (n: number): string => String(n).padStart(3, "0");
   return `/dev/bus/usb/${three(device.bus)}/${three(device.number)}`;
 }
 
+/** One thing to do: remove the device of a name from QEMU, or add a device under a name. */
 export type UsbStep =
   | { readonly do: "remove"; readonly qemuId: string }
   | { readonly do: "add"; readonly qemuId: string; readonly device: UsbDevice };
 
-/** The node's devices among all: those on its ports, but no hub, as a hub's devices are passed on one by one. */
+/**
+ * The devices that the node gets: those on its ports except hubs. The devices in a hub are passed on one by
+ * one.
+ */
 export function wanted(devices: readonly UsbDevice[], ports: UsbPorts): UsbDevice[] {
   return devices.filter((device) => !device.hub && isExternal(device.port, ports));
 }
 
 /**
- * What makes the virtual machine have what it should: what is gone is removed, then what is new is added. A device that
- * appeared afresh (other number, other vendor and product, or only another inode) is both.
- * @param attached names of the devices that QEMU has now; names that are not ours are left alone.
+ * The steps after which the virtual machine has the devices that the node gets: first devices that are gone
+ * are removed, then new ones are added. A device that was plugged in again is removed and added.
+ * @param devices all devices of the board.
+ * @param attached names of the devices that QEMU has now. Names that `qemuId` does not make are left alone.
+ * @param ports which ports are the node's.
  */
 export function usbSteps(
   devices: readonly UsbDevice[],

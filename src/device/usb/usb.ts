@@ -1,4 +1,7 @@
-/** The board's USB devices in the virtual machine: what is plugged in, and what is plugged and pulled while it runs. */
+/**
+ * Passes the USB devices of the board on to the virtual machine, also when they are plugged in or out while
+ * it runs.
+ */
 
 import type { UsbStatus } from "../../api/device-status.ts";
 import type { UsbPorts } from "../../boards.ts";
@@ -9,30 +12,37 @@ import { USB_CONTROLLER } from "../vm/qemu-arguments.ts";
 import { readUsbDevices, type UsbDevice } from "./devices.ts";
 import { deviceFile, isQemuId, qemuId, type UsbStep, usbSteps, wanted } from "./steps.ts";
 
-/** ms between an event and the look at /sys: a device brings several events, and its descriptors are read meanwhile. */
+/**
+ * Milliseconds between an event of the kernel and the look at /sys. A device that is plugged in causes
+ * several events, and the kernel reads its descriptors in the meantime.
+ */
 const SETTLE = 50;
-/** ms until what failed is tried again: doubled from the first to the last. */
+/** Milliseconds until a step that failed is tried again: the wait is doubled from the first to the last. */
 const FIRST_RETRY = 500;
 const LAST_RETRY = 30_000;
-/** ms between looks while the kernel's events cannot be heard. */
+/** Milliseconds between two looks at /sys while the kernel's events cannot be received. */
 const BLIND_LOOK = 2000;
 
-/** A running virtual machine as far as its USB devices are concerned. */
+/** A running virtual machine, as far as its USB devices are concerned. */
 export interface UsbHost {
-  /** A QMP command. @throws WaltError with QEMU's words. */
+  /** Run a QMP command. @throws WaltError with QEMU's message. */
   command(name: string, args?: Record<string, unknown>): Promise<unknown>;
 }
 
+/** What is passed on. */
 export interface UsbOptions {
+  /** The ports whose devices the node gets. */
   readonly ports: UsbPorts;
   readonly log: Log;
-  /** All devices of the board; a parameter for tests. */
+  /** All devices of the board, by default those in /sys; tests give others. */
   readonly devices?: () => UsbDevice[];
 }
 
 /**
- * Keeps the virtual machine's devices what they should be. Events only say when to look: what is plugged in is what /sys says
- * at that moment, and what the machine has is what QEMU says, so that nothing is missed for good.
+ * Gives the virtual machine the devices that it should have.
+ *
+ * The kernel's events only say when to look. Which devices are plugged in is then read from /sys, and which
+ * devices the machine has is asked of QEMU, so that an event that was lost does no lasting harm.
  */
 export class Usb {
   readonly #uevents: Uevents | undefined;
@@ -41,30 +51,32 @@ export class Usb {
   #looking = Promise.resolve();
   #lookAgain = false;
   #timer: Timer | undefined;
-  /** When the timer ends, by the clock of `performance`; only of use while there is one. */
+  /** When `#timer` fires, by `performance.now()`. It has no meaning without a timer. */
   #due = 0;
   #failedLooks = 0;
-  /** Why each device cannot be passed on, to be told once. */
+  /** Why a device cannot be passed on or taken away, by its name in QEMU: each reason is logged once. */
   readonly #refusals = new Map<string, string>();
 
   constructor(readonly options: UsbOptions) {
     if (options.ports.external.length === 0) return;
     this.#uevents = new Uevents({
-      heard: (event) => this.heard(event),
-      fresh: () => this.#lookIn(0),
-      failed: (why) => {
+      onEvent: (event) => this.onUevent(event),
+      onSubscribed: () => this.#lookIn(0),
+      onFailure: (why) => {
         options.log.debug(why);
         this.#lookIn(BLIND_LOOK);
       },
     });
   }
 
-  /** The kernel told of a device; for tests of their own too. */
-  heard(event: Uevent): void {
+  /** Handle an event of the kernel. Public for tests. */
+  onUevent(event: Uevent): void {
     if (event.subsystem === "usb" && event.values.get("DEVTYPE") === "usb_device") this.#lookIn(SETTLE);
   }
 
-  /** From now on devices are passed on to this machine, which has none so far; or to none. */
+  /**
+   * Pass devices on to this machine from now on. It has none of them yet. Undefined stops passing them on.
+   */
   use(vm: UsbHost | undefined): void {
     this.#vm = vm;
     this.#passed = [];
@@ -74,12 +86,12 @@ export class Usb {
     if (vm !== undefined && this.options.ports.external.length > 0) this.#lookIn(0);
   }
 
-  /** What the virtual machine has now. */
+  /** The devices that the virtual machine has now. */
   passed(): UsbStatus[] {
     return this.#passed.map(({ port, id, name }) => ({ port, id, name }));
   }
 
-  /** Hear and do nothing more. */
+  /** Stop passing devices on. Resolves when no command to QEMU is under way any more. */
   async stop(): Promise<void> {
     this.#uevents?.stop();
     this.#vm = undefined;
@@ -87,7 +99,10 @@ export class Usb {
     await this.#looking;
   }
 
-  /** Look after `ms`, or earlier when that is decided already: events in a row do not put it off for ever. */
+  /**
+   * Look at /sys in `ms` milliseconds, or earlier if that was decided before: many events do not delay it for
+   * ever.
+   */
   #lookIn(ms: number): void {
     const due = performance.now() + ms;
     if (this.#vm === undefined || (this.#timer !== undefined && this.#due <= due)) return;
@@ -104,7 +119,10 @@ export class Usb {
     this.#timer = undefined;
   }
 
-  /** One look after the other: what happens during one is for the next. */
+  /**
+   * Look at /sys and do what is needed. One look follows the other: what changes during one is seen by the
+   * next.
+   */
   #look(): void {
     if (this.#lookAgain) return;
     this.#lookAgain = true;
@@ -113,7 +131,10 @@ export class Usb {
       const vm = this.#vm;
       if (vm === undefined) return;
       const good = await this.#reconcile(vm).catch((error: unknown) => {
-        if (vm === this.#vm) this.options.log.debug(`cannot look after USB devices: ${messageOf(error)}`);
+        if (vm === this.#vm)
+          this.options.log.debug(
+            `cannot compare the USB devices with those of the virtual machine: ${messageOf(error)}`,
+          );
         return false;
       });
       if (vm !== this.#vm) return;
@@ -122,7 +143,10 @@ export class Usb {
     });
   }
 
-  /** Whether all went well. */
+  /**
+   * Give the machine the devices that are plugged in, and take away the others. True when every step
+   * succeeded.
+   */
   async #reconcile(vm: UsbHost): Promise<boolean> {
     const { devices = readUsbDevices, ports } = this.options;
     const found = devices();
@@ -143,18 +167,19 @@ export class Usb {
     return good;
   }
 
+  /** Take one step, and log it. True when it succeeded. */
   async #perform(vm: UsbHost, step: UsbStep): Promise<boolean> {
     const { log } = this.options;
     const { qemuId: id } = step;
     try {
       if (step.do === "remove") {
         await vm.command("device_del", { id });
-        log.info("a USB device was pulled", { device: id });
+        log.info("a USB device was unplugged and taken from the node", { device: id });
         return true;
       }
       const bus = `${USB_CONTROLLER}.0`;
       await vm.command("device_add", { driver: "usb-host", hostdevice: deviceFile(step.device), id, bus });
-      log.info("a USB device goes to the node", fields(step.device));
+      log.info("a USB device was passed on to the node", fields(step.device));
       return true;
     } catch (error) {
       const why = messageOf(error);
@@ -172,7 +197,9 @@ function fields({ port, id, name, bus, number }: UsbDevice) {
   return { port, id, name, device: `${bus}/${number}` };
 }
 
-/** Names of our devices in the answer to `qom-list /machine/peripheral`; of an answer of another shape none. */
+/**
+ * The names of USB devices in QEMU's answer to `qom-list /machine/peripheral`; none if it has another shape.
+ */
 export function parsePeripherals(answer: unknown): string[] {
   if (!Array.isArray(answer)) return [];
   return answer

@@ -1,4 +1,6 @@
-/** Keeps the virtual machine running, whatever the tunnel does: one that ended is started again. */
+/**
+ * Keeps the virtual machine running: one that has ended is started again, whatever state the tunnel is in.
+ */
 
 import type { DeviceStatus } from "../../api/device-status.ts";
 import { messageOf } from "../../errors.ts";
@@ -7,28 +9,34 @@ import type { Log } from "../../log.ts";
 import type { VmEnd } from "./vm.ts";
 
 /**
- * A machine that ran for so long, ms, is started again at once, however it ended. Shorter lives are waited for, longer and
- * longer: a node that reboots at once, again and again, must not keep the board busy with starting it.
+ * Milliseconds. A machine that ran longer is started again at once, however it ended. After shorter runs in a
+ * row, the waits before the next start become longer and longer: a node that reboots again and again must not
+ * keep the board busy with starting it.
  */
 export const SHORT_LIFE = 5000;
 
-/** A virtual machine as far as its keeper is concerned. */
+/** A virtual machine that runs, as far as its keeper is concerned. */
 export interface Running {
+  /** Resolves when it has ended, and never rejects. */
   readonly ended: Promise<VmEnd>;
+  /** End it. Resolves when it has ended. */
   stop(): Promise<void>;
 }
 
+/** How to start the machine, and what to report. */
 export interface VmKeeperOptions {
-  /** `signal` is aborted when the keeper is stopped. */
+  /** Start the machine. `signal` is aborted when the keeper is stopped. */
   start(signal: AbortSignal): Promise<Running>;
-  /** `error` is why it ended, unless the node itself asked for it. */
+  /** Called with each new state. `error` is the reason of an end for which the node itself did not ask. */
   tell(vm: DeviceStatus["vm"], error?: string): void;
   readonly log: Log;
-  /** Pauses between attempts; a parameter for tests. */
+  /** Waits `ms` milliseconds, or until `signal` is aborted; tests give another function. */
   readonly wait?: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** A clock in milliseconds; tests give another one. */
   readonly now?: () => number;
 }
 
+/** Keeps one machine running from construction to `stop()`. */
 export class VmKeeper {
   readonly #stop = new AbortController();
   readonly #done: Promise<void>;
@@ -38,7 +46,7 @@ export class VmKeeper {
     this.#done = this.#keep();
   }
 
-  /** End the machine and start no other. Resolves when it is gone. */
+  /** End the machine and start no other one. Resolves when it has ended. */
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#vm?.stop();
@@ -64,7 +72,7 @@ export class VmKeeper {
     tell("off");
   }
 
-  /** One life of the machine: how it ended, and how long it ran, ms (0: it did not even start). */
+  /** Run the machine once: how it ended, and how many milliseconds it ran (0 when it did not start). */
   async #once(): Promise<VmEnd & { ran: number }> {
     const { now = () => performance.now() } = this.options;
     let started: number | undefined;

@@ -1,6 +1,9 @@
 /**
- * Whether KVM works here. That /dev/kvm can be opened says little: within a VM it may be there and execute nothing. So a QEMU
- * with the very machine and processor of the node runs a firmware of a few instructions, which switches the machine off.
+ * Finds out whether KVM works on this machine.
+ *
+ * That /dev/kvm can be opened is not enough: inside a virtual machine it may be there without executing
+ * anything. So QEMU is started with the node's type of machine and processor, and with a firmware of a few
+ * instructions that switches the machine off.
  */
 
 import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -13,25 +16,29 @@ import { safeText } from "../../text.ts";
 import { type Accelerator, type Architecture, processor, QEMU } from "./qemu-arguments.ts";
 
 /**
- * How long to wait for the probe, ms. KVM that does not execute hangs for ever: that was seen on PCs, where QEMU starts in 0.1 s. A
- * Pi reads QEMU from its card while everything else starts; being slow must not make it look like a board without KVM.
+ * Milliseconds to wait for the probe. A KVM that executes nothing hangs for ever, which happens on PCs, where
+ * a good probe takes 0.1 s. A Raspberry Pi needs longer: it reads QEMU from its card while everything else
+ * starts, and must not be taken for a board without KVM because it is slow.
  */
-const patience = (board: Board): number => BOARDS[board].probeTimeout;
+const timeoutOf = (board: Board): number => BOARDS[board].probeTimeout;
 
-/** Written to isa-debug-exit's port, this makes QEMU exit with `(value << 1) | 1`. */
-const EXIT_VALUE = 0x10;
+/**
+ * The port of QEMU's device isa-debug-exit. A value that is written to it makes QEMU exit with 2 * value + 1.
+ */
 const EXIT_PORT = 0xf4;
+const EXIT_VALUE = 0x10;
 
-/** The firmware, the arguments it needs, and QEMU's exit status when it has run. */
+/** The firmware, the arguments that it needs, and QEMU's exit status if the firmware was executed. */
 function probe(arch: Architecture): { firmware: Buffer; args: string[]; status: number } {
   if (arch === "x64") {
     const firmware = Buffer.alloc(0x10000, 0xf4); // hlt
-    // The processor starts 16 bytes below the end: mov al, value; out port, al
+    // The processor starts 16 bytes before the end: mov al, value; out port, al
     firmware.set([0xb0, EXIT_VALUE, 0xe6, EXIT_PORT], 0xfff0);
     const args = ["-device", `isa-debug-exit,iobase=${EXIT_PORT},iosize=1`];
     return { firmware, args, status: (EXIT_VALUE << 1) | 1 };
   }
-  // w0 = 0x84000008, PSCI's SYSTEM_OFF (Arm DEN 0022); then hvc. QEMU exits with 0, and nothing but the call leads there.
+  // w0 = 0x84000008, which is SYSTEM_OFF of PSCI (Arm DEN 0022); then hvc. This call makes QEMU exit with 0,
+  // and nothing else does.
   const instructions = [
     0x52800100, // mov w0, #8
     0x72b08000, // movk w0, #0x8400, lsl #16
@@ -44,12 +51,14 @@ function probe(arch: Architecture): { firmware: Buffer; args: string[]; status: 
 }
 
 /**
- * Run the probe: undefined when it executed, else why not, in words. `timeout` is in ms.
- * Exported for its test, which runs it emulated too.
+ * Run the probe. It is exported for its test, which runs it with emulation, too.
+ * @param timeout milliseconds.
+ * @param signal ends the probe when it is aborted.
+ * @returns undefined when the firmware was executed, otherwise the reason in words.
  */
 export async function tryAccelerator(
   o: { board: Board; arch: Architecture; accel: Accelerator },
-  timeout = patience(o.board),
+  timeout = timeoutOf(o.board),
   signal?: AbortSignal,
 ): Promise<string | undefined> {
   const { firmware, args, status } = probe(o.arch);
@@ -62,40 +71,51 @@ export async function tryAccelerator(
     const done = await runAny(qemu, { timeout, signal });
     if (done.status === status) return undefined;
     const last = done.stderr.trim().split("\n").at(-1) ?? "";
-    return `QEMU could not use it (exit ${done.status})${last === "" ? "" : `: ${safeText(last, 200)}`}`;
+    return `QEMU failed (exit ${done.status})${last === "" ? "" : `: ${safeText(last, 200)}`}`;
   } catch (error) {
-    return error instanceof TookTooLong ? `it executed nothing within ${timeout / 1000} s` : messageOf(error);
+    return error instanceof TookTooLong
+      ? `QEMU executed nothing within ${timeout / 1000} s`
+      : messageOf(error);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
+/** For which virtual machine an accelerator is looked for. */
 export interface FindOptions {
-  /** A generic machine unless told. */
+  /** The kind of board; `generic` unless given. */
   board?: Board;
-  /** This machine's architecture unless told; a VM of another one is always emulated. */
+  /**
+   * Architecture of the virtual machine; that of this machine unless given. Another one is always emulated.
+   */
   arch?: Architecture;
-  /** Is told what does not work, and why. */
+  /** Called with a message when KVM does not work. */
   say?: (words: string) => void;
+  /** Ends the search when it is aborted; the result is then `tcg`. */
   signal?: AbortSignal;
 }
 
 /**
- * `kvm` where it works, else `tcg` (emulation, many times slower), and then `say` is told why. Takes at most 20 s, on a Pi 2 min, and
- * less when `signal` is aborted; then it is `tcg`.
+ * `kvm` if it works, otherwise `tcg`, which is emulation and many times slower. It takes at most 20 s, and on
+ * a Raspberry Pi at most 2 min. It never rejects.
  */
 export async function findAccelerator(o: FindOptions = {}): Promise<Accelerator> {
   const { board = "generic", signal, say } = o;
   const arch = o.arch ?? (hostArch() === "arm64" ? "arm64" : "x64");
   const why =
-    absence(arch) ??
-    (await twice(() => tryAccelerator({ board, arch, accel: "kvm" }, patience(board), signal), signal, say));
+    whyNoKvm(arch) ??
+    (await twice(() => tryAccelerator({ board, arch, accel: "kvm" }, timeoutOf(board), signal), signal, say));
   if (why === undefined) return "kvm";
-  if (signal?.aborted !== true) say?.(`the virtual machine is emulated, which is slow: /dev/kvm: ${why}`);
+  if (signal?.aborted !== true)
+    say?.(`the virtual machine is emulated, which is slow, because KVM does not work: ${why}`);
   return "tcg";
 }
 
-/** A board that is busy with its start may fail once what works the next time. Exported for its test. */
+/**
+ * Run a probe, and once more if it failed: a board that is still starting may be too busy for the first one.
+ * Exported for its test.
+ * @returns undefined when one of them succeeded, otherwise the reason of the last one.
+ */
 export async function twice(
   probe: () => Promise<string | undefined>,
   signal?: AbortSignal,
@@ -103,18 +123,18 @@ export async function twice(
 ): Promise<string | undefined> {
   const why = await probe();
   if (why === undefined || signal?.aborted === true) return why;
-  say?.(`KVM is tried once more: ${why}`);
+  say?.(`KVM did not work and is tried once more: ${why}`);
   return await probe();
 }
 
-/** Why KVM need not be tried. */
-function absence(arch: Architecture): string | undefined {
-  if (arch !== hostArch()) return `this machine is ${hostArch()}, the VM is ${arch}`;
+/** Why KVM cannot work, in words; undefined when it has to be tried. */
+function whyNoKvm(arch: Architecture): string | undefined {
+  if (arch !== hostArch()) return `this machine is ${hostArch()}, but the virtual machine is ${arch}`;
   try {
     accessSync("/dev/kvm", constants.R_OK | constants.W_OK);
   } catch (error) {
     return codeOf(error) === "ENOENT"
-      ? "does not exist: the processor has no virtualisation, or the firmware or the kernel has it switched off"
+      ? "/dev/kvm does not exist: the processor has no KVM, or the firmware or the kernel has switched it off"
       : messageOf(error);
   }
   return undefined;

@@ -1,31 +1,39 @@
-/** How much memory the virtual machine gets: what the board has less what the board's own system needs. */
+/**
+ * How much memory the virtual machine gets: the memory of the board without what the board's own system
+ * needs.
+ */
 
 import { BOARDS, type Board } from "../../boards.ts";
 import { WaltError } from "../../errors.ts";
 import { readText } from "../../linux/files.ts";
 
-/** What "auto" gives at least and at most, MiB. */
+/** MiB that "auto" gives at least. */
 export const LEAST = 256;
+/** MiB that "auto" gives at most. */
 export const MOST = 4096;
-/** "auto" gives whole multiples of so many MiB. */
+/** MiB; "auto" gives a multiple of this. */
 const UNIT = 16;
 
 /**
- * MiB of memory for the virtual machine.
- * @param setting `device.vm.memory`.
- * @param total MiB of memory that the machine has, as its kernel counts it.
+ * The memory of the virtual machine, in MiB.
+ * @param setting the configuration's `device.vm.memory`.
+ * @param total memory of the board in MiB, as its kernel counts it.
  */
 export function vmMemory(setting: number | "auto", board: Board, total: number): number {
   if (setting !== "auto") return setting;
   const { ownMemory } = BOARDS[board];
-  // A machine that is not only a device has other work to do: half of its memory is the node's.
+  // A board that may be any machine may have other work to do, so that the node gets half of its memory.
   const left = ownMemory === undefined ? total / 2 : total - ownMemory;
   return Math.min(MOST, Math.max(LEAST, Math.floor(left / UNIT) * UNIT));
 }
 
-/** MiB of memory of this machine (proc(5), MemTotal). @throws WaltError when the kernel does not tell. */
+/**
+ * The memory of this machine, in MiB: MemTotal of /proc/meminfo (proc_meminfo(5)).
+ * @param meminfo content of that file; tests give others.
+ * @throws WaltError when it has no MemTotal.
+ */
 export function totalMemory(meminfo: string = readText("/proc/meminfo")): number {
   const kib = /^MemTotal:\s+(\d+) kB$/m.exec(meminfo)?.[1];
-  if (kib === undefined) throw new WaltError("/proc/meminfo does not tell MemTotal");
+  if (kib === undefined) throw new WaltError("/proc/meminfo has no MemTotal");
   return Math.floor(Number(kib) / 1024);
 }

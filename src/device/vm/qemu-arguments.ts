@@ -1,30 +1,36 @@
-/** The virtual machine as QEMU's arguments: processor, devices and how it boots from the network. */
+/**
+ * The command line of QEMU: the virtual machine's processor and devices, and how it boots from the network.
+ */
 
 import { existsSync } from "node:fs";
 import { BOARDS, type Board } from "../../boards.ts";
 import { WaltError } from "../../errors.ts";
 
+/** The architectures that a virtual machine can have, as Node.js names them. */
 export type Architecture = "x64" | "arm64";
+/** What executes the guest's instructions: the processor, by KVM, or TCG, QEMU's emulation. */
 export type Accelerator = "kvm" | "tcg";
 
+/** The virtual machine to start. */
 export interface MachineOptions {
   board: Board;
   arch: Architecture;
   accel: Accelerator;
-  /** MiB. */
+  /** Memory in MiB. */
   memory: number;
+  /** Number of processors. */
   cpus: number;
-  /** `52:54:00:01:02:03`. */
-  mac: string;
-  /** Of its network, bytes. */
+  /** MAC address of its network card, such as `52:54:00:01:02:03`. */
+  nodeMac: string;
+  /** MTU of its network, in bytes. */
   mtu: number;
-  /** An existing TAP that the VM's network card is attached to. */
+  /** Name of an existing TAP, to which its network card is attached. */
   tap: string;
   /** Path of the UNIX socket on which QEMU will listen for QMP, at most 107 bytes (unix(7)). */
   qmpSocket: string;
 }
 
-/** Files that the VM boots with, and the Debian package of each. */
+/** Files that the virtual machine boots with, and the Debian package of each. */
 const IPXE = {
   x64: { path: "/usr/lib/ipxe/ipxe.lkrn", package: "ipxe" },
   arm64: { path: "/usr/lib/ipxe/ipxe-arm64.efi", package: "ipxe" },
@@ -32,9 +38,11 @@ const IPXE = {
 const EFI = { path: "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", package: "qemu-efi-aarch64" } as const;
 
 /**
- * What iPXE does, for ever: an address by DHCP, then what DHCP names, by HTTP or TFTP. Better than its own `autoboot`, which waits
- * 13 s for IPv6 routers that are not there, and gives up when the tunnel is not up yet. The first line makes it a script: iPXE for
- * EFI takes the first word of a command line for its own name, and without that label the first failure would end the script.
+ * The script that iPXE runs. It gets an address by DHCP, then loads what DHCP names by HTTP or TFTP, and
+ * repeats this until it succeeds. iPXE's own `autoboot` is not used: it waits 13 s for IPv6 routers that are
+ * not there, and gives up when the tunnel is not up yet. The first line makes it a script:
+ * iPXE for EFI takes the first word of a command line for its own name, and without that label the first failure
+ * would end the script.
  */
 const NETBOOT = `#!ipxe
 :retry
@@ -44,26 +52,26 @@ chain --autofree \${filename} ||
 sleep 2
 goto retry`;
 
-/** QEMU's program for an architecture, and the Debian package that has it. */
+/** QEMU's program for each architecture, and the Debian package that has it. */
 export const QEMU = {
   x64: { program: "qemu-system-x86_64", package: "qemu-system-x86" },
   arm64: { program: "qemu-system-aarch64", package: "qemu-system-arm" },
 } as const;
 
 /**
- * What is missing on this machine to run such a VM.
- * @throws WaltError naming the package.
+ * Check that this machine has the files that a virtual machine needs.
+ * @throws WaltError naming the file that is missing and the command that installs it.
  */
 export function checkMachine(arch: Architecture): void {
   const { program, package: name } = QEMU[arch];
   if (Bun.which(program) === null) {
-    throw new WaltError(`cannot start the VM: there is no ${program}`, {
+    throw new WaltError(`cannot start the virtual machine: the program ${program} is missing`, {
       hint: `apt-get install --no-install-recommends ${name}`,
     });
   }
   for (const file of arch === "arm64" ? [EFI, IPXE.arm64] : [IPXE.x64]) {
     if (!existsSync(file.path)) {
-      throw new WaltError(`cannot boot the VM from the network: ${file.path} is missing`, {
+      throw new WaltError(`cannot boot the virtual machine from the network: ${file.path} is missing`, {
         hint: `apt-get install --no-install-recommends ${file.package}`,
       });
     }
@@ -73,13 +81,16 @@ export function checkMachine(arch: Architecture): void {
 /** The USB controller's name in QMP; its bus is `<name>.0`. */
 export const USB_CONTROLLER = "usb";
 
-/** MiB for the code that an emulated processor's was translated to, on a Raspberry Pi. */
+/**
+ * MiB for translated code, on a Raspberry Pi without KVM: emulation translates the guest's code into the
+ * board's.
+ */
 const TRANSLATED = 64;
 
-/** Machine type and processor. */
+/** QEMU's arguments for the type of machine, the processor and the accelerator. */
 export function processor(o: Pick<MachineOptions, "board" | "arch" | "accel">): string[] {
   if (o.arch === "x64") {
-    // "graphics=off" lets SeaBIOS, and with it iPXE, speak on the serial console.
+    // With "graphics=off", SeaBIOS and iPXE use the serial console.
     const machine = "q35,graphics=off";
     return o.accel === "kvm"
       ? ["-machine", `${machine},accel=kvm`, "-cpu", "host"]
@@ -89,35 +100,38 @@ export function processor(o: Pick<MachineOptions, "board" | "arch" | "accel">): 
   const pi3 = o.board !== "generic";
   if (o.accel === "tcg") {
     const cpu = pi3 ? "cortex-a53" : "cortex-a72";
-    // The translated code may fill an eighth of a machine's memory, unless told: too much of a small board's (memory.ts).
+    // Without a limit, translated code may fill an eighth of the machine's memory, which is too much on a
+    // small board (`ownMemory` in boards.ts counts with 64 MiB).
     const accelerator = `tcg,thread=multi${pi3 ? `,tb-size=${TRANSLATED}` : ""}`;
     return ["-machine", "virt", "-accel", accelerator, "-cpu", cpu];
   }
-  // The BCM2837 has no GIC that KVM could lend to the guest, so QEMU emulates one.
+  // The BCM2837 has no interrupt controller (GIC) that KVM could use for the guest, so QEMU emulates one.
   const irqchip = pi3 ? "kernel_irqchip=off" : "gic-version=max";
   return ["-machine", `virt,accel=kvm,${irqchip}`, "-cpu", "host"];
 }
 
 /**
- * Firmware, iPXE and network card. iPXE is loaded as if it were a kernel, with its script as the kernel's command line: that needs
- * no option ROM on the card (there is none for arm64) and no TFTP. On arm64 EDK2 starts it.
+ * QEMU's arguments for the firmware, iPXE and the network card. iPXE is loaded as if it were a kernel, with
+ * its script as the kernel's command line. This needs neither an option ROM on the network card, which does
+ * not exist for arm64, nor TFTP. On arm64 the firmware EDK2 starts iPXE.
  */
 function boot(o: MachineOptions): string[] {
   const firmware = o.arch === "arm64" ? ["-bios", EFI.path] : [];
-  const card = `virtio-net-pci,netdev=net0,mac=${o.mac},romfile=${o.mtu > 1500 ? `,host_mtu=${o.mtu}` : ""}`;
+  const mtu = o.mtu > 1500 ? `,host_mtu=${o.mtu}` : "";
+  const card = `virtio-net-pci,netdev=net0,mac=${o.nodeMac},romfile=${mtu}`;
   return [...firmware, "-kernel", IPXE[o.arch].path, "-append", NETBOOT, "-device", card];
 }
 
 /**
- * QEMU's arguments, its program first. The serial console is on standard output, nothing else is shown; a reboot of the guest
- * ends QEMU (-no-reboot), so that whoever owns it starts it afresh and sees it in one place.
- * @throws WaltError when the board cannot have that architecture.
+ * The command line of QEMU, its program first. The serial console is QEMU's standard input and output. A
+ * reboot of the guest ends QEMU (-no-reboot), so that its owner starts it in one way, whatever ended it.
+ * @throws WaltError when the kind of board does not have that architecture.
  */
 export function qemuArguments(o: MachineOptions): string[] {
   const { arch } = BOARDS[o.board];
   if (arch !== undefined && o.arch !== arch) {
-    throw new WaltError(`board ${o.board} is ${arch}, this machine is ${o.arch}`, {
-      hint: 'Say board = "generic" in walt.toml.',
+    throw new WaltError(`device.board is ${o.board}, which has ${arch}, but this machine has ${o.arch}`, {
+      hint: 'Set board = "generic" in the table [device] of walt.toml.',
     });
   }
   // biome-ignore format: one option a line
@@ -137,9 +151,11 @@ export function qemuArguments(o: MachineOptions): string[] {
     "-netdev", `tap,id=net0,ifname=${o.tap},script=no,downscript=no`,
     ...boot(o),
     "-device", "virtio-rng-pci",
-    // The board's USB devices are plugged in here, as they come: 15 ports of USB 2 and 15 of USB 3 are the most it can have.
+    // The board's USB devices are added to this controller. It can have at most 15 ports of USB 2 and 15 of
+    // USB 3.
     "-device", `qemu-xhci,id=${USB_CONTROLLER},p2=15,p3=15`,
-    // A kernel that panics says so (a Linux with the module pvpanic-pci), instead of standing still for ever.
+    // By this device a kernel that panics tells QEMU so, instead of standing still for ever. Linux needs the
+    // module pvpanic-pci for it.
     "-device", "pvpanic-pci",
   ];
 }

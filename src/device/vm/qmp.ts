@@ -1,9 +1,9 @@
-/** QEMU's machine protocol: commands to a running QEMU and its events, as JSON lines over a UNIX socket. */
+/** A client of QMP, QEMU's machine protocol: commands and events as lines of JSON over a UNIX socket. */
 
 import { codeOf, messageOf, WaltError } from "../../errors.ts";
 import { safeText } from "../../text.ts";
 
-/** Longest line taken from QEMU, in characters; its greeting is the longest we ask for, some 200. */
+/** Characters that a line of QEMU may have. The longest line that we expect is its greeting, of some 200. */
 const MAX_LINE = 1 << 20;
 
 interface Pending {
@@ -11,14 +11,14 @@ interface Pending {
   reject(error: Error): void;
 }
 
-/** An event such as SHUTDOWN, with its data. */
+/** An event of QEMU: its name, such as `SHUTDOWN`, and its data. */
 export type QmpEvent = { name: string; data: Readonly<Record<string, unknown>> };
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A connection to one QEMU. Format: docs/interop/qmp-spec of QEMU. */
+/** A connection to one QEMU. The protocol is described in docs/interop/qmp-spec of QEMU. */
 export class Qmp {
   #socket: Bun.Socket | undefined;
   #rest = "";
@@ -31,17 +31,21 @@ export class Qmp {
 
   private constructor(onEvent: (event: QmpEvent) => void) {
     this.#onEvent = onEvent;
-    this.#greeting.promise.catch(() => {}); // it may fail before anybody awaits it
+    this.#greeting.promise.catch(() => {}); // it may be rejected before connect() awaits it
   }
 
-  /** Resolves when the connection is over: QEMU has ended, or `close` was called. */
+  /** Resolves when the connection has ended: QEMU has ended, or `close` was called. */
   get closed(): Promise<void> {
     return this.#closed.promise;
   }
 
   /**
-   * Connect and leave negotiation mode; undefined when nobody listens at `path`.
-   * @throws WaltError when what listens does not speak QMP within `timeout` ms.
+   * Connect, and leave the protocol's negotiation mode.
+   * @param path of QEMU's socket.
+   * @param onEvent called with each event.
+   * @param timeout milliseconds.
+   * @returns undefined when no program listens on `path`.
+   * @throws WaltError when the program that listens does not speak QMP within `timeout`.
    */
   static async connect(
     path: string,
@@ -63,7 +67,10 @@ export class Qmp {
       if (code === "ENOENT" || code === "ECONNREFUSED") return undefined;
       throw new WaltError(`cannot reach QEMU at ${path}: ${messageOf(error)}`, { cause: error });
     }
-    const timer = setTimeout(() => qmp.#fail(`${path} did not speak QMP within ${timeout} ms`), timeout);
+    const timer = setTimeout(
+      () => qmp.#fail(`the program on ${path} did not speak QMP within ${timeout} ms`),
+      timeout,
+    );
     try {
       await qmp.#greeting.promise;
       await qmp.execute("qmp_capabilities");
@@ -77,21 +84,23 @@ export class Qmp {
   }
 
   /**
-   * Run a command; what it returns.
-   * @throws WaltError with QEMU's words when it refuses, or when the connection ends first.
+   * Run a command, and return its result.
+   * @throws WaltError with QEMU's message when it refuses, or when the connection ends before the answer.
    */
   execute(command: string, args: Record<string, unknown> = {}): Promise<unknown> {
     const socket = this.#socket;
-    if (socket === undefined) return Promise.reject(new WaltError(`QEMU is gone: cannot ${command}`));
+    if (socket === undefined)
+      return Promise.reject(new WaltError(`cannot run the QMP command ${command}: QEMU has ended`));
     const id = this.#next++;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.#pending.set(id, { resolve, reject });
-    // Commands are far smaller than a socket's buffer, and each waits for its answer: nothing is left unsent.
+    // The socket takes the whole line: commands are far smaller than its buffer, and few are under way at a
+    // time.
     socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`);
     return promise;
   }
 
-  /** End the connection; QEMU goes on. */
+  /** Close the connection. QEMU keeps running. */
   close(): void {
     this.#fail("the connection to QEMU was closed");
   }
@@ -108,10 +117,10 @@ export class Qmp {
     try {
       message = JSON.parse(line);
     } catch {
-      // not JSON: reported below
+      // A line that is not JSON is reported below.
     }
     if (!isRecord(message)) {
-      this.#fail(`QEMU sent what is not QMP: ${safeText(line)}`);
+      this.#fail(`QEMU sent a line that is not QMP: ${safeText(line)}`);
     } else if ("QMP" in message) {
       this.#greeting.resolve();
     } else if (typeof message["event"] === "string") {

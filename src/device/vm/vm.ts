@@ -1,4 +1,4 @@
-/** The node: a VM in a QEMU that this process owns, with its serial console and its end. */
+/** The node: a virtual machine in a QEMU that is a child of this process. */
 
 import { rmSync } from "node:fs";
 import { messageOf, WaltError } from "../../errors.ts";
@@ -18,40 +18,52 @@ export {
   qemuArguments,
 } from "./qemu-arguments.ts";
 
-/** Characters of QEMU's own messages that are kept: for the reason when it ends. */
-const COMPLAINTS = 4096;
+/** Characters of QEMU's standard error that are kept, for the reason when QEMU ends. */
+const STDERR_KEPT = 4096;
 
-/** How long QEMU may take until it answers on its socket (a busy Pi reads it from its card), and to end when told to, ms. */
+/**
+ * Milliseconds that QEMU may take until it answers on its socket. A Raspberry Pi that is busy takes long to
+ * read QEMU from its card.
+ */
 const STARTING = 60_000;
+/** Milliseconds that QEMU may take to end after it was told to. */
 const ENDING = 5000;
 
-/** How a life of the machine ended. */
+/** Why the virtual machine ended. */
 export interface VmEnd {
-  /** In words. */
+  /** The reason in words. */
   readonly reason: string;
-  /** The node itself asked for it, by a reboot or a power-off: nothing is wrong. */
+  /** Whether the node itself asked for it, by a reboot or a power-off, so that nothing is wrong. */
   readonly orderly: boolean;
 }
 
-/** Why QEMU ended, by the reason in its SHUTDOWN event (ShutdownCause in qapi/run-state.json). */
+/**
+ * The reason in words for each reason in QEMU's event SHUTDOWN (ShutdownCause in qapi/run-state.json of
+ * QEMU).
+ */
 const CAUSES: Record<string, string> = {
   "guest-reset": "the node rebooted",
   "guest-shutdown": "the node powered itself off",
   "guest-panic": "the node's kernel panicked",
   "host-qmp-quit": "stopped",
-  "host-signal": "QEMU was told to end by a signal",
-  "host-error": "QEMU met an error",
+  "host-signal": "QEMU was ended by a signal",
+  "host-error": "QEMU ended because of an error",
 };
+/** Reasons in that event which mean that the node itself asked for it. */
 const ORDERLY = ["guest-reset", "guest-shutdown"];
 
+/** A virtual machine, from its start to its end. */
 export class Vm {
-  /** Why the VM is no more: it was stopped, rebooted (its owner starts it afresh), or died. Never rejects. */
+  /**
+   * Resolves to the reason when the virtual machine has ended. A reboot ends it too: its owner then starts a
+   * new one. It never rejects.
+   */
   readonly ended: Promise<VmEnd>;
   readonly #child: Bun.Subprocess<number, number, "pipe">;
   readonly #socket: string;
   #qmp: Qmp | undefined;
-  #complaints = "";
-  /** The first that was told: QEMU's end may have further events. */
+  #stderr = "";
+  /** The first reason that QEMU told. Further events may follow while QEMU ends. */
   #cause: VmEnd | undefined;
   #stopping = false;
 
@@ -59,13 +71,14 @@ export class Vm {
     this.#socket = o.qmpSocket;
     this.#child = Bun.spawn(qemuArguments(o), {
       stdio: [line.theirs, line.theirs, "pipe"],
-      detached: true, // ^C at a terminal is for its owner, which stops it in order
+      // Ctrl-C at the terminal must not end QEMU: this process ends it, in the right order.
+      detached: true,
     });
-    const complaints = read(this.#child.stderr, (text) => {
-      this.#complaints = (this.#complaints + text).slice(-COMPLAINTS);
+    const allStderr = read(this.#child.stderr, (text) => {
+      this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT);
     });
     this.ended = this.#child.exited.then(async () => {
-      await Promise.all([complaints, line.closed]);
+      await Promise.all([allStderr, line.closed]);
       this.#qmp?.close();
       rmSync(this.#socket, { force: true });
       return this.#end();
@@ -73,14 +86,15 @@ export class Vm {
   }
 
   /**
-   * Start QEMU; resolves when it runs the VM. A QEMU left over by an owner that was killed is ended first.
-   * @throws WaltError when something it needs is missing (names the package), or with QEMU's words.
+   * Start QEMU; resolves when it runs the virtual machine. A QEMU that was left over by a device that was
+   * killed is ended first.
+   * @throws WaltError when a file is missing (with the command that installs it), or with QEMU's message.
    */
   static async start(o: MachineOptions, console: SerialConsole, log: Log): Promise<Vm> {
     checkMachine(o.arch);
     await endLeftOver(o.qmpSocket, log);
     const vm = await Vm.#spawn(o, console);
-    log.debug("QEMU started", { pid: vm.pid, accel: o.accel, memory: o.memory, mac: o.mac });
+    log.debug("QEMU started", { pid: vm.pid, accel: o.accel, memory: o.memory, mac: o.nodeMac });
     let reason: string | undefined;
     void vm.ended.then((end) => {
       reason = end.reason;
@@ -88,8 +102,8 @@ export class Vm {
     const deadline = performance.now() + STARTING;
     try {
       while (vm.#qmp === undefined) {
-        if (reason !== undefined) throw new WaltError(`the VM did not start: ${reason}`);
-        if (performance.now() > deadline) throw new WaltError(`QEMU does not answer after ${STARTING} ms`);
+        if (reason !== undefined) throw new WaltError(`the virtual machine did not start: ${reason}`);
+        if (performance.now() > deadline) throw new WaltError(`QEMU did not answer within ${STARTING} ms`);
         vm.#qmp = await Qmp.connect(o.qmpSocket, (event) => vm.#event(event)).catch(() => undefined);
         if (vm.#qmp === undefined) await Bun.sleep(20); // QEMU has not made its socket yet
       }
@@ -118,19 +132,20 @@ export class Vm {
   }
 
   /**
-   * A QMP command to the running VM.
-   * @throws WaltError with QEMU's words.
+   * Run a QMP command.
+   * @throws WaltError with QEMU's message, or when QEMU has ended.
    */
   async command(name: string, args: Record<string, unknown> = {}): Promise<unknown> {
-    if (this.#qmp === undefined) throw new WaltError(`QEMU is gone: cannot ${name}`);
+    if (this.#qmp === undefined) throw new WaltError(`cannot run the QMP command ${name}: QEMU has ended`);
     return await this.#qmp.execute(name, args);
   }
 
-  /** End it: QEMU is asked to quit, and killed when it does not within 5 s. Resolves when it is gone. */
+  /** End the virtual machine: QEMU is told to quit, and killed after 5 s. Resolves when it has ended. */
   async stop(): Promise<void> {
     this.#stopping = true;
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), ENDING);
-    // Without its socket QEMU takes SIGTERM as well. The answer to "quit" may be lost in its end.
+    // QEMU ends by SIGTERM, too, which is used before it has its socket. It may end before it answers "quit";
+    // SIGTERM then does no harm.
     if (this.#qmp === undefined) this.#child.kill("SIGTERM");
     else this.#qmp.execute("quit").catch(() => this.#child.kill("SIGTERM"));
     await this.ended;
@@ -149,12 +164,15 @@ export class Vm {
     }
   }
 
-  /** QEMU halts a machine that its processor's emulation or KVM cannot go on with, and would leave it like that. */
+  /**
+   * QEMU halts a machine when KVM or the emulation of its processor cannot continue, and leaves it halted.
+   * Quit instead, so that the owner can start it again.
+   */
   async #halted(): Promise<void> {
     const answer = await this.command("query-status").catch(() => undefined);
     const status =
       typeof answer === "object" && answer !== null && "status" in answer ? answer.status : "gone";
-    // A panic ends QEMU anyhow, and its halt has told so by an event of its own.
+    // After a panic of the guest's kernel, `#cause` is set already: QEMU reports a panic by another event.
     this.#cause ??= { reason: `QEMU halted the machine (${safeText(String(status))})`, orderly: false };
     await this.command("quit").catch(() => undefined);
   }
@@ -162,7 +180,7 @@ export class Vm {
   #end(): VmEnd {
     if (this.#stopping) return { reason: "stopped", orderly: false };
     const { signalCode, exitCode } = this.#child;
-    const last = this.#complaints.trim().split("\n").at(-1) ?? "";
+    const last = this.#stderr.trim().split("\n").at(-1) ?? "";
     const words = last === "" ? "" : `: ${safeText(last, 200)}`;
     const fault = (reason: string): VmEnd => ({ reason, orderly: false });
     if (signalCode !== null) return fault(`QEMU was killed (${signalCode})${words}`);
@@ -171,19 +189,21 @@ export class Vm {
   }
 }
 
-/** Read a stream of text to its end; a stream that breaks has ended. */
+/** Read a stream of text until it ends or breaks. */
 async function read(stream: ReadableStream<Uint8Array>, take: (text: string) => void): Promise<void> {
   const decoder = new TextDecoder();
   try {
     for await (const chunk of stream) take(decoder.decode(chunk, { stream: true }));
   } catch {
-    // the process is gone, and its end is told by `exited`
+    // The process has ended, which `exited` reports.
   }
 }
 
 /**
- * A QEMU that outlived its owner (`kill -9`) holds the TAP: it listens on the same socket, and is told to quit.
- * @throws WaltError when it has an owner: QEMU greets one client at a time, so that it does not answer us.
+ * End a QEMU that is left over from a device that was killed (`kill -9`): it still uses the TAP. It listens
+ * on the same socket, by which it is told to quit.
+ * @throws WaltError when another device uses that QEMU. QEMU serves one client at a time, so that it does not
+ *   answer us.
  */
 async function endLeftOver(socket: string, log: Log): Promise<void> {
   let old: Qmp | undefined;
@@ -191,13 +211,13 @@ async function endLeftOver(socket: string, log: Log): Promise<void> {
     old = await Qmp.connect(socket, undefined, 2000);
   } catch (error) {
     throw new WaltError(`${socket} is in use: ${messageOf(error)}`, {
-      hint: "Does another `walt device run` run here? Each device has one VM.",
+      hint: "Is another `walt device run` running on this machine? A device has one virtual machine.",
       cause: error,
     });
   }
   if (old !== undefined) {
     const { closed } = old;
-    log.warn("a QEMU was left over and is ended", { socket });
+    log.warn("a QEMU was left over from an earlier run and is being ended", { socket });
     const timer = setTimeout(() => old.close(), ENDING);
     await old.execute("quit").catch(() => undefined);
     await closed;

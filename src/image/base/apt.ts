@@ -1,6 +1,8 @@
 /**
- * Debian packages of another release and architecture, by apt itself in folders of its own: its signatures and hashes hold
- * as in an installation, and this machine's apt sees nothing of it.
+ * Downloads Debian packages of another release and architecture with this machine's apt, in separate folders.
+ *
+ * apt checks signatures and hashes as it does for an installation, and the configuration and state of this
+ * machine's apt are not changed.
  */
 
 import { createHash } from "node:crypto";
@@ -11,32 +13,42 @@ import { tool } from "../process.ts";
 import type { Recipe } from "./recipe.ts";
 import type { Mirrors } from "./sources.ts";
 
-export const ARCHITECTURE = "arm64";
+/** Debian's name for the architecture of the boards. */
+const ARCHITECTURE = "arm64";
 
-/** A package as a file. */
+/** A package, as the signed index of its suite describes it. */
 export interface Package {
   name: string;
   version: string;
+  /** `arm64` or `all`. */
   architecture: string;
-  /** Bytes. */
+  /** Size of the .deb, in bytes. */
   size: number;
-  /** Hex; what the signed index says, and what the file has. */
+  /** SHA-256 of the .deb, in hex. */
   sha256: string;
-  /** Path of the .deb. */
+  /** Path of the .deb, which may not be downloaded yet. */
   file: string;
 }
 
-/** How this machine's apt gets to the network: proxies, its opinion about clocks. Nothing that weakens signatures. */
+/**
+ * Settings that are taken over from this machine's apt: how it reaches the network (HTTP proxies, retries),
+ * and whether it checks dates, which matters when the clock is wrong. None of them weakens the check of
+ * signatures.
+ */
 const INHERITED = /^Acquire::(https?::|Retries |ForceIPv|Check-Valid-Until |Check-Date |Queue-Mode )/;
 
+/** Where and what to download. */
 export interface AptOptions {
-  /** Folder of its own, kept between runs. */
+  /** Path of a folder that nothing else uses; it is kept between runs. */
   folder: string;
   mirrors: Mirrors;
+  /** Path of the keyring with the keys that sign Debian's archive. */
   keyring: string;
+  /** The recipe's packages, suites and components. */
   packages: Recipe["packages"];
 }
 
+/** apt with its own configuration, state and downloads in one folder. */
 export class Apt {
   readonly #archives: string;
 
@@ -44,9 +56,17 @@ export class Apt {
     this.#archives = join(options.folder, "archives");
   }
 
-  /** Make the folders and the configuration. */
+  /**
+   * Make the folders and the configuration.
+   * @throws WaltError when the path of the folder has a character that apt.conf(5) cannot hold.
+   */
   static async create(o: AptOptions): Promise<Apt> {
-    if (/["\\\n]/.test(o.folder)) throw new WaltError(`${JSON.stringify(o.folder)} is no folder for apt`);
+    if (/["\\\n]/.test(o.folder)) {
+      const folder = JSON.stringify(o.folder);
+      throw new WaltError(`apt cannot use ${folder}: the path has a quote, a backslash or a newline`, {
+        hint: "Choose another folder with --cache.",
+      });
+    }
     for (const name of ["etc/sources.list.d", "etc/apt.conf.d", "etc/preferences.d", "etc/trusted.gpg.d"])
       mkdirSync(join(o.folder, name), { recursive: true });
     for (const name of ["state/lists/partial", "archives/partial", "none/partial"])
@@ -65,14 +85,17 @@ export class Apt {
     return join(this.options.folder, "apt.conf");
   }
 
-  /** apt.conf(5). Relative folders are below `Dir`; parts of this machine's configuration are not read. */
+  /**
+   * Lines of apt.conf(5). Relative paths are below `Dir`, so that this machine's own configuration is not
+   * read.
+   */
   #settings(): string[] {
     const { folder } = this.options;
     return [
       `Dir "${folder}/";`,
       'Dir::Etc "etc/";',
       'Dir::Etc::sourcelist "/dev/null";',
-      'Dir::Etc::netrcparts "/etc/apt/auth.conf.d";', // a mirror may want a password
+      'Dir::Etc::netrcparts "/etc/apt/auth.conf.d";', // a mirror may require a password
       'Dir::State "state/";',
       `Dir::State::status "${folder}/status";`, // nothing is installed
       'Dir::Cache "cache/";',
@@ -84,7 +107,7 @@ export class Apt {
     ];
   }
 
-  /** sources.list(5), deb822. */
+  /** The content of a `.sources` file: sources.list(5), in its deb822 format. */
   #sources(): string {
     const { mirrors, packages, keyring } = this.options;
     const stanza = (uri: string, suites: readonly string[]): string =>
@@ -106,44 +129,49 @@ export class Apt {
     return await tool([program, ...args], { more: { APT_CONFIG: this.#configuration } });
   }
 
-  /** Fetch the indices. @throws WaltError with apt's words. */
+  /** Download the indices of all suites. @throws WaltError with apt's own message. */
   async update(): Promise<void> {
     try {
       await this.#run("apt-get", "update", "--quiet", "--error-on=any");
     } catch (error) {
-      throw new WaltError(`cannot get the list of Debian's packages: ${aptReason(error)}`, {
-        hint: "Is the mirror reachable from here, and does it have the suites of device/packages.txt? Another one: --mirror.",
+      throw new WaltError(`cannot download the list of Debian's packages: ${aptReason(error)}`, {
+        hint:
+          "Is the mirror reachable from here, and does it have the suites of device/packages.txt? " +
+          "Choose another one with --mirror.",
         cause: error,
       });
     }
   }
 
   /**
-   * Which packages the recipe comes to, by what the indices say today; nothing is downloaded.
-   * @throws WaltError when one does not exist or cannot be satisfied.
+   * The packages of the recipe and those that they depend on, in the versions of the indices. Nothing is
+   * downloaded.
+   * @throws WaltError when a package does not exist, or when what it depends on does not.
    */
   async resolve(): Promise<Package[]> {
     const { withDependencies, alone } = this.options.packages;
-    // Packages that are here already would be left out of the list.
-    const elsewhere = ["-o", `Dir::Cache::archives=${this.options.folder}/none/`];
+    // apt leaves packages that are downloaded already out of the list, so it is shown an empty folder of
+    // downloads.
+    const noArchives = ["-o", `Dir::Cache::archives=${this.options.folder}/none/`];
     let uris: string;
     try {
       const kernels = await Promise.all(alone.map((name) => this.#realName(name)));
       uris = await this.#run(
         "apt-get",
         ...["install", "--print-uris", "-qq", "-y", "--no-install-recommends"],
-        ...elsewhere,
+        ...noArchives,
         ...withDependencies,
       );
-      uris += await this.#run("apt-get", "download", "--print-uris", "-qq", ...elsewhere, ...kernels);
+      uris += await this.#run("apt-get", "download", "--print-uris", "-qq", ...noArchives, ...kernels);
     } catch (error) {
-      throw new WaltError(`Debian has not what device/packages.txt asks for: ${aptReason(error)}`, {
+      const reason = aptReason(error);
+      throw new WaltError(`Debian does not have the packages of device/packages.txt: ${reason}`, {
         cause: error,
       });
     }
     const found = new Map<string, { name: string; version: string }>();
     for (const line of uris.split("\n")) {
-      // 'uri' name_version_architecture.deb size hash
+      // A line is: 'uri' name_version_architecture.deb size hash
       const file = /^'[^']*' (\S+\.deb) \d+/.exec(line)?.[1];
       const [name, version] = decodeURIComponent(file ?? "").split("_");
       if (file !== undefined && name !== undefined && version !== undefined)
@@ -156,7 +184,7 @@ export class Apt {
       const record = records.get(`${name} ${version}`) ?? "";
       const sha256 = key(record, "SHA256");
       if (!/^[0-9a-f]{64}$/.test(sha256))
-        throw new WaltError(`the index has no SHA-256 of ${name} ${version}`);
+        throw new WaltError(`Debian's index has no SHA-256 of the package ${name} ${version}`);
       const size = Number(key(record, "Size"));
       return {
         name,
@@ -169,14 +197,21 @@ export class Apt {
     });
   }
 
-  /** A package that only depends on the newest of its kind (`linux-image-arm64`) stands for that. */
+  /**
+   * The package that a name stands for. `linux-image-arm64` is empty and depends on the newest kernel's
+   * package, so that it stands for that; other names stand for themselves.
+   */
   async #realName(name: string): Promise<string> {
     const record = await this.#run("apt-cache", "show", "--no-all-versions", name);
     const real = /^Depends: (linux-image-\S+)/m.exec(record)?.[1];
     return name.startsWith("linux-image-") && real !== undefined ? real : name;
   }
 
-  /** Download those that are not here yet, and check all. @throws WaltError when one cannot be had, or is damaged. */
+  /**
+   * Download the packages that are not here yet or are damaged, and check size and SHA-256 of each.
+   * @throws WaltError when a package cannot be downloaded, or when its file is not what the signed index
+   *   says.
+   */
   async download(packages: readonly Package[]): Promise<void> {
     const missing: Package[] = [];
     for (const one of packages) if (!(await isWhole(one))) missing.push(one);
@@ -184,7 +219,7 @@ export class Apt {
     for (const { file } of missing) rmSync(file, { force: true });
     const wanted = missing.map(({ name, version }) => `${name}=${version}`);
     try {
-      // It downloads into the folder that it runs in.
+      // `apt-get download` puts the files into its working directory.
       await tool(["sh", "-c", 'cd "$0" && exec apt-get download -qq "$@"', this.#archives, ...wanted], {
         more: { APT_CONFIG: this.#configuration },
       });
@@ -192,29 +227,35 @@ export class Apt {
       throw new WaltError(`cannot download Debian's packages: ${aptReason(error)}`, { cause: error });
     }
     for (const one of missing) {
-      if (!(await isWhole(one))) throw new WaltError(`${one.file} is not what the signed index says`);
+      if (!(await isWhole(one)))
+        throw new WaltError(`${one.file} does not have the size and SHA-256 of Debian's signed index`);
     }
   }
 }
 
-/** Fields of a record, with a blank between them. */
+/**
+ * The values of some fields of a record, with a space between them; the value of a missing field is empty.
+ */
 function key(record: string, ...names: string[]): string {
   return names.map((name) => new RegExp(`^${name}: (.*)$`, "m").exec(record)?.[1] ?? "").join(" ");
 }
 
-/** apt's own error lines, without its warnings. */
+/**
+ * At most three of apt's lines that report errors, without its warnings; all its words when there is none.
+ */
 function aptReason(error: unknown): string {
   const lines = messageOf(error).split("\n");
   const errors = lines.filter((line) => line.startsWith("E: ")).map((line) => line.slice(3));
   return errors.length === 0 ? messageOf(error) : errors.slice(0, 3).join("; ");
 }
 
+/** Whether a package's file is there, complete and undamaged. */
 async function isWhole({ file, size, sha256 }: Package): Promise<boolean> {
   if (statSync(file, { throwIfNoEntry: false })?.size !== size) return false;
   return (await sha256File(file)) === sha256;
 }
 
-/** SHA-256 of a file, hex. */
+/** SHA-256 of a file, in hex. @throws the system's error when it cannot be read. */
 export async function sha256File(path: string): Promise<string> {
   const hash = createHash("sha256");
   for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);

@@ -1,4 +1,7 @@
-/** A base image out of the recipe: everything that all cards have in common. No root, no mount, no foreign code run. */
+/**
+ * Builds a base from the recipe: the image with everything that all cards have in common.
+ * Building needs no root and no mount, and runs no program of the packages.
+ */
 
 import {
   closeSync,
@@ -30,35 +33,38 @@ import { buildInitramfs } from "./initramfs.ts";
 import { type BaseRecord, type Manifest, readRecord } from "./manifest.ts";
 import { Modules } from "./modules.ts";
 import { loadRecipe, type Recipe } from "./recipe.ts";
-import { assembleRoot, evenModes, MANIFEST_PATH, makeSquashfs, rootFiles } from "./rootfs.ts";
+import { assembleRoot, MANIFEST_PATH, makeSquashfs, normalizeModes, rootFiles } from "./rootfs.ts";
 import { findMirrors, machineSources } from "./sources.ts";
 import { Tree } from "./tree.ts";
 
+/** How a base is built. */
 export interface BuildOptions {
-  /** Folder of downloads and bases. */
+  /** The cache: folder of downloaded packages and finished bases. */
   cache: string;
-  /** Path of the arm64 binary. */
+  /** Path of the arm64 walt binary. */
   binary: string;
-  /** Of Debian; this machine's own unless told. */
+  /** Address of a Debian mirror; the mirror of this machine's apt unless given. */
   mirror?: string | undefined;
-  /** Build even when the same base is there. */
+  /** Build even when the cache has the same base already. */
   force?: boolean;
-  /** Processors for compressing; all unless told. */
+  /** Number of processors that compress; all unless given. */
   jobs?: number;
-  /** Told what begins, in words. */
+  /** Called when a step of the build begins, with words for the user. */
   step(what: string): void;
 }
 
+/** A base in the cache. */
 export interface Base {
   files: BaseFiles;
   record: BaseRecord;
-  /** It was there already. */
+  /** Whether the cache had it already. */
   cached: boolean;
 }
 
 /**
- * Build the base with the packages that Debian has today, unless it is there already.
- * @throws WaltError when a tool, a package or the network is missing.
+ * Build the base with the newest packages of Debian, unless the cache has the same base already.
+ * @throws WaltError when a tool of this machine or a package is missing, or when the mirror cannot be
+ *   reached.
  */
 export async function buildBase(o: BuildOptions): Promise<Base> {
   needTools(BUILD_TOOLS, true);
@@ -82,18 +88,24 @@ export async function buildBase(o: BuildOptions): Promise<Base> {
   return { files, record, cached: false };
 }
 
-/** The base that the cache has for this recipe and binary, whatever Debian has today; undefined without. */
+/**
+ * The base of this recipe and binary in the cache; undefined when there is none. It may have older packages
+ * than Debian has now.
+ */
 export async function cachedBase(o: Pick<BuildOptions, "cache" | "binary">): Promise<Base | undefined> {
   const files = await baseFiles(o.cache, loadRecipe(), o.binary);
   const record = readBase(files);
   return record === undefined ? undefined : { files, record, cached: true };
 }
 
-/** The cached base, or a new one where there is none. @throws WaltError like `buildBase`. */
+/** The base in the cache, or a new base when there is none. @throws WaltError as `buildBase` does. */
 export async function ensureBase(o: BuildOptions): Promise<Base> {
   return (await cachedBase(o)) ?? (await buildBase(o));
 }
 
+/**
+ * The record of a base; undefined when a file is missing or when the image does not have the recorded size.
+ */
 function readBase(files: BaseFiles): BaseRecord | undefined {
   const record = readRecord(files.record);
   const size = statSync(files.image, { throwIfNoEntry: false })?.size;
@@ -101,13 +113,17 @@ function readBase(files: BaseFiles): BaseRecord | undefined {
 }
 
 interface Work {
+  /** Path of the folder for unfinished files. */
   work: string;
-  /** SHA-256 of the binary. */
+  /** SHA-256 of the binary, in hex. */
   walt: string;
+  /** `inputsHash` of this build. */
   inputs: string;
+  /** Where the base is put in the end. */
   files: BaseFiles;
 }
 
+/** Build a base from packages that are downloaded, and put it into the cache. */
 async function build(
   o: BuildOptions,
   recipe: Recipe,
@@ -147,7 +163,7 @@ async function build(
   mkdirSync(join(root, "usr/share/walt"), { recursive: true, mode: 0o755 });
   await assembleRoot(root, files, options);
   writeFileAtomic(join(root, MANIFEST_PATH), `${JSON.stringify(manifest, null, 2)}\n`);
-  evenModes(root);
+  normalizeModes(root);
   const squashfs = join(work, "root.squashfs");
   await makeSquashfs(root, squashfs, o.jobs ?? navigator.hardwareConcurrency, epoch);
 
@@ -176,7 +192,9 @@ async function build(
     closeSync(fd);
   }
   const record: BaseRecord = { inputs: w.inputs, sha256: await sha256File(image), epoch, size: sizes.size };
-  // A record without its image, or with another one, counts as no base.
+  // The old record goes before the old image and the new record comes after the new image: a record whose
+  // image is missing or has another size counts as no base, so that an interruption leaves no base instead of
+  // a wrong one.
   rmSync(w.files.record, { force: true });
   renameSync(image, w.files.image);
   syncFolder(o.cache);
@@ -184,16 +202,19 @@ async function build(
   return record;
 }
 
-/** SOURCE_DATE_EPOCH where it is set (reproducible-builds.org), else the time of the newest input that has one: the kernel. */
+/**
+ * The modification time of all files of the base, in seconds since 1970: SOURCE_DATE_EPOCH where it is set
+ * (reproducible-builds.org), otherwise that of the kernel, which is the newest file among the inputs.
+ */
 function sourceDate(kernel: string): number {
-  const told = process.env["SOURCE_DATE_EPOCH"];
-  if (told === undefined || told === "") return Math.floor(statSync(kernel).mtimeMs / 1000);
-  if (!/^\d{1,10}$/.test(told))
-    throw new WaltError(`SOURCE_DATE_EPOCH is ${JSON.stringify(told)}, not a number of seconds`);
-  return Number(told);
+  const given = process.env["SOURCE_DATE_EPOCH"];
+  if (given === undefined || given === "") return Math.floor(statSync(kernel).mtimeMs / 1000);
+  if (!/^\d{1,10}$/.test(given))
+    throw new WaltError(`SOURCE_DATE_EPOCH is ${JSON.stringify(given)}, which is not a number of seconds`);
+  return Number(given);
 }
 
-/** Everything on the boot partition but the configuration. */
+/** The files of the boot partition except the device's configuration: name → content. */
 async function bootFiles(
   recipe: Recipe,
   tree: Tree,
@@ -216,7 +237,9 @@ async function bootFiles(
   return result;
 }
 
-/** An empty ext4, all of its tables written, so that the kernel has nothing to do for it later. */
+/**
+ * Make an empty ext4 file system with all its tables written, so that the kernel need not write them later.
+ */
 async function makeState(file: string, epoch: number): Promise<void> {
   if (existsSync(file)) rmSync(file);
   const uuid = "57414c54-0000-4000-8000-000000000003";
@@ -225,6 +248,7 @@ async function makeState(file: string, epoch: number): Promise<void> {
   await tool(["mkfs.ext4", ...options, file, `${STATE_SIZE / 1024}`], { epoch });
 }
 
+/** Copy `file` into the open file `image`, `at` bytes from its beginning. */
 async function putFile(file: string, image: number, at: number): Promise<void> {
   const fd = openSync(file, "r");
   try {

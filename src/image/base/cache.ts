@@ -1,4 +1,4 @@
-/** The folder of downloads and finished bases. */
+/** The cache: a folder of downloaded packages and finished bases. */
 
 import { createHash } from "node:crypto";
 import { mkdirSync } from "node:fs";
@@ -7,14 +7,19 @@ import { messageOf, WaltError } from "../../errors.ts";
 import { sha256File } from "./apt.ts";
 import type { Recipe } from "./recipe.ts";
 
-/** Changes whenever the program would make another base of the same inputs. */
+/** To be increased whenever a change of this program makes another base from the same inputs. */
 const FORMAT = 1;
 
-/** Its path: what is told, else `walt` in the user's cache folder (XDG Base Directory Specification). Made when missing. */
-export function cacheFolder(told?: string, env: Record<string, string | undefined> = process.env): string {
+/**
+ * The absolute path of the cache; the folder is made when it is missing.
+ * @param given the path that the user chose; otherwise it is `walt` in the user's cache folder (XDG Base
+ *   Directory Specification).
+ * @throws WaltError when the folder cannot be made.
+ */
+export function cacheFolder(given?: string, env: Record<string, string | undefined> = process.env): string {
   const xdg = env["XDG_CACHE_HOME"];
   const base = xdg?.startsWith("/") ? xdg : join(env["HOME"] ?? "/var/tmp", ".cache");
-  const folder = resolve(told ?? join(base, "walt"));
+  const folder = resolve(given ?? join(base, "walt"));
   try {
     mkdirSync(folder, { recursive: true });
   } catch (error) {
@@ -26,22 +31,26 @@ export function cacheFolder(told?: string, env: Record<string, string | undefine
   return folder;
 }
 
-/** Paths of the base that this recipe and binary make; it stays good when Debian's packages change. */
+/** Paths of the two files of a base. */
 export interface BaseFiles {
-  /** The raw image. */
+  /** Path of the raw image. */
   image: string;
-  /** What it is made of, and its sums. */
+  /** Path of its record (`BaseRecord`). */
   record: string;
 }
 
-/** @param binary path of the arm64 binary. */
+/**
+ * The paths of the base that a recipe and a binary make. They do not depend on the versions of Debian's
+ * packages, so that a base stays usable when newer packages appear.
+ * @param binary path of the arm64 binary.
+ */
 export async function baseFiles(cache: string, recipe: Recipe, binary: string): Promise<BaseFiles> {
   const hash = createHash("sha256").update(`${FORMAT}\0${recipe.hash}\0${await sha256File(binary)}`);
   const stem = join(cache, `rpi-3-base-${hash.digest("hex").slice(0, 16)}`);
   return { image: `${stem}.img`, record: `${stem}.json` };
 }
 
-/** SHA-256 over everything that goes into a base, hex. */
+/** SHA-256 over everything that goes into a base, in hex. The order of `packages` does not matter. */
 export function inputsHash(
   recipe: Recipe,
   binarySha256: string,

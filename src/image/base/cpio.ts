@@ -1,22 +1,27 @@
-/** cpio archives in the "newc" format, which is what the kernel unpacks as its initial file system. */
+/** cpio archives in the "newc" format: the kernel unpacks such an archive as its initial file system. */
 
-/** One entry: a folder, a file, a symbolic link or a device. Everything belongs to root, with no time. */
+/**
+ * One entry of an archive: a folder, a file, a symbolic link or a character device.
+ * Every entry belongs to root and has the modification time 0.
+ */
 export type Entry =
   | { path: string; type: "folder" }
   | { path: string; type: "file"; data: string | Uint8Array; mode: number }
   | { path: string; type: "link"; target: string }
   | { path: string; type: "device"; major: number; minor: number };
 
-/** Type bits of st_mode (inode(7)) with the permissions that entries of that type get. */
+/**
+ * The type bits of st_mode (inode(7)) and the permissions of each type. A file states its own permissions.
+ */
 const MODES = { folder: 0o040755, file: 0o100000, link: 0o120777, device: 0o020600 } as const;
 
-/** Zero bytes up to the next multiple of four. */
+/** Zero bytes that fill `length` up to a multiple of four. */
 function padding(length: number): Buffer {
   return Buffer.alloc((4 - (length % 4)) % 4);
 }
 
 /**
- * The archive. Folders must come before what they hold.
+ * The archive as bytes. A folder must come before the entries in it.
  * Format: Documentation/driver-api/early-userspace/buffer-format.rst of the Linux kernel.
  */
 export function cpioNewc(entries: readonly Entry[]): Buffer {

@@ -1,26 +1,31 @@
 /**
- * What a program needs to run: the shared libraries and the loader that an ELF file names. (System V ABI, chapters 4 and 5;
- * 64-bit little-endian only, which is what arm64 and x86-64 are.) The file is untrusted: every offset is checked.
+ * What a program needs to run: the shared libraries and the loader that its ELF file names.
+ *
+ * Format: System V ABI, chapters 4 and 5. Only 64-bit little-endian files are read, which is what arm64 and
+ * x86-64 use. The file is not trusted: every offset in it is checked.
  */
 
 import { WaltError } from "../../errors.ts";
 
+/** What is read of an ELF file. */
 export interface Elf {
-  /** e_machine: 183 = AArch64, 62 = x86-64. */
+  /** e_machine, the kind of processor: 183 is AArch64, 62 is x86-64. */
   machine: number;
-  /** DT_NEEDED, such as `libc.so.6`. */
+  /** DT_NEEDED: names of shared libraries, such as `libc.so.6`. */
   needed: readonly string[];
-  /** DT_RUNPATH and DT_RPATH, split at colons. */
+  /** DT_RUNPATH and DT_RPATH: folders in which to look for libraries first. */
   runpath: readonly string[];
-  /** PT_INTERP, such as `/lib/ld-linux-aarch64.so.1`. */
+  /** PT_INTERP: path of the loader, such as `/lib/ld-linux-aarch64.so.1`. */
   interpreter: string | undefined;
 }
 
+/** EM_AARCH64 of elf.h: the value of e_machine on arm64. */
 export const AARCH64 = 183;
 
+/** Types of segments, and tags of entries in the dynamic section: elf.h. */
 const PT = { LOAD: 1, DYNAMIC: 2, INTERP: 3 } as const;
 const DT = { NULL: 0, NEEDED: 1, STRTAB: 5, RPATH: 15, RUNPATH: 29 } as const;
-/** No real file comes near. */
+/** Bounds that are far above what real files have. */
 const MAX_HEADERS = 1024;
 const MAX_DYNAMIC = 4096;
 
@@ -31,35 +36,39 @@ interface Segment {
   size: number;
 }
 
-/** Whether a file begins like an ELF file. */
+/** Whether bytes begin like an ELF file and are at least as long as its header (64 bytes). */
 export function isElf(bytes: Uint8Array): boolean {
   return bytes.length >= 64 && Buffer.from(bytes.subarray(0, 4)).equals(Buffer.from("\x7fELF", "latin1"));
 }
 
-/** @param where names the file in errors. @throws WaltError when it is not such a file, or is damaged. */
+/**
+ * Read an ELF file.
+ * @param where name of the file for messages.
+ * @throws WaltError when it is not a 64-bit little-endian ELF file, or when it is damaged.
+ */
 export function parseElf(bytes: Uint8Array, where: string): Elf {
   const bad = (what: string): WaltError => new WaltError(`${where}: ${what}`);
   if (!isElf(bytes)) throw bad("not an ELF file");
   if (bytes[4] !== 2 || bytes[5] !== 1) throw bad("not a 64-bit little-endian ELF file");
   const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const number = (offset: number): number => {
-    if (offset + 8 > data.length) throw bad("cut off");
+    if (offset + 8 > data.length) throw bad("the file is cut off");
     const value = data.readBigUInt64LE(offset);
-    if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw bad("a number is out of range");
+    if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw bad(`the number ${value} is out of range`);
     return Number(value);
   };
   const text = (offset: number): string => {
     const end = offset < data.length ? data.indexOf(0, offset) : -1;
-    if (end < 0 || end - offset > 4096) throw bad("a string does not end");
+    if (end < 0 || end - offset > 4096) throw bad("a string does not end within 4096 bytes");
     return data.toString("latin1", offset, end);
   };
 
   const segments: Segment[] = [];
   const [table, entrySize, count] = [number(32), data.readUInt16LE(54), data.readUInt16LE(56)];
-  if (count > MAX_HEADERS || entrySize < 56) throw bad("its program headers are damaged");
+  if (count > MAX_HEADERS || entrySize < 56) throw bad("the program headers are damaged");
   for (let i = 0; i < count; i++) {
     const at = table + i * entrySize;
-    if (at + 56 > data.length) throw bad("cut off");
+    if (at + 56 > data.length) throw bad("the file is cut off");
     const type = data.readUInt32LE(at);
     segments.push({ type, offset: number(at + 8), address: number(at + 16), size: number(at + 32) });
   }
@@ -67,7 +76,7 @@ export function parseElf(bytes: Uint8Array, where: string): Elf {
     const found = segments.find(
       (s) => s.type === PT.LOAD && address >= s.address && address < s.address + s.size,
     );
-    if (found === undefined) throw bad("an address is in no segment");
+    if (found === undefined) throw bad(`the address ${address} is in no segment`);
     return address - found.address + found.offset;
   };
 
@@ -75,7 +84,7 @@ export function parseElf(bytes: Uint8Array, where: string): Elf {
   const dynamic = segments.find((s) => s.type === PT.DYNAMIC);
   for (let i = 0; dynamic !== undefined && i < MAX_DYNAMIC && (i + 1) * 16 <= dynamic.size; i++) {
     const at = dynamic.offset + i * 16;
-    if (at + 16 > data.length) throw bad("cut off");
+    if (at + 16 > data.length) throw bad("the file is cut off");
     const tag = Number(data.readBigInt64LE(at));
     if (tag === DT.NULL) break;
     if (tag === DT.NEEDED || tag === DT.STRTAB || tag === DT.RPATH || tag === DT.RUNPATH)
@@ -85,7 +94,7 @@ export function parseElf(bytes: Uint8Array, where: string): Elf {
   const named = (...tags: number[]): string[] => {
     const found = entries.filter((entry) => tags.includes(entry.tag));
     if (found.length === 0) return [];
-    if (strings === undefined) throw bad("it has no string table");
+    if (strings === undefined) throw bad("the string table is missing");
     const base = fileOffset(strings.value);
     return found.map((entry) => text(base + entry.value));
   };

@@ -1,15 +1,20 @@
-/** The initramfs: busybox, what it takes to read the card, and `device/initramfs/init`. */
+/** The initramfs of a card: busybox, the kernel modules that read the card, and `device/initramfs/init`. */
 
 import { readFileSync } from "node:fs";
 import { cpioNewc, type Entry } from "./cpio.ts";
 import type { Modules } from "./modules.ts";
 import type { Recipe } from "./recipe.ts";
 
-/** busybox's commands that `init` uses. */
+/** The commands of busybox that `init` uses. */
 const APPLETS = ["sh", "mount", "umount", "mkdir", "sleep", "insmod", "reboot", "switch_root"];
+/** Folders that `init` needs: mount points, and places for the programs and modules. */
 const FOLDERS = ["bin", "dev", "proc", "sys", "modules", "lower", "layer", "root"];
 
-/** The archive as the kernel takes it, compressed with zstd (CONFIG_RD_ZSTD). @param busybox path of the static one. */
+/**
+ * The archive that the kernel unpacks, compressed with zstd (CONFIG_RD_ZSTD).
+ * @param busybox path of the statically linked arm64 busybox: the initramfs has no libraries.
+ * @throws WaltError when the kernel lacks one of the early modules.
+ */
 export async function buildInitramfs(recipe: Recipe, modules: Modules, busybox: string): Promise<Buffer> {
   const early = await modules.closure(recipe.modules.early);
   const file = (path: string, data: string | Uint8Array, mode = 0o644): Entry => ({

@@ -1,34 +1,46 @@
-/** What an image was made of: in the image, and beside the base. */
+/** The manifest of a base: the versions and checksums of everything it was built from. */
 
 import { existsSync } from "node:fs";
 import { WaltError } from "../../errors.ts";
 import { readText } from "../../linux/files.ts";
 import { Fields } from "../../parse.ts";
 
+/** The manifest, which is a file in the root partition (`MANIFEST_PATH`) and a part of the base's record. */
 export interface Manifest {
+  /** Version of this format. */
   format: 1;
+  /** Models of boards that a card with this base boots on. */
   boards: readonly string[];
-  /** Version and SHA-256 of the arm64 walt binary. */
+  /** Version and SHA-256 (hex) of the arm64 walt binary. */
   walt: { version: string; sha256: string };
-  /** SHA-256 of `device/`. */
+  /** SHA-256 (hex) of `device/`. */
   recipe: string;
+  /** Version of the kernel, such as `6.12.0-arm64`. */
   kernel: string;
-  /** Time of every file in it, s since 1970. */
+  /** Modification time of every file in the image, in seconds since 1970. */
   epoch: number;
+  /** Debian packages that files were taken from; `sha256` is that of the .deb, in hex. */
   packages: readonly { name: string; version: string; architecture: string; sha256: string }[];
 }
 
-/** What stands beside a base: the manifest, and what the base is. */
+/**
+ * The record of a base: a JSON file beside the base's image, which holds the manifest besides these fields.
+ */
 export interface BaseRecord {
-  /** SHA-256 of all that went in. */
+  /** SHA-256 (hex) over everything that the base was built from (`inputsHash`). */
   inputs: string;
+  /** SHA-256 (hex) of the base's image. */
   sha256: string;
+  /** Modification time of every file in the image, in seconds since 1970. */
   epoch: number;
-  /** MiB and such are for people; this is bytes. */
+  /** Size of the base's image, in bytes. */
   size: number;
 }
 
-/** @throws WaltError when it is damaged. */
+/**
+ * The record of a base, without its manifest; undefined when there is no such file.
+ * @throws WaltError when the file is damaged.
+ */
 export function readRecord(path: string): BaseRecord | undefined {
   if (!existsSync(path)) return undefined;
   const fields = Fields.parse(readText(path, 1 << 20), path, 1 << 20);

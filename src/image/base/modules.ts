@@ -1,4 +1,4 @@
-/** Kernel modules out of the kernel's package: which ones, in which order, uncompressed. */
+/** Kernel modules from the kernel's package, uncompressed, in the order in which to load them. */
 
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
@@ -6,14 +6,19 @@ import { WaltError } from "../../errors.ts";
 import { toolBytes } from "../process.ts";
 import type { Tree } from "./tree.ts";
 
+/** One kernel module. */
 export interface Module {
-  /** With `_` for `-`, as the kernel writes it. */
+  /** Its name as the kernel writes it: `_` in place of `-`. */
   name: string;
-  /** In the root, without its compression: `/usr/lib/modules/6.12…/kernel/fs/ext4/ext4.ko`. */
+  /**
+   * Its path in the root, without a suffix of compression: `/usr/lib/modules/6.12…/kernel/fs/ext4/ext4.ko`.
+   */
   path: string;
+  /** Its content, uncompressed. */
   data: Buffer;
 }
 
+/** A module's name as the kernel writes it. */
 const normal = (name: string): string => name.replaceAll("-", "_");
 
 /** The modules of one kernel. */
@@ -24,7 +29,7 @@ export class Modules {
 
   private constructor(
     readonly tree: Tree,
-    /** `6.12.0-arm64`: name of the folder. */
+    /** Version of the kernel, such as `6.12.0-arm64`: the name of its folder in /usr/lib/modules. */
     readonly version: string,
   ) {
     const folder = `/usr/lib/modules/${version}/`;
@@ -36,18 +41,24 @@ export class Modules {
     for (const line of builtin.split("\n")) this.#builtin.add(normal(basename(line, ".ko")));
   }
 
-  /** @throws WaltError when the packages have no kernel, or several. */
+  /**
+   * The modules of the only kernel in the packages.
+   * @throws WaltError when they have no kernel, or several.
+   */
   static of(tree: Tree): Modules {
     const versions = [...tree.paths()].flatMap((path) => /^\/boot\/vmlinuz-(.+)$/.exec(path)?.[1] ?? []);
     const [version, ...others] = versions;
     if (version === undefined || others.length > 0)
-      throw new WaltError(`the packages have ${versions.length} kernels: ${versions.join(", ")}`);
+      throw new WaltError(
+        `the packages contain ${versions.length} kernels instead of one: ${versions.join(", ")}`,
+      );
     return new Modules(tree, version);
   }
 
   /**
-   * These modules and those they need, in the order in which to load them. What is built into the kernel is left out.
-   * @throws WaltError naming one that the kernel does not have.
+   * The named modules and the modules that they need, in the order in which to load them. Modules that are
+   * built into the kernel are left out.
+   * @throws WaltError naming a module that the kernel does not have.
    */
   async closure(names: readonly string[]): Promise<Module[]> {
     const found = new Map<string, Module>();
@@ -84,7 +95,7 @@ export class Modules {
     return { module, depends: depends.split(",").filter((word) => word !== "") };
   }
 
-  /** Other files of the modules' folder that depmod(8) reads: path → file on this machine. */
+  /** The lists of modules that depmod(8) reads: path in the root → path on this machine. */
   lists(): Map<string, string> {
     const names = ["modules.order", "modules.builtin", "modules.builtin.modinfo"];
     const paths = names.map((name) => `/usr/lib/modules/${this.version}/${name}`);

@@ -1,4 +1,4 @@
-/** Read while the program is bundled, so that the recipe is inside the compiled binary. */
+/** Reads the files of `device/` while the program is bundled, so that the compiled binary contains them. */
 
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -7,11 +7,16 @@ import { join } from "node:path";
 export interface RecipeFile {
   /** Relative to `device/`, such as `root/etc/inittab`. */
   path: string;
+  /** Its content. */
   text: string;
+  /** Whether its owner may execute it. */
   executable: boolean;
 }
 
-/** All files of `device/`, sorted by path. Runs as a macro of Bun: its value is what the program has. */
+/**
+ * All files of `device/`, sorted by path. Bun runs this function as a macro
+ * (https://bun.sh/docs/bundler/macros): at build time, and the compiled program contains only its result.
+ */
 export function readRecipe(): RecipeFile[] {
   const folder = join(import.meta.dir, "../../../device");
   const paths = readdirSync(folder, { recursive: true, encoding: "utf8" }).sort();

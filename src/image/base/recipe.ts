@@ -9,13 +9,17 @@ export type { RecipeFile };
 
 const FILES: readonly RecipeFile[] = readRecipe();
 
-/** A line of one of the lists: its first word, and the others. */
+/** A line of one of the lists (`device/*.txt`): its first word, and the other words. */
 export interface ListLine {
   kind: string;
   words: readonly string[];
 }
 
-/** The lines of a list: `#` begins a comment. @throws WaltError at a kind that is not one of `kinds`. */
+/**
+ * The lines of a list. `#` begins a comment; empty lines are left out.
+ * @param name of the file in `device/`, for messages.
+ * @throws WaltError when a line does not begin with one of `kinds`, or has only one word.
+ */
 export function parseList(text: string, name: string, kinds: readonly string[]): ListLine[] {
   const lines: ListLine[] = [];
   for (const [index, line] of text.split("\n").entries()) {
@@ -25,42 +29,54 @@ export function parseList(text: string, name: string, kinds: readonly string[]):
       .filter((word) => word !== "");
     if (kind === undefined) continue;
     if (!kinds.includes(kind) || words.length === 0) {
-      throw new WaltError(
-        `device/${name}, line ${index + 1}: ${JSON.stringify(line)}: begins with none of ${kinds.join(", ")}, or has nothing behind it`,
-      );
+      const what = `${JSON.stringify(line)} is not one of ${kinds.join(", ")} followed by one or more values`;
+      throw new WaltError(`device/${name}, line ${index + 1}: ${what}`);
     }
     lines.push({ kind, words });
   }
   return lines;
 }
 
+/** When a kernel module is loaded; device/modules.txt says what each word means. */
 export const MODULE_KINDS = ["early", "boot", "network", "late"] as const;
 export type ModuleKind = (typeof MODULE_KINDS)[number];
 
+/** The recipe, as `device/README.md` describes it. */
 export interface Recipe {
+  /** `device/packages.txt`: which packages, and where in Debian's archive they are. */
   packages: {
+    /** Suites of Debian's archive, such as `trixie`. */
     suites: readonly string[];
+    /** Suites of Debian's security archive. */
     security: readonly string[];
+    /** Components of both archives, such as `main`. */
     components: readonly string[];
+    /** Packages that are downloaded with all packages that they depend on. */
     withDependencies: readonly string[];
+    /** Packages that are downloaded without the packages that they depend on. */
     alone: readonly string[];
   };
-  /** What the root has of the packages: absolute paths. */
+  /** `device/root.txt`: absolute paths of files in the packages that the root gets. */
   root: readonly { kind: "program" | "library" | "file"; path: string }[];
-  /** `device/modules.txt`: when each is loaded. */
+  /** `device/modules.txt`: names of the kernel modules, by the time when they are loaded. */
   modules: Readonly<Record<ModuleKind, readonly string[]>>;
+  /** `device/firmware.txt`: files of the boot partition that the board's firmware needs. */
   firmware: readonly { kind: "firmware" | "dtb"; name: string }[];
+  /** `device/applets.txt`: commands of busybox, and the folder of each. */
   applets: readonly { kind: "bin" | "sbin"; name: string }[];
+  /** Content of `device/config.txt`. */
   configTxt: string;
+  /** Content of `device/cmdline.txt`. */
   cmdlineTxt: string;
-  /** Files of the initramfs and of the root; paths relative to them. */
+  /** Files of `device/initramfs`; paths are relative to it. */
   initramfsFiles: readonly RecipeFile[];
+  /** Files of `device/root`; paths are relative to it. */
   rootFiles: readonly RecipeFile[];
-  /** SHA-256 over all of it, hex. */
+  /** SHA-256 over all of these files, in hex. */
   hash: string;
 }
 
-/** The recipe that is inside this program. @throws WaltError when it is malformed. */
+/** The recipe that this program contains. @throws WaltError when a file of it is missing or malformed. */
 export function loadRecipe(files: readonly RecipeFile[] = FILES): Recipe {
   const text = (path: string): string => {
     const found = files.find((file) => file.path === path);

@@ -1,4 +1,4 @@
-/** The unpacked packages, seen as the one file system that they would be if they were installed. */
+/** The files of several unpacked packages, looked up as if the packages were installed in one file system. */
 
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
@@ -7,23 +7,32 @@ import { AARCH64, isElf, parseElf } from "./elf.ts";
 
 /** A file of a package. */
 export interface Found {
-  /** Absolute, in the root that it is for, links resolved. */
+  /** Its absolute path in that file system, with links resolved. */
   path: string;
-  /** Where it is on this machine. */
+  /** Its path on this machine. */
   source: string;
-  /** The package. */
+  /** Name of the package that it is from. */
   owner: string;
 }
 
+/** Where ld.so(8) looks for libraries on arm64. */
 const LIBRARIES = ["/usr/lib/aarch64-linux-gnu", "/usr/lib"];
+/** Links that are followed one after the other before a path counts as one that does not exist. */
 const MAX_LINKS = 32;
 
-/** In Debian 13 these are links into /usr; some packages still say the short name. */
+/**
+ * A path with its first part below /usr: `/lib/x` becomes `/usr/lib/x`. In Debian 13, /bin, /sbin and /lib
+ * are links into /usr, but some packages and programs still use the short names.
+ */
 export function merged(path: string): string {
   return normalize(path).replace(/^\/(bin|sbin|lib)(?=\/|$)/, "/usr/$1");
 }
 
-/** Paths of everything below a folder that is no folder itself, relative to it; links are not followed. */
+/**
+ * Paths of everything below `folder` that is not a folder itself, relative to `folder`. Links are not
+ * followed.
+ * @param below where to begin, relative to `folder`.
+ */
 export function walk(folder: string, below = ""): string[] {
   return readdirSync(join(folder, below), { withFileTypes: true }).flatMap((entry) => {
     const path = join(below, entry.name);
@@ -31,10 +40,15 @@ export function walk(folder: string, below = ""): string[] {
   });
 }
 
+/** Files and links of packages, by their absolute paths. */
 export class Tree {
   readonly #entries = new Map<string, { source: string; owner: string; link: string | undefined }>();
 
-  /** Add what a package has. @param folder where it is unpacked. */
+  /**
+   * Add the files of a package; where two packages have the same path, the one that is added last is found.
+   * @param owner name of the package.
+   * @param folder where it is unpacked.
+   */
   add(owner: string, folder: string): void {
     for (const name of walk(folder)) {
       const source = join(folder, name);
@@ -45,12 +59,12 @@ export class Tree {
     }
   }
 
-  /** All paths. */
+  /** All absolute paths, of files and of links. */
   paths(): IterableIterator<string> {
     return this.#entries.keys();
   }
 
-  /** The file at an absolute path, through links; undefined where there is none. */
+  /** The file at an absolute path, with links followed; undefined where there is none. */
   find(path: string): Found | undefined {
     let at = merged(path);
     for (let links = 0; links < MAX_LINKS; links++) {
@@ -62,19 +76,20 @@ export class Tree {
     return undefined;
   }
 
-  /** Like `find`, for what must be there. */
+  /** The file at an absolute path, with links followed. @throws WaltError when no package has it. */
   get(path: string): Found {
     const found = this.find(path);
     if (found === undefined)
-      throw new WaltError(`no package has ${path}`, {
+      throw new WaltError(`no package contains ${path}`, {
         hint: "Are device/root.txt and device/packages.txt right?",
       });
     return found;
   }
 
   /**
-   * The file and everything it needs to run, each under the path at which it is looked for: path → file.
-   * @throws WaltError naming a library that no package has.
+   * A file and everything that it needs to run: the loader and the shared libraries, and what those need.
+   * @param into where to add them, and what is returned: the path at which each is looked for → file.
+   * @throws WaltError naming a library that no package has, or a file that is not for arm64.
    */
   closure(path: string, into = new Map<string, Found>()): Map<string, Found> {
     const at = merged(path);
@@ -90,14 +105,15 @@ export class Tree {
     for (const name of elf.needed) {
       const folders = [...elf.runpath.map((p) => expand(p, found.path)), ...LIBRARIES];
       const library = folders.map((folder) => join(folder, name)).find((p) => this.find(p) !== undefined);
-      if (library === undefined) throw new WaltError(`${found.path} needs ${name}, which no package has`);
+      if (library === undefined)
+        throw new WaltError(`${found.path} needs ${name}, which no package contains`);
       this.closure(library, into);
     }
     return into;
   }
 }
 
-/** ld.so(8): `$ORIGIN` is the folder of the file itself. */
+/** A folder of DT_RUNPATH with `$ORIGIN` replaced: it stands for the folder of the file itself (ld.so(8)). */
 function expand(path: string, file: string): string {
   return path.replace(/\$(ORIGIN|\{ORIGIN\})/, dirname(file));
 }

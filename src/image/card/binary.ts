@@ -1,16 +1,17 @@
-/** The arm64 walt binary that goes into an image. */
+/** Finds the arm64 walt binary that goes into an image. */
 
 import { closeSync, existsSync, openSync, readSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { usageError, WaltError } from "../../errors.ts";
+import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { AARCH64 } from "../base/elf.ts";
 
+/** Name of the arm64 binary, as `bun run build` makes it. */
 export const ARM64_NAME = "walt-linux-arm64";
 
-/** Whether this program is the compiled binary. */
+/** Whether this program is the compiled binary, whose modules are in Bun's virtual folder. */
 const compiled = import.meta.path.startsWith("/$bunfs/");
 
-/** Where it is looked for, in this order. */
+/** Paths at which the binary is looked for, in this order. */
 export function binaryPlaces(): string[] {
   const beside = compiled ? [join(dirname(process.execPath), ARM64_NAME)] : [];
   if (compiled && process.arch === "arm64") beside.unshift(process.execPath);
@@ -24,17 +25,18 @@ export function binaryPlaces(): string[] {
 }
 
 /**
- * Its path.
- * @param told the one to take.
- * @throws WaltError that says where it was looked for, or that it is another kind of file.
+ * The path of the arm64 binary.
+ * @param given the path that the user chose; otherwise the first of `places` that exists.
+ * @throws WaltError when there is none (naming the places), when it cannot be read, or when it is not for
+ *   arm64 (usage).
  */
-export function findBinary(told?: string, places = binaryPlaces()): string {
-  const found = told ?? places.find((path) => existsSync(path));
+export function findBinary(given?: string, places = binaryPlaces()): string {
+  const found = given ?? places.find((path) => existsSync(path));
   if (found === undefined) {
     throw new WaltError(
-      `there is no arm64 walt binary, which an image needs; looked for ${places.join(", ")}`,
+      `an image needs the arm64 walt binary, but none of these exists: ${places.join(", ")}`,
       {
-        hint: "Put it beside this one, or name it with --binary. `bun run build` makes both.",
+        hint: "Put it beside this program, or name it with --binary. `bun run build` makes both programs.",
       },
     );
   }
@@ -42,14 +44,17 @@ export function findBinary(told?: string, places = binaryPlaces()): string {
   return found;
 }
 
-/** e_machine of an ELF file; undefined of any other. */
+/**
+ * e_machine of an ELF file, the kind of processor; undefined for other files.
+ * @throws WaltError when the file cannot be read.
+ */
 function machineOf(path: string): number | undefined {
   const header = Buffer.alloc(20);
   let fd: number;
   try {
     fd = openSync(path, "r");
-  } catch {
-    throw new WaltError(`cannot read ${path}`);
+  } catch (error) {
+    throw new WaltError(`cannot read ${path}: ${messageOf(error)}`, { cause: error });
   }
   try {
     readSync(fd, header, 0, header.length, 0);

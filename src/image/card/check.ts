@@ -1,4 +1,4 @@
-/** What can be said of an image without booting it: file systems, files, libraries, secrets. */
+/** Checks an image without booting it: its file systems, files, libraries, and that it holds no secrets. */
 
 import {
   ftruncateSync,
@@ -25,6 +25,7 @@ import { needTools } from "../tools.ts";
 import { WorkFolder } from "../work-folder.ts";
 import { DEVICE_FILES } from "./write.ts";
 
+/** Programs that check an image: program → package. */
 export const CHECK_TOOLS: Readonly<Record<string, string>> = {
   "fsck.vfat": "dosfstools",
   e2fsck: "e2fsprogs",
@@ -33,26 +34,33 @@ export const CHECK_TOOLS: Readonly<Record<string, string>> = {
   mcopy: "mtools",
 };
 
+/** The result of a check. */
 export interface Checked {
-  /** What is wrong, in words. */
+  /** One message for each thing that is wrong; empty when the image is good. */
   problems: string[];
-  /** Files in the root. */
+  /** Number of files in the root partition. */
   files: number;
-  /** How many kinds of check were made. */
+  /** Number of kinds of check that were made. */
   checks: number;
 }
 
-/** A private key with its content: the header alone stands in every program that reads keys. */
+/**
+ * A private key with its content. The header alone does not count: every program that reads keys contains it.
+ */
 const PRIVATE_KEY = /-----BEGIN ([A-Z]+ )?PRIVATE KEY-----\r?\n[A-Za-z0-9+/=]{40}/;
 
-/** @throws WaltError when a tool is missing, or the file is no image at all. */
+/**
+ * Check an image. What is wrong with it is in the result.
+ * @param image path of the uncompressed image.
+ * @throws WaltError when a tool of this machine is missing, or when the file is not an image of walt.
+ */
 export async function checkImage(image: string): Promise<Checked> {
   needTools(CHECK_TOOLS);
   const layout = readLayout(image);
   using folder = new WorkFolder(join(tmpdir(), "walt-check-"));
   const work = folder.path;
   const result: Checked = { problems: [], files: 0, checks: 0 };
-  /** @returns whether nothing was wrong. */
+  /** Make one kind of check, and add what it finds to the result; true when it finds nothing wrong. */
   const check = async (
     what: string,
     body: () => Promise<readonly string[]> | readonly string[],
@@ -84,7 +92,7 @@ export async function checkImage(image: string): Promise<Checked> {
   return result;
 }
 
-/** The partitions of an image. @throws WaltError when it is none of ours. */
+/** The partitions of an image. @throws WaltError when the file is not an image of walt. */
 export function readLayout(image: string): Layout {
   using file = openFile(image, "r");
   const sector = Buffer.alloc(512);
@@ -92,7 +100,7 @@ export function readLayout(image: string): Layout {
   return parseMasterBootRecord(sector, statSync(image).size, image);
 }
 
-/** A partition as a file of its own, for a program that knows no offsets. */
+/** Copy a partition into a separate file, for a program that cannot read a partition inside an image. */
 function extract(image: string, { start, size }: Partition, to: string): void {
   using from = openFile(image, "r");
   using file = openFile(to, "w", 0o600);
@@ -109,7 +117,7 @@ async function checkFat(image: string, l: Layout, work: string): Promise<string[
   extract(image, l.boot, file);
   const { status, stdout, stderr } = await toolAny(["fsck.vfat", "-n", file]);
   rmSync(file);
-  return status === 0 ? [] : [`fsck.vfat says ${(stdout + stderr).trim()}`];
+  return status === 0 ? [] : [`fsck.vfat reports: ${(stdout + stderr).trim()}`];
 }
 
 async function checkState(image: string, l: Layout): Promise<string[]> {
@@ -119,10 +127,13 @@ async function checkState(image: string, l: Layout): Promise<string[]> {
     "-n",
     `${image}?offset=${l.state.start}`,
   ]);
-  return status === 0 ? [] : [`e2fsck says ${(stdout + stderr).trim()}`];
+  return status === 0 ? [] : [`e2fsck reports: ${(stdout + stderr).trim()}`];
 }
 
-/** What the board's firmware and kernel read, and what config.txt names. */
+/**
+ * The files of the boot partition: those that the board's firmware reads and that config.txt names are there,
+ * the files of a device's configuration are there, and nothing else is.
+ */
 async function checkBootFiles(image: string, l: Layout): Promise<string[]> {
   const recipe = loadRecipe();
   const present = await listFat(image, l.boot.start);
@@ -133,8 +144,8 @@ async function checkBootFiles(image: string, l: Layout): Promise<string[]> {
   const wanted = [...system, ...device.filter((name) => DEVICE_FILES[name])];
   const problems = wanted.filter((name) => !present.includes(name)).map((name) => `${name} is missing`);
   for (const name of present) {
-    if (![...system, ...device].includes(name)) problems.push(`${name} is not of an image`);
-    // The enrolment key is the one that every card may have, and nobody's file but its own.
+    if (![...system, ...device].includes(name)) problems.push(`${name} is not a file of an image`);
+    // The enrolment key is the one private key that every card has, and it is allowed in its own file only.
     if (!device.includes(name) || name === "enrolment_key") continue;
     if ((await readFat(image, l.boot.start, name)).toString("latin1").includes("PRIVATE KEY"))
       problems.push(`${name} holds a private key`);
@@ -142,18 +153,24 @@ async function checkBootFiles(image: string, l: Layout): Promise<string[]> {
   return problems;
 }
 
-/** What is on the state partition would be on every board: keys that are made on one, above all. */
+/**
+ * The state partition is empty. A file on it would be on every board, and a board's keys, which the board
+ * makes for itself, must not be the same on two boards.
+ */
 async function checkStateEmpty(image: string, l: Layout): Promise<string[]> {
   const listing = await tool(["debugfs", "-R", "ls -p /", `${image}?offset=${l.state.start}`]);
-  // /inode/mode/uid/gid/name/size/
+  // A line is: /inode/mode/uid/gid/name/size/
   const names = [...listing.matchAll(/^\/\d+\/\d+\/\d+\/\d+\/([^/]+)\//gm)].map((match) => match[1] ?? "");
-  if (!names.includes("lost+found")) return [`debugfs says ${listing.trim()}`];
+  if (!names.includes("lost+found")) return [`debugfs reports: ${listing.trim()}`];
   return names
     .filter((name) => ![".", "..", "lost+found"].includes(name))
-    .map((name) => `${name} would be on every board`);
+    .map((name) => `the file ${name} would be on every board`);
 }
 
-/** By the squashfs itself, as unpacking gives everything to the current user. */
+/**
+ * Owners and permissions of the root partition's files. They are read from the squashfs, because unpacked
+ * files belong to the current user.
+ */
 async function checkPermissions(image: string, l: Layout): Promise<string[]> {
   const listing = await tool(["unsquashfs", "-lln", "-o", `${l.root.start}`, image]);
   return listing.split("\n").flatMap((line) => {
@@ -161,16 +178,17 @@ async function checkPermissions(image: string, l: Layout): Promise<string[]> {
     if (match === null) return [];
     const [, type = "", mode = "", uid, gid, path = ""] = match;
     const problems: string[] = [];
-    if (type !== "l" && mode[7] === "w") problems.push(`${path} may be written by everybody`);
-    if (type === "d" && mode !== "rwxr-xr-x") problems.push(`${path} is a folder not open to all`);
-    if (/[sS]/.test(mode)) problems.push(`${path} is set-user-id`);
-    if (uid !== "0" || gid !== "0") problems.push(`${path} does not belong to root`);
-    if (!/[-dl]/.test(type)) problems.push(`${path} is no file, folder or link`);
+    if (type !== "l" && mode[7] === "w") problems.push(`${path} can be written by everybody (${mode})`);
+    if (type === "d" && mode !== "rwxr-xr-x")
+      problems.push(`the folder ${path} has the permissions ${mode} instead of rwxr-xr-x`);
+    if (/[sS]/.test(mode)) problems.push(`${path} has a set-user-id or set-group-id bit (${mode})`);
+    if (uid !== "0" || gid !== "0") problems.push(`${path} does not belong to root, but to ${uid}:${gid}`);
+    if (!/[-dl]/.test(type)) problems.push(`${path} is neither a file nor a folder nor a symbolic link`);
     return problems;
   });
 }
 
-/** Every program and library of the root finds what it needs within the root. */
+/** Every program and library in the root partition finds the libraries that it needs there. */
 function checkLibraries(root: string, paths: readonly string[]): string[] {
   const tree = new Tree();
   tree.add("root", root);
@@ -181,7 +199,7 @@ function checkLibraries(root: string, paths: readonly string[]): string[] {
     try {
       const elf = parseElf(bytes, path);
       if (elf.machine === AARCH64) tree.closure(`/${path}`);
-      else problems.push(`${path} is not for arm64`);
+      else problems.push(`${path} is a program, but not for arm64`);
     } catch (error) {
       problems.push(messageOf(error));
     }
@@ -193,26 +211,30 @@ function checkLibraries(root: string, paths: readonly string[]): string[] {
   ];
 }
 
+/** The root partition has no private keys, and none of the files in which SSH keeps keys. */
 function checkSecrets(root: string, paths: readonly string[]): string[] {
   return paths.flatMap((path) => {
     if (/ssh_host_|host_key$|dropbear_\w+_key|authorized_keys$/.test(path))
-      return [`${path} must not be in an image`];
+      return [`${path} is a file of keys, which must not be in an image`];
     const bytes = readFileSync(join(root, path));
-    // Libraries bring keys of their own, for testing themselves.
+    // Programs and libraries are left out: cryptographic libraries contain private keys for their self-tests.
     const found = !isElf(bytes) && PRIVATE_KEY.test(bytes.toString("latin1"));
     return found ? [`${path} holds a private key`] : [];
   });
 }
 
-/** Nobody can log in with a password, and none is there to be guessed. */
+/**
+ * No user can log in with a password: there are no hashes of passwords, and passwd(5) says `*` for every
+ * user.
+ */
 function checkUsers(root: string): string[] {
   const problems: string[] = [];
   const names = readdirSync(join(root, "etc"));
   for (const name of ["shadow", "gshadow"])
-    if (names.includes(name)) problems.push(`there is an /etc/${name}`);
+    if (names.includes(name)) problems.push(`/etc/${name} exists, which may hold passwords`);
   for (const line of readFileSync(join(root, "etc/passwd"), "utf8").split("\n")) {
     const [user, password] = line.split(":");
-    if (line !== "" && password !== "*") problems.push(`${user} has something for a password`);
+    if (line !== "" && password !== "*") problems.push(`the user ${user} has a password in /etc/passwd`);
   }
   return problems;
 }

@@ -1,25 +1,29 @@
-/** Who may log in to the board's own system: public keys as the card has them, `authorized_keys` on its boot partition. */
+/** The public keys that may log in to the board: `authorized_keys` on the card's boot partition. */
 
 import { usageError, WaltError } from "../../errors.ts";
 import { readTextIfAny } from "../../linux/files.ts";
 
-/** What the card's sshd knows (dropbear(8)); a key with another name, or one held by another program, is not ours to judge. */
+/** Types of keys that the card's SSH server, dropbear(8), knows. */
 const TYPES =
   /^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)$/;
+/** Bytes. */
 const MAX_FILE = 65_536;
 const MAX_KEYS = 64;
 
 /**
- * The file out of one with public keys on lines of their own, as ssh-keygen(1) writes them.
- * @throws WaltError (usage) naming the line that is no public key.
+ * The content of `authorized_keys`, made from the user's file of public keys: one a line, as ssh-keygen(1)
+ * writes them.
+ * @param path of the user's file.
+ * @throws WaltError when the file does not exist, or (usage) when it holds a private key, when a line is not
+ *   a public key, or when it has no keys or too many.
  */
 export function loginKeysFile(path: string): string {
   const text = readTextIfAny(path, MAX_FILE);
   if (text === undefined) throw new WaltError(`${path} does not exist`);
   if (text.includes("PRIVATE KEY"))
     throw usageError(
-      `${path} is a private key, which belongs on no card`,
-      "Name its public half: the .pub beside it.",
+      `${path} is a private key, which must not be on a card`,
+      "Name the file with the public key, which ends in .pub.",
     );
   const lines = text.split("\n").map((line, index) => ({ line: line.trim(), number: index + 1 }));
   const keys = lines
@@ -29,20 +33,20 @@ export function loginKeysFile(path: string): string {
       if (key === undefined)
         throw usageError(
           `${path}, line ${number}, is not a public key`,
-          "A line is a key's type, the key, and a comment, as in id_ed25519.pub; options before it are not taken.",
+          "A line has a key's type, the key and a comment, as in id_ed25519.pub, without options before it.",
         );
       return key;
     });
   if (keys.length === 0 || keys.length > MAX_KEYS)
-    throw usageError(`${path} has ${keys.length} public keys; from 1 to ${MAX_KEYS} are taken`);
+    throw usageError(`${path} has ${keys.length} public keys instead of 1 to ${MAX_KEYS}`);
   return `${keys.join("\n")}\n`;
 }
 
-/** One line, its comment without anything that a terminal would heed. Undefined where it is no key. */
+/** A line with a key, its comment without control characters; undefined when the line is not a public key. */
 function publicKeyOf(line: string): string | undefined {
   const [type = "", data = "", ...comment] = line.split(/[ \t]+/);
   if (!TYPES.test(type) || !/^[A-Za-z0-9+/]{32,4096}={0,2}$/.test(data)) return undefined;
-  // RFC 4253, 6.6: the blob begins with the type, as a string with its length in front.
+  // The binary form of a key begins with its type, as a string with its length in front (RFC 4253, 6.6).
   const blob = Buffer.from(data, "base64");
   const length = blob.length < 4 ? 0 : blob.readUInt32BE(0);
   if (blob.toString("latin1", 4, 4 + length) !== type) return undefined;

@@ -1,30 +1,33 @@
-/** What the operating system of a card is told besides the device's configuration: `os.txt` on the boot partition, for its scripts. */
+/** Settings of the card's operating system: `os.txt` on the boot partition, which the card's scripts read. */
 
 import { isIP } from "node:net";
 import { usageError } from "../../errors.ts";
 
+/** Settings that the user gives when an image is written; each of them may be left out. */
 export interface OsSettings {
-  /** Of the board; `walt-` and the end of its serial number unless told. */
+  /** Host name of the board. Without it, the name is `walt-` and the end of the board's serial number. */
   hostname?: string | undefined;
-  /** IPv4 address with prefix length, instead of DHCP. */
+  /**
+   * A static IPv4 address with its prefix length, such as `192.168.1.20/24`. Without it, the board uses DHCP.
+   */
   address?: string | undefined;
-  /** Of the static address: the default route. */
+  /** IPv4 address of the default router; only with a static address. */
   gateway?: string | undefined;
-  /** Of the static address: who resolves names. */
+  /** IPv4 addresses of DNS servers; only with a static address. */
   dns?: readonly string[] | undefined;
-  /** Number of the VLAN that the board is in. */
+  /** Number of the VLAN that the board uses, 1 to 4094. Without it, frames are not tagged. */
   vlan?: number | undefined;
-  /** NTP servers that set the board's clock, names or addresses; nobody unless told. */
+  /** Names or addresses of NTP servers that set the board's clock. Without them, no NTP server is asked. */
   ntp?: readonly string[] | undefined;
 }
 
-/** RFC 1123, 2.1: one label of a host name. */
+/** One label of a host name (RFC 1123, section 2.1). */
 const LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
 const HOST_NAME = new RegExp(`^(?=.{1,253}$)${LABEL}(?:\\.${LABEL})*$`);
 
 /**
- * The file: lines of a key and a value. Undefined where there is nothing to tell.
- * @throws WaltError (usage) naming a value that cannot be.
+ * The content of `os.txt`: one key and one value a line. Undefined when no setting is given.
+ * @throws WaltError (usage) naming a value that is not valid.
  */
 export function osSettingsFile(o: OsSettings): string | undefined {
   const lines: string[] = [];
@@ -51,6 +54,9 @@ export function osSettingsFile(o: OsSettings): string | undefined {
   for (const server of o.ntp ?? [])
     add("ntp", server, isIP(server) !== 0 || HOST_NAME.test(server), "a host name or an IP address");
   if (o.address === undefined && (o.gateway !== undefined || (o.dns ?? []).length > 0))
-    throw usageError("a gateway and DNS servers are told by DHCP, unless there is a static address");
+    throw usageError(
+      "a gateway or a DNS server is given without a static address",
+      "Give a static address too, or leave them out: with DHCP, the board learns them from the DHCP server.",
+    );
   return lines.length === 0 ? undefined : lines.join("");
 }

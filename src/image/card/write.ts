@@ -1,4 +1,7 @@
-/** One card's image out of a base: the base with a device's configuration on its boot partition. Seconds, no root. */
+/**
+ * Makes an image from a base: a copy of the base with a device's configuration on its boot partition.
+ * It takes seconds and needs no root.
+ */
 
 import { createHash } from "node:crypto";
 import {
@@ -23,7 +26,7 @@ import { copySparse, type Progress, survey } from "../disk/sparse.ts";
 import { needTools, WRITE_TOOLS } from "../tools.ts";
 import { WorkFolder } from "../work-folder.ts";
 
-/** What a device is given, and nothing else: names of the files, and whether each must be there. */
+/** The files of a device's configuration on the boot partition: name → whether the file must be there. */
 export const DEVICE_FILES: Readonly<Record<string, boolean>> = {
   "walt.toml": true,
   known_hosts: true,
@@ -31,44 +34,67 @@ export const DEVICE_FILES: Readonly<Record<string, boolean>> = {
   "os.txt": false,
   authorized_keys: false,
 };
+/** Bytes. */
 const MAX_DEVICE_FILE = 1 << 20;
 
-/** Time of the files, s since 1970 (2020-01-01): the card has no clock, and the same configuration gives the same bytes. */
+/**
+ * Modification time of these files, in seconds since 1970: 2020-01-01. It is constant so that the same
+ * configuration makes the same image, byte for byte.
+ */
 const FILE_TIME = 1_577_836_800;
 
-/** zstd's own default: most of the image is compressed already. */
+/**
+ * zstd's level of compression, which is its default: a higher one gains little, as most of the image is
+ * compressed already.
+ */
 const LEVEL = 3;
-/** Each piece is a zstd frame of its own; zstd(1) unpacks frames behind one another as one. */
+/**
+ * Bytes that are compressed at a time into one zstd frame. zstd(1) unpacks consecutive frames as one file
+ * (RFC 8878, 3).
+ */
 const FRAME = 8 << 20;
 
+/** What image to write, and where. */
 export interface WriteImageOptions {
-  /** Path of the base, as it is or compressed with zstd. */
+  /** Path of the base: raw, or compressed with zstd. */
   base: string;
-  /** `walt.toml`, `known_hosts` and `enrolment_key` with their content; `os.txt` (os-settings.ts) and `authorized_keys` (login-keys.ts) may be there. */
+  /**
+   * The device's configuration: name → content. The names are those of `DEVICE_FILES`. The content of
+   * `os.txt` is made by os-settings.ts, that of `authorized_keys` by login-keys.ts.
+   */
   deviceFiles: Readonly<Record<string, Uint8Array>>;
-  /** Path of the image; with `compress` `.zst` is put behind it. `.sha256` and `.bmap` stand beside it. */
+  /**
+   * Path of the image. With `compress`, `.zst` is appended. Files with `.sha256` and `.bmap` are written
+   * beside it.
+   */
   output: string;
+  /** Whether to compress the image with zstd. */
   compress: boolean;
-  /** Replace existing files. */
+  /** Whether to replace existing files. */
   force: boolean;
-  /** Told what is being done, and how far it is, from 0 to 1. */
+  /** Called with the current step and the fraction of it that is done, from 0 to 1. */
   progress?: (what: "copying" | "checking" | "compressing", fraction: number) => void;
 }
 
+/** What was written. */
 export interface WrittenImage {
-  /** Paths of what was written. */
+  /** Path of the image. */
   image: string;
+  /** Path of the file with its checksum, as sha256sum(1) reads it. */
   checksum: string;
+  /** Path of the block map, as bmaptool(1) reads it. */
   blockMap: string;
-  /** Of `image`, hex. */
+  /** SHA-256 of the file `image`, in hex. */
   sha256: string;
-  /** Of the card's content, bytes. */
+  /** Size of the uncompressed image, in bytes. */
   size: number;
 }
 
 /**
- * Write it, read it back and check it. Under the final names there is all or nothing.
- * @throws WaltError when a file exists already (without `force`), the base is not one, or the disk is full.
+ * Write an image, its checksum and its block map, and check that the configuration reads back from the image.
+ * The files get their names only when all of them are complete.
+ * @throws WaltError when a file exists already (without `force`), when the base is not one, when the
+ *   configuration lacks a file or has an unknown one, or when the disk is full.
  */
 export async function writeImage(o: WriteImageOptions): Promise<WrittenImage> {
   needTools(WRITE_TOOLS);
@@ -84,7 +110,7 @@ export async function writeImage(o: WriteImageOptions): Promise<WrittenImage> {
     const base = await uncompressed(o.base, join(work, "base"));
     const layout = await copyBase(base, o.base, raw, (f) => o.progress?.("copying", f));
     if (base !== o.base) rmSync(base);
-    await personalise(raw, layout, o.deviceFiles);
+    await addDeviceFiles(raw, layout, o.deviceFiles);
     const seen = await survey(raw, await mappedRanges(raw, layout), (f) => o.progress?.("checking", f));
     const done = { path: raw, sha256: seen.sha256 };
     if (o.compress) {
@@ -94,7 +120,7 @@ export async function writeImage(o: WriteImageOptions): Promise<WrittenImage> {
     const [sums, map] = [join(work, "sha256"), join(work, "bmap")];
     writeFileSync(sums, `${done.sha256}  ${basename(image)}\n`);
     writeFileSync(map, blockMap(seen));
-    // The image last: where it is, the others are.
+    // The image gets its name last: when it is there, the two other files are there, too.
     putAll(
       [
         [map, written.blockMap],
@@ -109,7 +135,11 @@ export async function writeImage(o: WriteImageOptions): Promise<WrittenImage> {
     if (error instanceof WaltError) throw error;
     const full = codeOf(error) === "ENOSPC" || codeOf(error) === "EDQUOT";
     throw new WaltError(`cannot write ${image}: ${full ? "the disk is full" : messageOf(error)}`, {
-      ...(full ? { hint: "Nothing was left behind. It takes 160 MB, and with --compress 100 MB more." } : {}),
+      ...(full
+        ? {
+            hint: "No files were left behind. Writing an image needs 160 MB, and with --compress 260 MB.",
+          }
+        : {}),
       cause: error,
     });
   }
@@ -118,9 +148,9 @@ export async function writeImage(o: WriteImageOptions): Promise<WrittenImage> {
 function checkDeviceFiles(files: Readonly<Record<string, Uint8Array>>): void {
   for (const [name, data] of Object.entries(files)) {
     if (!Object.hasOwn(DEVICE_FILES, name))
-      throw usageError(`${name} is no file of a device's configuration`);
+      throw usageError(`${name} is not a file of a device's configuration`);
     if (data.length === 0 || data.length > MAX_DEVICE_FILE)
-      throw new WaltError(`${name} has ${data.length} bytes; allowed are 1 to ${MAX_DEVICE_FILE}`);
+      throw new WaltError(`${name} has ${data.length} bytes instead of 1 to ${MAX_DEVICE_FILE}`);
   }
   const missing = Object.keys(DEVICE_FILES).filter(
     (name) => DEVICE_FILES[name] && !Object.hasOwn(files, name),
@@ -128,19 +158,24 @@ function checkDeviceFiles(files: Readonly<Record<string, Uint8Array>>): void {
   if (missing.length > 0) throw new WaltError(`the device's configuration lacks ${missing.join(", ")}`);
 }
 
+/** @throws WaltError when a file exists. */
 function refuseExisting(path: string): void {
   if (!existsSync(path)) return;
   throw new WaltError(`${path} exists already`, {
-    hint: "Nothing was written. Replace it with --force, or name another with -o.",
+    hint: "No files were written. Replace the existing file with --force, or choose another name with -o.",
   });
 }
 
-/** RFC 8878, 3.1.1: how a zstd file begins. */
+/** The first bytes of a zstd file (RFC 8878, 3.1.1). */
 const ZSTD = Buffer.from("28b52ffd", "hex");
-/** Bytes that no base has. */
+/** Bytes; far more than a base has. A damaged compressed base must not fill the disk. */
 const MAX_BASE = 1 << 30;
 
-/** Where a base can be read uncompressed: its own path, or `to`. @throws WaltError when it cannot be read. */
+/**
+ * The path at which the uncompressed base is: `base` when it is not compressed, otherwise `to`, after
+ * unpacking it there.
+ * @throws WaltError when it cannot be read or unpacked.
+ */
 async function uncompressed(base: string, to: string): Promise<string> {
   const magic = Buffer.alloc(ZSTD.length);
   try {
@@ -159,7 +194,7 @@ async function uncompressed(base: string, to: string): Promise<string> {
     let size = 0;
     for await (const chunk of Bun.file(base).stream().pipeThrough(new DecompressionStream("zstd"))) {
       size += chunk.length;
-      if (size > MAX_BASE) throw new Error(`it has more than ${MAX_BASE} bytes`);
+      if (size > MAX_BASE) throw new Error(`it unpacks to more than ${MAX_BASE} bytes, which no base has`);
       for (let n = 0; n < chunk.length; ) n += writeSync(fd, chunk, n);
     }
   } catch (error) {
@@ -171,10 +206,15 @@ async function uncompressed(base: string, to: string): Promise<string> {
   return to;
 }
 
-/** @param base to read. @param name what it is called in errors. */
+/**
+ * Copy a base, and return its partitions.
+ * @param base path of the uncompressed base.
+ * @param name path of the base for messages.
+ * @throws WaltError when the file is not a base.
+ */
 async function copyBase(base: string, name: string, to: string, progress: Progress): Promise<Layout> {
   using from = openFile(base, "r");
-  // Whoever reads it can ask for access to the VPN.
+  // Nobody else may read the image: with the enrolment key in it, one can ask for access to the VPN.
   using target = openFile(to, "wx", 0o600);
   const sector = Buffer.alloc(512);
   readSync(from.fd, sector, 0, sector.length, 0);
@@ -183,24 +223,28 @@ async function copyBase(base: string, name: string, to: string, progress: Progre
   return layout;
 }
 
-/** Put the files on the boot partition, and see that they are there. */
-async function personalise(
+/**
+ * Put the configuration's files on the boot partition, and check that they read back.
+ * @throws WaltError when the image has a configuration already, or when other data is read back.
+ */
+async function addDeviceFiles(
   image: string,
   layout: Layout,
   files: Readonly<Record<string, Uint8Array>>,
 ): Promise<void> {
-  // What another card's image has beyond these files would stay on this one.
+  // An image that has a configuration is refused: its files that are not replaced would stay in the new
+  // image.
   const present = (await listFat(image, layout.boot.start)).filter((name) =>
     Object.hasOwn(DEVICE_FILES, name),
   );
   if (present.length > 0)
-    throw new WaltError(`the base is an image for a device already: it has ${present.join(", ")}`, {
-      hint: "`walt image build` makes a base, and says where it is.",
+    throw new WaltError(`the base has a device's configuration already: ${present.join(", ")}`, {
+      hint: "Use a base instead of an image. `walt image build` makes a base, and prints its path.",
     });
   await writeFat(image, layout.boot.start, files, FILE_TIME);
   for (const [name, data] of Object.entries(files)) {
     const found = await readFat(image, layout.boot.start, name);
-    if (!found.equals(data)) throw new WaltError(`${name} reads back from the image as something else`);
+    if (!found.equals(data)) throw new WaltError(`${name} reads back from the image with another content`);
   }
   const fd = openSync(image, "r+");
   try {
@@ -210,7 +254,9 @@ async function personalise(
   }
 }
 
-/** Compress with zstd; SHA-256 of the result, hex. */
+/**
+ * Compress the file `from` with zstd into the new file `to`, and return the SHA-256 of the result, in hex.
+ */
 async function compress(from: string, to: string, progress: Progress): Promise<string> {
   const hash = createHash("sha256");
   using source = openFile(from, "r");
@@ -228,7 +274,11 @@ async function compress(from: string, to: string, progress: Progress): Promise<s
   return hash.digest("hex");
 }
 
-/** Give finished files their names: all, or none where one is taken. */
+/**
+ * Give finished files their names. Without `force`, either all get their names or, when one name is taken,
+ * none.
+ * @throws WaltError when a name is taken.
+ */
 function putAll(files: readonly (readonly [from: string, to: string])[], force: boolean): void {
   const placed: string[] = [];
   try {

@@ -1,16 +1,18 @@
 /**
- * Block maps: which parts of an image have to be written to a card, with their sums. Format 2.0 of bmaptool ("Bmap file
- * format" in its documentation).
+ * Block maps: which ranges of an image have to be written to a card, with their checksums.
  *
- * Blocks of zeros are left out only where they mean nothing, behind the last file of the boot partition: on a card that was used
- * before, what is not written is whatever was there, and a file system's empty tables have to be empty.
+ * The format is version 2.0 of bmaptool ("Bmap file format" in its documentation).
+ *
+ * A range that is not in the map keeps whatever the card held there before. The empty tables of a file system
+ * must not, so that blocks of zeros are left out in one place only: after the last file of the boot
+ * partition.
  */
 
 import { createHash } from "node:crypto";
 import type { Layout } from "./disk.ts";
 import { BLOCK, lastData, type Survey } from "./sparse.ts";
 
-/** Ranges of an image that have to be written, in bytes. */
+/** The ranges of an image that have to be written: [start, end) in bytes. @param path of the image. */
 export async function mappedRanges(path: string, l: Layout): Promise<{ start: number; end: number }[]> {
   const end = l.boot.start + l.boot.size;
   return [
@@ -19,7 +21,7 @@ export async function mappedRanges(path: string, l: Layout): Promise<{ start: nu
   ];
 }
 
-/** The map as XML. */
+/** The block map of an image as XML. @param s with the ranges of `mappedRanges`. */
 export function blockMap(s: Survey): string {
   const ranges = s.ranges.map(
     ({ start, end, sha256 }) =>
@@ -42,7 +44,7 @@ export function blockMap(s: Survey): string {
       "</bmap>",
       "",
     ].join("\n");
-  // The checksum is that of the map in which it is all zeros.
+  // The map's own checksum is computed with zeros in its place.
   return text(
     createHash("sha256")
       .update(text("0".repeat(64)))

@@ -1,18 +1,25 @@
-/** Large files with holes: written without their zeros, and read once for every sum that is wanted. */
+/**
+ * Sparse files: copying without the blocks of zeros, and checksums of a whole file and of ranges in one
+ * reading.
+ */
 
 import { createHash, type Hash } from "node:crypto";
 import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 
-/** Bytes; a hole is a multiple of this, and so is an entry of a block map. */
+/** Bytes of a block: the unit of holes and of block maps. */
 export const BLOCK = 4096;
+/** Bytes that are read at a time. */
 const CHUNK = 4 << 20;
 
-/** Told how far it is, from 0 to 1. */
+/** Called with the fraction that is done, from 0 to 1. */
 export type Progress = (fraction: number) => void;
 
 const ZEROS = Buffer.alloc(BLOCK);
 
-/** Calls `use` with each chunk of a file, in order; the buffer is used again. Lets others run in between. */
+/**
+ * Call `use` with each chunk of a file, in order. The chunk is valid during the call only, as its buffer is
+ * used again. Other tasks of the program run between two chunks.
+ */
 async function chunks(
   fd: number,
   size: number,
@@ -30,7 +37,14 @@ async function chunks(
   }
 }
 
-/** Copy the content of one file to a place in another, leaving out blocks of zeros: those must be holes there. */
+/**
+ * Copy one open file into another without the blocks of zeros, so that the target must read as zeros there
+ * already.
+ * @param from descriptor of the source.
+ * @param to descriptor of the target, which is made longer when it is too short.
+ * @param o `at`: where the copy begins in the target, in bytes; 0 unless given.
+ * @returns size of the source, in bytes.
+ */
 export async function copySparse(
   from: number,
   to: number,
@@ -53,7 +67,7 @@ export async function copySparse(
   return size;
 }
 
-/** Runs of blocks that are not all zero: [start, end) in bytes. */
+/** The runs of blocks in a chunk that are not all zero: [start, end) in bytes. */
 function dataRuns(chunk: Buffer): [number, number][] {
   const runs: [number, number][] = [];
   for (let start = 0; start < chunk.length; start += BLOCK) {
@@ -66,17 +80,20 @@ function dataRuns(chunk: Buffer): [number, number][] {
   return runs;
 }
 
-/** What one reading of an image tells. */
+/** Size and checksums of an image. */
 export interface Survey {
   /** Bytes. */
   size: number;
-  /** Hex, of the whole. */
+  /** SHA-256 of the whole image, in hex. */
   sha256: string;
-  /** Of each range that was asked for. */
+  /** The ranges that were asked for, [start, end) in bytes, with the SHA-256 of each in hex. */
   ranges: readonly { start: number; end: number; sha256: string }[];
 }
 
-/** Read an image once: its SHA-256, and that of ranges [start, end) in bytes, in order and apart from each other. */
+/**
+ * Read an image once, for the SHA-256 of the whole and of some ranges.
+ * @param ranges [start, end) in bytes.
+ */
 export async function survey(
   path: string,
   ranges: readonly { start: number; end: number }[],
@@ -111,7 +128,9 @@ export async function survey(
   }
 }
 
-/** The end of the last block within [start, end) that is not all zero; `start` where all are. */
+/**
+ * The end of the last block in [start, end) that is not all zero, in bytes; `start` when all blocks are zero.
+ */
 export async function lastData(path: string, start: number, end: number): Promise<number> {
   const fd = openSync(path, "r");
   try {

@@ -1,4 +1,7 @@
-/** Argument lists for OpenSSH's ssh, with everything pinned; its complaints in words are in failure.ts. */
+/**
+ * Command lines of OpenSSH's ssh, which depend on no configuration of the machine or of a user. Its error
+ * messages are explained in failure.ts.
+ */
 
 import { formatHostPort, type HostPort } from "../../address.ts";
 import { WaltError } from "../../errors.ts";
@@ -6,63 +9,76 @@ import { VPN_USER } from "../keys/certificate.ts";
 
 export { explainSshFailure } from "./failure.ts";
 
-/** The name under which the server's host key is pinned, wherever the server is reached. */
+/** The name under which the server's host key is pinned, whatever address the server has. */
 export const SERVER_ALIAS = "walt-server";
 
 /** A connection to a proxy, which forwards one local port to the next hop. */
 export interface ProxyArguments {
-  /** Where to connect: the proxy itself, or the local port that the hop before forwards to it. */
+  /** Where to connect: the proxy itself, or the local port that the connection before forwards to it. */
   connect: HostPort;
-  /** The name under which its host key stands in `knownHosts`. */
+  /** The name under which its host key is in `knownHosts`. */
   alias: string;
+  /** Path of the private key. */
   keyFile: string;
+  /** Path of the certificate of that key. */
   certificateFile?: string;
+  /** Path of the file with the pinned host keys. */
   knownHosts: string;
+  /** The local port that ssh listens on, and the next hop that the proxy connects to. */
   forward: { localPort: number; to: HostPort };
   /** Seconds. */
   connectTimeout: number;
-  /** The processor has AES instructions. */
+  /** Whether the processor has AES instructions. */
   aes: boolean;
 }
 
-/** The connection to the server's endpoint, end to end. */
+/** The connection to the server's endpoint, which is encrypted from the device to the server. */
 export interface ServerArguments {
+  /** Where to connect: the server itself, or the local port that the last proxy forwards to it. */
   connect: HostPort;
+  /** Path of the private key. */
   keyFile: string;
+  /** Path of the file with the pinned host keys. */
   knownHosts: string;
-  /** `enrol`, `renew` or `tunnel via=…`; undefined: none, as WalT's original server wants it. */
+  /** `enrol`, `renew` or `tunnel via=…`; undefined for a server of WalT's own VPN, which needs no command. */
   command: string | undefined;
   /** Seconds. */
   connectTimeout: number;
-  /** Seconds of silence after which the server is asked for a sign of life, 5 unless told; two may be missing. */
+  /**
+   * Seconds of silence after which ssh asks the server for a sign of life; 5 unless given. It gives up after
+   * three times that.
+   */
   alive?: number;
 }
 
-/** Of an ssh without a command: the line on its standard error once the server has let it in. */
+/** What an ssh without a command prints to its standard error once the server has let it in. */
 export const CONNECTED = "walt-connected\n";
 
-/** Seconds, where something better than ssh tells whether the other side lives. */
+/**
+ * Seconds of silence after which ssh asks for a sign of life, where another check detects a dead peer sooner.
+ */
 const ALIVE = 5;
 
 /**
- * The ciphers of an outer hop, the best one first. Besides being faster where there are instructions for it, AES-GCM is given new keys by
- * OpenSSH only every 64 GB, ChaCha20 every GB, and then nothing passes for as long as a key exchange takes.
+ * The ciphers of a connection to a proxy, the best one first. AES-GCM is faster if the processor has
+ * instructions for it. It also needs fewer key exchanges, during which nothing passes: OpenSSH makes one
+ * every 64 GB for AES-GCM, and every GB for ChaCha20.
  */
-export function outerCiphers(aes: boolean): string[] {
+export function proxyCiphers(aes: boolean): string[] {
   const gcm = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com"];
   const chacha = "chacha20-poly1305@openssh.com";
   return [...(aes ? [...gcm, chacha] : [chacha, ...gcm]), "aes128-ctr", "aes256-ctr"];
 }
 
 /**
- * The command line of an outer hop. It opens a session, in which the proxy runs its forced `cat`: its standard input must be
- * kept open, since ssh ends with the session.
- * @throws WaltError when a file's path cannot be said in ssh's configuration language.
+ * The command line of a connection to a proxy. It opens a session, in which the proxy runs its forced command
+ * `cat`. Keep its standard input open: ssh ends when the session does.
+ * @throws WaltError when the path of a file cannot be written in ssh's configuration language.
  */
-export function outerArguments(h: ProxyArguments): string[] {
+export function proxyArguments(h: ProxyArguments): string[] {
   return [
     ...common(h, h.alias),
-    ...option("Ciphers", outerCiphers(h.aes).join(",")),
+    ...option("Ciphers", proxyCiphers(h.aes).join(",")),
     ...(h.certificateFile === undefined ? [] : option("CertificateFile", path(h.certificateFile))),
     ...option("ExitOnForwardFailure", "yes"),
     "-L",
@@ -72,10 +88,10 @@ export function outerArguments(h: ProxyArguments): string[] {
 }
 
 /**
- * The command line of the inner hop: standard input and output are the channel of `command`.
- * @throws WaltError when a file's path cannot be said in ssh's configuration language.
+ * The command line of a connection to the server. Its standard input and output are those of `command`.
+ * @throws WaltError when the path of a file cannot be written in ssh's configuration language.
  */
-export function innerArguments(h: ServerArguments): string[] {
+export function serverArguments(h: ServerArguments): string[] {
   return [
     ...common(h, SERVER_ALIAS),
     ...option("Ciphers", "aes128-gcm@openssh.com"),
@@ -94,7 +110,8 @@ function common(
   alias: string,
 ): string[] {
   return [
-    // No file of the machine or of a user has a say; neither agent, X11, terminal nor a shared connection.
+    // No configuration file of the machine or of a user is read. There is no agent, no X11, no terminal and
+    // no connection that is shared with other processes.
     ...["ssh", "-F", "/dev/null", "-T", "-a", "-x", "-l", VPN_USER, "-p", String(h.connect.port)],
     ...option("BatchMode", "yes"),
     ...option("StrictHostKeyChecking", "yes"),
@@ -111,9 +128,10 @@ function common(
     ...option("ControlPath", "none"),
     ...option("EscapeChar", "none"),
     ...option("Compression", "no"),
-    // What ssh has to say about a forward that was refused is at this level.
+    // At this level ssh reports a forward that the proxy refuses, which failure.ts needs.
     ...option("LogLevel", "INFO"),
-    // Its default marks such a connection as background traffic (CS1), which some networks starve.
+    // By default, ssh marks a connection without a terminal as background traffic (CS1), which some networks
+    // slow down.
     ...option("IPQoS", "none"),
     ...option("ConnectTimeout", String(h.connectTimeout)),
     ...option("ServerAliveInterval", String(h.alive ?? ALIVE)),
@@ -125,10 +143,14 @@ function option(name: string, value: string): string[] {
   return ["-o", `${name}=${value}`];
 }
 
-/** A path in ssh_config(5)'s language: quoted, `%` doubled. `~`, `${…}` and quotes have a meaning there. */
+/**
+ * A path in the language of ssh_config(5): in quotes, with `%` doubled.
+ * @throws WaltError for `~`, `$`, quotes and backslashes, which have a meaning there, and for control
+ *   characters.
+ */
 function path(file: string): string {
   if (!/^[^"\\$~\p{C}]+$/u.test(file)) {
-    throw new WaltError(`the path ${JSON.stringify(file)} cannot be handed to ssh`, {
+    throw new WaltError(`the path ${JSON.stringify(file)} cannot be given to ssh`, {
       hint: "Use a path without quotes, backslashes, $, ~ and control characters.",
     });
   }

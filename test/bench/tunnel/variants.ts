@@ -1,7 +1,7 @@
 /** What is compared: our tunnel, and three other ways over the same proxy, each up beside the others and idle until its turn. */
 
 import { hasAes } from "../../../src/linux/cpu.ts";
-import { outerCiphers } from "../../../src/ssh/openssh/arguments.ts";
+import { proxyCiphers } from "../../../src/ssh/openssh/arguments.ts";
 import type { Host } from "../../lab/host.ts";
 import type { LabProcess } from "../../lab/process.ts";
 import { startSshd } from "../../lab/sshd.ts";
@@ -57,7 +57,7 @@ async function nestedSsh(world: World, device: Host): Promise<string[]> {
   const [proxy] = world.proxies;
   if (proxy === undefined) return [...inner, `root@${SERVER}`];
   const outer = device.spawn([
-    ...["ssh", ...options, ...trust, "-o", `Ciphers=${outerCiphers(hasAes()).join(",")}`],
+    ...["ssh", ...options, ...trust, "-o", `Ciphers=${proxyCiphers(hasAes()).join(",")}`],
     ...["-L", `127.0.0.1:2200:${SERVER}:22`, `root@${proxy.name}`, "echo ready; exec cat"],
   ]);
   await outer.waitFor(/ready/);

@@ -77,20 +77,20 @@ test("the last 64 KiB are kept, whatever the pieces they came in", () => {
       "",
     );
     all += piece;
-    serial.said(bytes(piece));
-    expect(text(serial.kept())).toBe(all.slice(-CONSOLE_KEPT));
+    serial.output(bytes(piece));
+    expect(text(serial.recent())).toBe(all.slice(-CONSOLE_KEPT));
   }
 });
 
 test("who attaches sees what was said before and what comes; what he types reaches the guest; others see it too", async () => {
-  serial.said(bytes("SeaBIOS\r\n"));
+  serial.output(bytes("SeaBIOS\r\n"));
   const first = watcher();
   await first.seen("SeaBIOS");
   const second = watcher();
   await second.seen("SeaBIOS");
   const [type] = await Promise.all([first.type, second.type]);
   type(bytes("ls\r"));
-  serial.said(bytes("iPXE> "));
+  serial.output(bytes("iPXE> "));
   expect(await second.seen("iPXE> ")).toBe("SeaBIOS\r\niPXE> ");
   expect(await first.seen("iPXE> ")).toBe("SeaBIOS\r\niPXE> ");
   while (typed === "") await Bun.sleep(1);
@@ -107,10 +107,10 @@ test("only root may attach, and only so many at a time", async () => {
   expect(statSync(path).mode & 0o777).toBe(0o600);
   const all = Array.from({ length: WATCHERS }, watcher);
   await Promise.all(all.map((one) => one.type));
-  serial.said(bytes("here"));
+  serial.output(bytes("here"));
   await Promise.all(all.map((one) => one.seen("here")));
   const late = watcher();
-  await late.seen(`[walt: ${WATCHERS} others are attached already]`);
+  await late.seen(`[walt: ${WATCHERS} others are attached already, which is the limit]`);
   expect(await late.over).toBe("device");
   all[0]?.leave();
   await all[0]?.over;
@@ -140,13 +140,13 @@ test("a watcher who does not read keeps nobody from anything, and is told what h
   const slow = await opened.promise;
   const quick = watcher();
   await quick.type;
-  serial.said(bytes("begin"));
+  serial.output(bytes("begin"));
   await quick.seen("begin"); // the server has opened both by now
   const lines = 100_000;
-  for (let i = 0; i < lines; i++) serial.said(bytes(`${i} `.padEnd(100, ".")));
+  for (let i = 0; i < lines; i++) serial.output(bytes(`${i} `.padEnd(100, ".")));
   slow.resume();
   while (!seen.includes(" bytes left out]\r\n")) await Bun.sleep(1);
-  serial.said(bytes("the end"));
+  serial.output(bytes("the end"));
   await complete.promise;
   const missed = Number(/\r\n\[walt: (\d+) bytes left out\]\r\n/.exec(seen)?.[1]);
   const gap = `\r\n[walt: ${missed} bytes left out]\r\n`.length;
@@ -192,7 +192,7 @@ test("without a device the command says what to do", async () => {
     attached: () => {},
     signal: new AbortController().signal,
   }).catch(messageOf);
-  expect(error).toBe(`no console: nobody listens on ${path}`);
+  expect(error).toBe(`there is no console: no program listens on ${path}`);
 });
 
 describeWith({ programs: ["script", "stty"] }, "walt device console", () => {
@@ -206,7 +206,7 @@ describeWith({ programs: ["script", "stty"] }, "walt device console", () => {
     new LabProcess(["script", "-qec", `${command()}; echo status $?; stty -a`, "/dev/null"], [], environment);
 
   test("^] leaves, everything else is the guest's, ^C too; the terminal is as before", async () => {
-    serial.said(bytes("login: "));
+    serial.output(bytes("login: "));
     const shown = terminal();
     await shown.waitFor(/\^\] leaves/);
     await shown.waitFor(/login: /);
@@ -228,7 +228,7 @@ describeWith({ programs: ["script", "stty"] }, "walt device console", () => {
       const shown = terminal();
       await shown.waitFor(/\^\] leaves/);
       const after = shown.position;
-      serial.said(bytes("ready"));
+      serial.output(bytes("ready"));
       await shown.waitFor(/ready/);
       if (end === "device") server.stop();
       else {
@@ -246,14 +246,14 @@ describeWith({ programs: ["script", "stty"] }, "walt device console", () => {
   });
 
   test("without a terminal: what is said on standard output and nothing else, and input is typed", async () => {
-    serial.said(bytes("login: "));
+    serial.output(bytes("login: "));
     const words = command().split(" ");
     const plain = new LabProcess(words, [], environment);
     await plain.waitFor(/login: /);
     plain.write("root\u001d\n");
     while (typed.length < 6) await Bun.sleep(1);
     await plain.closeInput();
-    serial.said(bytes("welcome"));
+    serial.output(bytes("welcome"));
     await plain.waitFor(/welcome/); // the end of the input is not the end
     server.stop();
     expect(await plain.exited).toBe(0);

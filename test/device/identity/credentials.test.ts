@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseConfig } from "../../../src/config/load.ts";
 import type { Config } from "../../../src/config/schema.ts";
-import { deviceFiles, prepareGiven } from "../../../src/device/files.ts";
+import { deviceFiles, prepareConfigurationFiles } from "../../../src/device/files.ts";
 import { forgetCredentials } from "../../../src/device/forget.ts";
 import { readCredentials, writeCredentials } from "../../../src/device/identity/credentials.ts";
 import { serveStatus } from "../../../src/device/status.ts";
@@ -125,15 +125,15 @@ describe("what a device is given", () => {
     writeFileSync(files().knownHosts, "walt-server ssh-ed25519 AAAA\n");
     writeFileSync(files().enrolmentKey, "a key\n", { mode: 0o755 });
     const other = { ...files(), enrolmentKeyCopy: join(dir, "copy") };
-    prepareGiven(other, true);
+    prepareConfigurationFiles(other, true);
     expect(readFileSync(other.enrolmentKeyCopy, "utf8")).toBe("a key\n");
     expect(statSync(other.enrolmentKeyCopy).mode & 0o777).toBe(0o600);
   });
 
   test("what is missing is named", () => {
-    expect(() => prepareGiven(files(), true)).toThrow("known_hosts is missing or empty");
+    expect(() => prepareConfigurationFiles(files(), true)).toThrow("known_hosts is missing or empty");
     writeFileSync(files().knownHosts, "walt-server ssh-ed25519 AAAA\n");
-    expect(() => prepareGiven(files(), true)).toThrow("enrolment_key is missing or empty");
+    expect(() => prepareConfigurationFiles(files(), true)).toThrow("enrolment_key is missing or empty");
     expect(() => deviceFiles({ ...config, file: undefined })).toThrow("no walt.toml");
   });
 });

@@ -101,7 +101,7 @@ describe("asking for access", () => {
   });
 
   test("garbage instead of a greeting or a reply is an error with its beginning", async () => {
-    expect(await why("SSH-2.0-whatever\r\n")).toContain("the server's greeting: not JSON");
+    expect(await why("SSH-2.0-whatever\r\n")).toContain("the server's greeting: it is not JSON");
     expect(await why('{"walt":"enrolment","version":1,"challenge":"AAAA"}\n')).toContain("challenge");
     expect(await why(greeting, "\u001b]0;x\u0007\n")).not.toContain("\u001b");
     expect(await why(greeting, '{"type":"welcome"}\n')).toContain("type must be");
@@ -117,12 +117,12 @@ describe("asking for access", () => {
 
   test("a megabyte where a line is expected is refused, with newline or without", async () => {
     const megabyte = "x".repeat(1 << 20);
-    expect(await why(megabyte)).toContain("a line of more than 8192 bytes");
-    expect(await why(greeting, `{"type":"${megabyte}"}\n`)).toContain("a line of more than 8192 bytes");
+    expect(await why(megabyte)).toContain("a line is longer than 8192 bytes");
+    expect(await why(greeting, `{"type":"${megabyte}"}\n`)).toContain("a line is longer than 8192 bytes");
   });
 
   test("endless pending is given up", async () => {
-    expect(await why(greeting, pending.repeat(200))).toContain('said "pending" 100 times');
+    expect(await why(greeting, pending.repeat(200))).toContain('replied "pending" 100 times');
   });
 
   test("a certificate that is not ours or not for proxies is not kept", async () => {
@@ -130,7 +130,7 @@ describe("asking for access", () => {
       "another key",
     );
     expect(await why(greeting, granted({ certificate: certificateFor(key, "root") }))).toContain(
-      "no proxy accepts",
+      "that proxies refuse",
     );
     expect(await why(greeting, granted({ certificate: grant.certificate.slice(0, 80) }))).toContain(
       "certificate",
@@ -144,7 +144,7 @@ describe("asking for access", () => {
 
   test("a server that says nothing does not hold the device for ever", async () => {
     const silent = children.spawn(["sleep", "60"], "pipe");
-    expect(await new ChildLines(silent).next(20).catch(String)).toContain("the server says nothing");
+    expect(await new ChildLines(silent).next(20).catch(String)).toContain("the server sent nothing");
     await silent.stop();
   });
 });
@@ -164,10 +164,10 @@ describe("renewing", () => {
 
   test("does not become another node, nor take anything but a grant", async () => {
     expect(await renewing(granted({ node: "vpn-999999" }))).toContain(
-      "takes this device for node vpn-999999",
+      "the server sent a certificate of node vpn-999999",
     );
     expect(await renewing(granted({ mac: "52:54:00:09:09:09" }))).toContain("52:54:00:09:09:09");
-    expect(await renewing(pending)).toContain("as if it were a request for access");
+    expect(await renewing(pending)).toContain("to a renewal, which needs no operator");
     expect(await renewing("")).toContain("ended the connection");
   });
 });

@@ -11,9 +11,9 @@ function heartbeat(silence: number): Heartbeat {
 test("a word that comes back is an echo, once; anything else is none", () => {
   const h = heartbeat(10_000);
   const word = h.beat(0);
-  expect(h.hear("Welcome to this machine!", 10)).toBe(false);
-  expect(h.hear(word, 20)).toBe(true);
-  expect(h.hear(word, 21)).toBe(false);
+  expect(h.receive("Welcome to this machine!", 10)).toBe(false);
+  expect(h.receive(word, 20)).toBe(true);
+  expect(h.receive(word, 21)).toBe(false);
 });
 
 test("a proxy is overdue when nothing came back for the silence, from the first word on", () => {
@@ -28,16 +28,16 @@ test("each echo starts the silence anew, also a late one", () => {
   const h = heartbeat(10_000);
   const first = h.beat(0);
   h.beat(5000);
-  h.hear(first, 9000);
+  h.receive(first, 9000);
   expect(h.overdue(19_000)).toBeUndefined();
   expect(h.overdue(19_001)).toBe(10_001);
 });
 
 test("the round trip is that of the last echo, without the connection's opening", () => {
   const h = heartbeat(10_000);
-  h.hear(h.beat(0), 700);
+  h.receive(h.beat(0), 700);
   expect(h.rtt).toBe(0);
-  h.hear(h.beat(5000), 5023);
+  h.receive(h.beat(5000), 5023);
   expect(h.rtt).toBe(23);
 });
 
@@ -50,5 +50,5 @@ test("words that never come back are forgotten", () => {
   const h = heartbeat(10_000);
   const first = h.beat(0);
   for (let i = 1; i <= 16; i++) h.beat(i);
-  expect(h.hear(first, 20)).toBe(false);
+  expect(h.receive(first, 20)).toBe(false);
 });

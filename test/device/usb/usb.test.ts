@@ -80,27 +80,27 @@ test("what is plugged in at the start, later, and pulled; a mode switch is follo
   expect(await vm.until(1)).toEqual(["+/dev/bus/usb/001/005"]);
 
   sys.plug("1-1.1.3", { number: 6, id: "10c4:ea60" });
-  usb.heard(uevent("add"));
-  usb.heard(uevent("bind"));
+  usb.onUevent(uevent("add"));
+  usb.onUevent(uevent("bind"));
   expect((await vm.until(2)).at(-1)).toBe("+/dev/bus/usb/001/006");
 
   sys.pull("1-1.2");
   sys.plug("1-1.2", { number: 7, id: "1d50:6018", product: "DFU" });
-  usb.heard(uevent("remove"));
+  usb.onUevent(uevent("remove"));
   expect((await vm.until(4)).slice(2)).toEqual(["-usb-1-5", "+/dev/bus/usb/001/007"]);
 
   const again = new Played();
   usb.use(again);
   expect([...(await again.until(2))].sort()).toEqual(["+/dev/bus/usb/001/006", "+/dev/bus/usb/001/007"]);
   sys.pull("1-1.1.3");
-  usb.heard(uevent("remove"));
+  usb.onUevent(uevent("remove"));
   await again.until(3);
   while (usb.passed().length !== 1) await Bun.sleep(1);
   expect(usb.passed()).toEqual([{ port: "1-1.2", id: "1d50:6018", name: "DFU" }]);
   await usb.stop();
   expect(vm.devices.size).toBe(2); // the old machine was left alone
-  expect(lines).toContain("a USB device goes to the node");
-  expect(lines).toContain("a USB device was pulled");
+  expect(lines).toContain("a USB device was passed on to the node");
+  expect(lines).toContain("a USB device was unplugged and taken from the node");
 });
 
 test("a device that QEMU cannot take yet is tried again, told once, and does not hold up the others", async () => {
@@ -137,12 +137,12 @@ test("events of interfaces and of other subsystems are passed over, and a machin
   const vm = new Played();
   counting.use(vm);
   while (looks === 0) await Bun.sleep(1);
-  counting.heard(uevent("add", "usb_interface"));
+  counting.onUevent(uevent("add", "usb_interface"));
   await Bun.sleep(100); // longer than it lets events settle
   expect(looks).toBe(1);
   counting.use(undefined);
   sys.plug("1-1", STICK);
-  counting.heard(uevent("add"));
+  counting.onUevent(uevent("add"));
   await Bun.sleep(100);
   expect([looks, vm.done]).toEqual([1, []]);
   await counting.stop();

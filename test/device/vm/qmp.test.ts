@@ -47,7 +47,7 @@ test("nobody at the socket is no error", async () => {
 
 test("what is not QMP is refused, and is not printed raw", async () => {
   using not = peer("SSH-2.0-\u001b[31mred\r\n");
-  expect(await failure(Qmp.connect(not.path))).toBe("QEMU sent what is not QMP: SSH-2.0-?[31mred?");
+  expect(await failure(Qmp.connect(not.path))).toBe("QEMU sent a line that is not QMP: SSH-2.0-?[31mred?");
 });
 
 test("a line without end is not collected for ever", async () => {
@@ -75,7 +75,9 @@ test("events reach their taker, and a refusal is an error with QEMU's words", as
   expect(events).toEqual([{ name: "SHUTDOWN", data: { reason: "guest-reset" } }]);
   expect(await failure(qmp?.execute("device_del") ?? Promise.resolve())).toBe("QEMU: no ? such device");
   qmp?.close();
-  expect(await failure(qmp?.execute("stop") ?? Promise.resolve())).toBe("QEMU is gone: cannot stop");
+  expect(await failure(qmp?.execute("stop") ?? Promise.resolve())).toBe(
+    "cannot run the QMP command stop: QEMU has ended",
+  );
 });
 
 test("a command whose answer is lost with the connection fails", async () => {

@@ -29,7 +29,7 @@ const MACHINE: MachineOptions = {
   accel: "tcg",
   memory: 512,
   cpus: 1,
-  mac: "52:54:00:01:02:03",
+  nodeMac: "52:54:00:01:02:03",
   mtu: 1500,
   tap: "tap-vm",
   qmpSocket: "/run/walt/qmp.sock",
@@ -187,7 +187,7 @@ describeWith([LAB, NEEDS], "VM", () => {
     const holder = start({ tap: "tap-busy", qmpSocket: "/run/walt/holder.sock" });
     await started(holder);
     await start({ tap: "tap-busy" }).waitFor(
-      /vm: failed: the VM did not start: QEMU ended \(exit 1\): .*tap-busy.*busy/,
+      /vm: failed: the virtual machine did not start: QEMU ended \(exit 1\): .*tap-busy.*busy/,
     );
     holder.write("stop\n");
     await holder.exited;
@@ -195,7 +195,7 @@ describeWith([LAB, NEEDS], "VM", () => {
 
   test("a missing QEMU is named with its package", async () => {
     await start({}, ["env", "PATH=/nonexistent"]).waitFor(
-      /vm: failed: cannot start the VM: there is no qemu-system-\w+; apt-get install \S+ qemu-system-(x86|arm)\n/,
+      /vm: failed: cannot start the virtual machine: the program qemu-system-\w+ is missing; apt-get install \S+ qemu-system-(x86|arm)\n/,
     );
   });
 
@@ -209,8 +209,8 @@ test("a VM of another architecture is emulated, and the reason is said", async (
   const said: string[] = [];
   const other = ARCH === "x64" ? "arm64" : "x64";
   expect(await findAccelerator({ arch: other, say: (why) => said.push(why) })).toBe("tcg");
-  const why = `this machine is ${ARCH}, the VM is ${other}`;
-  expect(said).toEqual([`the virtual machine is emulated, which is slow: /dev/kvm: ${why}`]);
+  const why = `this machine is ${ARCH}, but the virtual machine is ${other}`;
+  expect(said).toEqual([`the virtual machine is emulated, which is slow, because KVM does not work: ${why}`]);
 });
 
 describe("KVM is tried", () => {
@@ -225,7 +225,7 @@ describe("KVM is tried", () => {
     expect(await twice(probe(undefined), undefined, say)).toBeUndefined();
     expect(said).toEqual([]);
     expect(await twice(probe("it hangs", undefined), undefined, say)).toBeUndefined();
-    expect(said).toEqual(["KVM is tried once more: it hangs"]);
+    expect(said).toEqual(["KVM did not work and is tried once more: it hangs"]);
     expect(await twice(probe("it hangs", "it broke"), undefined, say)).toBe("it broke");
   });
 
@@ -261,6 +261,6 @@ test("QEMU's arguments on a PC: a comma in a path stays part of it, and a Pi's b
   );
   expect(args).toContain("socket,id=qmp,path=/run/a,,b/qmp,server=on,wait=off");
   expect(() => qemuArguments({ ...MACHINE, arch: "x64", board: "rpi-3-b-plus" })).toThrow(
-    /is arm64, this machine is x64/,
+    /which has arm64, but this machine has x64/,
   );
 });

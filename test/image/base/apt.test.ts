@@ -51,7 +51,7 @@ describeWith(
         () => "it was accepted",
         (e: unknown) => messageOf(e),
       );
-      expect(error).toContain("cannot get the list of Debian's packages");
+      expect(error).toContain("cannot download the list of Debian's packages");
       expect(error).toContain("is not signed");
       expect(readdirSync("/var/lib/apt/lists").sort()).toEqual(before);
     }, 30_000);

@@ -93,9 +93,9 @@ test("a library that nobody has, and a program for another machine, are errors",
     "a/usr/bin/round2": "round",
   });
   expect(() => tree.closure("/usr/bin/lonely")).toThrow(
-    "/usr/bin/lonely needs libgone.so.3, which no package has",
+    "/usr/bin/lonely needs libgone.so.3, which no package contains",
   );
   expect(() => tree.closure("/usr/bin/foreign")).toThrow("is not an arm64 program");
-  expect(() => tree.closure("/usr/bin/absent")).toThrow("no package has /usr/bin/absent");
+  expect(() => tree.closure("/usr/bin/absent")).toThrow("no package contains /usr/bin/absent");
   expect(tree.find("/usr/bin/round")).toBeUndefined();
 });

@@ -58,7 +58,7 @@ test("a machine of another distribution has to be told a mirror", () => {
       "deb http://archive.example/ubuntu noble main\ndeb http://archive.example/ubuntu noble-security main\n",
   });
   const sources = machineSources(ubuntu.path);
-  expect(() => findMirrors(undefined, sources)).toThrow("this machine's apt has no Debian mirror");
+  expect(() => findMirrors(undefined, sources)).toThrow("this machine's apt uses no Debian mirror");
   expect(findMirrors("http://mirror.example/debian", sources)).toEqual({
     debian: "http://mirror.example/debian",
     security: undefined,

@@ -1,4 +1,6 @@
-/** The checks on an image find what they are for: each defect is put into an image that is right otherwise. */
+/**
+ * The checks on an image find what they are for: each defect is put into an image that is right otherwise.
+ */
 
 import { expect, test } from "bun:test";
 import {
@@ -15,7 +17,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { loadRecipe } from "../../../src/image/base/recipe.ts";
-import { evenModes, MANIFEST_PATH, makeSquashfs, WALT_PATH } from "../../../src/image/base/rootfs.ts";
+import { MANIFEST_PATH, makeSquashfs, normalizeModes, WALT_PATH } from "../../../src/image/base/rootfs.ts";
 import { checkImage } from "../../../src/image/card/check.ts";
 import { BOOT_SIZE, layout, masterBootRecord, STATE_SIZE } from "../../../src/image/disk/disk.ts";
 import { makeFat, writeFat } from "../../../src/image/disk/fat.ts";
@@ -119,7 +121,7 @@ describeWith(TOOLS, "checks on an image", () => {
         mkdirSync(join(path, "usr/bin"), { recursive: true });
         writeFileSync(join(path, "usr/list"), "x");
         writeFileSync(join(path, "usr/bin/program"), "x", { mode: 0o777 });
-        evenModes(path);
+        normalizeModes(path);
         await makeSquashfs(path, join(work.path, "squashfs"), 1, 1e9);
         return readFileSync(join(work.path, "squashfs"));
       } finally {
@@ -139,26 +141,30 @@ describeWith(TOOLS, "checks on an image", () => {
     [
       "a program for a PC",
       (p) => (p.root["/usr/bin/x"] = elfFile({ machine: 62 })),
-      /usr\/bin\/x is not for arm64/,
+      /usr\/bin\/x is a program, but not for arm64/,
     ],
     ["a private key", (p) => (p.root["/etc/key"] = key), /etc\/key holds a private key/],
     [
       "a host key",
       (p) => (p.root["/etc/ssh/ssh_host_ed25519_key"] = "x"),
-      /ssh_host_ed25519_key must not be/,
+      /ssh_host_ed25519_key is a file of keys/,
     ],
     [
       "a password",
       (p) => (p.root["/etc/passwd"] = "root:$6$x:0:0::/:/bin/sh\n"),
-      /root has something for a password/,
+      /the user root has a password/,
     ],
-    ["a shadow file", (p) => (p.root["/etc/shadow"] = "root:*::::::\n"), /there is an \/etc\/shadow/],
+    ["a shadow file", (p) => (p.root["/etc/shadow"] = "root:*::::::\n"), /\/etc\/shadow exists/],
     [
       "a file for everybody to write",
       (p) => (p.modes["/etc/passwd"] = 0o666),
-      /etc\/passwd may be written by everybody/,
+      /etc\/passwd can be written by everybody/,
     ],
-    ["a set-user-id program", (p) => (p.modes[WALT_PATH] = 0o4755), /walt is set-user-id/],
+    [
+      "a set-user-id program",
+      (p) => (p.modes[WALT_PATH] = 0o4755),
+      /walt has a set-user-id or set-group-id bit/,
+    ],
     ["no firmware", (p) => delete p.boot["bootcode.bin"], /boot files: bootcode\.bin is missing/],
     [
       "another kernel than config.txt names",
@@ -168,17 +174,17 @@ describeWith(TOOLS, "checks on an image", () => {
     [
       "a folder that only root may read",
       (p) => (p.modes["/etc"] = 0o700),
-      /squashfs-root\/etc is a folder not open to all/,
+      /squashfs-root\/etc has the permissions rwx------ instead of rwxr-xr-x/,
     ],
     [
       "a login for everybody's boards",
       (p) => (p.root["/root/.ssh/authorized_keys"] = "ssh-ed25519 AAAA\n"),
-      /authorized_keys must not be/,
+      /authorized_keys is a file of keys/,
     ],
     [
       "a host key that boards would share",
       (p) => (p.state["host_key"] = "x"),
-      /state: host_key would be on every board/,
+      /state: the file host_key would be on every board/,
     ],
     [
       "a private key where a public one belongs",
@@ -188,7 +194,7 @@ describeWith(TOOLS, "checks on an image", () => {
     [
       "a file of somebody's on the boot partition",
       (p) => (p.boot["ca_key"] = Buffer.from(key)),
-      /boot files: ca_key is not of an image/,
+      /boot files: ca_key is not a file of an image/,
     ],
     ["no configuration", (p) => delete p.boot["walt.toml"], /boot files: walt\.toml is missing/],
     ["no walt", (p) => delete p.root[WALT_PATH], /\/usr\/local\/bin\/walt is missing/],

@@ -1,4 +1,7 @@
-/** Who may log in to a board: public keys only, as ssh-keygen writes them, and nothing that sshd would take for an option. */
+/**
+ * Who may log in to a board: public keys only, as ssh-keygen writes them, and nothing that sshd would take
+ * for an option.
+ */
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -21,7 +24,7 @@ describeWith({ programs: ["ssh-keygen"] }, "login keys", () => {
     expect(keys.match(/^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp384) \S+ ada \[31m\w+$/gm)?.length).toBe(3);
     await run(["ssh-keygen", "-l", "-f", textFile(join(work.path, "made"), keys)]);
     expect(() => loginKeysFile(join(work.path, "ed25519"))).toThrow(
-      "is a private key, which belongs on no card",
+      "is a private key, which must not be on a card",
     );
   });
 

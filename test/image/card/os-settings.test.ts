@@ -37,5 +37,5 @@ test("what is no such value is refused, with the value", () => {
   );
   for (const ntp of ["", "-x", "a b", "a..b", "ntp.example.org;reboot", "x".repeat(64), "1.2.3.4 iburst"])
     expect(refused({ ntp: ["192.0.2.1", ntp] })).toThrow("is not a host name or an IP address");
-  expect(refused({ dns: ["10.0.0.1"] })).toThrow("unless there is a static address");
+  expect(refused({ dns: ["10.0.0.1"] })).toThrow("a DNS server is given without a static address");
 });

@@ -104,7 +104,7 @@ describeWith(TOOLS, "image", () => {
     expect(await failure(writeImage({ ...o, deviceFiles: less }))).toContain("lacks known_hosts");
     const more = { ...DEVICE, "config.txt": Buffer.from("x") };
     expect(await failure(writeImage({ ...o, deviceFiles: more }))).toContain(
-      "config.txt is no file of a device's configuration",
+      "config.txt is not a file of a device's configuration",
     );
     expect(readdirSync(work.path).filter((name) => name.includes("card"))).toEqual([]);
   });
@@ -132,7 +132,7 @@ describeWith(TOOLS, "image", () => {
     const login = { ...DEVICE, authorized_keys: Buffer.from("ssh-ed25519 AAAA\n") };
     await writeImage({ ...o, base, deviceFiles: login, output: first });
     const why = await failure(writeImage({ ...o, base: first, deviceFiles: DEVICE, output: second }));
-    expect(why).toContain("the base is an image for a device already: it has ");
+    expect(why).toContain("the base has a device's configuration already: ");
     expect(why).toContain("authorized_keys");
     expect(existsSync(second)).toBe(false);
   });

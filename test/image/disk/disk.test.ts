@@ -22,9 +22,9 @@ test("it reads back, and nothing else passes for it", () => {
   expect(refused((b) => b.fill(0, 510))).toThrow(
     "x is not an SD-card image of walt: it has no partition table",
   );
-  expect(refused((b) => b.fill(0, 440, 444))).toThrow("its signature is another one");
-  expect(refused((b) => b.fill(0, 466, 467))).toThrow("partition 2 is of another type");
-  expect(refused((b) => b.writeUInt32LE(4096, 454))).toThrow("its partitions are elsewhere");
+  expect(refused((b) => b.fill(0, 440, 444))).toThrow("its disk signature is not that of walt");
+  expect(refused((b) => b.fill(0, 466, 467))).toThrow("partition 2 has the type 0 instead of 131");
+  expect(refused((b) => b.writeUInt32LE(4096, 454))).toThrow("its partitions are at other places");
   expect(refused(() => {}, LAYOUT.size - 1)).toThrow("the file is cut off");
   expect(() => parseMasterBootRecord(sector.subarray(0, 100), 100, "x")).toThrow("no partition table");
 });

@@ -1,6 +1,7 @@
 /**
- * The card's sshd and clock start only on cards that were made for them, with nothing but keys, and with a host key of the board's
- * own. The programs are stand-ins here that keep what they were told; the real ones run on the emulated board.
+ * The card's sshd and clock start only on cards that were made for them, with nothing but keys, and with a
+ * host key of the board's own. The programs are stand-ins here that keep what they were told; the real ones
+ * run on the emulated board.
  */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";

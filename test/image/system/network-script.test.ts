@@ -1,4 +1,7 @@
-/** The card's own network scripts, on a host of the laboratory in the place of a board: busybox's shell and udhcpc, a real DHCP server. */
+/**
+ * The card's own network scripts, on a host of the laboratory in the place of a board: busybox's shell and
+ * udhcpc, a real DHCP server.
+ */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { startRouter } from "../../e2e/site.ts";
@@ -99,7 +102,8 @@ describeWith([LAB, { programs: ["busybox", "dnsmasq"] }], "the card's network", 
 
   test("with a VLAN the card's own network is left alone", async () => {
     board.writeFile("/boot/os.txt", "vlan 7\n");
-    // This kernel may have no 8021q: what is asked of it is kept, and a pair of interfaces stands in for the VLAN.
+    // This kernel may have no 8021q: what is asked of it is kept, and a pair of interfaces stands in for the
+    // VLAN.
     const stand = `#!/bin/sh
 case "$*" in
 *"type vlan"*)

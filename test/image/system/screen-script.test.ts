@@ -1,4 +1,7 @@
-/** The card's own screen script, on a host of the laboratory in the place of a board: what it shows of a supervisor's status. */
+/**
+ * The card's own screen script, on a host of the laboratory in the place of a board: what it shows of a
+ * supervisor's status.
+ */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, readFileSync } from "node:fs";
@@ -74,7 +77,7 @@ describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's screen"
       nextTryIn: 12,
     };
     expect(await shown("Next try in 12 s")).toEndWith(
-      `\nStage    ssh: it waits...\nNode     vpn-010203\nError    ${lastError}\nNext try in 12 s`,
+      `\nStage    proxies: it waits...\nNode     vpn-010203\nError    ${lastError}\nNext try in 12 s`,
     );
     status = { ...status, nextTryIn: 0 };
     await shown("Next try in 0 s");

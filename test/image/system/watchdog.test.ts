@@ -1,4 +1,7 @@
-/** The card's watchdog is fed while the real supervisor answers, and not when it hangs; the device is a FIFO here. */
+/**
+ * The card's watchdog is fed while the real supervisor answers, and not when it hangs; the device is a FIFO
+ * here.
+ */
 
 import { expect, test } from "bun:test";
 import { describeWith } from "../../lab/need.ts";
@@ -39,7 +42,8 @@ describeWith([...INTEGRATION, { programs: ["busybox", "nc.openbsd"] }], "the wat
     await said(board, /the supervisor did not answer for [0-9]+ s; the watchdog restarts the board/);
     supervisor.kill("SIGCONT");
     await hardware.exited;
-    // No V among what it was written: it is not disarmed by being closed (the kernel's watchdog-api, "Magic Close").
+    // No V among what it was written: it is not disarmed by being closed (the kernel's watchdog-api, "Magic
+    // Close").
     expect(hardware.output).toMatch(/^(\.\n)+$/);
     expect(await feeder.exited).toBe(1);
   }, 90_000);

@@ -10,8 +10,8 @@ import { encodePrivateKey } from "../../../src/ssh/keys/key-files.ts";
 import { knownHostsLine } from "../../../src/ssh/keys/known-hosts.ts";
 import {
   explainSshFailure,
-  outerArguments,
   type ProxyArguments,
+  proxyArguments,
 } from "../../../src/ssh/openssh/arguments.ts";
 import type { Host } from "../../lab/host.ts";
 import { Lab } from "../../lab/lab.ts";
@@ -73,7 +73,7 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
     await lab?.stop();
   });
 
-  const hop = (more: Partial<ProxyArguments> = {}): ProxyArguments => ({
+  const proxy = (more: Partial<ProxyArguments> = {}): ProxyArguments => ({
     connect: { host: "127.0.0.1", port: 22 },
     alias: "proxy:22",
     keyFile: file("device_key"),
@@ -84,9 +84,9 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
     ...more,
   });
 
-  /** Opens the hop, has its forced command echo a line, fetches a line through it, and closes it. */
+  /** Opens a connection to the proxy, has its forced command echo a line, fetches a line through it, and closes it. */
   const through = async (more: Partial<ProxyArguments>): Promise<string> => {
-    const ssh = host.spawn(outerArguments(hop(more)));
+    const ssh = host.spawn(proxyArguments(proxy(more)));
     ssh.write("echo this\n");
     await ssh.waitFor(/echo this/);
     const fetched = await host.run(["bash", "-c", FETCH, "4000"]);
@@ -95,9 +95,9 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
     return fetched.stdout + ssh.stderr;
   };
 
-  /** What is said about a hop that fails. */
+  /** What is reported about a connection to the proxy that fails. */
   const failure = async (more: Partial<ProxyArguments>): Promise<string> => {
-    const { status, stderr } = await host.run(outerArguments(hop(more)));
+    const { status, stderr } = await host.run(proxyArguments(proxy(more)));
     expect(status).toBe(255);
     return explainSshFailure(stderr, "proxy:22").text;
   };
@@ -154,8 +154,8 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
 
   test("a next hop that is not the one allowed is told, and no other port, listener or terminal is given", async () => {
     const ssh = host.spawn(
-      outerArguments(
-        hop({
+      proxyArguments(
+        proxy({
           certificateFile: file("good"),
           forward: { localPort: 4001, to: { host: "127.0.0.1", port: 22 } },
         }),
@@ -170,7 +170,7 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
     );
     await ssh.stop();
     const more = async (...options: string[]) => {
-      const command = outerArguments(hop({ keyFile: file("enrolment_key") }));
+      const command = proxyArguments(proxy({ keyFile: file("enrolment_key") }));
       return host.run(["ssh", ...options, ...command.slice(1).filter((word) => word !== "-T")]);
     };
     for (const listen of ["8080:127.0.0.1:22", "*:8080:127.0.0.1:22", "127.0.0.1:1:127.0.0.1:22"]) {
@@ -180,7 +180,10 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
   });
 
   test("any command is the forced one", async () => {
-    const command = [...outerArguments(hop({ certificateFile: file("good") })), "id; touch /home/walt-vpn/x"];
+    const command = [
+      ...proxyArguments(proxy({ certificateFile: file("good") })),
+      "id; touch /home/walt-vpn/x",
+    ];
     const { stdout } = await host.run(command, { input: "only an echo\n" });
     expect(stdout).toBe("only an echo\n");
     expect((await host.run(["test", "-e", "/home/walt-vpn/x"])).status).toBe(1);
@@ -202,7 +205,7 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
 
   test("a file that ssh cannot be told about is an error", () => {
     for (const bad of ['a"b', "a\\b", "$HOME", "~/x", "a\nb"]) {
-      expect(() => outerArguments(hop({ keyFile: bad }))).toThrow(/cannot be handed to ssh/);
+      expect(() => proxyArguments(proxy({ keyFile: bad }))).toThrow(/cannot be given to ssh/);
     }
     rmSync(file("evil"));
   });

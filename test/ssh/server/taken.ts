@@ -14,7 +14,7 @@ import {
 import { generateKey } from "../../../src/ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../../../src/ssh/keys/key-files.ts";
 import { knownHostsLine } from "../../../src/ssh/keys/known-hosts.ts";
-import { innerArguments, SERVER_ALIAS } from "../../../src/ssh/openssh/arguments.ts";
+import { SERVER_ALIAS, serverArguments } from "../../../src/ssh/openssh/arguments.ts";
 import { SshListener } from "../../../src/ssh/server/listener.ts";
 import { ChannelStream } from "../../../src/tunnel/transport/ssh-channel.ts";
 import { STREAM_ROOM } from "../../../src/tunnel/transport/stream.ts";
@@ -154,7 +154,7 @@ export class TakingServer {
 
   /** The command line of OpenSSH's client, as the device would say it. */
   ssh(command: string, ...options: string[]): string[] {
-    const [program = "", ...more] = innerArguments({
+    const [program = "", ...more] = serverArguments({
       connect: this.listener.address,
       keyFile: join(this.dir, "key"),
       knownHosts: join(this.dir, "known"),
