@@ -1,4 +1,4 @@
-/** The files of a device: what it is given (beside its walt.toml), what it keeps, and what is gone after a reboot. */
+/** The files of a device: what it is given (beside its vpn.toml), what it keeps, and what is gone after a reboot. */
 
 import { mkdirSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -7,9 +7,9 @@ import { messageOf, WaltError } from "../errors.ts";
 import { readTextIfAny, writeFileAtomic } from "../linux/files.ts";
 
 export interface DeviceFiles {
-  /** Beside walt.toml, made by `walt vpn setup-node`: the pinned host keys. */
+  /** Beside vpn.toml, made by `walt vpn setup-node`: the pinned host keys. */
   readonly knownHosts: string;
-  /** Beside walt.toml: the key with which a device without credentials may ask for them. */
+  /** Beside vpn.toml: the key with which a device without credentials may ask for them. */
   readonly enrolmentKey: string;
   /** In the state folder. */
   readonly state: string;
@@ -28,8 +28,8 @@ export interface DeviceFiles {
 /** Where the files of a configuration are. @throws WaltError without a configuration file. */
 export function deviceFiles(config: Config): DeviceFiles {
   if (config.file === undefined) {
-    throw new WaltError("this device has no configuration: there is no walt.toml", {
-      hint: "`walt vpn setup-node` on the server's machine makes the folder that a device starts from; name its walt.toml with --config.",
+    throw new WaltError("this device has no configuration: there is no vpn.toml", {
+      hint: "`walt vpn setup-node` on the server's machine makes the folder that a device starts from; name its vpn.toml with --config.",
     });
   }
   return { ...configFiles(dirname(resolve(config.file))), ...stateFiles(config), ...runFiles(config) };
@@ -85,7 +85,7 @@ export function prepareGiven(files: DeviceFiles, enrols: boolean): void {
   ]) {
     if (readTextIfAny(file, 1 << 20)?.trim()) continue;
     throw new WaltError(`${file} is missing or empty: ${what}`, {
-      hint: "`walt vpn setup-node` writes it beside walt.toml; copy that whole folder to the device.",
+      hint: "`walt vpn setup-node` writes it beside vpn.toml; copy that whole folder to the device.",
     });
   }
   if (enrols)

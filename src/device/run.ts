@@ -127,7 +127,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
 }
 
 function entrypointsOf(config: Config): Entrypoint[] {
-  const hint = "`walt vpn setup-node` writes a walt.toml with both; name it with --config.";
+  const hint = "`walt vpn setup-node` writes a vpn.toml with both; name it with --config.";
   const { entrypoint: texts, server } = config.device;
   if (texts.length === 0) throw new WaltError("device.entrypoint is not set", { hint });
   const entrypoints = texts.map(parseEntrypoint);

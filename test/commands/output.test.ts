@@ -10,7 +10,7 @@ test("a listing that is longer than a pipe", async () => {
   const nodes = Array.from({ length: 2000 }, (_, i) => ({ name: `vpn-${i}`, type: "vpn", state: "down" }));
   const socket = join(dir, "server.sock");
   await using server = Bun.serve({ unix: socket, fetch: () => Response.json(nodes) });
-  const config = join(dir, "walt.toml");
+  const config = join(dir, "vpn.toml");
   writeFileSync(config, `role = "server"\n[server]\nsocket = "${socket}"\n`);
   try {
     const walt = [process.execPath, new URL("../../src/main.ts", import.meta.url).pathname];

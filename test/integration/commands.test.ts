@@ -166,7 +166,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         const { status, stdout, stderr } = await walt(operator, ...args);
         expect([args, status, stdout]).toEqual([args, 1, ""]);
         expect(stderr).toBe(
-          "walt: no daemon: /run/walt/server.sock does not exist\nStart it with `walt server run`.\n",
+          "walt: no daemon: /run/walt-vpn/server.sock does not exist\nStart it with `walt server run`.\n",
         );
       }
       expect(existsSync(operator.path("/srv/none"))).toBe(false);
@@ -184,7 +184,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
     }, 15_000);
 
     test("is root's alone without the group, and the group's where there is one", async () => {
-      const socket = server.path("/run/walt/server.sock");
+      const socket = server.path("/run/walt-vpn/server.sock");
       expect(statSync(socket).mode & 0o777).toBe(0o600);
       await world.stopServer();
       await server.must(["groupadd", "--system", "walt"]);
@@ -197,7 +197,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       expect((await server.run([...nobody("100"), "/srv/walt", "node", "show"])).status).toBe(1);
       // What only the daemon may read stays so.
       for (const file of ["keys/ca", "keys/enrolment", "registry.sqlite"])
-        expect((await server.run([...nobody(group), "cat", `/var/lib/walt/${file}`])).stderr).toContain(
+        expect((await server.run([...nobody(group), "cat", `/var/lib/walt-vpn/${file}`])).stderr).toContain(
           "Permission denied",
         );
     }, 15_000);
@@ -314,7 +314,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       expect(modes).toEqual([
         ["enrolment_key", 0o600],
         ["known_hosts", 0o644],
-        ["walt.toml", 0o644],
+        ["vpn.toml", 0o644],
       ]);
       expect(readdirSync(server.path("/srv")).filter((name) => name.startsWith("made"))).toEqual(["made"]);
     }, 15_000);

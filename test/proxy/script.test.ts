@@ -21,7 +21,7 @@ const options: ProxyScriptOptions = {
   ca: ca.publicKey,
   enrolment: generateKey("enrolment").publicKey,
   next: { host: "server.lab", port: 2222 },
-  serverCaFile: "/var/lib/walt/ca.pub",
+  serverCaFile: "/var/lib/walt-vpn/ca.pub",
   version: "1.2.3",
 };
 const script = proxySetupScript(options);

@@ -11,10 +11,10 @@ import { SERVER_ALIAS } from "../../ssh/openssh/arguments.ts";
 import type { Trust } from "./_trust.ts";
 
 /** Names and contents. */
-export type DeviceFiles = Record<"walt.toml" | "known_hosts" | "enrolment_key", string>;
+export type DeviceFiles = Record<"vpn.toml" | "known_hosts" | "enrolment_key", string>;
 
 const MODES: Record<keyof DeviceFiles, number> = {
-  "walt.toml": 0o644,
+  "vpn.toml": 0o644,
   known_hosts: 0o644,
   enrolment_key: 0o600,
 };
@@ -31,7 +31,7 @@ export interface DeviceConfiguration {
 
 export function deviceFiles(o: DeviceConfiguration, trust: Trust): DeviceFiles {
   return {
-    "walt.toml": `role = "device"
+    "vpn.toml": `role = "device"
 
 [device]
 entrypoint = ${TABLES.device.entrypoint.show(o.entrypoints.map(formatEntrypoint))}

@@ -115,7 +115,7 @@ export function qemuArguments(o: MachineOptions): string[] {
   const { arch } = BOARDS[o.board];
   if (arch !== undefined && o.arch !== arch) {
     throw new WaltError(`board ${o.board} is ${arch}, this machine is ${o.arch}`, {
-      hint: 'Say board = "generic" in walt.toml.',
+      hint: 'Say board = "generic" in vpn.toml.',
     });
   }
   // biome-ignore format: one option a line

@@ -23,7 +23,18 @@ import type { Found, Tree } from "./tree.ts";
 export const WALT_PATH = "/usr/local/bin/walt";
 export const MANIFEST_PATH = "/usr/share/walt/manifest.json";
 
-const FOLDERS = ["boot", "dev", "proc", "sys", "run", "tmp", "root", "var/lib/walt", "usr/bin", "usr/sbin"];
+const FOLDERS = [
+  "boot",
+  "dev",
+  "proc",
+  "sys",
+  "run",
+  "tmp",
+  "root",
+  "var/lib/walt-vpn",
+  "usr/bin",
+  "usr/sbin",
+];
 const LINKS: Readonly<Record<string, string>> = {
   bin: "usr/bin",
   sbin: "usr/sbin",

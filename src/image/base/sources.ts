@@ -79,7 +79,7 @@ export function findMirrors(told: string | undefined, sources: readonly Source[]
   const debian = ours.find((source) => !isSecurity(source));
   if (debian === undefined) {
     throw new WaltError("this machine's apt has no Debian mirror, from which the image's packages come", {
-      hint: "Name one with --mirror, or image.mirror in walt.toml: the address that ends in /debian of a mirror near you.",
+      hint: "Name one with --mirror, or image.mirror in vpn.toml: the address that ends in /debian of a mirror near you.",
     });
   }
   return { debian: debian.uri, security: ours.find(isSecurity)?.uri };

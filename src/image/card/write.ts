@@ -25,7 +25,7 @@ import { WorkFolder } from "../work-folder.ts";
 
 /** What a device is given, and nothing else: names of the files, and whether each must be there. */
 export const DEVICE_FILES: Readonly<Record<string, boolean>> = {
-  "walt.toml": true,
+  "vpn.toml": true,
   known_hosts: true,
   enrolment_key: true,
   "os.txt": false,
@@ -44,7 +44,7 @@ const FRAME = 8 << 20;
 export interface WriteImageOptions {
   /** Path of the base, as it is or compressed with zstd. */
   base: string;
-  /** `walt.toml`, `known_hosts` and `enrolment_key` with their content; `os.txt` (os-settings.ts) and `authorized_keys` (login-keys.ts) may be there. */
+  /** `vpn.toml`, `known_hosts` and `enrolment_key` with their content; `os.txt` (os-settings.ts) and `authorized_keys` (login-keys.ts) may be there. */
   deviceFiles: Readonly<Record<string, Uint8Array>>;
   /** Path of the image; with `compress` `.zst` is put behind it. `.sha256` and `.bmap` stand beside it. */
   output: string;

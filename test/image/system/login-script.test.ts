@@ -31,14 +31,14 @@ describeWith([LAB, { programs: ["busybox"] }], "the card's login and clock", () 
     lab = await Lab.create();
     board = await lab.host("board");
     await prepareBoard(board);
-    await board.must(["sh", "-c", "mkdir -p /var/lib/walt && : >/run/walt-os.health"]);
+    await board.must(["sh", "-c", "mkdir -p /var/lib/walt-vpn && : >/run/walt-os.health"]);
     for (const name of ["dropbear", "chronyd"]) board.writeFile(`/usr/local/bin/${name}`, DAEMON, 0o755);
     board.writeFile("/usr/local/bin/dropbearkey", KEYGEN, 0o755);
   });
   afterEach(() => lab.stop());
 
   const script = (name: string): string[] => ["busybox", "sh", `/usr/lib/walt/${name}`];
-  const hostKey = (): Promise<string> => board.must(["cat", "/var/lib/walt/host_key"]);
+  const hostKey = (): Promise<string> => board.must(["cat", "/var/lib/walt-vpn/host_key"]);
 
   /** Start the login script, and end it when its sshd runs. */
   async function login(): Promise<string> {
@@ -52,7 +52,7 @@ describeWith([LAB, { programs: ["busybox"] }], "the card's login and clock", () 
   test("neither starts on a card that was not made for it", async () => {
     expect((await board.run(script("login"))).status).toBe(0);
     expect((await board.run(script("clock"))).status).toBe(0);
-    expect(await board.must(["sh", "-c", "ls /run /var/lib/walt"])).not.toMatch(/asked|host_key/);
+    expect(await board.must(["sh", "-c", "ls /run /var/lib/walt-vpn"])).not.toMatch(/asked|host_key/);
   }, 30_000);
 
   test("sshd takes the card's keys and no passwords; the host key is made once, and again when it was cut short", async () => {
@@ -66,11 +66,11 @@ describeWith([LAB, { programs: ["busybox"] }], "the card's login and clock", () 
     await said(board, /root may log in by ssh with the card.s keys; host key SHA256:[0-9a-f-]+/);
     await login();
     expect(await hostKey()).toBe(first);
-    board.writeFile("/var/lib/walt/host_key", "");
+    board.writeFile("/var/lib/walt-vpn/host_key", "");
     await login();
     expect(await hostKey()).not.toBe("");
     expect(await hostKey()).not.toBe(first);
-    expect(await board.must(["ls", "/var/lib/walt"])).toBe("host_key\n");
+    expect(await board.must(["ls", "/var/lib/walt-vpn"])).toBe("host_key\n");
   }, 30_000);
 
   test("the clock follows the card's servers, and nobody else asks it", async () => {

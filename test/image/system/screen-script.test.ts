@@ -13,11 +13,11 @@ const SCRIPTS = join(import.meta.dir, "../../../device/root/usr/lib/walt");
 const TERMINAL = "/run/terminal";
 
 const PREPARE = `set -e
-mkdir -p /run/over/upper /run/over/work /run/walt
+mkdir -p /run/over/upper /run/over/work /run/walt-vpn
 mount -t overlay -o lowerdir=/usr/lib,upperdir=/run/over/upper,workdir=/run/over/work overlay /usr/lib
 cp -r "$0" /usr/lib/walt
 mount -t tmpfs boot /boot
-: >/boot/walt.toml
+: >/boot/vpn.toml
 : >/run/console
 mount --bind /run/console /dev/console
 `;
@@ -42,9 +42,11 @@ describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's screen"
     lab = await Lab.create();
     board = await lab.host("board");
     await board.must(["sh", "-c", PREPARE, SCRIPTS]);
-    mkdirSync(board.path("/run/walt"), { recursive: true });
+    mkdirSync(board.path("/run/walt-vpn"), { recursive: true });
     status = STATUS;
-    supervisor = await listenApi(board.path("/run/walt/device.sock"), undefined, () => Response.json(status));
+    supervisor = await listenApi(board.path("/run/walt-vpn/device.sock"), undefined, () =>
+      Response.json(status),
+    );
     board.spawn(["busybox", "sh", "/usr/lib/walt/screen", TERMINAL]);
   });
   afterEach(async () => {

@@ -14,7 +14,7 @@ describeWith([...INTEGRATION, { programs: ["busybox", "nc.openbsd"] }], "the wat
     const device = await world.device("device1");
     const board = device.host;
     await prepareBoard(board);
-    await board.must(["cp", "/etc/walt/walt.toml", "/boot/walt.toml"]);
+    await board.must(["cp", "/etc/walt/vpn.toml", "/boot/vpn.toml"]);
     await board.must(["mkfifo", "/run/watchdog"]);
     const supervisor = device.start();
     board.spawn(["busybox", "sh", "/usr/lib/walt/screen"]);
