@@ -153,6 +153,9 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
         '/etc/walt/vpn.toml: correct, role = "server"\n',
       );
     }
+    expect((await host.run(["/usr/local/bin/walt", "node", "show"])).stderr).toContain(
+      "Start it with `systemctl start walt-vpn`",
+    );
     const unit = readFileSync(host.path(UNIT), "utf8");
     expect(unit).toContain('ExecStart="/usr/local/bin/walt-vpn" server run --config "/etc/walt/vpn.toml"\n');
     expect(unit).not.toMatch(/@[A-Z]+@/);

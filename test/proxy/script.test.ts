@@ -251,6 +251,9 @@ for (const shell of SHELLS) {
     });
 
     describe("shared", () => {
+      /** Each run of the script starts some hundred small programs. */
+      const PATIENCE = 120_000;
+      let sshd: Sshd | undefined;
       const KEYS = "/home/walt-vpn/.ssh/authorized_keys";
       const secondCa = generateKey("second");
       const second: ProxyScriptOptions = {
@@ -276,107 +279,137 @@ for (const shell of SHELLS) {
         shell_("grep ^walt-vpn: /etc/passwd /etc/shadow; find /home -ls | awk '{ print $3, $5, $6, $11 }'");
       beforeEach(clean);
       afterEach(async () => {
+        await sshd?.stop();
+        sshd = undefined;
         expect(await host.must(["ls", "-A", "/home"])).not.toContain(".walt-vpn.");
       });
       afterAll(clean);
 
-      test("two servers' devices pass; what one updates or removes leaves the other", async () => {
-        expect((await setup()).status).toBe(0);
-        const { status, stdout, stderr } = await script2(second);
-        expect([status, stderr]).toEqual([0, ""]);
-        expect(stdout).toContain("another server uses the user walt-vpn, too; its lines were kept");
-        expect(await keys()).toBe(markedKeys(options) + markedKeys(second));
-        const sshd = await startSshd(host, { port: 2022, extraConfig: "PidFile none\n" });
-        expect(await pass(options, ca, sshd)).toBe("echo\n");
-        expect(await pass(second, secondCa, sshd)).toBe("echo\n");
+      test(
+        "two servers' devices pass; what one updates or removes leaves the other",
+        async () => {
+          expect((await setup()).status).toBe(0);
+          const { status, stdout, stderr } = await script2(second);
+          expect([status, stderr]).toEqual([0, ""]);
+          expect(stdout).toContain("another server uses the user walt-vpn, too; its lines were kept");
+          expect(await keys()).toBe(markedKeys(options) + markedKeys(second));
+          sshd = await startSshd(host, { port: 2022, extraConfig: "PidFile none\n" });
+          expect(await pass(options, ca, sshd)).toBe("echo\n");
+          expect(await pass(second, secondCa, sshd)).toBe("echo\n");
 
-        const moved = { ...second, next: { host: "moved.lab", port: 22 } };
-        expect((await script2(moved)).stdout).toContain(`updated ${KEYS}`);
-        expect(await keys()).toBe(markedKeys(options) + markedKeys(moved));
-        expect((await setup()).stdout).toStartWith("unchanged: ");
-        expect((await script2(moved)).stdout).toStartWith("unchanged: ");
+          const moved = { ...second, next: { host: "moved.lab", port: 22 } };
+          expect((await script2(moved)).stdout).toContain(`updated ${KEYS}`);
+          expect(await keys()).toBe(markedKeys(options) + markedKeys(moved));
+          expect((await setup()).stdout).toStartWith("unchanged: ");
+          expect((await script2(moved)).stdout).toStartWith("unchanged: ");
 
-        const removed = await script2(moved, "--remove");
-        expect(removed.stdout).toContain(`removed this server's lines from ${KEYS}\nkept the user walt-vpn`);
-        expect(await keys()).toBe(markedKeys(options));
-        expect(await pass(options, ca, sshd)).toBe("echo\n");
-        expect(await pass(second, secondCa, sshd)).toContain("Permission denied");
-        await sshd.stop();
-        expect((await script2(moved, "--remove")).stdout).toContain("nothing to remove");
-        expect((await setup("--remove")).stdout).toContain("removed the user walt-vpn\n");
-        expect(await host.must(["ls", "/home"])).not.toContain("walt-vpn");
-      });
+          const removed = await script2(moved, "--remove");
+          expect(removed.stdout).toContain(
+            `removed this server's lines from ${KEYS}\nkept the user walt-vpn`,
+          );
+          expect(await keys()).toBe(markedKeys(options));
+          expect(await pass(options, ca, sshd)).toBe("echo\n");
+          expect(await pass(second, secondCa, sshd)).toContain("Permission denied");
+          expect((await script2(moved, "--remove")).stdout).toContain("nothing to remove");
+          expect((await setup("--remove")).stdout).toContain("removed the user walt-vpn\n");
+          expect(await host.must(["ls", "/home"])).not.toContain("walt-vpn");
+        },
+        PATIENCE,
+      );
 
-      test("lines of an earlier version, without a mark, are known by their key and replaced", async () => {
-        await setup();
-        const before = authorizedKeys({ ...options, next: { host: "old.lab", port: 1 } });
-        host.writeFile(KEYS, `${before.split("\n")[0]}\n${FOREIGN}${before.split("\n")[1]}\n`);
-        expect((await setup()).stdout).toContain(`updated ${KEYS}`);
-        expect(await keys()).toBe(FOREIGN + markedKeys(options));
-      });
+      test(
+        "lines of an earlier version, without a mark, are known by their key and replaced",
+        async () => {
+          await setup();
+          const before = authorizedKeys({ ...options, next: { host: "old.lab", port: 1 } });
+          host.writeFile(KEYS, `${before.split("\n")[0]}\n${FOREIGN}${before.split("\n")[1]}\n`);
+          expect((await setup()).stdout).toContain(`updated ${KEYS}`);
+          expect(await keys()).toBe(FOREIGN + markedKeys(options));
+        },
+        PATIENCE,
+      );
 
-      test("a line with our key and other rules, or another server's, is nobody's to replace", async () => {
-        await setup();
-        const [line = ""] = authorizedKeys(options).split("\n");
-        const others = [
-          line.replace('permitopen="server.lab:2222"', 'permitopen="server.lab:2222",from="10.0.0.0/8"'),
-          line.replace(/command="[^"]*"/, 'command="sh"'),
-          ...authorizedKeys(second).trimEnd().split("\n"),
-        ].join("\n");
-        host.writeFile(KEYS, `${others}\n`);
-        await setup();
-        expect(await keys()).toBe(`${others}\n${markedKeys(options)}`);
-      });
+      test(
+        "a line with our key and other rules, or another server's, is nobody's to replace",
+        async () => {
+          await setup();
+          const [line = ""] = authorizedKeys(options).split("\n");
+          const others = [
+            line.replace('permitopen="server.lab:2222"', 'permitopen="server.lab:2222",from="10.0.0.0/8"'),
+            line.replace(/command="[^"]*"/, 'command="sh"'),
+            ...authorizedKeys(second).trimEnd().split("\n"),
+          ].join("\n");
+          host.writeFile(KEYS, `${others}\n`);
+          await setup();
+          expect(await keys()).toBe(`${others}\n${markedKeys(options)}`);
+        },
+        PATIENCE,
+      );
 
-      test("a user that somebody else made keeps everything: shell, password, files, owners, mode, lines to the byte", async () => {
-        await shell_(
-          "useradd -m -s /bin/bash -p 'x$y' walt-vpn; install -d -m 700 -o walt-vpn -g walt-vpn /home/walt-vpn/.ssh; echo host key >/home/walt-vpn/.ssh/known_hosts; chown walt-vpn /home/walt-vpn/.ssh/known_hosts",
-        );
-        host.writeFile(KEYS, FOREIGN, 0o600);
-        await shell_(`chown walt-vpn:walt-vpn ${KEYS}; chmod 600 ${KEYS}`);
-        const before = await account();
-        const { status, stdout, stderr } = await setup();
-        expect([status, stderr]).toEqual([0, ""]);
-        expect(stdout).toContain("its shell, its password, its files and all other keys were kept");
-        expect(await account()).toBe(before);
-        expect(await keys()).toBe(FOREIGN + markedKeys(options));
-        const sshd = await startSshd(host, { port: 2022, extraConfig: "PidFile none\n" });
-        expect(await pass(options, ca, sshd)).toBe("echo\n");
-        await sshd.stop();
-        expect((await setup("--remove")).stdout).toContain("kept the user walt-vpn");
-        expect(await keys()).toBe(FOREIGN);
-        expect(await account()).toBe(before);
-      });
+      test(
+        "a user that somebody else made keeps everything: shell, password, files, owners, mode, lines to the byte",
+        async () => {
+          await shell_(
+            "useradd -m -s /bin/bash -p 'x$y' walt-vpn; install -d -m 700 -o walt-vpn -g walt-vpn /home/walt-vpn/.ssh; echo host key >/home/walt-vpn/.ssh/known_hosts; chown walt-vpn /home/walt-vpn/.ssh/known_hosts",
+          );
+          host.writeFile(KEYS, FOREIGN, 0o600);
+          await shell_(`chown walt-vpn:walt-vpn ${KEYS}; chmod 600 ${KEYS}`);
+          const before = await account();
+          const { status, stdout, stderr } = await setup();
+          expect([status, stderr]).toEqual([0, ""]);
+          expect(stdout).toContain("its shell, its password, its files and all other keys were kept");
+          expect(await account()).toBe(before);
+          expect(await keys()).toBe(FOREIGN + markedKeys(options));
+          sshd = await startSshd(host, { port: 2022, extraConfig: "PidFile none\n" });
+          expect(await pass(options, ca, sshd)).toBe("echo\n");
+          expect((await setup("--remove")).stdout).toContain("kept the user walt-vpn");
+          expect(await keys()).toBe(FOREIGN);
+          expect(await account()).toBe(before);
+        },
+        PATIENCE,
+      );
 
-      test("without a line break at its end the last line of somebody else is still a line", async () => {
-        await setup();
-        host.writeFile(KEYS, "ssh-rsa AAAA somebody");
-        await setup();
-        expect(await keys()).toBe(`ssh-rsa AAAA somebody\n${markedKeys(options)}`);
-      });
+      test(
+        "without a line break at its end the last line of somebody else is still a line",
+        async () => {
+          await setup();
+          host.writeFile(KEYS, "ssh-rsa AAAA somebody");
+          await setup();
+          expect(await keys()).toBe(`ssh-rsa AAAA somebody\n${markedKeys(options)}`);
+        },
+        PATIENCE,
+      );
 
       test.each([
         ["-d /var/lib/walt/vpn", /with the home \/var\/lib\/walt\/vpn, so that somebody else made it/],
         ["-d /home/walt-vpn -s /usr/sbin/nologin", /has the shell \/usr\/sbin\/nologin/],
         ["-d /home/walt-vpn -o -u 0", /the user walt-vpn is root/],
-      ])("a user made with %s is refused, and nothing is changed", async (made, said) => {
-        await shell_(`useradd -m ${made} walt-vpn 2>/dev/null`);
-        const before = await account();
-        const { status, stderr } = await setup();
-        expect(status).toBe(1);
-        expect(stderr).toMatch(said);
-        expect(await account()).toBe(before);
-        await setup("--remove");
-        expect(await account()).toBe(before);
-        await shell_("rm -rf /var/lib/walt; sed -i /^walt-vpn:/d /etc/passwd /etc/shadow /etc/group");
-      });
+      ])(
+        "a user made with %s is refused, and nothing is changed",
+        async (made, said) => {
+          await shell_(`useradd -m ${made} walt-vpn 2>/dev/null`);
+          const before = await account();
+          const { status, stderr } = await setup();
+          expect(status).toBe(1);
+          expect(stderr).toMatch(said);
+          expect(await account()).toBe(before);
+          await setup("--remove");
+          expect(await account()).toBe(before);
+          await shell_("rm -rf /var/lib/walt; sed -i /^walt-vpn:/d /etc/passwd /etc/shadow /etc/group");
+        },
+        PATIENCE,
+      );
 
-      test("files of a user that is no more are not taken over", async () => {
-        await shell_("mkdir -p /home/walt-vpn/.ssh");
-        host.writeFile(KEYS, FOREIGN);
-        expect((await setup()).stderr).toContain("there is no user walt-vpn, but files of one");
-        expect(await keys()).toBe(FOREIGN);
-      });
+      test(
+        "files of a user that is no more are not taken over",
+        async () => {
+          await shell_("mkdir -p /home/walt-vpn/.ssh");
+          host.writeFile(KEYS, FOREIGN);
+          expect((await setup()).stderr).toContain("there is no user walt-vpn, but files of one");
+          expect(await keys()).toBe(FOREIGN);
+        },
+        PATIENCE,
+      );
     });
 
     test("who is not root is handed to sudo, with the same arguments", async () => {
