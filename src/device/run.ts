@@ -80,13 +80,18 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     log,
   );
 
-  const api = await serveStatus(files.socket, () => ({
-    ...statusOf(supervisor, actions),
-    usb: usb?.passed() ?? [],
-    code: shortCode(key.publicKey),
-    fingerprint: fingerprint(key.publicKey),
-    via: names[supervisor.state.entrypoint] ?? null,
-  }));
+  let ended = false;
+  const api = await serveStatus(files.socket, {
+    status: () => ({
+      ...statusOf(supervisor, actions),
+      usb: usb?.passed() ?? [],
+      code: shortCode(key.publicKey),
+      fingerprint: fingerprint(key.publicKey),
+      via: names[supervisor.state.entrypoint] ?? null,
+    }),
+    // If that takes for ever, the board's watchdog ends it.
+    illness: () => (ended || signal.aborted ? "the supervisor is stopping" : undefined),
+  });
   let release = (): void => {};
   let consoleServer: ConsoleServer | undefined;
   try {
@@ -110,6 +115,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     const running = supervisor.run(signal);
     // It ends by itself only by a mistake of ours, which is not to leave anything behind either.
     await Promise.race([aborted(signal), running.catch(() => {})]);
+    ended = true;
     log.info("stopping");
     await keeper?.stop();
     await actions.stop();

@@ -1,14 +1,23 @@
-/** `walt device status` and its socket: where the boot stands, for people and for the lock of the run folder. */
+/** The supervisor's socket: where the boot stands, for commands, for the card's screen and for its watchdog. */
 
 import { type ApiServer, listenApi } from "../api/listen.ts";
 import type { DeviceStatus } from "../api/types.ts";
 import { WaltError } from "../errors.ts";
+import { asciiLine, screenLines } from "./screen.ts";
+
+/** What the socket tells. */
+export interface StatusSource {
+  status(): DeviceStatus;
+  /** Why the device would be better restarted; undefined while it is well. */
+  illness(): string | undefined;
+}
 
 /**
- * Answer `GET /v1/status` on a socket that only root may use.
+ * Answer on a socket that only root may use: `GET /v1/status` with JSON, and for scripts, which parse none, with lines of
+ * printable ASCII `GET /v1/screen` (screen.ts) and `GET /v1/health`: `ok`, or with status 503 the reason why not.
  * @throws WaltError when another device's supervisor answers there already.
  */
-export async function serveStatus(socket: string, status: () => DeviceStatus): Promise<ApiServer> {
+export async function serveStatus(socket: string, source: StatusSource): Promise<ApiServer> {
   if (await isAlive(socket)) {
     throw new WaltError(`\`walt device run\` runs already: it answers on ${socket}`, {
       hint: "Stop it first, or give this one another device.run and device.state (in another network namespace).",
@@ -16,11 +25,26 @@ export async function serveStatus(socket: string, status: () => DeviceStatus): P
   }
   return await listenApi(socket, undefined, (request) => {
     const { pathname } = new URL(request.url);
-    if (request.method !== "GET" || pathname !== "/v1/status") {
-      return Response.json({ error: `nothing at ${request.method} ${pathname}` }, { status: 404 });
+    switch (request.method === "GET" ? pathname : "") {
+      case "/v1/status":
+        return Response.json(source.status());
+      case "/v1/screen":
+        return plainText(screenLines(source.status()));
+      case "/v1/health":
+        return health(source.illness());
+      default:
+        return Response.json({ error: `nothing at ${request.method} ${pathname}` }, { status: 404 });
     }
-    return Response.json(status());
   });
+}
+
+function health(illness: string | undefined): Response {
+  return illness === undefined ? plainText(["ok"]) : plainText([illness], 503);
+}
+
+function plainText(lines: readonly string[], status = 200): Response {
+  const headers = { "content-type": "text/plain; charset=us-ascii" };
+  return new Response(`${lines.map(asciiLine).join("\n")}\n`, { status, headers });
 }
 
 /** Whether somebody answers on this socket, or holds it without answering. */

@@ -96,7 +96,7 @@ network.managed = false
 
   test("what is no TOML is told with line and column", () => {
     expect(wrong('role = "server"\n[server]\nlisten = oops\n')).toMatch(
-      /^walt\.toml, line 3, column \d+: not TOML: \S/,
+      /^vpn\.toml, line 3, column \d+: not TOML: \S/,
     );
     expect(wrong("role = \n")).toStartWith("vpn.toml, line 1, column 8: not TOML: ");
     expect(wrong(text)).toStartWith("vpn.toml, line 6, column "); // a table twice

@@ -178,7 +178,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         expectWords(result);
         expect([args, result.status]).toEqual([args, 1]);
         expect(result.stderr).toMatch(
-          /^walt: no permission to use \/run\/walt\/server\.sock\nRun the command as root, or become a member/,
+          /^walt: no permission to use \/run\/walt-vpn\/server\.sock\nRun the command as root, or become a member/,
         );
       }
     }, 15_000);

@@ -2,8 +2,8 @@
 
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { stringify } from "smol-toml";
 import { type Entrypoint, formatEntrypoint, formatHostPort, type HostPort } from "../../address.ts";
-import { TABLES } from "../../config/schema.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { syncFolder, writeFileAtomic } from "../../linux/files.ts";
 import { knownHostsLine } from "../../ssh/keys/known-hosts.ts";
@@ -31,16 +31,23 @@ export interface DeviceConfiguration {
 
 export function deviceFiles(o: DeviceConfiguration, trust: Trust): DeviceFiles {
   return {
-    "vpn.toml": `role = "device"
-
-[device]
-entrypoint = ${TABLES.device.entrypoint.show(o.entrypoints.map(formatEntrypoint))}
-server = "${formatHostPort(o.server)}"
-board = "${o.board}"
-`,
+    "vpn.toml": stringify({
+      role: "device",
+      device: {
+        entrypoint: only(o.entrypoints.map(formatEntrypoint)),
+        server: formatHostPort(o.server),
+        board: o.board,
+      },
+    }),
     known_hosts: `${[knownHostsLine(SERVER_ALIAS, trust.serverKey), ...o.hostKeys].join("\n")}\n`,
     enrolment_key: trust.enrolmentPrivateKey,
   };
+}
+
+/** An entrypoint alone stands in the configuration without the brackets of an array. */
+function only(names: readonly string[]): string | string[] {
+  const [first = "", ...others] = names;
+  return others.length === 0 ? first : [first, ...others];
 }
 
 /** @throws WaltError when there is something already, or no folder to make it in. */

@@ -3,6 +3,7 @@
 import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
 import { basename, resolve } from "node:path";
+import { stringify } from "smol-toml";
 import { formatHostPort, type HostPort, PROXY_PORT, parseHostPort } from "../../address.ts";
 import { writeFileAtomic } from "../../linux/files.ts";
 import { proxySetupScript } from "../../proxy/script.ts";
@@ -108,11 +109,12 @@ async function nextHop(
 }
 
 function proxyToml(next: HostPort, trust: Trust): string {
-  return `role = "proxy"
-
-[proxy]
-next = "${formatHostPort(next)}"
-ca = "${publicKeyLine(trust.caKey)}"
-enrolment = "${publicKeyLine(trust.enrolmentKey)}"
-`;
+  return stringify({
+    role: "proxy",
+    proxy: {
+      next: formatHostPort(next),
+      ca: publicKeyLine(trust.caKey),
+      enrolment: publicKeyLine(trust.enrolmentKey),
+    },
+  });
 }

@@ -103,9 +103,10 @@ describe("forgetting", () => {
 
   test("is refused while the device runs", async () => {
     writeCredentials(files(), grantFor(key));
-    const api = await serveStatus(files().socket, () => {
+    const never = (): never => {
       throw new Error("not asked in earnest");
-    }).catch(String);
+    };
+    const api = await serveStatus(files().socket, { status: never, illness: never }).catch(String);
     expect(api).not.toBeString();
     if (typeof api === "string") return;
     expect(await forgetCredentials(config).catch(String)).toContain("is running");

@@ -175,7 +175,7 @@ describeWith([LAB, NEEDS], "VM", () => {
   test("a QEMU whose owner lives is left alone", async () => {
     const first = start();
     await started(first);
-    await start().waitFor(/vm: failed: \/run\/walt\/qmp\.sock is in use/);
+    await start().waitFor(/vm: failed: \/run\/walt-vpn\/qmp\.sock is in use/);
     expect(first.ended).toBeUndefined();
     first.write("stop\n");
     await first.waitFor(/vm: ended: stopped/);

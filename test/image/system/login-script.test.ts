@@ -4,6 +4,8 @@
  */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
+import type { ApiServer } from "../../../src/api/listen.ts";
+import { serveStatus } from "../../../src/device/status.ts";
 import type { Host } from "../../lab/host.ts";
 import { Lab } from "../../lab/lab.ts";
 import { describeWith, LAB } from "../../lab/need.ts";
@@ -23,19 +25,29 @@ esac
 `;
 const KEY = "ssh-ed25519 AAAA ada\n";
 
-describeWith([LAB, { programs: ["busybox"] }], "the card's login and clock", () => {
+describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's login and clock", () => {
   let lab: Lab;
   let board: Host;
+  let supervisor: ApiServer | undefined;
 
   beforeEach(async () => {
     lab = await Lab.create();
     board = await lab.host("board");
     await prepareBoard(board);
-    await board.must(["sh", "-c", "mkdir -p /var/lib/walt-vpn && : >/run/walt-os.health"]);
+    await board.must(["sh", "-c", "mkdir -p /var/lib/walt-vpn"]);
+    // The scripts let the supervisor go first.
+    const never = (): never => {
+      throw new Error("nobody asks for it");
+    };
+    const socket = board.path("/run/walt-vpn/device.sock");
+    supervisor = await serveStatus(socket, { status: never, illness: () => undefined });
     for (const name of ["dropbear", "chronyd"]) board.writeFile(`/usr/local/bin/${name}`, DAEMON, 0o755);
     board.writeFile("/usr/local/bin/dropbearkey", KEYGEN, 0o755);
   });
-  afterEach(() => lab.stop());
+  afterEach(async () => {
+    await supervisor?.stop();
+    await lab.stop();
+  });
 
   const script = (name: string): string[] => ["busybox", "sh", `/usr/lib/walt/${name}`];
   const hostKey = (): Promise<string> => board.must(["cat", "/var/lib/walt-vpn/host_key"]);
@@ -57,7 +69,7 @@ describeWith([LAB, { programs: ["busybox"] }], "the card's login and clock", () 
 
   test("sshd takes the card's keys and no passwords; the host key is made once, and again when it was cut short", async () => {
     board.writeFile("/boot/authorized_keys", KEY);
-    expect(await login()).toMatch(/^-F -E -s -p 22 -r \/var\/lib\/walt\/host_key /);
+    expect(await login()).toMatch(/^-F -E -s -p 22 -r \/var\/lib\/walt-vpn\/host_key /);
     expect(await board.must(["cat", "/root/.ssh/authorized_keys"])).toBe(KEY);
     expect(await board.must(["stat", "-c", "%a", "/root/.ssh", "/root/.ssh/authorized_keys"])).toBe(
       "700\n600\n",

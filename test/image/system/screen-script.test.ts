@@ -3,7 +3,9 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type ApiServer, listenApi } from "../../../src/api/listen.ts";
+import type { ApiServer } from "../../../src/api/listen.ts";
+import type { DeviceStatus } from "../../../src/api/types.ts";
+import { serveStatus } from "../../../src/device/status.ts";
 import type { Host } from "../../lab/host.ts";
 import { Lab } from "../../lab/lab.ts";
 import { describeWith, LAB } from "../../lab/need.ts";
@@ -22,14 +24,24 @@ mount -t tmpfs boot /boot
 mount --bind /run/console /dev/console
 `;
 
-const STATUS = {
+const STATUS: DeviceStatus = {
   stage: "credentials",
   detail: "asking the server for access",
-  lastError: null as string | null,
-  nextTryIn: null as number | null,
+  lastError: null,
+  nextTryIn: null,
   since: "2026-03-01T14:05:25.335Z",
-  node: null as string | null,
+  node: null,
+  mac: null,
   code: "PG2WB-J9NS3",
+  fingerprint: null,
+  tunnel: "down",
+  via: null,
+  rtt: null,
+  loss: null,
+  traffic: null,
+  vm: "off",
+  usb: [],
+  certificateRenewal: null,
 };
 
 describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's screen", () => {
@@ -44,9 +56,8 @@ describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's screen"
     await board.must(["sh", "-c", PREPARE, SCRIPTS]);
     mkdirSync(board.path("/run/walt-vpn"), { recursive: true });
     status = STATUS;
-    supervisor = await listenApi(board.path("/run/walt-vpn/device.sock"), undefined, () =>
-      Response.json(status),
-    );
+    const socket = board.path("/run/walt-vpn/device.sock");
+    supervisor = await serveStatus(socket, { status: () => status, illness: () => undefined });
     board.spawn(["busybox", "sh", "/usr/lib/walt/screen", TERMINAL]);
   });
   afterEach(async () => {
