@@ -23,7 +23,15 @@ import { makeFolders, readTextIfAny, syncFolder, writeFileAtomic } from "../../l
 import { type FoundConfig, findConfig, newConfiguration } from "./configuration.ts";
 import { copyEarlierState, lookAtEarlierState, removeOriginals } from "./earlier.ts";
 import { earlierPlacesOf, type Machine, placesOf, statIfAny } from "./machine.ts";
-import { type Finding, lookAtCommand, lookAtLink, lookAtRun, lookAtState, lookAtUnit } from "./ours.ts";
+import {
+  type Finding,
+  lookAtCommand,
+  lookAtLink,
+  lookAtRun,
+  lookAtState,
+  lookAtUnit,
+  sameContent,
+} from "./ours.ts";
 import { findWaltServer } from "./walt-server.ts";
 import unitTemplate from "./walt-vpn.service" with { type: "text" };
 
@@ -80,7 +88,7 @@ export async function planInstall(machine: Machine): Promise<Plan> {
 
   const walt = findWaltServer(places.waltConf);
   const unit = free(places.unit, lookAtUnit(places.unit));
-  const command = free(places.command, lookAtCommand(places.command));
+  const command = free(places.command, lookAtCommand(places.command, machine.binary));
   const state = free(places.state, lookAtState(places.state));
   if (unit !== "ours") free(places.run, lookAtRun(places.run));
   const earlierUnit = lookAtUnit(earlier.unit).is === "ours";
@@ -167,8 +175,7 @@ export async function planInstall(machine: Machine): Promise<Plan> {
 function addCommand({ root, binary }: Machine, command: Finding["is"], steps: Step[], found: string[]): void {
   const place = placesOf(root).command;
   const isThere =
-    command === "ours" &&
-    (realpathSync(place) === realpathSync(binary) || readFileSync(place).equals(readFileSync(binary)));
+    command === "ours" && (realpathSync(place) === realpathSync(binary) || sameContent(place, binary));
   if (isThere) found.push(`${place}: unchanged`);
   else {
     const what = `${place}: copied from ${binary}`;

@@ -1,7 +1,19 @@
 /** What is ours on a machine, and what is not: told by content, never by the name alone. */
 
 import { Database } from "bun:sqlite";
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  realpathSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readTextIfAny } from "../../linux/files.ts";
@@ -15,6 +27,9 @@ export type Finding = { is: "absent" } | { is: "ours" } | { is: "foreign"; what:
 const ABSENT: Finding = { is: "absent" };
 const OURS: Finding = { is: "ours" };
 const foreign = (what: string): Finding => ({ is: "foreign", what });
+
+/** Bytes of a file that are looked at at once. */
+const PIECE = 1 << 20;
 
 /** Every version of the unit has this in its first line, and with the unit every version of the program. */
 const MARK = "Changes belong into a drop-in: systemctl edit walt-";
@@ -33,14 +48,48 @@ export function lookAtUnit(path: string): Finding {
   return foreign(`the unit ${JSON.stringify(description ?? "without a description")}`);
 }
 
-/** A command: ours is an ELF program that has our unit inside. */
-export function lookAtCommand(path: string): Finding {
+/**
+ * A command: ours is an ELF program that has our unit inside.
+ * @param own the program that runs, which need not be searched where it is the one at `path`
+ */
+export function lookAtCommand(path: string, own?: string): Finding {
   const stat = statIfAny(path);
   if (stat === undefined) return ABSENT;
   if (!stat.isFile()) return foreign(kindOf(path, stat));
-  const content = readFileSync(path);
-  if (content.subarray(0, 4).toString("latin1") !== "\x7fELF") return foreign("a script or another file");
-  return content.includes(MARK) ? OURS : foreign("another program");
+  if (own !== undefined && realpathSync(path) === realpathSync(own)) return OURS;
+  const [head] = pieces(path, 0);
+  if (head?.toString("latin1", 0, 4) !== "\x7fELF") return foreign("a script or another file");
+  for (const piece of pieces(path, MARK.length)) if (piece.includes(MARK)) return OURS;
+  return foreign("another program");
+}
+
+/** Whether two files have the same content. A program has some 100 MB, so that it is not read as a whole. */
+export function sameContent(a: string, b: string): boolean {
+  if (statSync(a).size !== statSync(b).size) return false;
+  const other = pieces(b, 0);
+  for (const piece of pieces(a, 0)) {
+    const { value } = other.next();
+    if (value === undefined || !piece.equals(value)) return false;
+  }
+  return true;
+}
+
+/** A file's content in pieces of at most 1 MiB, each of which begins with the last `overlap` bytes of the one before. */
+function* pieces(path: string, overlap: number): Generator<Buffer, undefined> {
+  const fd = openSync(path, "r");
+  try {
+    for (let at = 0; ; ) {
+      const piece = Buffer.alloc(PIECE);
+      const length = readSync(fd, piece, 0, PIECE, at);
+      if (length === 0) return;
+      yield piece.subarray(0, length);
+      if (length <= overlap) return;
+      at += length - overlap;
+      if (length < PIECE) return;
+    }
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** The short name of our command: ours is a link to the long name beside it, or a program of an earlier version. */
