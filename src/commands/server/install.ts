@@ -9,7 +9,7 @@ export default command({
   name: "walt server install",
   description:
     "Install the server as a systemd service: command, unit, configuration, folders, group; or move an earlier version's",
-  examples: ["sudo ./walt-linux-x64 server install && sudo systemctl enable --now walt-vpn"],
+  examples: ["sudo walt server install && sudo systemctl enable --now walt-vpn"],
   args: {},
   async run() {
     if (!Bun.main.startsWith("/$bunfs/")) {
