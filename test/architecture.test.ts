@@ -24,7 +24,7 @@ const FLOORS: readonly (readonly string[])[] = [
 const HALL = "";
 const ROOMS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   device: [[HALL], ["boot"], ["identity", "net", "usb"], ["route", "vm"], ["console"]],
-  server: [[HALL], ["net"]],
+  server: [[HALL], ["net", "install"]],
   image: [[HALL], ["card"], ["base"], ["disk"]],
   tunnel: [[HALL], ["send", "receive"], ["transport", "frame"]],
   ssh: [[HALL], ["client", "server"], ["handshake", "openssh"], ["keys"]],

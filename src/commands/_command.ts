@@ -50,7 +50,7 @@ export const configOption = {
   config: {
     type: "string",
     valueHint: "file",
-    description: "The configuration; unless told WALT_CONFIG, else /etc/walt/walt.toml",
+    description: "The configuration; unless told WALT_CONFIG, else /etc/walt/vpn.toml",
   },
 } as const satisfies ArgsDef;
 

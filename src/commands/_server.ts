@@ -35,7 +35,7 @@ export async function withServer<T>(
 ): Promise<T> {
   const config = loadConfig(args.config);
   const socket = config.server.socket;
-  if (args.server === undefined) return await use(new ApiClient({ socket, start: "walt server run" }));
+  if (args.server === undefined) return await use(new ApiClient({ socket, start: startCommand() }));
 
   const match =
     /^ssh:\/\/(?:([A-Za-z0-9_][\w.-]*)@)?([A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:]+\])(?::(\d{1,5}))?$/.exec(
@@ -80,6 +80,11 @@ export async function withServer<T>(
       name: `the server at ${args.server}`,
     }),
   );
+}
+
+/** The command that starts the server on this machine: the service where `walt server install` has made one. */
+function startCommand(): string {
+  return existsSync("/etc/systemd/system/walt-vpn.service") ? "systemctl start walt-vpn" : "walt server run";
 }
 
 /** A socket's file is there as soon as ssh has bound it, a moment before ssh listens: until then connections are refused. */

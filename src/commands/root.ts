@@ -41,7 +41,7 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards as nodes 
       build: async (): Loaded => (await import("./image/build.ts")).default,
     }),
   config: async (): Promise<Group> =>
-    group("walt config", "walt.toml", {
+    group("walt config", "vpn.toml", {
       check: async (): Loaded => (await import("./config/check.ts")).default,
       show: async (): Loaded => (await import("./config/show.ts")).default,
     }),

@@ -7,13 +7,13 @@ import { command, configOption } from "./_command.ts";
 export default command({
   name: "walt run",
   description: "Run what the configuration's role says: server, proxy or device",
-  examples: ["walt run", "WALT_CONFIG=./walt.toml walt run"],
+  examples: ["walt run", "WALT_CONFIG=./vpn.toml walt run"],
   args: { ...configOption },
   async run(args) {
     const { role, file } = loadConfig(args.config);
     if (role === undefined) {
       throw new WaltError(`${file ?? "the configuration"} does not say a role`, {
-        hint: 'Write role = "server", "proxy" or "device" at the top of walt.toml, or use `walt server run`, `walt proxy run`, `walt device run`.',
+        hint: 'Write role = "server", "proxy" or "device" at the top of vpn.toml, or use `walt server run`, `walt proxy run`, `walt device run`.',
       });
     }
     const { default: chosen } = await {

@@ -1,4 +1,4 @@
-/** The kinds of value that a key of walt.toml can have. */
+/** The kinds of value that a key of vpn.toml can have. */
 
 import {
   type Entrypoint,

@@ -1,4 +1,4 @@
-/** walt.toml read and checked. */
+/** vpn.toml read and checked. */
 
 import { parse as parseToml, TomlError } from "smol-toml";
 import { usageError, WaltError } from "../errors.ts";
@@ -7,25 +7,25 @@ import { describe } from "../parse.ts";
 import { type Key, refusal } from "./keys.ts";
 import { type Config, ROLES, type Role, TABLES, type TableName, type Values } from "./schema.ts";
 
-export const DEFAULT_CONFIG = "/etc/walt/walt.toml";
+export const DEFAULT_CONFIG = "/etc/walt/vpn.toml";
 const MAX_CONFIG = 65_536;
 
 /**
- * The configuration of this run: `--config`, else WALT_CONFIG, else /etc/walt/walt.toml where there is one.
+ * The configuration of this run: `--config`, else WALT_CONFIG, else /etc/walt/vpn.toml where there is one.
  * @throws WaltError that names file, line or key, what was found and what is allowed.
  */
 export function loadConfig(
   option: string | undefined,
   env: Record<string, string | undefined> = process.env,
 ): Config {
-  if (option === "") throw usageError("--config is empty", "Name a walt.toml, or leave the option out.");
+  if (option === "") throw usageError("--config is empty", "Name a vpn.toml, or leave the option out.");
   const named = option ?? env["WALT_CONFIG"];
   const file = named === undefined || named === "" ? DEFAULT_CONFIG : named;
   const text = readTextIfAny(file, MAX_CONFIG);
   if (text === undefined) {
     if (file === named)
       throw new WaltError(`${file} does not exist`, {
-        hint: "Name a walt.toml with --config or WALT_CONFIG.",
+        hint: "Name a vpn.toml with --config or WALT_CONFIG.",
       });
     return parseConfig("", undefined);
   }
@@ -108,7 +108,7 @@ function flatten(
         complain(
           "",
           key,
-          `is not a table of walt.toml; ${suggest(key, ["role", ...names.filter((n) => !n.includes("."))])}`,
+          `is not a table of vpn.toml; ${suggest(key, ["role", ...names.filter((n) => !n.includes("."))])}`,
         );
       } else {
         keys.set(key, value);

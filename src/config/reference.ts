@@ -8,8 +8,8 @@ const INTRO = `# Configuration reference
 
 Made from the schema in \`src/config/schema.ts\` by \`bun run docs\`; do not edit by hand.
 
-One file, \`walt.toml\`, chooses the role of a machine and holds its settings. It is looked for in this order: \`--config FILE\`,
-the environment variable \`WALT_CONFIG\`, \`/etc/walt/walt.toml\`. Every key has a default; an unknown key or a value of the wrong
+One file, \`vpn.toml\`, chooses the role of a machine and holds its settings. It is looked for in this order: \`--config FILE\`,
+the environment variable \`WALT_CONFIG\`, \`/etc/walt/vpn.toml\`. Every key has a default; an unknown key or a value of the wrong
 kind is an error. \`walt config check\` checks a file, \`walt config show\` prints every value and where it came from.
 
 \`\`\`toml

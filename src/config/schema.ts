@@ -1,4 +1,4 @@
-/** Every key of walt.toml: the one place where keys, defaults and their documentation are. */
+/** Every key of vpn.toml: the one place where keys, defaults and their documentation are. */
 
 import { PROXY_PORT, SERVER_PORT } from "../address.ts";
 import { BOARD_NAMES } from "../boards.ts";
@@ -26,7 +26,7 @@ export type Role = (typeof ROLES)[number];
 const METRICS_PORT = 9586;
 const INTERFACE = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$/;
 
-/** Tables of walt.toml and their keys. */
+/** Tables of vpn.toml and their keys. */
 export const TABLES = {
   server: {
     listen: hostPort(`[::]:${SERVER_PORT}`, SERVER_PORT, "Where the SSH endpoint listens for proxies."),
@@ -35,8 +35,8 @@ export const TABLES = {
       SERVER_PORT,
       "How proxies reach this server. Unless told: the machine's host name and the port of `listen`.",
     ),
-    state: path("/var/lib/walt", "Folder of the keys and the registry; only root may read the keys."),
-    socket: path("/run/walt/server.sock", "UNIX socket through which commands talk to the daemon."),
+    state: path("/var/lib/walt-vpn", "Folder of the keys and the registry; only root may read the keys."),
+    socket: path("/run/walt-vpn/server.sock", "UNIX socket through which commands talk to the daemon."),
     group: text(
       "walt",
       "Group whose members may use the socket. Where it does not exist, only root may.",
@@ -68,7 +68,7 @@ export const TABLES = {
       "The server's own address on a managed bridge; the rest of the network is given out by DHCP.",
     ),
     boot_files: path(
-      "/var/lib/walt/boot",
+      "/var/lib/walt-vpn/boot",
       "Folder of the boot files of a managed network: `<arch>/vmlinuz`, `<arch>/initrd.img` and `<arch>/cmdline`, arch being x86_64 or arm64.",
     ),
     mtu: integer(
@@ -93,7 +93,7 @@ export const TABLES = {
     listen: hostPort(`[::]:${PROXY_PORT}`, PROXY_PORT, "Where `walt proxy run` listens."),
     ca: publicKey("Public key of the server's VPN CA."),
     enrolment: publicKey("Public half of the server's enrolment key."),
-    state: path("/var/lib/walt", "Folder of the relay's own host key."),
+    state: path("/var/lib/walt-vpn", "Folder of the relay's own host key."),
   },
   device: {
     entrypoint: entrypoints(
@@ -117,7 +117,7 @@ export const TABLES = {
       INTERFACE,
     ),
     state: path(
-      "/var/lib/walt",
+      "/var/lib/walt-vpn",
       "Folder of the device's key, certificate and credentials; it must survive reboots.",
     ),
     mtu: integer(
@@ -126,7 +126,7 @@ export const TABLES = {
       9000,
       "Largest MTU that the node is given. It gets what the server has on walt-net, if that is less; 1500 in the original framing.",
     ),
-    run: path("/run/walt", "Folder of sockets, gone after a reboot."),
+    run: path("/run/walt-vpn", "Folder of sockets, gone after a reboot."),
     silence: span("10s", "3s", "5m", "A tunnel whose server is silent for this long is built anew."),
     rekey_limit: integer(
       32_768,

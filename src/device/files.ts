@@ -8,9 +8,9 @@ import { readTextIfAny, writeFileAtomic } from "../linux/files.ts";
 
 /** Paths of all files. */
 export interface DeviceFiles {
-  /** The pinned host keys of proxies and server. Beside walt.toml; `walt vpn setup-node` writes both. */
+  /** The pinned host keys of proxies and server. Beside vpn.toml; `walt vpn setup-node` writes both. */
   readonly knownHosts: string;
-  /** The enrolment key, with which a device without credentials may ask for them. Beside walt.toml. */
+  /** The enrolment key, with which a device without credentials may ask for them. Beside vpn.toml. */
   readonly enrolmentKey: string;
   /** The state folder, whose files survive a reboot (`device.state`). */
   readonly state: string;
@@ -35,16 +35,16 @@ export interface DeviceFiles {
 /** The paths of all files. @throws WaltError when the configuration was not read from a file. */
 export function deviceFiles(config: Config): DeviceFiles {
   if (config.file === undefined) {
-    throw new WaltError("this device has no configuration: there is no walt.toml", {
+    throw new WaltError("this device has no configuration: there is no vpn.toml", {
       hint:
         "Run `walt vpn setup-node` on the server, and copy the folder that it writes to this device. " +
-        "Then name the walt.toml in it with --config.",
+        "Then name the vpn.toml in it with --config.",
     });
   }
   return { ...configFiles(dirname(resolve(config.file))), ...stateFiles(config), ...runFiles(config) };
 }
 
-/** Paths of the files beside walt.toml. */
+/** Paths of the files beside vpn.toml. */
 function configFiles(folder: string) {
   return { knownHosts: join(folder, "known_hosts"), enrolmentKey: join(folder, "enrolment_key") };
 }
@@ -87,7 +87,7 @@ export function makeFolder(folder: string, mode: number): void {
 }
 
 /**
- * Check that the files beside walt.toml are there, and copy the enrolment key into the run folder. ssh
+ * Check that the files beside vpn.toml are there, and copy the enrolment key into the run folder. ssh
  * refuses a private key that others can read, and on an SD card's boot partition (FAT) everybody can read
  * every file.
  * @param enrols whether the server has enrolment; otherwise there is no enrolment key.
@@ -100,7 +100,7 @@ export function prepareConfigurationFiles(files: DeviceFiles, enrols: boolean): 
   ]) {
     if (readTextIfAny(file, 1 << 20)?.trim()) continue;
     throw new WaltError(`${file} is missing or empty: ${what}`, {
-      hint: "`walt vpn setup-node` writes it beside walt.toml: copy the whole folder to the device.",
+      hint: "`walt vpn setup-node` writes it beside vpn.toml: copy the whole folder to the device.",
     });
   }
   if (enrols)

@@ -138,7 +138,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
  * @throws WaltError when there is none, or a proxy is named and no server.
  */
 function entrypointsOf(config: Config): readonly Entrypoint[] {
-  const hint = "Use the walt.toml that `walt vpn setup-node` writes: it sets both. Name it with --config.";
+  const hint = "Use the vpn.toml that `walt vpn setup-node` writes: it sets both. Name it with --config.";
   const { entrypoint: entrypoints, server } = config.device;
   if (entrypoints.length === 0) throw new WaltError("device.entrypoint is not set", { hint });
   const proxy = entrypoints.find((entrypoint) => "proxies" in entrypoint);

@@ -5,6 +5,9 @@
 # It makes the user walt-vpn, without password, and /home/walt-vpn/.ssh/authorized_keys with two lines, for certificates of
 # the WalT server and for the key with which new devices ask for access. Both may open one address (permitopen) and run
 # one command, whatever they ask for: cat. All files are root's. Nothing else is changed. Run again, it changes what differs.
+#
+# Another server may use the same user. This server's lines end with a mark of their own: those alone are written, replaced
+# and removed; all others stay as they are. A user walt-vpn that somebody else made keeps its shell, password and files.
 set -eu
 umask 022
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -14,6 +17,8 @@ user=walt-vpn
 home=/home/walt-vpn
 next='@NEXT@'
 ca='@CA@'
+enrolment='@ENROLMENT@'
+mark='@MARK@' # of this server's lines: the fingerprint of its CA
 server_ca_file='@SERVER_CA_FILE@' # there on the server itself only
 lines='@AUTHORIZED_KEYS@'
 
@@ -24,7 +29,7 @@ usage() {
 usage: proxy-setup.sh [--allow-server] | --remove | --help
 Let WalT VPN devices pass through this machine to $next.
   --allow-server  go on although this is the WalT server itself
-  --remove        remove the user $user and $home
+  --remove        remove this server's lines; and the user $user and $home, if nobody else uses them
 Example: sudo sh proxy-setup.sh
 END
 }
@@ -46,11 +51,80 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 exists() { id -u "$user" >/dev/null 2>&1; }
+passwd() { # number of a field of passwd(5): what the user has there
+  { grep "^$user:" /etc/passwd || getent passwd "$user" || :; } 2>/dev/null | head -n 1 | cut -d : -f "$1"
+}
+keys=$home/.ssh/authorized_keys
+
+# --- Whose is what is there? Nothing is changed until that is known.
+if exists; then
+  found=$(eval "echo ~$user")
+  if [ "$found" != "$home" ]; then
+    [ "$action" = setup ] || { say "nothing to remove: the user $user has the home $found, and is not this script's"; exit 0; }
+    fail "the user $user exists already, with the home $found, so that somebody else made it (a WalT server does).
+Nothing was changed. Make another machine the proxy, or use 'walt proxy run', a relay with a port of its own."
+  fi
+  [ "$(id -u "$user")" -ne 0 ] || fail "the user $user is root"
+fi
+for path in "$home" "$home/.ssh" "$keys"; do
+  [ ! -L "$path" ] || fail "$path is a symbolic link"
+done
+
+ours() { # a line: whether it is this server's, by its mark; or as earlier versions wrote it, without one, by its key
+  case $1 in *" $mark") return 0 ;; esac
+  value=${1#*permitopen=\"} value=${value%%\"*}
+  command=${1#*command=\"} command=${command%%\"*}
+  case $command in cat | "exec cat") ;; *) return 1 ;; esac
+  rules="restrict,port-forwarding,permitopen=\"$value\",permitlisten=\"127.0.0.1:1\",command=\"$command\""
+  signed="cert-authority,principals=\"walt-vpn\",$rules $ca" asked="$rules $enrolment"
+  case $1 in "$signed" | "$signed "* | "$asked" | "$asked "*) return 0 ;; esac
+  return 1
+}
+mine='' others='' strangers=no newline='
+'
+if [ -f "$keys" ]; then
+  while IFS= read -r line || [ -n "$line" ]; do
+    if ours "$line"; then
+      mine=$mine$line$newline
+    else
+      others=$others$line$newline
+      case $line in *" walt-vpn=SHA256:"*) ;; *) strangers=yes ;; esac # a second server of WalT VPN is none
+    fi
+  done <"$keys"
+fi
+files='' # of others, in the home
+for path in "$home"/* "$home"/.[!.]* "$home"/..?* "$home"/.ssh/* "$home"/.ssh/.[!.]* "$home"/.ssh/..?*; do
+  case ${path#"$home"/} in .ssh | .ssh/authorized_keys | .ssh/authorized_keys.new) continue ;; esac
+  if [ -e "$path" ] || [ -L "$path" ]; then files="$files $path"; fi
+done
+made_here=no
+if exists && [ "$(passwd 5)" = "WalT VPN" ]; then made_here=yes; fi
+
+write_keys() { # text: takes the place of authorized_keys as a whole, with the owner and the mode that it has
+  # The folder is root's, so that nobody can put a link in the way.
+  work=$(dirname "$home")/.walt-vpn.$$
+  mkdir -m 700 "$work"
+  trap 'rm -rf "$work"' EXIT
+  trap 'exit 1' HUP INT TERM
+  if [ -f "$keys" ]; then cp -p "$keys" "$work/new"; else (umask 022 && : >"$work/new"); fi
+  printf %s "$1" >"$work/new"
+  if [ -f "$keys" ] && [ "$(cat "$keys")" != "$before" ]; then fail "$keys was changed meanwhile: run this again"; fi
+  mv -f "$work/new" "$keys"
+}
+before=''
+[ ! -f "$keys" ] || before=$(cat "$keys")
 
 if [ "$action" = remove ]; then
+  if [ -n "$others$files" ] || { exists && [ "$made_here" = no ]; }; then
+    [ -n "$mine" ] || { say "nothing to remove: $keys has no line of this server"; exit 0; }
+    if [ -n "$others" ]; then write_keys "$others"; else rm -f "$keys"; fi
+    say "removed this server's lines from $keys"
+    say "kept the user $user, which somebody else made or uses; connections that are open go on until they end"
+    exit 0
+  fi
   removed=no
   if exists; then
-    rm -f "$home/.ssh/authorized_keys" # first of all: nobody comes in any more
+    rm -f "$keys" # first of all: nobody comes in any more
     # Sessions that are open end now; their processes belong to this user alone.
     if command -v pkill >/dev/null; then pkill -KILL -u "$user" || :; fi
     userdel -f "$user" || fail "userdel could not remove the user $user"
@@ -74,22 +148,31 @@ command -v sshd >/dev/null || fail "there is no sshd here: install OpenSSH's ser
 # --- The account. Its password is '*', which matches nothing; '!' would make some sshd refuse its keys, too.
 changed=no
 changed() { say "$*"; changed=yes; }
+alone=yes # whether user and files are this script's, to be put right
 if ! exists; then
+  [ -z "$others$files" ] || fail "there is no user $user, but files of one: move $home away"
   useradd -r -U -M -d "$home" -s /bin/sh -p '*' -c "WalT VPN" "$user" || fail "useradd could not make the user $user"
   changed "made the user $user"
+elif [ "$made_here" = no ] || [ "$strangers" = yes ] || [ -n "$files" ]; then
+  alone=no
+  shell=$(passwd 7)
+  case $shell in */nologin | */false)
+    fail "the user $user, which somebody else made or uses, has the shell $shell, and devices need one that runs a command.
+Nothing was changed. If nobody else needs that shell: usermod -s /bin/sh $user" ;;
+  esac
 fi
-[ "$(id -u "$user")" -ne 0 ] || fail "the user $user is root"
-[ "$(eval "echo ~$user")" = "$home" ] || fail "the user $user exists, with another home than $home"
-if [ "$(sed -n "s/^$user:.*://p" /etc/passwd)" != /bin/sh ]; then
-  usermod -s /bin/sh "$user" && changed "changed the shell of $user to /bin/sh, which runs the forced command"
-fi
-if [ "$(sed -n "s/^$user:\([^:]*\):.*/\1/p" /etc/shadow)" != '*' ]; then
-  usermod -p '*' "$user" && changed "took the password of $user away"
+if [ "$alone" = yes ]; then
+  if [ "$(passwd 7)" != /bin/sh ]; then
+    usermod -s /bin/sh "$user" && changed "changed the shell of $user to /bin/sh, which runs the forced command"
+  fi
+  if [ "$(sed -n "s/^$user:\([^:]*\):.*/\1/p" /etc/shadow)" != '*' ]; then
+    usermod -p '*' "$user" && changed "took the password of $user away"
+  fi
 fi
 
 # --- Its files: root's, so that the account can grant itself nothing.
 own() { # path, mode
-  [ ! -L "$1" ] || fail "$1 is a symbolic link"
+  [ "$alone" = yes ] || return 0
   if [ -z "$(find "$1" -prune -user 0 -group 0 -perm "$2")" ]; then
     chown 0:0 "$1" && chmod "$2" "$1" && changed "changed owner or mode of $1"
   fi
@@ -98,19 +181,20 @@ own() { # path, mode
 own "$home" 755
 [ -e "$home/.ssh" ] || mkdir "$home/.ssh"
 own "$home/.ssh" 755
-keys=$home/.ssh/authorized_keys
-if [ ! -f "$keys" ] || [ -L "$keys" ] || [ "$(cat "$keys")" != "$lines" ]; then
+if [ "$mine" != "$lines$newline" ]; then
   was=updated
   [ -e "$keys" ] || was=wrote
-  rm -f "$keys.new"
-  printf '%s\n' "$lines" >"$keys.new"
-  chmod 644 "$keys.new"
-  mv -f "$keys.new" "$keys"
+  write_keys "$others$lines$newline"
   changed "$was $keys"
 fi
 own "$keys" 644
 if command -v restorecon >/dev/null; then restorecon -R "$home" || :; fi # SELinux
 [ "$changed" = yes ] || say "unchanged: $user may pass to $next already"
+if [ "$alone" = no ]; then
+  say "note: somebody else made or uses the user $user; its shell, its password, its files and all other keys were kept"
+elif [ -n "$others" ]; then
+  say "note: another server uses the user $user, too; its lines were kept"
+fi
 
 # --- Would this sshd accept it? Asked for a connection from an address that is nobody's.
 ask() { settings=$(sshd -T -C "user=$user,host=device.example,addr=192.0.2.1" 2>&1); }

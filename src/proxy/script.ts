@@ -2,7 +2,7 @@
 
 import { formatHostPort, type HostPort } from "../address.ts";
 import { authorizedKeys } from "../ssh/keys/authorized-keys.ts";
-import { KEY_TYPE, type PublicKey } from "../ssh/keys/ed25519.ts";
+import { fingerprint, KEY_TYPE, type PublicKey } from "../ssh/keys/ed25519.ts";
 import { safeText } from "../text.ts";
 import template from "./proxy-setup.sh" with { type: "text" };
 
@@ -22,6 +22,24 @@ export interface ProxyScriptOptions {
   version: string;
 }
 
+/**
+ * The last word of this server's lines in a proxy's authorized_keys, where sshd wants a comment (sshd(8)): by it they are told
+ * from the lines of others.
+ */
+export function proxyMark(ca: PublicKey): string {
+  return `walt-vpn=${fingerprint(ca)}`;
+}
+
+/** The lines for authorized_keys, each with the server's mark and its line break. */
+export function markedKeys(o: Pick<ProxyScriptOptions, "ca" | "enrolment" | "next">): string {
+  const marked = (key: PublicKey): PublicKey => ({
+    blob: key.blob,
+    // A comment that is too long would be cut, and the mark with it.
+    comment: `${safeText(key.comment, 100)} ${proxyMark(o.ca)}`.trimStart(),
+  });
+  return authorizedKeys({ ca: marked(o.ca), enrolment: marked(o.enrolment), next: o.next });
+}
+
 /** The text of the script: POSIX sh. */
 export function proxySetupScript(o: ProxyScriptOptions): string {
   const values: Record<string, string> = {
@@ -29,7 +47,9 @@ export function proxySetupScript(o: ProxyScriptOptions): string {
     NEXT: shellQuote(formatHostPort(o.next)),
     CA: shellQuote(`${KEY_TYPE} ${o.ca.blob.toString("base64")}`),
     SERVER_CA_FILE: shellQuote(o.serverCaFile),
-    AUTHORIZED_KEYS: shellQuote(authorizedKeys(o).trimEnd()),
+    ENROLMENT: shellQuote(`${KEY_TYPE} ${o.enrolment.blob.toString("base64")}`),
+    MARK: shellQuote(proxyMark(o.ca)),
+    AUTHORIZED_KEYS: shellQuote(markedKeys(o).trimEnd()),
   };
   // In the template a value is either a word in quotes of its own, which are replaced with it, or part of a
   // comment.

@@ -44,7 +44,7 @@ export const TRUST: TrustInfo = {
   hostKey: "ssh-ed25519 AAAA host",
   enrolmentPublicKey: "ssh-ed25519 AAAA enrolment",
   enrolmentPrivateKey: "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
-  caFile: "/var/lib/walt/keys/ca.pub",
+  caFile: "/var/lib/walt-vpn/keys/ca.pub",
   address: "walt.lab.example:2222",
   version: "0.1.0",
 };

@@ -60,7 +60,7 @@ try {
 
   say("images");
   const file = Buffer.from("x".repeat(400));
-  const deviceFiles = { "walt.toml": file, known_hosts: file, enrolment_key: file };
+  const deviceFiles = { "vpn.toml": file, known_hosts: file, enrolment_key: file };
   const output = join(folder, "card.dd");
   const one = { base, deviceFiles, output, force: true };
   const raw: number[] = [];

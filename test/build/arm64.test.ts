@@ -24,7 +24,7 @@ describeWith(
       const folder = mkdtempSync(join(tmpdir(), "walt-arm64-"));
       try {
         expect((await walt("--version")).stdout).toBe(`${manifest.version}\n`);
-        const file = join(folder, "walt.toml");
+        const file = join(folder, "vpn.toml");
         await Bun.write(file, 'role = "device"\n[device]\nentrypoint = "gate.example.org"\n');
         const good = await walt("config", "check", "--config", file);
         expect(good.stdout).toBe(`${file}: correct, role = "device"\n`);

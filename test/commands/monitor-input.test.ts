@@ -38,7 +38,7 @@ let watching: () => void = () => {};
 
 beforeAll(() => {
   const config = `role = "server"\n[server]\nsocket = "${socket}"\n`;
-  writeFileSync(join(dir, "walt.toml"), config);
+  writeFileSync(join(dir, "vpn.toml"), config);
   server = Bun.serve({
     unix: socket,
     fetch: async (request) => {
@@ -67,7 +67,7 @@ beforeEach(() => {
 
 const env = (more: Record<string, string> = {}): Record<string, string> => ({
   PATH: process.env["PATH"] ?? "",
-  WALT_CONFIG: join(dir, "walt.toml"),
+  WALT_CONFIG: join(dir, "vpn.toml"),
   USER: "alice",
   ...more,
 });

@@ -15,7 +15,7 @@ test("a listing that is longer than a pipe", async () => {
   const socket = join(dir, "server.sock");
   const handle = apiHandler([serve(SERVER.nodes, () => nodes)], createLog());
   await using server = Bun.serve({ unix: socket, fetch: handle });
-  const config = join(dir, "walt.toml");
+  const config = join(dir, "vpn.toml");
   writeFileSync(config, `role = "server"\n[server]\nsocket = "${socket}"\n`);
   try {
     const walt = [process.execPath, new URL("../../src/main.ts", import.meta.url).pathname];

@@ -25,7 +25,7 @@ function problem(what: () => unknown): string {
     return error.message;
   }
 }
-const wrong = (text: string): string => problem(() => parseConfig(text, "walt.toml"));
+const wrong = (text: string): string => problem(() => parseConfig(text, "vpn.toml"));
 
 describe("defaults", () => {
   test("an empty file, or none, is every key's default", () => {
@@ -35,8 +35,8 @@ describe("defaults", () => {
     expect(server).toMatchObject({
       listen: { host: "::", port: 2222 },
       address: undefined,
-      state: "/var/lib/walt",
-      socket: "/run/walt/server.sock",
+      state: "/var/lib/walt-vpn",
+      socket: "/run/walt-vpn/server.sock",
       group: "walt",
       answer_timeout: 300_000,
       retry_after: 5000,
@@ -44,7 +44,7 @@ describe("defaults", () => {
     });
     expect(rest["server.network"]).toMatchObject({ bridge: "walt-net", managed: true, boot_port: 8080 });
     expect(proxy).toMatchObject({ listen: { host: "::", port: 22 }, ca: "" });
-    expect(device).toMatchObject({ entrypoint: [], board: "generic", run: "/run/walt" });
+    expect(device).toMatchObject({ entrypoint: [], board: "generic", run: "/run/walt-vpn" });
     expect(rest["device.vm"]).toMatchObject({ start: true });
   });
 
@@ -71,22 +71,22 @@ network.managed = false
 [server.network]
 `;
   test("values are taken, and where they came from is known", () => {
-    const config = parseConfig(text.replace("[server.network]\n", ""), "/x/walt.toml");
+    const config = parseConfig(text.replace("[server.network]\n", ""), "/x/vpn.toml");
     expect(config.role).toBe("server");
     expect(config.server.listen).toEqual({ host: "0.0.0.0", port: 2222 });
     expect(config.server.answer_timeout).toBe(90_000);
     expect(config["server.network"].managed).toBe(false);
     const rows = new Map(explainConfig(config).map((row) => [row.key, row]));
-    expect(rows.get("role")).toEqual({ key: "role", value: '"server"', source: "/x/walt.toml" });
+    expect(rows.get("role")).toEqual({ key: "role", value: '"server"', source: "/x/vpn.toml" });
     expect(rows.get("server.listen")).toEqual({
       key: "server.listen",
       value: '"0.0.0.0:2222"',
-      source: "/x/walt.toml",
+      source: "/x/vpn.toml",
     });
-    expect(rows.get("server.network.managed")?.source).toBe("/x/walt.toml");
+    expect(rows.get("server.network.managed")?.source).toBe("/x/vpn.toml");
     expect(rows.get("server.socket")).toEqual({
       key: "server.socket",
-      value: '"/run/walt/server.sock"',
+      value: '"/run/walt-vpn/server.sock"',
       source: "default",
     });
     expect(rows.size).toBe(
@@ -96,42 +96,42 @@ network.managed = false
 
   test("what is no TOML is told with line and column", () => {
     expect(wrong('role = "server"\n[server]\nlisten = oops\n')).toMatch(
-      /^walt\.toml, line 3, column \d+: not TOML: \S/,
+      /^vpn\.toml, line 3, column \d+: not TOML: \S/,
     );
-    expect(wrong("role = \n")).toStartWith("walt.toml, line 1, column 8: not TOML: ");
-    expect(wrong(text)).toStartWith("walt.toml, line 6, column "); // a table twice
+    expect(wrong("role = \n")).toStartWith("vpn.toml, line 1, column 8: not TOML: ");
+    expect(wrong(text)).toStartWith("vpn.toml, line 6, column "); // a table twice
     expect(wrong('a = "\u0000"')).toContain("line 1, column 6");
   });
 
   test("an unknown key is told with its line and a suggestion", () => {
     expect(wrong('\n[server]\nlitsen = "x"\n')).toBe(
-      "walt.toml, line 3: server.litsen is not a key of [server]; did you mean listen?",
+      "vpn.toml, line 3: server.litsen is not a key of [server]; did you mean listen?",
     );
     expect(wrong("[device.vm]\nram = 1\n")).toBe(
-      "walt.toml, line 2: device.vm.ram is not a key of [device.vm]; allowed: start, memory, cpus, usb",
+      "vpn.toml, line 2: device.vm.ram is not a key of [device.vm]; allowed: start, memory, cpus, usb",
     );
     expect(wrong("server.nework.managed = true\n")).toBe(
-      `walt.toml: server.nework is not a key of [server]; allowed: ${Object.keys(TABLES.server).join(", ")}`,
+      `vpn.toml: server.nework is not a key of [server]; allowed: ${Object.keys(TABLES.server).join(", ")}`,
     );
   });
 
   test("an unknown table or key at the top too", () => {
     expect(wrong("[sevrer]\n")).toBe(
-      "walt.toml, line 1: sevrer is not a table of walt.toml; did you mean server?",
+      "vpn.toml, line 1: sevrer is not a table of vpn.toml; did you mean server?",
     );
     expect(wrong('# x\nlisten = "a"\n')).toBe(
-      "walt.toml, line 2: listen is not a table of walt.toml; allowed: role, server, image, proxy, device",
+      "vpn.toml, line 2: listen is not a table of vpn.toml; allowed: role, server, image, proxy, device",
     );
-    expect(wrong("server = 3\n")).toBe("walt.toml, line 1: server must be a table, found number 3");
+    expect(wrong("server = 3\n")).toBe("vpn.toml, line 1: server must be a table, found number 3");
     expect(wrong("[server]\nnetwork = 2020-01-01\n")).toBe(
-      "walt.toml, line 2: server.network must be a table, found a date",
+      "vpn.toml, line 2: server.network must be a table, found a date",
     );
-    expect(wrong("[[server]]\n")).toBe("walt.toml: server must be a table, found an array of 1 values");
+    expect(wrong("[[server]]\n")).toBe("vpn.toml: server must be a table, found an array of 1 values");
   });
 
   test("an unknown role", () => {
     expect(wrong('role = "sevrer"\n')).toBe(
-      'walt.toml, line 1: role must be "server" or "proxy" or "device", found string "sevrer"',
+      'vpn.toml, line 1: role must be "server" or "proxy" or "device", found string "sevrer"',
     );
     expect(wrong("role = 1\n")).toContain("found number 1");
   });
@@ -150,7 +150,7 @@ network.managed = false
 
   test("a value from the file cannot reach the terminal raw", () => {
     expect(wrong('[server]\nstate = "\\u001b[2J\\u202e"\n')).toBe(
-      'walt.toml, line 2: server.state must be an absolute path, found string "\\u001b[2J\\u202e"',
+      'vpn.toml, line 2: server.state must be an absolute path, found string "\\u001b[2J\\u202e"',
     );
   });
 });
@@ -161,7 +161,7 @@ describe("which file", () => {
   writeFileSync(one, 'role = "server"\n');
   writeFileSync(two, 'role = "device"\n');
 
-  test("--config, then WALT_CONFIG, then /etc/walt/walt.toml", () => {
+  test("--config, then WALT_CONFIG, then /etc/walt/vpn.toml", () => {
     expect(loadConfig(one, { WALT_CONFIG: two })).toMatchObject({ role: "server", file: one });
     expect(loadConfig(undefined, { WALT_CONFIG: two })).toMatchObject({ role: "device", file: two });
     if (existsSync(DEFAULT_CONFIG)) return;
@@ -188,8 +188,8 @@ describe("which file", () => {
 });
 
 test("a role's command refuses another role's file, and takes one without a role", () => {
-  const device = parseConfig('role = "device"\n', "walt.toml");
-  expect(problem(() => requireRole(device, "server"))).toBe('walt.toml says role = "device", not "server"');
+  const device = parseConfig('role = "device"\n', "vpn.toml");
+  expect(problem(() => requireRole(device, "server"))).toBe('vpn.toml says role = "device", not "server"');
   expect(requireRole(device, "device")).toBe(device);
   expect(problem(() => requireRole(parseConfig("", undefined), "proxy"))).toStartWith("no error");
 });

@@ -106,7 +106,7 @@ interface Report {
 async function firstBoot(world: World, steps: Steps, interactive: boolean): Promise<Report> {
   await steps.run("the node's image", async () => {
     const work = `${world.lab.dir}/work`;
-    const boot = world.server.path("/var/lib/walt/boot");
+    const boot = world.server.path("/var/lib/walt-vpn/boot");
     for (const folder of [work, boot]) mkdirSync(folder, { recursive: true });
     const { architectures } = await buildNodeOs(boot, work);
     return {

@@ -68,7 +68,7 @@ async function vpn(r: Run, world: World, board: Board, node: string): Promise<vo
 /** The system that the node boots, in the server's boot files. */
 export async function nodeFiles(r: Run, world: World): Promise<void> {
   await r.steps.run("the node's image", async () => {
-    const boot = world.server.path("/var/lib/walt/boot");
+    const boot = world.server.path("/var/lib/walt-vpn/boot");
     mkdirSync(boot, { recursive: true });
     const size = await buildArm64Node(boot, join(r.outside, "node"), cacheFolder(r.options.cache));
     return { detail: `Debian kernel and busybox for arm64, ${Math.round(size / 1e6)} MB`, value: undefined };

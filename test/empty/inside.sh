@@ -36,7 +36,7 @@ echo "$first"
 say "a server, and walt vpn setup-node as that user"
 apt-get install -y -qq --no-install-recommends dnsmasq-base iproute2 openssh-client >/tmp/said 2>&1 || { cat /tmp/said; fail "apt-get"; }
 mkdir -p /etc/walt
-cat >/etc/walt/walt.toml <<'TOML'
+cat >/etc/walt/vpn.toml <<'TOML'
 role = "server"
 [server]
 address = "walt.lab.example:2222"
@@ -49,7 +49,7 @@ unshare --net sh -eu -c '
   server=$!
   trap "kill $server; wait $server || :" EXIT
   tries=0
-  until [ -S /run/walt/server.sock ] || [ $tries -gt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
+  until [ -S /run/walt-vpn/server.sock ] || [ $tries -gt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
   su ada -s /bin/sh -c "cd; umask 022; $0 vpn setup-node --entrypoint ssh://walt.lab.example:2222 --compress" </dev/null
 ' $walt || { cat /tmp/server; fail "setup-node"; }
 as_ada "ls -l rpi3bp-vpn.dd*; sha256sum -c rpi3bp-vpn.dd.zst.sha256"

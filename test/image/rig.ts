@@ -101,7 +101,7 @@ export async function smallBase(work: string): Promise<string> {
 
 /** A device's configuration. */
 export const DEVICE = {
-  "walt.toml": Buffer.from('role = "device"\n'),
+  "vpn.toml": Buffer.from('role = "device"\n'),
   known_hosts: Buffer.from("walt-server ssh-ed25519 AAAA\n"),
   enrolment_key: Buffer.from("-----BEGIN OPENSSH PRIVATE KEY-----\n"),
 };

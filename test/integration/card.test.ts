@@ -43,7 +43,7 @@ describeWith([...INTEGRATION, TOOLS], "SD card", () => {
     const image = server.path(join(server.dir, "rpi3bp-vpn.dd")); // in the current directory
     const text = async (name: string): Promise<string> =>
       Buffer.from((await readFat(image, MIB, name)) ?? "").toString();
-    expect(await text("walt.toml")).toMatch(
+    expect(await text("vpn.toml")).toMatch(
       /entrypoint = "gate1\.example\.org:22"\nserver = "walt\.lab\.example:2222"\nboard = "rpi-3-b-plus"/,
     );
     const known = await text("known_hosts");
@@ -112,7 +112,7 @@ describeWith([...INTEGRATION, TOOLS], "SD card", () => {
       expect(status).toBe(0);
       expect(stdout).toMatch(/is written and verified/);
       const card = server.path(join(server.dir, "card"));
-      expect(Buffer.from((await readFat(card, MIB, "walt.toml")) ?? "").toString()).toMatch(
+      expect(Buffer.from((await readFat(card, MIB, "vpn.toml")) ?? "").toString()).toMatch(
         /ssh:\/\/walt\.lab\.example:2222/,
       );
     } finally {

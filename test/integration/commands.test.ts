@@ -189,14 +189,14 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         const { status, stdout, stderr } = await walt(operator, ...args);
         expect([args, status, stdout]).toEqual([args, 1, ""]);
         expect(stderr).toBe(
-          "walt: no daemon: /run/walt/server.sock does not exist\nStart it with `walt server run`.\n",
+          "walt: no daemon: /run/walt-vpn/server.sock does not exist\nStart it with `walt server run`.\n",
         );
       }
       expect(existsSync(operator.path("/srv/none"))).toBe(false);
     }, 15_000);
 
     test("that is of another version, or no daemon of walt: every command says so in one line", async () => {
-      const socket = operator.path("/run/walt/server.sock");
+      const socket = operator.path("/run/walt-vpn/server.sock");
       mkdirSync(dirname(socket), { recursive: true });
       // Each command with the first of them, and one command with all.
       const cases = [
@@ -206,7 +206,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       for (const [args, [answer, said]] of cases) {
         const { status, stdout, stderr } = await answering(socket, answer, () => walt(operator, ...args));
         expect([args, status, stdout]).toEqual([args, 1, ""]);
-        expect(stderr).toStartWith(`walt: the daemon on /run/walt/server.sock ${said}`);
+        expect(stderr).toStartWith(`walt: the daemon on /run/walt-vpn/server.sock ${said}`);
         expect(stderr.trim().split("\n")).toHaveLength(2);
         rmSync(socket, { force: true });
       }
@@ -217,7 +217,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       const monitor = server.spawn(["/srv/walt", "vpn", "monitor", "--json"]);
       await monitor.waitFor(/"watching"/);
       await world.stopServer();
-      const socket = server.path("/run/walt/server.sock");
+      const socket = server.path("/run/walt-vpn/server.sock");
       const status = await answering(
         socket,
         http("200 OK", '"older"\n', waltHeaders("0.0.7")),
@@ -225,7 +225,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       );
       expect(status).toBe(1);
       expect(monitor.output).toContain(
-        `walt: the daemon on /run/walt/server.sock is walt 0.0.7, this is walt ${VERSION}: event: `,
+        `walt: the daemon on /run/walt-vpn/server.sock is walt 0.0.7, this is walt ${VERSION}: event: `,
       );
       rmSync(socket, { force: true });
       await world.startServer();
@@ -237,13 +237,13 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         expectWords(result);
         expect([args, result.status]).toEqual([args, 1]);
         expect(result.stderr).toMatch(
-          /^walt: no permission to use \/run\/walt\/server\.sock\nRun the command as root, or become a member/,
+          /^walt: no permission to use \/run\/walt-vpn\/server\.sock\nRun the command as root, or become a member/,
         );
       }
     }, 15_000);
 
     test("is root's alone without the group, and the group's where there is one", async () => {
-      const socket = server.path("/run/walt/server.sock");
+      const socket = server.path("/run/walt-vpn/server.sock");
       expect(statSync(socket).mode & 0o777).toBe(0o600);
       await world.stopServer();
       await server.must(["groupadd", "--system", "walt"]);
@@ -256,7 +256,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       expect((await server.run([...nobody("100"), "/srv/walt", "node", "show"])).status).toBe(1);
       // What only the daemon may read stays so.
       for (const file of ["keys/ca", "keys/enrolment", "registry.sqlite"])
-        expect((await server.run([...nobody(group), "cat", `/var/lib/walt/${file}`])).stderr).toContain(
+        expect((await server.run([...nobody(group), "cat", `/var/lib/walt-vpn/${file}`])).stderr).toContain(
           "Permission denied",
         );
     }, 15_000);
@@ -373,7 +373,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       expect(modes).toEqual([
         ["enrolment_key", 0o600],
         ["known_hosts", 0o644],
-        ["walt.toml", 0o644],
+        ["vpn.toml", 0o644],
       ]);
       expect(readdirSync(server.path("/srv")).filter((name) => name.startsWith("made"))).toEqual(["made"]);
     }, 15_000);
@@ -575,7 +575,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
     }, 15_000);
 
     test("a server of another version there, or no walt at all, is told so in one line", async () => {
-      const socket = server.path("/run/walt/server.sock");
+      const socket = server.path("/run/walt-vpn/server.sock");
       try {
         await world.stopServer();
         for (const [answer, said] of STRANGERS) {

@@ -13,14 +13,14 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "the node's console", () =>
   test("shows what the node says, to several; what is typed reaches it; a reboot starts it afresh", async () => {
     await using world = await World.create({ proxies: 0 });
     // What iPXE finds in place of a kernel is a script, which it runs: its own command line.
-    const boot = `/var/lib/walt/boot/${ARM ? "arm64" : "x86_64"}`;
+    const boot = `/var/lib/walt-vpn/boot/${ARM ? "arm64" : "x86_64"}`;
     world.server.writeFile(`${boot}/vmlinuz`, "#!ipxe\nshell\n");
     world.server.writeFile(`${boot}/initrd.img`, "none");
     const device = await world.device("device1", { toml: `[device.vm]\nmemory = 128\nusb = "1-1"\n` });
     const early = await world.walt(device.host, "device", "console");
     expect([early.status, early.stderr.split("\n")[0]]).toEqual([
       1,
-      "walt: there is no console: no program listens on /run/walt/console.sock",
+      "walt: there is no console: no program listens on /run/walt-vpn/console.sock",
     ]);
     await device.enrol();
     const attach = () => device.host.spawn([world.binary, "device", "console"]);
@@ -54,6 +54,6 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "the node's console", () =>
     expect(await device.stop()).toBe(0);
     expect(await Promise.all([first.exited, second.exited, third.exited])).toEqual([0, 0, 0]);
     expect(device.host.processes().filter((p) => /qemu|ssh|walt/.test(p.command))).toEqual([]);
-    expect(await device.host.must(["ls", "/run/walt"])).toBe("");
+    expect(await device.host.must(["ls", "/run/walt-vpn"])).toBe("");
   }, 180_000);
 });

@@ -18,8 +18,8 @@ describeWith(INTEGRATION, "several entrypoints", () => {
     const entrypoints = ["ssh://walt.lab.example", first.name, second.name];
     const toml = 'silence = "3s"\n[device.vm]\nstart = false\n';
     const device = await world.device("device1", { entrypoints, toml });
-    expect(await device.host.must(["cat", "/etc/walt/walt.toml"])).toContain(
-      'entrypoint = ["ssh://walt.lab.example:2222", "gate1.example.org:22", "gate2.example.org:22"]',
+    expect(await device.host.must(["cat", "/etc/walt/vpn.toml"])).toContain(
+      'entrypoint = [ "ssh://walt.lab.example:2222", "gate1.example.org:22", "gate2.example.org:22" ]',
     );
 
     // The first proxy lets the device in, and what it takes for the server takes the connection; then there is nothing.

@@ -103,7 +103,7 @@ describeWith(INTEGRATION, "garbage to the server", () => {
 
   const client = (...args: string[]) => device.host.spawn([process.execPath, HOSTILE, ...args]);
   const ENROLMENT = "/etc/walt/enrolment_key";
-  const DEVICE = "/var/lib/walt/device_key";
+  const DEVICE = "/var/lib/walt-vpn/device_key";
 
   test("200 connections of garbage and silence at the endpoint: who keeps to the rules is served meanwhile", async () => {
     const attack = client("flood", ...SERVER, "200");
@@ -232,7 +232,7 @@ describeWith(INTEGRATION, "garbage to the server", () => {
 
   for (const [name, bytes] of Object.entries(NOT_HTTP)) {
     test(`the API's socket: ${name}`, async () => {
-      const said = await toSocket(world.server.path("/run/walt/server.sock"), bytes);
+      const said = await toSocket(world.server.path("/run/walt-vpn/server.sock"), bytes);
       expect(said).not.toMatch(/^HTTP\/1\.1 (200|5)/);
       await expectAlive();
     }, 15_000);
@@ -264,7 +264,7 @@ describeWith(INTEGRATION, "garbage to a device", () => {
     fake.writeFile("/home/walt-vpn/.ssh/authorized_keys", `command="sh /srv/say" ${key}\n`);
     device.writeFile("/etc/walt/known_hosts", `walt-server ${sshd.hostKeys[0]}\n`);
     device.writeFile(
-      "/etc/walt/walt.toml",
+      "/etc/walt/vpn.toml",
       `role = "device"\n[device]\nentrypoint = "ssh://${fake.address()}:2222"\n[device.vm]\nstart = false\n`,
     );
   }, 60_000);
@@ -323,7 +323,7 @@ describeWith(INTEGRATION, "garbage to a device", () => {
       expect(status).toMatchObject({ node: null, tunnel: "down" });
       expect(log.output).not.toMatch(UNSAFE);
       expect(await log.stop("SIGTERM", { grace: 10_000 })).toBe(0);
-      expect(await device.must(["ls", "/var/lib/walt"])).not.toContain("credentials");
+      expect(await device.must(["ls", "/var/lib/walt-vpn"])).not.toContain("credentials");
     }, 15_000);
   }
 
@@ -333,7 +333,7 @@ describeWith(INTEGRATION, "garbage to a device", () => {
         fake.writeFile("/srv/say", "exit 0\n");
         const log = device.spawn([binary, "device", "run"]);
         await log.waitFor(/before it greeted/);
-        const said = await toSocket(device.path("/run/walt/device.sock"), bytes).catch(messageOf);
+        const said = await toSocket(device.path("/run/walt-vpn/device.sock"), bytes).catch(messageOf);
         expect(said).not.toMatch(/^HTTP\/1\.1 (200|5)/);
         expect(JSON.parse(await device.must([binary, "device", "status", "--json"]))).toHaveProperty("stage");
         expect(await log.stop("SIGTERM", { grace: 10_000 })).toBe(0);

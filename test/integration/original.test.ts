@@ -62,7 +62,7 @@ describeWith(INTEGRATION, "the original framing", () => {
     const plugged = await machine(world, host, node?.mac ?? "", "192.168.192.60");
 
     let seen = daemon.output.length;
-    const start = (): LabProcess => host.spawn([...LOOP, "br0", ...client("/var/lib/walt/device_key")]);
+    const start = (): LabProcess => host.spawn([...LOOP, "br0", ...client("/var/lib/walt-vpn/device_key")]);
     let loop = start();
     await upAgain(world, seen);
     expect(await pingable(plugged, WALT_NET)).toBe(true);
@@ -105,7 +105,7 @@ describeWith(INTEGRATION, "the original framing", () => {
 
     // Lengths that no frame has: the end of that tunnel, and of nothing else.
     seen = daemon.output.length;
-    await host.run(client("/var/lib/walt/device_key"), { input: "GET / HTTP/1.1\r\n\r\n" });
+    await host.run(client("/var/lib/walt-vpn/device_key"), { input: "GET / HTTP/1.1\r\n\r\n" });
     await daemon.waitFor(/tunnel down .*the peer sent a frame of 18245 bytes, not 14 to 1522/, {
       after: seen,
     });
@@ -145,7 +145,7 @@ describeWith(INTEGRATION, "the original framing", () => {
       ].join(""),
     );
     host.writeFile(
-      "/etc/walt/walt.toml",
+      "/etc/walt/vpn.toml",
       `role = "device"
 [device]
 entrypoint = "${GATE}"

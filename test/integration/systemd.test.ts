@@ -1,17 +1,22 @@
 /** The server as a service of systemd: what it tells the service manager, how it ends, and what `walt server install` writes. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { run } from "../../src/linux/run.ts";
 import { waltBinary } from "../lab/binary.ts";
 import type { Host } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
 import { describeWith, need } from "../lab/need.ts";
 import type { LabProcess } from "../lab/process.ts";
 import { INTEGRATION } from "../lab/world.ts";
+import { FakeMachine } from "../server/install/fake-machine.ts";
 
 const RECEIVER = join(import.meta.dir, "notify-receiver.ts");
-const UNIT = "/etc/systemd/system/walt-server.service";
+const UNIT = "/etc/systemd/system/walt-vpn.service";
+/** The system calls by which an installation changes files. */
+const CHANGES = "rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,symlink,symlinkat,ftruncate";
 
 describeWith(INTEGRATION, "notifications", () => {
   let lab: Lab;
@@ -21,7 +26,7 @@ describeWith(INTEGRATION, "notifications", () => {
     binary = await waltBinary();
     lab = await Lab.create();
     server = await lab.host("server");
-    server.writeFile("/etc/walt/walt.toml", 'role = "server"\n');
+    server.writeFile("/etc/walt/vpn.toml", 'role = "server"\n');
   }, 60_000);
   afterAll(() => lab?.stop());
 
@@ -51,7 +56,7 @@ describeWith(INTEGRATION, "notifications", () => {
       expect(told(receiver)).toEqual(["READY=1", "STOPPING=1"]);
       await receiver.stop("SIGKILL");
       expect(server.processes()).toEqual([]);
-      expect(existsSync(server.path("/run/walt/server.sock"))).toBe(false);
+      expect(existsSync(server.path("/run/walt-vpn/server.sock"))).toBe(false);
       expect(await server.must(["ip", "-o", "link"])).not.toMatch(/walt-net|tap-/);
     }, 15_000);
   }
@@ -59,10 +64,10 @@ describeWith(INTEGRATION, "notifications", () => {
   test("one that cannot start does not say that it is ready", async () => {
     const receiver = await manager();
     server.writeFile(
-      "/srv/walt.toml",
+      "/srv/vpn.toml",
       'role = "server"\n[server.network]\nmanaged = false\nbridge = "nowhere"\n',
     );
-    const daemon = await server.run([binary, "run", "--config", "/srv/walt.toml"], {
+    const daemon = await server.run([binary, "run", "--config", "/srv/vpn.toml"], {
       env: { NOTIFY_SOCKET: "/run/notify" },
     });
     expect(daemon.status).toBe(1);
@@ -121,68 +126,78 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
       "walt: installing needs root\nsudo walt server install\n",
     ]);
     expect(existsSync(host.path(UNIT))).toBe(false);
-  }, 15_000);
+  }, 60_000);
 
   test("is refused on a machine that is configured as something else", async () => {
-    host.writeFile("/etc/walt/walt.toml", 'role = "device"\n');
+    host.writeFile("/etc/walt/vpn.toml", 'role = "device"\n');
     expect((await install()).status).toBe(2);
     expect(existsSync(host.path(UNIT))).toBe(false);
     await host.must(["rm", "-r", "/etc/walt"]);
-  }, 15_000);
+  }, 60_000);
 
   test("writes binary, unit, configuration and group, with right modes; the configuration is one that walt takes", async () => {
     const { status, stdout, stderr } = await install();
     expect([status, stderr]).toEqual([0, ""]);
-    expect(stdout).toMatch(/\/usr\/local\/bin\/walt: copied from /);
+    expect(stdout).toMatch(/\/usr\/local\/bin\/walt-vpn: copied from /);
     expect(stdout).toMatch(/group walt: made/);
-    expect(stdout).toMatch(/\/etc\/walt\/walt\.toml: written/);
-    expect(stdout).toMatch(/walt-server\.service: written/);
-    expect(stdout).toContain("systemctl enable --now walt-server");
-    expect([mode("/usr/local/bin/walt"), mode("/etc/walt/walt.toml"), mode(UNIT)]).toEqual([
+    expect(stdout).toMatch(/\/etc\/walt\/vpn\.toml: written/);
+    expect(stdout).toMatch(/walt-vpn\.service: written/);
+    expect(stdout).toContain("systemctl enable --now walt-vpn");
+    expect([mode("/usr/local/bin/walt-vpn"), mode("/etc/walt/vpn.toml"), mode(UNIT)]).toEqual([
       0o755, 0o644, 0o644,
     ]);
-    expect([mode("/etc/walt"), mode("/var/lib/walt/boot")]).toEqual([0o755, 0o755]);
+    expect([mode("/etc/walt"), mode("/var/lib/walt-vpn/boot")]).toEqual([0o755, 0o755]);
     expect(await host.must(["getent", "group", "walt"])).toMatch(/^walt:/);
-    expect(await host.must(["/usr/local/bin/walt", "config", "check"])).toBe(
-      '/etc/walt/walt.toml: correct, role = "server"\n',
+    for (const name of ["/usr/local/bin/walt-vpn", "/usr/local/bin/walt"]) {
+      expect(await host.must([name, "config", "check"])).toBe(
+        '/etc/walt/vpn.toml: correct, role = "server"\n',
+      );
+    }
+    expect((await host.run(["/usr/local/bin/walt", "node", "show"])).stderr).toContain(
+      "Start it with `systemctl start walt-vpn`",
     );
     const unit = readFileSync(host.path(UNIT), "utf8");
-    expect(unit).toContain('ExecStart="/usr/local/bin/walt" server run --config "/etc/walt/walt.toml"\n');
+    expect(unit).toContain('ExecStart="/usr/local/bin/walt-vpn" server run --config "/etc/walt/vpn.toml"\n');
     expect(unit).not.toMatch(/@[A-Z]+@/);
-  }, 15_000);
+  }, 60_000);
 
   test("run again it says that all is as it was; own settings stay, and a unit that was edited is ours again", async () => {
     const text = 'role = "server"\n# mine\n';
-    host.writeFile("/etc/walt/walt.toml", text);
+    host.writeFile("/etc/walt/vpn.toml", text);
     const again = await install();
     expect(again.status).toBe(0);
-    expect(again.stdout.split("\n").slice(0, 3)).toEqual([
-      "/usr/local/bin/walt: unchanged",
-      "/etc/walt/walt.toml: left as it is",
+    expect(again.stdout.split("\n")).toEqual([
       `${UNIT}: unchanged`,
+      "/usr/local/bin/walt-vpn: unchanged",
+      "/usr/local/bin/walt: unchanged",
+      "group walt: is there",
+      "/etc/walt/vpn.toml: left as it is",
+      "Next: systemctl daemon-reload && systemctl enable --now walt-vpn",
+      "",
     ]);
-    expect(readFileSync(host.path("/etc/walt/walt.toml"), "utf8")).toBe(text);
+    expect(readFileSync(host.path("/etc/walt/vpn.toml"), "utf8")).toBe(text);
     await host.must(["sh", "-c", 'echo "# edited" >> "$0"', UNIT]);
     expect((await install()).stdout).toContain(`${UNIT}: written`);
     expect(readFileSync(host.path(UNIT), "utf8")).not.toContain("# edited");
-  }, 15_000);
+  }, 60_000);
 
   test("where something cannot be written it says so", async () => {
     await host.must(["sh", "-c", `mv /etc/systemd/system /etc/systemd/away && : > /etc/systemd/system`]);
+    host.writeFile("/etc/walt/vpn.toml", 'role = "server"\n[server]\ngroup = "walt"\n');
     const { status, stderr } = await install();
     expect([status, stderr]).toEqual([
       1,
       expect.stringMatching(/^walt: cannot install: .*\/etc\/systemd\/system/),
     ]);
     await host.must(["sh", "-c", "rm /etc/systemd/system && mv /etc/systemd/away /etc/systemd/system"]);
-  }, 15_000);
+  }, 60_000);
 
   test("the installed service starts and ends as the unit says", async () => {
-    const daemon = host.spawn(["/usr/local/bin/walt", "server", "run", "--config", "/etc/walt/walt.toml"]);
+    const daemon = host.spawn(["/usr/local/bin/walt-vpn", "server", "run", "--config", "/etc/walt/vpn.toml"]);
     await daemon.waitFor(/server is ready/);
-    expect(mode("/run/walt/server.sock")).toBe(0o660);
+    expect(mode("/run/walt-vpn/server.sock")).toBe(0o660);
     expect(await daemon.stop()).toBe(0);
-  }, 15_000);
+  }, 60_000);
 
   // Not every machine that runs the tests has systemd; where nothing may be skipped it fails for want of the program.
   const analyze = need({ programs: ["systemd-analyze"] });
@@ -190,21 +205,94 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
     `systemd finds nothing wrong with the unit${analyze.skip ? ` (skipped: ${analyze.why})` : ""}`,
     async () => {
       const good = await host.run(["systemd-analyze", "verify", "--man=no", UNIT]);
-      const ours = (text: string): string[] =>
-        text.split("\n").filter((line) => line.includes("walt-server"));
+      const ours = (text: string): string[] => text.split("\n").filter((line) => line.includes("walt-vpn"));
       expect([good.status, ours(good.stderr)]).toEqual([0, []]);
       // That it would have: an unknown key, and a program that is not there.
       const unit = readFileSync(host.path(UNIT), "utf8");
       host.writeFile(
-        "/srv/walt-server.service",
-        unit.replace("Restart=", "Restrat=").replace("/usr/local/bin/walt", "/nowhere/walt"),
+        "/srv/walt-vpn.service",
+        unit.replace("Restart=", "Restrat=").replace("/usr/local/bin/walt-vpn", "/nowhere/walt-vpn"),
       );
       expect(
         ours(
-          (await host.run(["systemd-analyze", "verify", "--man=no", "/srv/walt-server.service"])).stderr,
+          (await host.run(["systemd-analyze", "verify", "--man=no", "/srv/walt-vpn.service"])).stderr,
         ).join(),
       ).toMatch(/Restrat|nowhere/);
     },
-    15_000,
+    60_000,
   );
 });
+
+describeWith(
+  [INTEGRATION[0] ?? {}, { programs: ["groupadd", "strace"] }],
+  "walt server install over an earlier version",
+  () => {
+    let lab: Lab;
+    let host: Host;
+    beforeAll(async () => {
+      const binary = await waltBinary();
+      lab = await Lab.create();
+      host = await lab.host("server");
+      // A template of the machine, whose parts are laid out anew for each attempt.
+      const folder = mkdtempSync(join(tmpdir(), "walt-earlier-"));
+      try {
+        new FakeMachine(folder).putEarlier();
+        await run(["cp", "-a", folder, host.path("/srv/machine")]);
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+      await host.must([
+        "sh",
+        "-c",
+        'groupadd walt; mount -t tmpfs tmpfs /usr/local/bin; cd /usr/local/bin; : >walt-vpn; mount --bind "$0" walt-vpn',
+        binary,
+      ]);
+    }, 60_000);
+    afterAll(() => lab?.stop());
+
+    const LAY_OUT = `set -e
+rm -rf /etc/walt /var/lib/walt /var/lib/walt-vpn /var/lib/.walt-vpn.moving /usr/local/bin/walt /usr/local/bin/walt.* /usr/local/bin/.walt*
+rm -rf /etc/systemd/system/walt-*
+cd /srv/machine
+cp -a etc/walt /etc/walt
+cp -a var/lib/walt /var/lib/walt
+cp -a etc/systemd/system/walt-server.service /etc/systemd/system/
+cp -a usr/local/bin/walt /usr/local/bin/walt
+`;
+
+    test("killed at any system call that changes something, the same command goes on and loses nothing", async () => {
+      const ca = readFileSync(host.path("/srv/machine/var/lib/walt/keys/ca"), "utf8");
+      let kills = 0;
+      for (let call = 1; ; call++) {
+        expect(call).toBeLessThan(200);
+        await host.must(["sh", "-c", LAY_OUT]);
+        const inject = `inject=${CHANGES}:signal=KILL:when=${call}`;
+        const killed = await host.run([
+          ...[
+            "strace",
+            "-f",
+
+            "-qqq",
+            "-o",
+            "/dev/null",
+            "-e",
+            `trace=${CHANGES}`,
+            "-e",
+            inject,
+          ],
+          ...["/usr/local/bin/walt-vpn", "server", "install"],
+        ]);
+        const again = await host.run(["/usr/local/bin/walt-vpn", "server", "install"]);
+        expect([call, again.status, again.stderr]).toEqual([call, 0, ""]);
+        expect(readFileSync(host.path("/var/lib/walt-vpn/keys/ca"), "utf8")).toBe(ca);
+        expect(existsSync(host.path("/var/lib/walt-vpn/registry.sqlite"))).toBe(true);
+        expect(readFileSync(host.path("/etc/walt/vpn.toml"), "utf8")).toBe('role = "server"\n# mine\n');
+        const left = ["/var/lib/walt", "/etc/walt/walt.toml", "/etc/systemd/system/walt-server.service"];
+        expect([call, left.filter((path) => existsSync(host.path(path)))]).toEqual([call, []]);
+        if (killed.status === 0) break;
+        kills++;
+      }
+      expect(kills).toBeGreaterThan(15);
+    }, 300_000);
+  },
+);

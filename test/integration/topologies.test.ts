@@ -14,7 +14,7 @@ async function joins(world: World, device: WorldDevice, via: string): Promise<vo
   expect(await pingable(plugged, WALT_NET)).toBe(true);
 }
 
-/** The proxy's walt.toml, as the server writes it. */
+/** The proxy's vpn.toml, as the server writes it. */
 async function giveToml(world: World, proxy: Host): Promise<void> {
   const file = `${world.server.dir}/proxy.toml`;
   await world.must(
@@ -27,7 +27,7 @@ async function giveToml(world: World, proxy: Host): Promise<void> {
     "-o",
     file,
   );
-  proxy.writeFile("/etc/walt/walt.toml", await Bun.file(world.server.path(file)).text());
+  proxy.writeFile("/etc/walt/vpn.toml", await Bun.file(world.server.path(file)).text());
 }
 
 describeWith(INTEGRATION, "topologies", () => {
@@ -67,7 +67,7 @@ describeWith(INTEGRATION, "topologies", () => {
     await giveToml(world, proxy.host);
     const relay = proxy.host.spawn([world.binary, "run"]);
     await relay.waitFor(/proxy is ready/);
-    const key = (await proxy.host.must(["cat", "/var/lib/walt/proxy_host_key.pub"])).trim();
+    const key = (await proxy.host.must(["cat", "/var/lib/walt-vpn/proxy_host_key.pub"])).trim();
     world.proxies[0] = { ...proxy, sshd: { ...proxy.sshd, hostKeys: [key] } };
     const device = await world.device("device1");
     await joins(world, device, "gate1.example.org:22");

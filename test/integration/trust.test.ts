@@ -26,9 +26,9 @@ function ssh(host: Host, key: string, ...args: string[]): Promise<RunResult> {
 }
 
 const PROXY = ["-o", "HostKeyAlias=gate1.example.org:22", "-l", "walt-vpn", "gate1.example.org"];
-const CERTIFICATE = ["-o", "CertificateFile=/var/lib/walt/device-certificate.pub"];
+const CERTIFICATE = ["-o", "CertificateFile=/var/lib/walt-vpn/device-certificate.pub"];
 const ENROLMENT = "/etc/walt/enrolment_key";
-const DEVICE = "/var/lib/walt/device_key";
+const DEVICE = "/var/lib/walt-vpn/device_key";
 
 /** The inner connection by hand, through the proxy with the enrolment key. */
 function inner(host: Host, key: string, ...command: string[]): Promise<RunResult> {
@@ -225,7 +225,11 @@ describeWith(INTEGRATION, "trust", () => {
     const { device, node } = await enrolled(world);
     await device.stop();
     // As after a power cut between the server's answer and the device's disk: key there, credentials not.
-    await device.host.must(["sh", "-c", "cd /var/lib/walt && rm credentials.json device-certificate.pub"]);
+    await device.host.must([
+      "sh",
+      "-c",
+      "cd /var/lib/walt-vpn && rm credentials.json device-certificate.pub",
+    ]);
     const position = world.daemon.position;
     device.start();
     await world.daemon.waitFor(/an accepted device asks again/, { after: position });

@@ -21,8 +21,8 @@ describeWith(INTEGRATION, "walt-net", () => {
     expect(refused.status).toBe(1);
     expect(refused.stderr).toMatch(/walt-net exists already and is not ours\n.*managed = false/);
 
-    const config = await Bun.file(server.path("/etc/walt/walt.toml")).text();
-    server.writeFile("/etc/walt/walt.toml", `${config}\n[server.network]\nmanaged = false\n`);
+    const config = await Bun.file(server.path("/etc/walt/vpn.toml")).text();
+    server.writeFile("/etc/walt/vpn.toml", `${config}\n[server.network]\nmanaged = false\n`);
     await world.startServer();
     expect(server.processes().some((p) => /dnsmasq/.test(p.command))).toBe(false);
     const device = await world.device("device1");
@@ -40,9 +40,9 @@ describeWith(INTEGRATION, "walt-net", () => {
   test("without the bridge that it is told to use, the server says so", async () => {
     await using world = await World.create();
     await world.stopServer();
-    const config = await Bun.file(world.server.path("/etc/walt/walt.toml")).text();
+    const config = await Bun.file(world.server.path("/etc/walt/vpn.toml")).text();
     world.server.writeFile(
-      "/etc/walt/walt.toml",
+      "/etc/walt/vpn.toml",
       `${config}\n[server.network]\nmanaged = false\nbridge = "br-lab"\n`,
     );
     const { status, stderr } = await world.walt(world.server, "server", "run");

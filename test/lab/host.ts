@@ -68,7 +68,7 @@ for folder; do
   mount -t overlay -o "lowerdir=$folder,upperdir=$over/upper,workdir=$over/work" overlay "$folder"
 done
 cd /etc
-rm -rf walt /var/lib/walt hosts resolv.conf machine-id nsswitch.conf ssh/ssh_host_* ssh/sshd_config.d/*
+rm -rf walt /var/lib/walt /var/lib/walt-vpn hosts resolv.conf machine-id nsswitch.conf ssh/ssh_host_* ssh/sshd_config.d/*
 echo "$name" > hostname
 echo "$id" > machine-id
 : > resolv.conf
@@ -131,7 +131,7 @@ export class Host {
     this.#ports.push(port);
   }
 
-  /** The path under which the outside sees a file of the host: `host.path("/etc/walt/walt.toml")`. */
+  /** The path under which the outside sees a file of the host: `host.path("/etc/walt/vpn.toml")`. */
   path(inside: string): string {
     return join(`/proc/${this.pid}/root`, inside);
   }

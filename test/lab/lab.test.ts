@@ -64,10 +64,14 @@ describeWith([LAB, PING], "laboratory", () => {
   test("a user, files and host names of one host are nowhere else", async () => {
     proxy.hosts({ "gate.example.org": device.address() });
     await proxy.must(["useradd", "-m", "walt-lab-user"]);
-    await proxy.must(["sh", "-c", "mkdir -p /etc/walt /run/walt /var/lib/walt; echo hello > /etc/walt/own"]);
+    await proxy.must([
+      "sh",
+      "-c",
+      "mkdir -p /etc/walt /run/walt-vpn /var/lib/walt-vpn; echo hello > /etc/walt/own",
+    ]);
     expect(await proxy.must(["getent", "hosts", "gate.example.org"])).toContain(device.address());
     expect(readFileSync(proxy.path("/etc/walt/own"), "utf8")).toBe("hello\n");
-    for (const folder of ["/etc/walt", "/run/walt", "/var/lib/walt", "/home/walt-lab-user"]) {
+    for (const folder of ["/etc/walt", "/run/walt-vpn", "/var/lib/walt-vpn", "/home/walt-lab-user"]) {
       expect((await device.run(["test", "-e", folder])).status).toBe(1);
     }
     expect((await device.run(["getent", "hosts", "gate.example.org"])).status).not.toBe(0);

@@ -59,7 +59,7 @@ export class World implements AsyncDisposable {
     try {
       const server = await lab.host("server", { networks: [count === 0 ? INTERNET : `lan${count}`] });
       server.writeFile(
-        "/etc/walt/walt.toml",
+        "/etc/walt/vpn.toml",
         `role = "server"\n[server]\naddress = "${SERVER_NAME}:2222"\nretry_after = "1s"\n${options.server ?? ""}\n`,
       );
       const world = new World(lab, binary, server, await startServer(server, binary));
@@ -151,7 +151,7 @@ export class World implements AsyncDisposable {
 
   /**
    * A device host with the folder that `walt vpn setup-node` wrote; not started.
-   * @param toml more lines of walt.toml. Unless it says otherwise the device has no virtual machine.
+   * @param toml more lines of vpn.toml. Unless it says otherwise the device has no virtual machine.
    */
   async device(
     name: string,
@@ -189,12 +189,12 @@ export class World implements AsyncDisposable {
     );
     mkdirSync(host.path("/etc/walt"), { recursive: true });
     for (const [file, mode] of [
-      ["walt.toml", 0o644],
+      ["vpn.toml", 0o644],
       ["known_hosts", 0o644],
       ["enrolment_key", 0o600],
     ] as const) {
       const text = await Bun.file(this.server.path(`${folder}/${file}`)).text();
-      const more = file === "walt.toml" ? (options.toml ?? "[device.vm]\nstart = false\n") : "";
+      const more = file === "vpn.toml" ? (options.toml ?? "[device.vm]\nstart = false\n") : "";
       host.writeFile(`/etc/walt/${file}`, text + more, mode);
     }
     const device = new WorldDevice(this, host);
@@ -220,7 +220,7 @@ export class World implements AsyncDisposable {
 
 /** What the server's systemd unit puts into its environment. */
 async function serviceEnvironment(): Promise<Record<string, string>> {
-  const unit = await Bun.file(new URL("../../src/server/walt-server.service", import.meta.url)).text();
+  const unit = await Bun.file(new URL("../../src/server/install/walt-vpn.service", import.meta.url)).text();
   return Object.fromEntries(
     [...unit.matchAll(/^Environment=(\w+)=(.*)$/gm)].map(([, name = "", value = ""]) => [name, value]),
   );

@@ -27,7 +27,7 @@ export class RelayProcess {
   /** Start it on a port of 127.0.0.1 that the system chooses, forwarding to `next` alone. */
   static async start(o: { ca: KeyPair; enrolment: KeyPair; next: number }): Promise<RelayProcess> {
     const folder = mkdtempSync(join(tmpdir(), "walt-relay-process-"));
-    const file = join(folder, "walt.toml");
+    const file = join(folder, "vpn.toml");
     const port = await freePort();
     writeFileSync(
       file,

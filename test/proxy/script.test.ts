@@ -1,27 +1,27 @@
 /** proxy-setup.sh on a machine with a real sshd, under dash and under busybox. */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { run, runAny } from "../../src/linux/run.ts";
-import { type ProxyScriptOptions, proxySetupScript } from "../../src/proxy/script.ts";
+import { markedKeys, type ProxyScriptOptions, proxyMark, proxySetupScript } from "../../src/proxy/script.ts";
 import { authorizedKeys } from "../../src/ssh/keys/authorized-keys.ts";
 import { signCertificate } from "../../src/ssh/keys/certificate.ts";
-import { generateKey, publicKeyLine } from "../../src/ssh/keys/ed25519.ts";
+import { generateKey, type KeyPair, publicKeyLine } from "../../src/ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../../src/ssh/keys/key-files.ts";
 import { knownHostsLine } from "../../src/ssh/keys/known-hosts.ts";
 import { proxyArguments } from "../../src/ssh/openssh/arguments.ts";
 import type { Host } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
 import { describeWith, LAB } from "../lab/need.ts";
-import { startSshd } from "../lab/sshd.ts";
+import { type Sshd, startSshd } from "../lab/sshd.ts";
 
 const ca = generateKey('it\'s "quoted" $(touch /x) `id` \\');
 const options: ProxyScriptOptions = {
   ca: ca.publicKey,
   enrolment: generateKey("enrolment").publicKey,
   next: { host: "server.lab", port: 2222 },
-  serverCaFile: "/var/lib/walt/ca.pub",
+  serverCaFile: "/var/lib/walt-vpn/ca.pub",
   version: "1.2.3",
 };
 const script = proxySetupScript(options);
@@ -40,6 +40,15 @@ describeWith({ programs: ["shellcheck"] }, "with shellcheck", () => {
     const input = proxySetupScript({ ...options, ca: options.enrolment });
     expect((await runAny(["shellcheck", "-s", "sh", "-"], { input })).stdout).toBe("");
   });
+});
+
+test("the mark is the last word of each line, however long the comment of a key is", () => {
+  const long = generateKey("x".repeat(300)).publicKey;
+  const lines = markedKeys({ ...options, ca: long, enrolment: long })
+    .trimEnd()
+    .split("\n");
+  expect(lines).toHaveLength(2);
+  for (const line of lines) expect(line).toEndWith(` ${proxyMark(long)}`);
 });
 
 test("an unknown option is an error of usage, and --help needs no root", async () => {
@@ -79,7 +88,7 @@ for (const shell of SHELLS) {
       expect(await stat("/home/walt-vpn")).toBe("root:root 755");
       expect(await stat("/home/walt-vpn/.ssh")).toBe("root:root 755");
       expect(await stat("/home/walt-vpn/.ssh/authorized_keys")).toBe("root:root 644");
-      expect(await host.must(["cat", "/home/walt-vpn/.ssh/authorized_keys"])).toBe(authorizedKeys(options));
+      expect(await host.must(["cat", "/home/walt-vpn/.ssh/authorized_keys"])).toBe(markedKeys(options));
       expect(await host.must(["ls", "-A", "/home/walt-vpn", "/home/walt-vpn/.ssh"])).toBe(
         "/home/walt-vpn:\n.ssh\n\n/home/walt-vpn/.ssh:\nauthorized_keys\n",
       );
@@ -89,32 +98,42 @@ for (const shell of SHELLS) {
       expect((await host.run(["test", "-e", "/x"])).status).toBe(1);
     });
 
+    /** What a device with a certificate of a server is told through the real sshd: the echo, or why not. */
+    /** The command line of a device's connection to the proxy, with the files that `pass` has written. */
+    function deviceCommand(server: ProxyScriptOptions, sshd: Sshd): string[] {
+      const file = (name: string) => join(host.dir, name);
+      host.writeFile(
+        file("known_hosts"),
+        sshd.hostKeys.map((key) => `${knownHostsLine("p", key)}\n`).join(""),
+      );
+      return proxyArguments({
+        ...{ connect: { host: "127.0.0.1", port: 2022 }, alias: "p", connectTimeout: 5, aes: false },
+        ...{ keyFile: file("key"), certificateFile: file("certificate"), knownHosts: file("known_hosts") },
+        forward: { localPort: 4000, to: server.next },
+      });
+    }
+
+    async function pass(server: ProxyScriptOptions, signer: KeyPair, sshd: Sshd): Promise<string> {
+      const device = generateKey("device");
+      const seconds = Math.floor(Date.now() / 1000);
+      const line = signCertificate(signer, {
+        ...{ publicKey: device.publicKey, serial: 1n, keyId: "k", principals: ["walt-vpn"] },
+        ...{ validAfter: seconds - 60, validBefore: seconds + 600 },
+      });
+      const file = (name: string) => join(host.dir, name);
+      host.writeFile(file("key"), encodePrivateKey(device), 0o600);
+      host.writeFile(file("certificate"), line);
+      const { stdout, stderr } = await host.run([...deviceCommand(server, sshd), "id"], { input: "echo\n" });
+      return stdout + stderr;
+    }
+
     test.each(["yes", "no"])(
       "the real sshd, with UsePAM %s, lets a certificate in after that",
       async (pam) => {
         const sshd = await startSshd(host, { port: 2022, extraConfig: `UsePAM ${pam}\nPidFile none\n` });
-        const device = generateKey("device");
-        const seconds = Math.floor(Date.now() / 1000);
-        const line = signCertificate(ca, {
-          ...{ publicKey: device.publicKey, serial: 1n, keyId: "k", principals: ["walt-vpn"] },
-          ...{ validAfter: seconds - 60, validBefore: seconds + 600 },
-        });
-        const file = (name: string) => join(host.dir, name);
-        host.writeFile(file("key"), encodePrivateKey(device), 0o600);
-        host.writeFile(file("certificate"), line);
-        host.writeFile(
-          file("known_hosts"),
-          sshd.hostKeys.map((key) => `${knownHostsLine("p", key)}\n`).join(""),
-        );
-        const command = proxyArguments({
-          ...{ connect: { host: "127.0.0.1", port: 2022 }, alias: "p", connectTimeout: 5, aes: false },
-          ...{ keyFile: file("key"), certificateFile: file("certificate"), knownHosts: file("known_hosts") },
-          forward: { localPort: 4000, to: options.next },
-        });
-        const { stdout, stderr } = await host.run([...command, "id"], { input: "echo\n" });
-        expect({ stdout, stderr }).toEqual({ stdout: "echo\n", stderr: "" });
+        expect(await pass(options, ca, sshd)).toBe("echo\n");
         // A session is one process beside sshd's own: no shell waits for it.
-        const session = host.spawn(command);
+        const session = host.spawn(deviceCommand(options, sshd));
         session.write("echo\n");
         await session.waitFor(/^echo$/m);
         const processes = (await host.must(["ps", "-u", "walt-vpn", "-o", "args="])).trim().split("\n");
@@ -142,7 +161,7 @@ for (const shell of SHELLS) {
       await host.must([
         "sh",
         "-c",
-        "echo evil >>/home/walt-vpn/.ssh/authorized_keys; chown walt-vpn /home/walt-vpn; usermod -s /bin/bash -p '!' walt-vpn",
+        "sed -i s/permitopen=[^,]*,// /home/walt-vpn/.ssh/authorized_keys; chown walt-vpn /home/walt-vpn; usermod -s /bin/bash -p '!' walt-vpn",
       ]);
       const { status, stdout } = await setup();
       expect(status).toBe(0);
@@ -151,7 +170,7 @@ for (const shell of SHELLS) {
       expect(stdout).toContain("changed the shell of walt-vpn");
       expect(stdout).toContain("took the password of walt-vpn away");
       expect(stdout).not.toContain("unchanged");
-      expect(await host.must(["cat", "/home/walt-vpn/.ssh/authorized_keys"])).toBe(authorizedKeys(options));
+      expect(await host.must(["cat", "/home/walt-vpn/.ssh/authorized_keys"])).toBe(markedKeys(options));
       expect((await setup()).stdout).toStartWith("unchanged: ");
     });
 
@@ -241,6 +260,168 @@ for (const shell of SHELLS) {
       );
       expect(host.processes().filter(({ command }) => command.includes("sleep 1000"))).toEqual([]);
       expect((await setup("--remove")).stdout).toBe("nothing to remove\n");
+    });
+
+    describe("shared", () => {
+      /** Each run of the script starts some hundred small programs. */
+      const PATIENCE = 120_000;
+      let sshd: Sshd | undefined;
+      const KEYS = "/home/walt-vpn/.ssh/authorized_keys";
+      const secondCa = generateKey("second");
+      const second: ProxyScriptOptions = {
+        ...options,
+        ca: secondCa.publicKey,
+        enrolment: generateKey("second enrolment").publicKey,
+        next: { host: "second.lab", port: 2222 },
+      };
+      /** What somebody else has there: comments, odd blanks, a line of WalT's own devices. */
+      const FOREIGN =
+        '# walt VPN secured access\n\ncert-authority,restrict,agent-forwarding,command="ssh walt-vpn@inner" ecdsa-sha2-nistp521 AAAA\t x \\ $(id)  \n';
+      const keys = () => host.must(["cat", KEYS]);
+      const shell_ = (script: string) => host.must(["sh", "-c", script]);
+      async function script2(what: ProxyScriptOptions, ...args: string[]) {
+        host.writeFile(join(host.dir, "second.sh"), proxySetupScript(what), 0o755);
+        return await host.run([...shell, join(host.dir, "second.sh"), ...args]);
+      }
+      const clean = () =>
+        shell_(
+          "userdel -f walt-vpn 2>/dev/null; groupdel walt-vpn 2>/dev/null; rm -rf /home/walt-vpn /home/.walt-vpn.*",
+        );
+      const account = () =>
+        shell_("grep ^walt-vpn: /etc/passwd /etc/shadow; find /home -ls | awk '{ print $3, $5, $6, $11 }'");
+      beforeEach(clean);
+      afterEach(async () => {
+        await sshd?.stop();
+        sshd = undefined;
+        expect(await host.must(["ls", "-A", "/home"])).not.toContain(".walt-vpn.");
+      });
+      afterAll(clean);
+
+      test(
+        "two servers' devices pass; what one updates or removes leaves the other",
+        async () => {
+          expect((await setup()).status).toBe(0);
+          const { status, stdout, stderr } = await script2(second);
+          expect([status, stderr]).toEqual([0, ""]);
+          expect(stdout).toContain("another server uses the user walt-vpn, too; its lines were kept");
+          expect(await keys()).toBe(markedKeys(options) + markedKeys(second));
+          sshd = await startSshd(host, { port: 2022, extraConfig: "PidFile none\n" });
+          expect(await pass(options, ca, sshd)).toBe("echo\n");
+          expect(await pass(second, secondCa, sshd)).toBe("echo\n");
+
+          const moved = { ...second, next: { host: "moved.lab", port: 22 } };
+          expect((await script2(moved)).stdout).toContain(`updated ${KEYS}`);
+          expect(await keys()).toBe(markedKeys(options) + markedKeys(moved));
+          expect((await setup()).stdout).toStartWith("unchanged: ");
+          expect((await script2(moved)).stdout).toStartWith("unchanged: ");
+
+          const removed = await script2(moved, "--remove");
+          expect(removed.stdout).toContain(
+            `removed this server's lines from ${KEYS}\nkept the user walt-vpn`,
+          );
+          expect(await keys()).toBe(markedKeys(options));
+          expect(await pass(options, ca, sshd)).toBe("echo\n");
+          expect(await pass(second, secondCa, sshd)).toContain("Permission denied");
+          expect((await script2(moved, "--remove")).stdout).toContain("nothing to remove");
+          expect((await setup("--remove")).stdout).toContain("removed the user walt-vpn\n");
+          expect(await host.must(["ls", "/home"])).not.toContain("walt-vpn");
+        },
+        PATIENCE,
+      );
+
+      test(
+        "lines of an earlier version, without a mark, are known by their key and replaced",
+        async () => {
+          await setup();
+          const before = authorizedKeys({ ...options, next: { host: "old.lab", port: 1 } });
+          host.writeFile(KEYS, `${before.split("\n")[0]}\n${FOREIGN}${before.split("\n")[1]}\n`);
+          expect((await setup()).stdout).toContain(`updated ${KEYS}`);
+          expect(await keys()).toBe(FOREIGN + markedKeys(options));
+        },
+        PATIENCE,
+      );
+
+      test(
+        "a line with our key and other rules, or another server's, is nobody's to replace",
+        async () => {
+          await setup();
+          const [line = ""] = authorizedKeys(options).split("\n");
+          const others = [
+            line.replace('permitopen="server.lab:2222"', 'permitopen="server.lab:2222",from="10.0.0.0/8"'),
+            line.replace(/command="[^"]*"/, 'command="sh"'),
+            ...authorizedKeys(second).trimEnd().split("\n"),
+          ].join("\n");
+          host.writeFile(KEYS, `${others}\n`);
+          await setup();
+          expect(await keys()).toBe(`${others}\n${markedKeys(options)}`);
+        },
+        PATIENCE,
+      );
+
+      test(
+        "a user that somebody else made keeps everything: shell, password, files, owners, mode, lines to the byte",
+        async () => {
+          await shell_(
+            "useradd -m -s /bin/bash -p 'x$y' walt-vpn; install -d -m 700 -o walt-vpn -g walt-vpn /home/walt-vpn/.ssh; echo host key >/home/walt-vpn/.ssh/known_hosts; chown walt-vpn /home/walt-vpn/.ssh/known_hosts",
+          );
+          host.writeFile(KEYS, FOREIGN, 0o600);
+          await shell_(`chown walt-vpn:walt-vpn ${KEYS}; chmod 600 ${KEYS}`);
+          const before = await account();
+          const { status, stdout, stderr } = await setup();
+          expect([status, stderr]).toEqual([0, ""]);
+          expect(stdout).toContain("its shell, its password, its files and all other keys were kept");
+          expect(await account()).toBe(before);
+          expect(await keys()).toBe(FOREIGN + markedKeys(options));
+          sshd = await startSshd(host, { port: 2022, extraConfig: "PidFile none\n" });
+          expect(await pass(options, ca, sshd)).toBe("echo\n");
+          expect((await setup("--remove")).stdout).toContain("kept the user walt-vpn");
+          expect(await keys()).toBe(FOREIGN);
+          expect(await account()).toBe(before);
+        },
+        PATIENCE,
+      );
+
+      test(
+        "without a line break at its end the last line of somebody else is still a line",
+        async () => {
+          await setup();
+          host.writeFile(KEYS, "ssh-rsa AAAA somebody");
+          await setup();
+          expect(await keys()).toBe(`ssh-rsa AAAA somebody\n${markedKeys(options)}`);
+        },
+        PATIENCE,
+      );
+
+      test.each([
+        ["-d /var/lib/walt/vpn", /with the home \/var\/lib\/walt\/vpn, so that somebody else made it/],
+        ["-d /home/walt-vpn -s /usr/sbin/nologin", /has the shell \/usr\/sbin\/nologin/],
+        ["-d /home/walt-vpn -o -u 0", /the user walt-vpn is root/],
+      ])(
+        "a user made with %s is refused, and nothing is changed",
+        async (made, said) => {
+          await shell_(`useradd -m ${made} walt-vpn 2>/dev/null`);
+          const before = await account();
+          const { status, stderr } = await setup();
+          expect(status).toBe(1);
+          expect(stderr).toMatch(said);
+          expect(await account()).toBe(before);
+          await setup("--remove");
+          expect(await account()).toBe(before);
+          await shell_("rm -rf /var/lib/walt; sed -i /^walt-vpn:/d /etc/passwd /etc/shadow /etc/group");
+        },
+        PATIENCE,
+      );
+
+      test(
+        "files of a user that is no more are not taken over",
+        async () => {
+          await shell_("mkdir -p /home/walt-vpn/.ssh");
+          host.writeFile(KEYS, FOREIGN);
+          expect((await setup()).stderr).toContain("there is no user walt-vpn, but files of one");
+          expect(await keys()).toBe(FOREIGN);
+        },
+        PATIENCE,
+      );
     });
 
     test("who is not root is handed to sudo, with the same arguments", async () => {

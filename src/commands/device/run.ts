@@ -7,7 +7,7 @@ import { command, configOption, untilStopped } from "../_command.ts";
 export default command({
   name: "walt device run",
   description: "Run the device: network, credentials, VPN, virtual machine",
-  examples: ["walt device run", "walt device run --config ./walt-device/walt.toml"],
+  examples: ["walt device run", "walt device run --config ./walt-device/vpn.toml"],
   args: { ...configOption },
   async run(args) {
     const config = requireRole(loadConfig(args.config), "device");

@@ -22,7 +22,7 @@ export function proxySettings(config: Config): ProxySettings {
     .map(([key]) => `proxy.${key}`);
   if (next === undefined || missing.length > 0) {
     throw new WaltError(`${config.file ?? "the configuration"} lacks ${missing.join(", ")}`, {
-      hint: "On the server, `walt vpn setup-proxy --toml` writes a walt.toml with all of them.",
+      hint: "On the server, `walt vpn setup-proxy --toml` writes a vpn.toml with all of them.",
     });
   }
   return {

@@ -15,7 +15,7 @@ export default command({
   name: "walt proxy run",
   description:
     "Be a proxy without sshd, in a container for example: a relay that forwards to the next hop only",
-  examples: ["walt proxy run --config ./walt.toml"],
+  examples: ["walt proxy run --config ./vpn.toml"],
   args: { ...configOption },
   async run(args) {
     const config = requireRole(loadConfig(args.config), "proxy");

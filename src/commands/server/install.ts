@@ -1,14 +1,15 @@
 /** `walt server install` */
 
-import { loadConfig, requireRole } from "../../config/load.ts";
 import { WaltError } from "../../errors.ts";
-import { installServer } from "../../server/install.ts";
+import { install, planInstall } from "../../server/install/install.ts";
+import { thisMachine } from "../../server/install/machine.ts";
 import { command, print } from "../_command.ts";
 
 export default command({
   name: "walt server install",
-  description: "Install the server as a systemd service: unit, configuration, folders, group",
-  examples: ["sudo walt server install && sudo systemctl enable --now walt-server"],
+  description:
+    "Install the server as a systemd service: command, unit, configuration, folders, group; or move an earlier version's",
+  examples: ["sudo walt server install && sudo systemctl enable --now walt-vpn"],
   args: {},
   async run() {
     if (!Bun.main.startsWith("/$bunfs/")) {
@@ -18,8 +19,12 @@ export default command({
     }
     if (process.getuid?.() !== 0)
       throw new WaltError("installing needs root", { hint: "sudo walt server install" });
-    const { server } = requireRole(loadConfig(undefined), "server");
-    for (const line of await installServer(process.execPath, server.group)) print(line);
-    print("Next: systemctl daemon-reload && systemctl enable --now walt-server");
+    const plan = await planInstall(thisMachine(process.execPath));
+    await install(plan, print);
+    print(
+      plan.starts
+        ? "The service runs: systemctl status walt-vpn"
+        : "Next: systemctl daemon-reload && systemctl enable --now walt-vpn",
+    );
   },
 });

@@ -2,8 +2,8 @@
 
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { type Entrypoint, formatHostPort, type HostPort } from "../../address.ts";
-import { TABLES } from "../../config/schema.ts";
+import { stringify } from "smol-toml";
+import { type Entrypoint, formatEntrypoint, formatHostPort, type HostPort } from "../../address.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { syncFolder, writeFileAtomic } from "../../linux/files.ts";
 import { knownHostsLine } from "../../ssh/keys/known-hosts.ts";
@@ -11,10 +11,10 @@ import { SERVER_ALIAS } from "../../ssh/openssh/arguments.ts";
 import type { Trust } from "./_trust.ts";
 
 /** Names and contents. */
-export type DeviceFiles = Record<"walt.toml" | "known_hosts" | "enrolment_key", string>;
+export type DeviceFiles = Record<"vpn.toml" | "known_hosts" | "enrolment_key", string>;
 
 const MODES: Record<keyof DeviceFiles, number> = {
-  "walt.toml": 0o644,
+  "vpn.toml": 0o644,
   known_hosts: 0o644,
   enrolment_key: 0o600,
 };
@@ -31,16 +31,23 @@ export interface DeviceConfiguration {
 
 export function deviceFiles(o: DeviceConfiguration, trust: Trust): DeviceFiles {
   return {
-    "walt.toml": `role = "device"
-
-[device]
-entrypoint = ${TABLES.device.entrypoint.show(o.entrypoints)}
-server = "${formatHostPort(o.server)}"
-board = "${o.board}"
-`,
+    "vpn.toml": stringify({
+      role: "device",
+      device: {
+        entrypoint: only(o.entrypoints.map(formatEntrypoint)),
+        server: formatHostPort(o.server),
+        board: o.board,
+      },
+    }),
     known_hosts: `${[knownHostsLine(SERVER_ALIAS, trust.serverKey), ...o.hostKeys].join("\n")}\n`,
     enrolment_key: trust.enrolmentPrivateKey,
   };
+}
+
+/** An entrypoint alone stands in the configuration without the brackets of an array. */
+function only(names: readonly string[]): string | string[] {
+  const [first = "", ...others] = names;
+  return others.length === 0 ? first : [first, ...others];
 }
 
 /** @throws WaltError when there is something already, or no folder to make it in. */

@@ -3,6 +3,7 @@
 import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
 import { basename, resolve } from "node:path";
+import { stringify } from "smol-toml";
 import { formatHostPort, type HostPort, PROXY_PORT, parseHostPort } from "../../address.ts";
 import { writeFileAtomic } from "../../linux/files.ts";
 import { proxySetupScript } from "../../proxy/script.ts";
@@ -19,7 +20,7 @@ export default command({
   examples: [
     "walt vpn setup-proxy --next walt.lab.example",
     "walt vpn setup-proxy --next inner-proxy.lab.example:22 -o outer-setup.sh   # first of two proxies",
-    "walt vpn setup-proxy --toml -o walt.toml   # for `walt proxy setup` and `walt proxy run`",
+    "walt vpn setup-proxy --toml -o vpn.toml   # for `walt proxy setup` and `walt proxy run`",
   ],
   args: {
     next: {
@@ -31,11 +32,11 @@ export default command({
       type: "string",
       alias: "o",
       valueHint: "file",
-      description: "Where to write (default: proxy-setup.sh, or walt.toml with --toml)",
+      description: "Where to write (default: proxy-setup.sh, or vpn.toml with --toml)",
     },
     toml: {
       type: "boolean",
-      description: "Write a walt.toml for `walt proxy setup` and `walt proxy run` instead of a script",
+      description: "Write a vpn.toml for `walt proxy setup` and `walt proxy run` instead of a script",
     },
     ...serverOptions,
   },
@@ -52,7 +53,7 @@ export default command({
           trust.address,
         ));
       const { next, notes } = await nextHop(answer, trust, args.server === undefined);
-      const file = resolve(args.output ?? (args.toml ? "walt.toml" : "proxy-setup.sh"));
+      const file = resolve(args.output ?? (args.toml ? "vpn.toml" : "proxy-setup.sh"));
       const content = args.toml
         ? proxyToml(next, trust)
         : proxySetupScript({
@@ -67,7 +68,7 @@ export default command({
       for (const note of notes) print(`Note: ${note}`);
       print(
         args.toml
-          ? "On the proxy, put it at /etc/walt/walt.toml, then: walt proxy setup (or: walt proxy run)"
+          ? "On the proxy, put it at /etc/walt/vpn.toml, then: walt proxy setup (or: walt proxy run)"
           : `Copy it to the proxy and run it there, as root or with sudo:  sh ${basename(file)}`,
       );
     });
@@ -103,11 +104,12 @@ async function nextHop(
 }
 
 function proxyToml(next: HostPort, trust: Trust): string {
-  return `role = "proxy"
-
-[proxy]
-next = "${formatHostPort(next)}"
-ca = "${publicKeyLine(trust.caKey)}"
-enrolment = "${publicKeyLine(trust.enrolmentKey)}"
-`;
+  return stringify({
+    role: "proxy",
+    proxy: {
+      next: formatHostPort(next),
+      ca: publicKeyLine(trust.caKey),
+      enrolment: publicKeyLine(trust.enrolmentKey),
+    },
+  });
 }

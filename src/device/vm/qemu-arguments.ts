@@ -131,7 +131,7 @@ export function qemuArguments(o: MachineOptions): string[] {
   const { arch } = BOARDS[o.board];
   if (arch !== undefined && o.arch !== arch) {
     throw new WaltError(`device.board is ${o.board}, which has ${arch}, but this machine has ${o.arch}`, {
-      hint: 'Set board = "generic" in the table [device] of walt.toml.',
+      hint: 'Set board = "generic" in the table [device] of vpn.toml.',
     });
   }
   // biome-ignore format: one option a line

@@ -29,7 +29,18 @@ export const WALT_PATH = "/usr/local/bin/walt";
 export const MANIFEST_PATH = "/usr/share/walt/manifest.json";
 
 /** Folders that are there even if no file is put in them. */
-const FOLDERS = ["boot", "dev", "proc", "sys", "run", "tmp", "root", "var/lib/walt", "usr/bin", "usr/sbin"];
+const FOLDERS = [
+  "boot",
+  "dev",
+  "proc",
+  "sys",
+  "run",
+  "tmp",
+  "root",
+  "var/lib/walt-vpn",
+  "usr/bin",
+  "usr/sbin",
+];
 /** Symbolic links of the root: path → target. */
 const LINKS: Readonly<Record<string, string>> = {
   bin: "usr/bin",

@@ -93,7 +93,7 @@ export function findMirrors(given: string | undefined, sources: readonly Source[
   if (debian === undefined) {
     throw new WaltError("the image needs packages of Debian, but this machine's apt uses no Debian mirror", {
       hint:
-        "Name a mirror near you with --mirror, or as image.mirror in walt.toml. " +
+        "Name a mirror near you with --mirror, or as image.mirror in vpn.toml. " +
         "The address of a mirror ends in /debian.",
     });
   }

@@ -28,7 +28,7 @@ import { WorkFolder } from "../work-folder.ts";
 
 /** The files of a device's configuration on the boot partition: name → whether the file must be there. */
 export const DEVICE_FILES: Readonly<Record<string, boolean>> = {
-  "walt.toml": true,
+  "vpn.toml": true,
   known_hosts: true,
   enrolment_key: true,
   "os.txt": false,

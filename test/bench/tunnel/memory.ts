@@ -43,7 +43,7 @@ export async function idleMemory(tunnels: number): Promise<IdleMemory> {
   if (pid === undefined) throw new Error("the server is not running");
   const keys = Array.from({ length: tunnels }, () => encodePrivateKey(generateKey("")));
   const input = keys.map((key) => `${JSON.stringify(key)}\n`).join("");
-  await server.must([...CROWD, "register", "/var/lib/walt/registry.sqlite"], { input });
+  await server.must([...CROWD, "register", "/var/lib/walt-vpn/registry.sqlite"], { input });
   const boards = await world.lab.host("boards", { networks: [INTERNET] });
   await Bun.sleep(2000);
   const before = memoryOf(pid, "VmRSS");

@@ -197,7 +197,7 @@ test("without a device the command says what to do", async () => {
 
 describeWith({ programs: ["script", "stty"] }, "walt device console", () => {
   const command = (): string => {
-    const config = join(folder, "walt.toml");
+    const config = join(folder, "vpn.toml");
     writeFileSync(config, `role = "device"\n[device]\nrun = "${folder}"\n`);
     return `${process.execPath} ${join(import.meta.dir, "../../../src/main.ts")} device console --config ${config}`;
   };

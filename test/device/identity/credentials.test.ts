@@ -20,7 +20,7 @@ let config: Config;
 let key: KeyPair;
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "walt-credentials-"));
-  config = parseConfig(`[device]\nstate = "${dir}"\nrun = "${dir}"\n`, join(dir, "walt.toml"));
+  config = parseConfig(`[device]\nstate = "${dir}"\nrun = "${dir}"\n`, join(dir, "vpn.toml"));
   key = loadOrCreateKey(join(dir, "device_key"), "device");
 });
 afterEach(() => rmSync(dir, { recursive: true }));
@@ -134,6 +134,6 @@ describe("what a device is given", () => {
     expect(() => prepareConfigurationFiles(files(), true)).toThrow("known_hosts is missing or empty");
     writeFileSync(files().knownHosts, "walt-server ssh-ed25519 AAAA\n");
     expect(() => prepareConfigurationFiles(files(), true)).toThrow("enrolment_key is missing or empty");
-    expect(() => deviceFiles({ ...config, file: undefined })).toThrow("no walt.toml");
+    expect(() => deviceFiles({ ...config, file: undefined })).toThrow("no vpn.toml");
   });
 });

@@ -32,7 +32,7 @@ const MACHINE: MachineOptions = {
   nodeMac: "52:54:00:01:02:03",
   mtu: 1500,
   tap: "tap-vm",
-  qmpSocket: "/run/walt/qmp.sock",
+  qmpSocket: "/run/walt-vpn/qmp.sock",
 };
 
 /** What a person at the node's keyboard would do, to be asked for at `http://<node>/cgi-bin/<name>`, which tells the MTU. */
@@ -90,7 +90,7 @@ describeWith([LAB, NEEDS], "VM", () => {
       "tuntap add tap-vm mode tap",
       "link set tap-vm master br0 up",
     );
-    await device.must(["mkdir", "-p", "/run/walt"]);
+    await device.must(["mkdir", "-p", "/run/walt-vpn"]);
   }, 300_000);
   afterAll(() => lab.stop());
 
@@ -175,7 +175,7 @@ describeWith([LAB, NEEDS], "VM", () => {
   test("a QEMU whose owner lives is left alone", async () => {
     const first = start();
     await started(first);
-    await start().waitFor(/vm: failed: \/run\/walt\/qmp\.sock is in use/);
+    await start().waitFor(/vm: failed: \/run\/walt-vpn\/qmp\.sock is in use/);
     expect(first.ended).toBeUndefined();
     first.write("stop\n");
     await first.waitFor(/vm: ended: stopped/);
@@ -184,7 +184,7 @@ describeWith([LAB, NEEDS], "VM", () => {
 
   test("QEMU's own words are the reason when it does not start", async () => {
     await device.ip("tuntap add tap-busy mode tap");
-    const holder = start({ tap: "tap-busy", qmpSocket: "/run/walt/holder.sock" });
+    const holder = start({ tap: "tap-busy", qmpSocket: "/run/walt-vpn/holder.sock" });
     await started(holder);
     await start({ tap: "tap-busy" }).waitFor(
       /vm: failed: the virtual machine did not start: QEMU ended \(exit 1\): .*tap-busy.*busy/,

@@ -60,7 +60,7 @@ describeWith(
       using work = folder();
       const binary = join(work.path, "walt");
       writeFileSync(binary, elfFile({}));
-      const config = textFile(join(work.path, "walt.toml"), '[image]\nmirror = "file:/nowhere/configured"\n');
+      const config = textFile(join(work.path, "vpn.toml"), '[image]\nmirror = "file:/nowhere/configured"\n');
       const build = async (...more: string[]): Promise<string> => {
         const main = join(import.meta.dir, "../../../src/main.ts");
         const child = Bun.spawn(

@@ -196,7 +196,7 @@ describeWith(TOOLS, "checks on an image", () => {
       (p) => (p.boot["ca_key"] = Buffer.from(key)),
       /boot files: ca_key is not a file of an image/,
     ],
-    ["no configuration", (p) => delete p.boot["walt.toml"], /boot files: walt\.toml is missing/],
+    ["no configuration", (p) => delete p.boot["vpn.toml"], /boot files: vpn\.toml is missing/],
     ["no walt", (p) => delete p.root[WALT_PATH], /\/usr\/local\/bin\/walt is missing/],
   ];
   for (const [name, change, problem] of defects) {

@@ -35,7 +35,7 @@ describeWith(TOOLS, "image", () => {
       "enrolment_key",
       "kernel8.img",
       "known_hosts",
-      "walt.toml",
+      "vpn.toml",
     ]);
     const end = statSync(base).size;
     expect(slice(output, 0, MIB).equals(slice(base, 0, MIB))).toBe(true);

@@ -5,6 +5,9 @@
  */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
+import type { ApiServer } from "../../../src/api/listen.ts";
+import { serveStatus } from "../../../src/device/status.ts";
+import { createLog } from "../../../src/log.ts";
 import type { Host } from "../../lab/host.ts";
 import { Lab } from "../../lab/lab.ts";
 import { describeWith, LAB } from "../../lab/need.ts";
@@ -24,22 +27,32 @@ esac
 `;
 const KEY = "ssh-ed25519 AAAA ada\n";
 
-describeWith([LAB, { programs: ["busybox"] }], "the card's login and clock", () => {
+describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's login and clock", () => {
   let lab: Lab;
   let board: Host;
+  let supervisor: ApiServer | undefined;
 
   beforeEach(async () => {
     lab = await Lab.create();
     board = await lab.host("board");
     await prepareBoard(board);
-    await board.must(["sh", "-c", "mkdir -p /var/lib/walt && : >/run/walt-os.health"]);
+    await board.must(["sh", "-c", "mkdir -p /var/lib/walt-vpn"]);
+    // The scripts let the supervisor go first.
+    const never = (): never => {
+      throw new Error("nobody asks for it");
+    };
+    const socket = board.path("/run/walt-vpn/device.sock");
+    supervisor = await serveStatus(socket, { status: never, illness: () => undefined }, createLog());
     for (const name of ["dropbear", "chronyd"]) board.writeFile(`/usr/local/bin/${name}`, DAEMON, 0o755);
     board.writeFile("/usr/local/bin/dropbearkey", KEYGEN, 0o755);
   });
-  afterEach(() => lab.stop());
+  afterEach(async () => {
+    await supervisor?.stop();
+    await lab.stop();
+  });
 
   const script = (name: string): string[] => ["busybox", "sh", `/usr/lib/walt/${name}`];
-  const hostKey = (): Promise<string> => board.must(["cat", "/var/lib/walt/host_key"]);
+  const hostKey = (): Promise<string> => board.must(["cat", "/var/lib/walt-vpn/host_key"]);
 
   /** Start the login script, and end it when its sshd runs. */
   async function login(): Promise<string> {
@@ -53,12 +66,12 @@ describeWith([LAB, { programs: ["busybox"] }], "the card's login and clock", () 
   test("neither starts on a card that was not made for it", async () => {
     expect((await board.run(script("login"))).status).toBe(0);
     expect((await board.run(script("clock"))).status).toBe(0);
-    expect(await board.must(["sh", "-c", "ls /run /var/lib/walt"])).not.toMatch(/asked|host_key/);
+    expect(await board.must(["sh", "-c", "ls /run /var/lib/walt-vpn"])).not.toMatch(/asked|host_key/);
   }, 30_000);
 
   test("sshd takes the card's keys and no passwords; the host key is made once, and again when it was cut short", async () => {
     board.writeFile("/boot/authorized_keys", KEY);
-    expect(await login()).toMatch(/^-F -E -s -p 22 -r \/var\/lib\/walt\/host_key /);
+    expect(await login()).toMatch(/^-F -E -s -p 22 -r \/var\/lib\/walt-vpn\/host_key /);
     expect(await board.must(["cat", "/root/.ssh/authorized_keys"])).toBe(KEY);
     expect(await board.must(["stat", "-c", "%a", "/root/.ssh", "/root/.ssh/authorized_keys"])).toBe(
       "700\n600\n",
@@ -67,11 +80,11 @@ describeWith([LAB, { programs: ["busybox"] }], "the card's login and clock", () 
     await said(board, /root may log in by ssh with the card.s keys; host key SHA256:[0-9a-f-]+/);
     await login();
     expect(await hostKey()).toBe(first);
-    board.writeFile("/var/lib/walt/host_key", "");
+    board.writeFile("/var/lib/walt-vpn/host_key", "");
     await login();
     expect(await hostKey()).not.toBe("");
     expect(await hostKey()).not.toBe(first);
-    expect(await board.must(["ls", "/var/lib/walt"])).toBe("host_key\n");
+    expect(await board.must(["ls", "/var/lib/walt-vpn"])).toBe("host_key\n");
   }, 30_000);
 
   test("the clock follows the card's servers, and nobody else asks it", async () => {

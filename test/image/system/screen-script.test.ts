@@ -6,7 +6,10 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type ApiServer, listenApi } from "../../../src/api/listen.ts";
+import type { DeviceStatus } from "../../../src/api/device-status.ts";
+import type { ApiServer } from "../../../src/api/listen.ts";
+import { serveStatus } from "../../../src/device/status.ts";
+import { createLog } from "../../../src/log.ts";
 import type { Host } from "../../lab/host.ts";
 import { Lab } from "../../lab/lab.ts";
 import { describeWith, LAB } from "../../lab/need.ts";
@@ -16,23 +19,33 @@ const SCRIPTS = join(import.meta.dir, "../../../device/root/usr/lib/walt");
 const TERMINAL = "/run/terminal";
 
 const PREPARE = `set -e
-mkdir -p /run/over/upper /run/over/work /run/walt
+mkdir -p /run/over/upper /run/over/work /run/walt-vpn
 mount -t overlay -o lowerdir=/usr/lib,upperdir=/run/over/upper,workdir=/run/over/work overlay /usr/lib
 cp -r "$0" /usr/lib/walt
 mount -t tmpfs boot /boot
-: >/boot/walt.toml
+: >/boot/vpn.toml
 : >/run/console
 mount --bind /run/console /dev/console
 `;
 
-const STATUS = {
+const STATUS: DeviceStatus = {
   stage: "credentials",
   detail: "asking the server for access",
-  lastError: null as string | null,
-  nextTryIn: null as number | null,
+  lastError: null,
+  nextTryIn: null,
   since: "2026-03-01T14:05:25.335Z",
-  node: null as string | null,
+  node: null,
+  mac: null,
   code: "PG2WB-J9NS3",
+  fingerprint: null,
+  tunnel: "down",
+  via: null,
+  rtt: null,
+  loss: null,
+  traffic: null,
+  vm: "off",
+  usb: [],
+  certificateRenewal: null,
 };
 
 describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's screen", () => {
@@ -45,9 +58,10 @@ describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's screen"
     lab = await Lab.create();
     board = await lab.host("board");
     await board.must(["sh", "-c", PREPARE, SCRIPTS]);
-    mkdirSync(board.path("/run/walt"), { recursive: true });
+    mkdirSync(board.path("/run/walt-vpn"), { recursive: true });
     status = STATUS;
-    supervisor = await listenApi(board.path("/run/walt/device.sock"), undefined, () => Response.json(status));
+    const socket = board.path("/run/walt-vpn/device.sock");
+    supervisor = await serveStatus(socket, { status: () => status, illness: () => undefined }, createLog());
     board.spawn(["busybox", "sh", "/usr/lib/walt/screen", TERMINAL]);
   });
   afterEach(async () => {

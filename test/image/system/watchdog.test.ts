@@ -4,6 +4,9 @@
  */
 
 import { expect, test } from "bun:test";
+import { serveStatus } from "../../../src/device/status.ts";
+import { createLog } from "../../../src/log.ts";
+import { Lab } from "../../lab/lab.ts";
 import { describeWith } from "../../lab/need.ts";
 import { INTEGRATION, World } from "../../lab/world.ts";
 import { prepareBoard, said, until } from "../card-scripts.ts";
@@ -17,11 +20,11 @@ describeWith([...INTEGRATION, { programs: ["busybox", "nc.openbsd"] }], "the wat
     const device = await world.device("device1");
     const board = device.host;
     await prepareBoard(board);
-    await board.must(["cp", "/etc/walt/walt.toml", "/boot/walt.toml"]);
+    await board.must(["cp", "/etc/walt/vpn.toml", "/boot/vpn.toml"]);
     await board.must(["mkfifo", "/run/watchdog"]);
     const supervisor = device.start();
     board.spawn(["busybox", "sh", "/usr/lib/walt/screen"]);
-    await until(board, "[ -f /run/walt-os.health ]");
+    await until(board, ". /usr/lib/walt/common; ask /v1/health");
     const hardware = board.spawn(["cat", "/run/watchdog"]);
     const feeder = board.spawn([
       "busybox",
@@ -36,10 +39,13 @@ describeWith([...INTEGRATION, { programs: ["busybox", "nc.openbsd"] }], "the wat
     expect(feeder.ended).toBeUndefined();
     const log = await board.must(["cat", "/run/console"]);
     expect(log).toContain("walt-os: screen: Stage");
-    expect(log).not.toContain("did not answer");
+    expect(log).not.toContain("has not been well");
 
     supervisor.kill("SIGSTOP");
-    await said(board, /the supervisor did not answer for [0-9]+ s; the watchdog restarts the board/);
+    await said(
+      board,
+      /the supervisor has not been well for [0-9]+ s .it does not answer.; the watchdog restarts the board/,
+    );
     supervisor.kill("SIGCONT");
     await hardware.exited;
     // No V among what it was written: it is not disarmed by being closed (the kernel's watchdog-api, "Magic
@@ -47,4 +53,33 @@ describeWith([...INTEGRATION, { programs: ["busybox", "nc.openbsd"] }], "the wat
     expect(hardware.output).toMatch(/^(\.\n)+$/);
     expect(await feeder.exited).toBe(1);
   }, 90_000);
+
+  test("restarts a board whose supervisor answers, but says that it is not well; and says why", async () => {
+    await using lab = await Lab.create();
+    const board = await lab.host("board");
+    await prepareBoard(board);
+    let illness: string | undefined;
+    const never = (): never => {
+      throw new Error("nobody asks for it");
+    };
+    const api = await serveStatus(
+      board.path("/run/walt-vpn/device.sock"),
+      {
+        status: never,
+        illness: () => illness,
+      },
+      createLog(),
+    );
+    try {
+      await board.must(["mkfifo", "/run/watchdog"]);
+      const hardware = board.spawn(["cat", "/run/watchdog"]);
+      const feeder = board.spawn(["busybox", "sh", "/usr/lib/walt/watchdog", "/run/watchdog", "4", "1"]);
+      await hardware.waitFor(/^(\.\n){4}/);
+      illness = "the supervisor is stopping";
+      await said(board, /has not been well for [0-9]+ s .the supervisor is stopping.; the watchdog restarts/);
+      expect(await feeder.exited).toBe(1);
+    } finally {
+      await api.stop();
+    }
+  }, 60_000);
 });

@@ -1,0 +1,333 @@
+/**
+ * `walt server install`: command, unit, configuration, folders and group, beside whatever else is on the machine.
+ *
+ * First everything is looked at, and what is in the way is refused with nothing changed. Then the steps are done one by one. Each
+ * is done whole or not at all, and what is done already is no step any more: after an interruption the same command goes on.
+ */
+
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { refuseSecond } from "../../api/listen.ts";
+import type { Config } from "../../config/schema.ts";
+import { TABLES } from "../../config/schema.ts";
+import { messageOf, WaltError } from "../../errors.ts";
+import { makeFolders, readTextIfAny, syncFolder, writeFileAtomic } from "../../linux/files.ts";
+import { type FoundConfig, findConfig, newConfiguration } from "./configuration.ts";
+import { copyEarlierState, lookAtEarlierState, removeOriginals } from "./earlier.ts";
+import { earlierPlacesOf, type Machine, placesOf, statIfAny } from "./machine.ts";
+import {
+  type Finding,
+  lookAtCommand,
+  lookAtLink,
+  lookAtRun,
+  lookAtState,
+  lookAtUnit,
+  sameContent,
+} from "./ours.ts";
+import { findWaltServer } from "./walt-server.ts";
+import unitTemplate from "./walt-vpn.service" with { type: "text" };
+
+/** Where the unit finds program and configuration: systemd confines the service, which cannot see /home, /root and /tmp. */
+const { command: COMMAND, config: CONFIG, unit: UNIT } = placesOf("/");
+const UNIT_NAME = "walt-vpn.service";
+const EARLIER_UNIT_NAME = "walt-server.service";
+/** Where a command `walt` of somebody else may be, which ours must not hide. */
+const COMMAND_FOLDERS = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/** systemd.exec(5): the folder stays when the service stops. */
+const PRESERVE = "RuntimeDirectoryPreserve=yes";
+
+/** One change to the machine. */
+export interface Step {
+  /** What is done, for the operator: `/etc/walt/vpn.toml: written`. */
+  what: string;
+  do(): void | Promise<void>;
+}
+
+export interface Plan {
+  /** What was found and needs no change, a line each. */
+  found: readonly string[];
+  /** What is to be changed, in this order. */
+  steps: readonly Step[];
+  /** What the operator should know or do, a line each. */
+  notes: readonly string[];
+  /** Whether the service is started by one of the steps. */
+  starts: boolean;
+}
+
+/** The unit for a binary and a configuration. */
+export function serverUnit(binary: string, config: string): string {
+  // systemd.unit(5): "%" begins a specifier, and a path with blanks needs quotes.
+  const word = (text: string): string => `"${text.replaceAll("%", "%%").replaceAll('"', '\\"')}"`;
+  return unitTemplate.replace("@BINARY@", () => word(binary)).replace("@CONFIG@", () => word(config));
+}
+
+/**
+ * Look at everything, and say what an installation has to change; nothing is changed by that.
+ * @throws WaltError with all that is in the way; another role's configuration is an error of usage.
+ */
+export async function planInstall(machine: Machine): Promise<Plan> {
+  const { root } = machine;
+  const [places, earlier] = [placesOf(root), earlierPlacesOf(root)];
+  const inTheWay: string[] = [];
+  const found: string[] = [];
+  const notes: string[] = [];
+  const steps: Step[] = [];
+  const free = (path: string, finding: Finding): Finding["is"] => {
+    if (finding.is === "foreign") inTheWay.push(`${path} is not ours: it is ${finding.what}`);
+    return finding.is;
+  };
+
+  const walt = findWaltServer(places.waltConf);
+  const unit = free(places.unit, lookAtUnit(places.unit));
+  const command = free(places.command, lookAtCommand(places.command, machine.binary));
+  const state = free(places.state, lookAtState(places.state));
+  if (unit !== "ours") free(places.run, lookAtRun(places.run));
+  const earlierUnit = lookAtUnit(earlier.unit).is === "ours";
+  const { config, at } = findConfig(places.config, earlier.config, earlierUnit);
+  const keepsState = config.server.state === TABLES.server.state.default;
+  const earlierState =
+    keepsState && state !== "foreign" ? lookAtEarlierState(earlier.state, places.state) : undefined;
+  const moves = earlierState?.copied === false;
+  if (moves && existsSync(places.state) && readdirSync(places.state).length > 0)
+    inTheWay.push(`${places.state} is not empty, and the keys of an earlier version are in ${earlier.state}`);
+  const active =
+    earlierUnit &&
+    machine.systemd &&
+    (await machine.run(["systemctl", "is-active", "--quiet", EARLIER_UNIT_NAME])).status === 0;
+  // One that nobody told systemd of has to be stopped by hand.
+  if (moves && !active) {
+    await refuseSecond(earlier.socket).catch((error: unknown) => inTheWay.push(messageOf(error)));
+  }
+  const isInstalled = unit === "ours" || state === "ours" || earlierUnit || earlierState !== undefined;
+  const { group } = config.server;
+  const groupIsThere = hasGroup(root, group);
+  if (groupIsThere && !isInstalled && config.sources.get("server.group") === "default") {
+    inTheWay.push(
+      `the group ${group} is there already: its members could operate this server. If they may, say so in ${CONFIG}: [server] group = "${group}"; else name another`,
+    );
+  }
+  if (inTheWay.length > 0) {
+    throw new WaltError(`cannot install:\n${inTheWay.map((one) => `- ${one}`).join("\n")}`, {
+      hint: "Nothing was changed. Move away what is in the way, or leave it and install on another machine.",
+    });
+  }
+
+  if (walt !== undefined) {
+    const where = walt.address === undefined ? "" : ` (${walt.address})`;
+    notes.push(
+      `A WalT server is on this machine (${places.waltConf}). Its network is the bridge ${walt.bridge}${where}; it is left as it is.`,
+    );
+  }
+
+  // The unit first: from then on all else is recognised as ours. It is not enabled yet.
+  const text = serverUnit(COMMAND, CONFIG);
+  if (readTextIfAny(places.unit) === text) found.push(`${places.unit}: unchanged`);
+  else steps.push({ what: `${places.unit}: written`, do: () => write(places.unit, text) });
+  addCommand(machine, command, steps, found);
+  addLink(machine, steps, found, notes);
+  if (groupIsThere) found.push(`group ${group}: is there`);
+  else {
+    steps.push({
+      what: `group ${group}: made; its members may use the commands (usermod -aG ${group} USER)`,
+      do: () => must(machine, ["groupadd", "--system", group]),
+    });
+  }
+
+  const enabled = earlierUnit && statIfAny(earlier.wanted) !== undefined;
+  if (active) steps.push(stopEarlier(machine));
+  addConfig({ at, config }, walt, machine, steps, found, notes);
+  if (moves) {
+    steps.push({
+      what: `${places.state}: keys and registry of ${earlier.state} copied`,
+      do: () => copyEarlierState(earlier.state, places.state, earlierState),
+    });
+  }
+  if (earlierState !== undefined) {
+    steps.push({
+      what: `${earlier.state}: what was copied removed`,
+      do: () => removeOriginals(earlier.state, places.state, walt === undefined),
+    });
+  }
+  const boot = join(places.state, "boot");
+  if (keepsState && !existsSync(boot)) {
+    steps.push({ what: `${boot}: made`, do: () => makeFolders(boot, 0o755) });
+  }
+  const starts = machine.systemd && (active || enabled);
+  if (earlierUnit) addUnitsMove(machine, { enabled, starts }, steps);
+  if (earlierUnit && walt !== undefined) {
+    notes.push(
+      `An earlier version had the name ${EARLIER_UNIT_NAME}, which is WalT's. If WalT's unit or command was lost by that, run WalT's own set-up (walt-server-setup) again.`,
+    );
+  }
+  return { found, steps, notes, starts };
+}
+
+/** The program, at its long name. */
+function addCommand({ root, binary }: Machine, command: Finding["is"], steps: Step[], found: string[]): void {
+  const place = placesOf(root).command;
+  const isThere =
+    command === "ours" && (realpathSync(place) === realpathSync(binary) || sameContent(place, binary));
+  if (isThere) found.push(`${place}: unchanged`);
+  else {
+    const what = `${place}: copied from ${binary}`;
+    steps.push({ what, do: () => write(place, readFileSync(binary), 0o755) });
+  }
+}
+
+/** The short name: a link, where nobody else has it. */
+function addLink({ root }: Machine, steps: Step[], found: string[], notes: string[]): void {
+  const { link } = placesOf(root);
+  const target = "walt-vpn";
+  const other = COMMAND_FOLDERS.map((folder) => join(root, folder, "walt")).find(
+    (path) => path !== link && statIfAny(path) !== undefined && lookAtLink(path, target).is !== "ours",
+  );
+  const finding = lookAtLink(link, target);
+  const isLink = statIfAny(link)?.isSymbolicLink() === true;
+  if (finding.is === "foreign" || (finding.is === "absent" && other !== undefined)) {
+    notes.push(`${finding.is === "foreign" ? link : other} is another program: say walt-vpn for walt here.`);
+  } else if (finding.is === "ours" && isLink) {
+    found.push(`${link}: unchanged`);
+  } else {
+    steps.push({
+      what: `${link}: a link to ${target}`,
+      do: () => {
+        const temp = `${link}.walt-vpn.new`;
+        rmSync(temp, { force: true });
+        symlinkSync(target, temp);
+        renameSync(temp, link);
+        syncFolder(dirname(link));
+      },
+    });
+  }
+}
+
+/** The configuration: left as it is, moved from where an earlier version had it, or written. */
+function addConfig(
+  { at, config }: FoundConfig,
+  walt: ReturnType<typeof findWaltServer>,
+  { root }: Machine,
+  steps: Step[],
+  found: string[],
+  notes: string[],
+): void {
+  const [place, before] = [placesOf(root).config, earlierPlacesOf(root).config];
+  if (at === "place") found.push(`${place}: left as it is`);
+  if (at === "earlier") {
+    steps.push({
+      what: `${place}: moved from ${before}`,
+      do: () => {
+        renameSync(before, place);
+        syncFolder(dirname(place));
+      },
+    });
+  }
+  if (at === "nowhere") {
+    const text = newConfiguration(walt);
+    const what = `${place}: written${walt === undefined ? "" : `, with managed = false and bridge = "${walt.bridge}"`}`;
+    steps.push({ what, do: () => write(place, text) });
+  } else if (walt !== undefined && isManaged(config)) {
+    notes.push(
+      `${at === "place" ? place : before} says server.network.managed = true, but WalT serves ${walt.bridge}: set it to false.`,
+    );
+  }
+}
+
+function isManaged(config: Config): boolean {
+  return config["server.network"].managed;
+}
+
+/** Stop the service of an earlier version, without its folder in /run: on a WalT server that is WalT's, too. */
+function stopEarlier(machine: Machine): Step {
+  const { unit } = earlierPlacesOf(machine.root);
+  return {
+    what: `${EARLIER_UNIT_NAME}: stopped`,
+    do: async () => {
+      const text = readTextIfAny(unit) ?? "";
+      if (!text.includes(PRESERVE)) write(unit, text.replace("\nRuntimeDirectory=", `\n${PRESERVE}$&`));
+      await must(machine, ["systemctl", "daemon-reload"]);
+      await must(machine, ["systemctl", "stop", EARLIER_UNIT_NAME]);
+    },
+  };
+}
+
+/** From the unit of an earlier version to ours: own settings, start at boot, and the service that runs. */
+function addUnitsMove(machine: Machine, o: { enabled: boolean; starts: boolean }, steps: Step[]): void {
+  const [places, earlier] = [placesOf(machine.root), earlierPlacesOf(machine.root)];
+  if (existsSync(earlier.dropIns) && !existsSync(places.dropIns)) {
+    steps.push({
+      what: `${places.dropIns}: moved from ${earlier.dropIns}`,
+      do: () => {
+        renameSync(earlier.dropIns, places.dropIns);
+        syncFolder(places.units);
+      },
+    });
+  }
+  if (o.enabled && statIfAny(places.wanted) === undefined) {
+    steps.push({
+      what: `${UNIT_NAME}: started at boot`,
+      do: () => {
+        makeFolders(dirname(places.wanted), 0o755);
+        symlinkSync(UNIT, places.wanted); // what systemctl(1) enable does
+        syncFolder(dirname(places.wanted));
+      },
+    });
+  }
+  if (o.starts) {
+    steps.push({
+      what: `${UNIT_NAME}: started`,
+      do: async () => {
+        await must(machine, ["systemctl", "daemon-reload"]);
+        await must(machine, ["systemctl", "start", UNIT_NAME]);
+      },
+    });
+  }
+  steps.push({
+    what: `${earlier.unit}: removed`,
+    do: async () => {
+      rmSync(earlier.wanted, { force: true });
+      rmSync(earlier.unit);
+      syncFolder(places.units);
+      if (machine.systemd) await must(machine, ["systemctl", "daemon-reload"]);
+    },
+  });
+}
+
+/** Do all steps of a plan; `said` is told what was found and what is done, when it is done. */
+export async function install(plan: Plan, said: (line: string) => void): Promise<void> {
+  for (const line of plan.found) said(line);
+  for (const step of plan.steps) {
+    try {
+      await step.do();
+    } catch (error) {
+      if (error instanceof WaltError) throw error;
+      throw new WaltError(`cannot install: ${messageOf(error)}`, { cause: error });
+    }
+    said(step.what);
+  }
+  for (const note of plan.notes) said(`Note: ${note}`);
+}
+
+function write(path: string, content: string | Uint8Array, mode = 0o644): void {
+  makeFolders(dirname(path), 0o755);
+  writeFileAtomic(path, content, { mode });
+}
+
+/** @throws WaltError with what the program printed, when it fails. */
+async function must(machine: Machine, command: readonly string[]): Promise<void> {
+  const { status, stderr } = await machine.run(command);
+  if (status !== 0) throw new WaltError(`${command.join(" ")} failed (exit ${status}): ${stderr.trim()}`);
+}
+
+function hasGroup(root: string, name: string): boolean {
+  const groups = (readTextIfAny(join(root, "/etc/group")) ?? "").split("\n");
+  return groups.some((line) => line.startsWith(`${name}:`));
+}

@@ -1,0 +1,77 @@
+/** The machine that the server is installed on: where things are, and what is run there. */
+
+import { lstatSync, readlinkSync, type Stats } from "node:fs";
+import { join } from "node:path";
+import { codeOf } from "../../errors.ts";
+import { runAny } from "../../linux/run.ts";
+
+/** What `walt server install` needs of a machine; a test gives it a folder in the place of `/`. */
+export interface Machine {
+  /** The folder that all paths are below: `/`, but in a test. */
+  root: string;
+  /** The compiled program that is to be installed. */
+  binary: string;
+  /** Whether systemd runs this machine (sd_booted(3)): a container or a chroot has its files, too, but nobody to tell. */
+  systemd: boolean;
+  /** Run a program to its end; its exit status, 0 for done, and what it printed to standard error. */
+  run(command: readonly string[]): Promise<{ status: number; stderr: string }>;
+}
+
+/** The machine that this program runs on. */
+export function thisMachine(binary: string): Machine {
+  return {
+    root: "/",
+    binary,
+    systemd: statIfAny("/run/systemd/system")?.isDirectory() === true,
+    run: runAny,
+  };
+}
+
+/** Everything that an installation is made of, as absolute paths below the machine's root. */
+export function placesOf(root: string) {
+  const at = (path: string): string => join(root, path);
+  return {
+    command: at("/usr/local/bin/walt-vpn"),
+    /** The short name of the command. On a WalT server it is WalT's. */
+    link: at("/usr/local/bin/walt"),
+    config: at("/etc/walt/vpn.toml"),
+    units: at("/etc/systemd/system"),
+    unit: at("/etc/systemd/system/walt-vpn.service"),
+    dropIns: at("/etc/systemd/system/walt-vpn.service.d"),
+    wanted: at("/etc/systemd/system/multi-user.target.wants/walt-vpn.service"),
+    state: at("/var/lib/walt-vpn"),
+    run: at("/run/walt-vpn"),
+    waltConf: at("/etc/walt/server.conf"),
+  };
+}
+
+/** What earlier versions used: names that belong to WalT on a WalT server. */
+export function earlierPlacesOf(root: string) {
+  const at = (path: string): string => join(root, path);
+  return {
+    config: at("/etc/walt/walt.toml"),
+    unit: at("/etc/systemd/system/walt-server.service"),
+    dropIns: at("/etc/systemd/system/walt-server.service.d"),
+    wanted: at("/etc/systemd/system/multi-user.target.wants/walt-server.service"),
+    state: at("/var/lib/walt"),
+    run: at("/run/walt"),
+    socket: at("/run/walt/server.sock"),
+  };
+}
+
+/** lstat(2) of a path, or undefined where there is nothing, not even a folder to look in. */
+export function statIfAny(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if (codeOf(error) === "ENOTDIR") return undefined;
+    throw error;
+  }
+}
+
+/** What is at a path, for a message: `a link to /x`, `a folder`, … */
+export function kindOf(path: string, stat: Stats): string {
+  if (stat.isSymbolicLink()) return `a link to ${readlinkSync(path)}`;
+  if (stat.isDirectory()) return "a folder";
+  return stat.isFile() ? "a file" : "neither file nor folder";
+}
