@@ -3,7 +3,7 @@
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import type { ServerChannel } from "ssh2";
-import type { Peer } from "../ssh/server/listener.ts";
+import type { Peer } from "./listener.ts";
 
 /** ms that the next hop has for taking what is left once its channel is gone. */
 const LINGER = 10_000;

@@ -12,6 +12,7 @@ import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import type { Log } from "../log.ts";
+import { LogBudget } from "../log-budget.ts";
 import { fingerprint, parsePublicKey, publicKeyLine, sameKey, shortCode } from "../ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../ssh/keys/key-files.ts";
 import { PumpThread } from "../tunnel/pump-thread.ts";
@@ -80,7 +81,9 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   const tunnels = new Tunnels(pumps, net, server.silence, log.with("tunnel"), (device, state, via) =>
     desk.tell({ type: "node", node: device.node, state, via }),
   );
+  const budget = new LogBudget();
   const endpoint = await Endpoint.start({
+    budget,
     listen: server.listen ?? { host: "::", port: SERVER_PORT },
     hostKey: keys.host,
     log: log.with("endpoint"),
@@ -97,16 +100,16 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         registry,
         grant: give,
         retryAfter: Math.ceil(server.retry_after / 1000),
-        log: log.with("enrolment"),
+        log: budget.limit(log.with("enrolment"), from),
       }),
     renew: (device, channel) => {
       const next = give(device);
-      channel.write(encodeReply({ type: "granted", ...next }));
+      void channel.write(encodeReply({ type: "granted", ...next }));
       channel.end(0);
       log.info("certificate renewed", { node: device.node, next: next.renewAfter });
     },
-    tunnel: (device, channel, via, from) => tunnels.open(device, channel, via, from),
-    originalTunnel: (device, channel, from) => tunnels.open(device, channel, undefined, from),
+    tunnel: (device, request, via, from) => tunnels.open(device, request, via, from),
+    originalTunnel: (device, request, from) => tunnels.open(device, request, undefined, from),
   });
   parts.defer(async () => {
     // The reason goes out before the connections end.
@@ -179,9 +182,9 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       });
     }
     registry.revoke(device, new Date());
-    // The tunnel's end gets a moment to tell the device why.
-    const told = tunnels.close(device, "this node was revoked");
-    void Promise.race([told, Bun.sleep(300)]).then(() => endpoint.cutOff(device.id));
+    // The tunnel still tells the device why, for which it has a moment; all its other connections end now.
+    void tunnels.close(device, "this node was revoked");
+    endpoint.cutOff(device.id);
     net.setNames(names());
     log.info("device revoked", { node, by });
   };

@@ -4,29 +4,30 @@
  * command; everything else is refused with a message.
  */
 
-import type { ServerChannel, Session } from "ssh2";
 import { type HostPort, parseEntrypoint, parseHostPort } from "../address.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import type { LogBudget } from "../log-budget.ts";
+import type { Channel } from "../ssh/handshake/channel.ts";
+import type { Request } from "../ssh/handshake/connection.ts";
 import { VPN_USER } from "../ssh/keys/certificate.ts";
 import type { KeyPair, PublicKey } from "../ssh/keys/ed25519.ts";
-import { overflows, type Peer, SshListener } from "../ssh/server/listener.ts";
+import { SshListener } from "../ssh/server/listener.ts";
+import type { Peer, Released } from "../ssh/server/peer.ts";
 import { safeText } from "../text.ts";
 import type { Device } from "./registry.ts";
 
 export type Identity = { kind: "enrolment" } | { kind: "device"; device: Device };
 
-/** The channel of one exec, with what its server needs. */
-export interface Channel {
-  readonly stream: ServerChannel;
-  /** The connection below: to be corked around writes, and asked before writing more. Of a tunnel it is frozen, to be taken. */
-  readonly peer: Peer;
-  /** Resolves when the channel or its connection is gone. */
-  readonly closed: Promise<void>;
-  write(text: string): void;
-  /** Send the exit status and close. */
-  end(status: number): void;
-  /** Say why on its standard error, and close with status 1. */
+/** A device that asks for its tunnel. Nothing more of its connection is looked at until it has got it, or a refusal. */
+export interface TunnelRequest {
+  /**
+   * Take the connection, with the channel that goes on as a tunnel. Whoever does says when it is over.
+   * @param end how to end it from now on, at once.
+   * @throws WaltError when it has ended meanwhile, or cannot be taken: to be told by `fail`.
+   */
+  release(end: (reason: string) => void): Promise<Released>;
+  /** Say why there is no tunnel. */
   fail(message: string): void;
 }
 
@@ -34,13 +35,15 @@ export interface EndpointOptions {
   listen: HostPort;
   hostKey: KeyPair;
   log: Log;
-  /** Who holds this key; undefined for nobody we know. */
+  /** Bounds the lines that peers cause. */
+  budget: LogBudget;
+  /** Who holds this key now; undefined for nobody we know. Asked at each login and each command. */
   identify(key: PublicKey): Identity | undefined;
   enrol(channel: Channel, from: string): Promise<void>;
   renew(device: Device, channel: Channel): void;
-  tunnel(device: Device, channel: Channel, via: string, from: string): Promise<void>;
+  tunnel(device: Device, request: TunnelRequest, via: string, from: string): Promise<void>;
   /** A session without a command: a tunnel in the original framing. */
-  originalTunnel(device: Device, channel: Channel, from: string): Promise<void>;
+  originalTunnel(device: Device, request: TunnelRequest, from: string): Promise<void>;
   /** ms of silence after which a connection is taken for dead. */
   silence?: number;
   /** Connections with the enrolment key at once; 256 unless told. */
@@ -54,8 +57,8 @@ const LIMITS = {
   enrolling: 256,
   /** Of one device: tunnel, renewal, and what an unnoticed break left behind. The oldest goes. */
   device: 8,
-  /** Sessions of one connection; a device needs one at a time. */
-  sessions: 8,
+  /** Characters of a command. */
+  command: 4096,
 } as const;
 
 export class Endpoint {
@@ -73,6 +76,7 @@ export class Endpoint {
       listen: options.listen,
       hostKey: options.hostKey,
       log: options.log,
+      budget: options.budget,
       maxConnections: LIMITS.connections,
       ...(options.silence === undefined ? {} : { silence: options.silence }),
       authorise: (user, offer) => {
@@ -80,7 +84,8 @@ export class Endpoint {
         if (offer.certificate !== undefined) return "certificates are for the proxies";
         return options.identify(offer.key) === undefined ? "unknown or revoked key" : undefined;
       },
-      serve: (peer) => endpoint.#welcome(peer),
+      entered: (peer) => endpoint.#welcome(peer),
+      request: (peer, channel, request) => endpoint.#serve(peer, channel, request),
     });
     const endpoint = new Endpoint(options, listener);
     return endpoint;
@@ -90,9 +95,14 @@ export class Endpoint {
     return this.listener.address;
   }
 
-  /** End all connections of a device, at once. */
+  /**
+   * End all connections of a device, in this turn of the event loop. Those that are tunnels are the tunnels' to end: they still have a
+   * last word.
+   */
   cutOff(deviceId: number): void {
-    for (const peer of this.#peers.get(deviceId) ?? []) peer.end("the device was revoked");
+    for (const peer of [...(this.#peers.get(deviceId) ?? [])]) {
+      if (!peer.isReleased) peer.end("the device was revoked");
+    }
   }
 
   async close(): Promise<void> {
@@ -100,19 +110,16 @@ export class Endpoint {
   }
 
   #welcome(peer: Peer): void {
-    // Asked again: the key may have been revoked between its proof and now.
-    const identity = peer.offer === undefined ? undefined : this.options.identify(peer.offer.key);
-    if (identity === undefined) {
-      peer.end("unknown or revoked key");
-      return;
-    }
+    const identity = this.#identityOf(peer);
+    if (identity === undefined) return;
     const [key, most] =
       identity.kind === "device"
         ? ([identity.device.id, LIMITS.device] as const)
         : (["enrolment", this.options.enrolling ?? LIMITS.enrolling] as const);
+    peer.who = identity.kind === "device" ? identity.device.node : "enrolment key";
     const peers = this.#peers.get(key) ?? new Set<Peer>();
     this.#peers.set(key, peers.add(peer));
-    void peer.gone.then(() => {
+    peer.onGone(() => {
       peers.delete(peer);
       if (peers.size === 0 && this.#peers.get(key) === peers) this.#peers.delete(key);
     });
@@ -120,137 +127,69 @@ export class Endpoint {
     for (const old of [...peers].slice(0, Math.max(0, peers.size - most))) {
       old.end(`more than ${most} connections with this key`);
     }
-    this.#serve(peer, identity, parseHostPort(peer.address, 0).host);
   }
 
-  #serve(peer: Peer, identity: Identity, from: string): void {
-    const connection = peer.client;
-    const { log } = this.options;
-    const who = identity.kind === "device" ? identity.device.node : "enrolment key";
-    const refuse = (what: string): void => log.warn("refused", { who, from, what });
-    let sessions = 0;
-    connection.on("request", (_accept, reject, name) => {
-      refuse(`global request ${safeText(name)}`);
-      reject?.();
-    });
-    connection.on("tcpip", (_accept, reject, info) => {
-      refuse(`forwarding to ${safeText(info.destIP)}:${info.destPort}`);
-      reject();
-    });
-    connection.on("openssh.streamlocal", (_accept, reject) => {
-      refuse("forwarding to a UNIX socket");
-      reject();
-    });
-    connection.on("session", (accept, reject) => {
-      if (sessions >= LIMITS.sessions) {
-        refuse("one more session");
-        return reject();
-      }
-      sessions++;
-      const session = accept();
-      session.on("close", () => sessions--);
-      this.#session(session, peer, identity, from, refuse);
+  /** Who a connection is now: it may have been revoked since its last command. Then the connection is ended. */
+  #identityOf(peer: Peer): Identity | undefined {
+    const identity = peer.offer === undefined ? undefined : this.options.identify(peer.offer.key);
+    if (identity === undefined) peer.end("unknown or revoked key");
+    return identity;
+  }
+
+  #serve(peer: Peer, channel: Channel, request: Request): void {
+    const identity = this.#identityOf(peer);
+    if (identity === undefined) return;
+    const from = parseHostPort(peer.address, 0).host;
+    const command = request.kind === "exec" ? request.command : "";
+    this.#run(peer, channel, request, identity, from).catch((error: unknown) => {
+      peer.note("a command failed", { from, command: safeText(command), reason: messageOf(error) });
+      channel.fail(error instanceof WaltError ? error.message : "internal error; the server's log has it");
     });
   }
 
-  #session(
-    session: Session,
+  async #run(
     peer: Peer,
+    channel: Channel,
+    request: Request,
     identity: Identity,
     from: string,
-    refuse: (what: string) => void,
-  ): void {
+  ): Promise<void> {
     const { options } = this;
-    const open = (stream: ServerChannel): Channel => {
-      stream.on("error", (error: Error) =>
-        options.log.debug("channel error", { from, reason: messageOf(error) }),
-      );
-      const { promise: closed, resolve } = Promise.withResolvers<void>();
-      stream.once("close", resolve);
-      peer.client.once("close", resolve);
-      peer.socket.on("data", () => {
-        if (overflows(stream)) peer.end("it sends more than its window");
-      });
-      let ended = false;
-      const end = (status: number): void => {
-        if (ended) return;
-        ended = true;
-        peer.thaw();
-        peer.cork();
-        try {
-          stream.exit(status);
-          stream.end();
-          stream.close();
-        } catch {
-          // the connection went away first
-        }
-      };
-      const write = (text: string): void => {
-        peer.cork();
-        if (!ended && stream.writable) stream.write(text);
-      };
-      return {
-        stream,
-        peer,
-        closed,
-        write,
-        end,
-        fail: (message) => {
-          peer.cork();
-          if (!ended && stream.writable) stream.stderr.write(`walt: ${message}\r\n`);
-          end(1);
-        },
-      };
+    const refuse = (what: string, message: string): void => {
+      const may = identity.kind === "device" ? "tunnel via=…, renew" : "enrol";
+      peer.note("refused", { who: peer.who, from, what });
+      channel.fail(`${message}; this key may run: ${may}`);
     };
-    const only = `this key may run: ${identity.kind === "device" ? "tunnel via=…, renew" : "enrol"}`;
-    const serve = (channel: Channel, command: string, run: () => Promise<void>): void => {
-      run().catch((error: unknown) => {
-        options.log.warn("a command failed", { from, command: safeText(command), reason: messageOf(error) });
-        channel.fail(error instanceof WaltError ? error.message : "internal error; the server's log has it");
-      });
-    };
-    session.on("exec", (accept, _reject, info) => {
-      const channel = open(accept());
-      const command = info.command.length <= 4096 ? info.command : "";
+    if (request.kind === "subsystem") {
+      refuse(`subsystem ${safeText(request.name)}`, "there are no subsystems here");
+    } else if (request.kind === "shell") {
+      if (identity.kind !== "device") return refuse("a shell", "there is no shell here");
+      await options.originalTunnel(identity.device, tunnelRequest(peer, channel), from);
+    } else {
+      const command = request.command.length <= LIMITS.command ? request.command : "";
       const [verb = "", argument, ...more] = command.split(" ");
-      serve(channel, command, async () => {
-        if (identity.kind === "enrolment" && command === "enrol") return options.enrol(channel, from);
-        if (identity.kind === "device" && command === "renew") return options.renew(identity.device, channel);
-        if (identity.kind === "device" && verb === "tunnel" && more.length === 0) {
-          const via = entrypointOf(argument);
-          peer.freeze();
-          return options.tunnel(identity.device, channel, via, from);
-        }
-        refuse(`command ${safeText(command)}`);
-        channel.fail(`the command ${JSON.stringify(safeText(command))} is not allowed; ${only}`);
-      });
-    });
-    session.on("shell", (accept) => {
-      const channel = open(accept());
-      if (identity.kind === "device") {
-        peer.freeze();
-        serve(channel, "(none)", () => options.originalTunnel(identity.device, channel, from));
-        return;
+      if (identity.kind === "enrolment" && command === "enrol") return options.enrol(channel, from);
+      if (identity.kind === "device" && command === "renew") return options.renew(identity.device, channel);
+      if (identity.kind === "device" && verb === "tunnel" && more.length === 0) {
+        const via = entrypointOf(argument);
+        return options.tunnel(identity.device, tunnelRequest(peer, channel), via, from);
       }
-      refuse("a shell");
-      channel.fail(`there is no shell here; ${only}`);
-    });
-    session.on("subsystem", (accept, _reject, info) => {
-      refuse(`subsystem ${safeText(info.name)}`);
-      open(accept()).fail(`there are no subsystems here; ${only}`);
-    });
-    const no =
-      (what: string) =>
-      (_accept: unknown, reject?: () => void): void => {
-        refuse(what);
-        reject?.();
-      };
-    session.on("pty", no("a terminal"));
-    session.on("x11", no("X11"));
-    session.on("auth-agent", no("an agent"));
-    // An environment is offered by many a client unasked: ignored without a word.
-    session.on("env", (_accept, reject) => reject?.());
+      const said = safeText(command);
+      refuse(`command ${said}`, `the command ${JSON.stringify(said)} is not allowed`);
+    }
   }
+}
+
+/** Hold the connection until it is released or refused. */
+function tunnelRequest(peer: Peer, channel: Channel): TunnelRequest {
+  peer.hold();
+  return {
+    release: (end) => peer.release(channel, end),
+    fail: (message) => {
+      channel.fail(message);
+      peer.resume();
+    },
+  };
 }
 
 /** The argument of `tunnel`: `via=<entrypoint>`, as `formatEntrypoint` writes it. */

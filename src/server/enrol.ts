@@ -12,11 +12,10 @@ import {
   parseRequest,
 } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
-import { LineCutter } from "../linux/lines.ts";
 import type { Log } from "../log.ts";
+import type { Channel } from "../ssh/handshake/channel.ts";
 import { fingerprint } from "../ssh/keys/ed25519.ts";
 import type { AccessRequests } from "./access-requests.ts";
-import type { Channel } from "./endpoint.ts";
 import type { Device, Registry } from "./registry.ts";
 
 /** ms that a device has to send its request. */
@@ -40,29 +39,18 @@ export interface EnrolmentService {
   log: Log;
 }
 
-/** The first line that comes, within REQUEST_TIME. */
-function firstLine(channel: Channel): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const cutter = new LineCutter(MAX_LINE);
-  const timer = setTimeout(() => reject(new WaltError("no request came within 10 s")), REQUEST_TIME);
-  const take = (bytes: Buffer): void => {
-    try {
-      const line = cutter.push(bytes)[0];
-      if (line !== undefined) resolve(line);
-    } catch (error) {
-      reject(error);
-    }
-  };
-  channel.stream.on("data", take);
-  const gone = (): void => reject(new WaltError("the device went away before it sent its request"));
-  channel.stream.once("end", gone);
-  void channel.closed.then(gone);
-  return promise.finally(() => {
+/** The first line that comes, within REQUEST_TIME. What comes after it is thrown away. */
+async function firstLine(channel: Channel): Promise<string> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new WaltError("no request came within 10 s")), REQUEST_TIME);
+  try {
+    const line = await Promise.race([channel.readLine(MAX_LINE), late.promise]);
+    if (line === undefined) throw new WaltError("the device went away before it sent its request");
+    return line;
+  } finally {
     clearTimeout(timer);
-    // What comes after the request is thrown away, however much it is; the stream flows on, so that its end is seen.
-    channel.stream.off("data", take);
-    channel.stream.resume();
-  });
+    channel.discard();
+  }
 }
 
 /** Serve one exec of `enrol`. Never throws: what is wrong is told to the device and logged. */
@@ -74,11 +62,11 @@ export async function serveEnrolment(
   const { desk, registry, log } = service;
   const deny = (reason: DenialReason, detail?: string): void => {
     const message = detail ?? WORDS[reason];
-    channel.write(encodeReply({ type: "denied", reason, message, retryAfter: service.retryAfter }));
+    void channel.write(encodeReply({ type: "denied", reason, message, retryAfter: service.retryAfter }));
     channel.end(0);
   };
   const challenge = randomBytes(CHALLENGE_LENGTH);
-  channel.write(encodeChallenge(challenge));
+  void channel.write(encodeChallenge(challenge));
   let request: EnrolmentRequest;
   try {
     request = parseRequest(await firstLine(channel), challenge);
@@ -99,7 +87,7 @@ export async function serveEnrolment(
   if (known !== undefined) {
     // It was accepted, but the answer did not reach its disk: a power cut in between, most likely.
     log.info("an accepted device asks again and gets its credentials", { node: known.node, ...about });
-    channel.write(encodeReply({ type: "granted", ...service.grant(known) }));
+    void channel.write(encodeReply({ type: "granted", ...service.grant(known) }));
     channel.end(0);
     return;
   }
@@ -112,7 +100,7 @@ export async function serveEnrolment(
   const ticket = desk.ask(request, from, warning);
   if (desk.monitors > 0) {
     log.info("a device asks for access", { request: ticket.id, ...about });
-    channel.write(encodeReply({ type: "pending" }));
+    void channel.write(encodeReply({ type: "pending" }));
   }
   void channel.closed.then(() => ticket.withdraw());
   const decision = await ticket.decision;
@@ -121,6 +109,6 @@ export async function serveEnrolment(
     deny(decision.denied);
     return;
   }
-  channel.write(encodeReply({ type: "granted", ...decision.granted }));
+  void channel.write(encodeReply({ type: "granted", ...decision.granted }));
   channel.end(0);
 }

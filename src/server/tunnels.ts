@@ -6,10 +6,10 @@ import { messageOf } from "../errors.ts";
 import { openOffloadTap, openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { encodeState } from "../ssh/handshake/connection-state.ts";
-import type { Taken } from "../ssh/server/listener.ts";
+import type { Released } from "../ssh/server/peer.ts";
 import { ORIGINAL_MTU } from "../tunnel/message.ts";
 import type { Link, LinkStats, PumpThread } from "../tunnel/pump-thread.ts";
-import type { Channel } from "./endpoint.ts";
+import type { TunnelRequest } from "./endpoint.ts";
 import type { WaltNet } from "./net/walt-net.ts";
 import type { Device } from "./registry.ts";
 
@@ -81,10 +81,10 @@ export class Tunnels {
   }
 
   /**
-   * Join a device's channel to walt-net. A tunnel that it had before ends first.
+   * Join a device's channel to walt-net, once its connection is released. A tunnel that it had before ends first.
    * @param via undefined: the channel carries frames in the original framing.
    */
-  async open(device: Device, channel: Channel, via: string | undefined, from: string): Promise<void> {
+  async open(device: Device, request: TunnelRequest, via: string | undefined, from: string): Promise<void> {
     const before = this.#tunnels.get(device.id);
     const { promise: gone, resolve: isGone } = Promise.withResolvers<void>();
     const tunnel: Tunnel = {
@@ -109,32 +109,32 @@ export class Tunnels {
     try {
       before?.close("a newer connection of this device took its place");
       await before?.gone;
-      if (tunnel.closing === undefined) await this.#carry(device, channel, tunnel, from);
-      else channel.fail(tunnel.closing);
+      if (tunnel.closing === undefined) await this.#carry(device, request, tunnel, from);
+      else request.fail(tunnel.closing);
     } catch (error) {
       this.log.error("cannot join a device to walt-net", { node: device.node, reason: messageOf(error) });
-      channel.fail("the server could not make this node's network interface; its log tells why");
+      request.fail("the server could not make this node's network interface; its log tells why");
     } finally {
       isGone();
     }
   }
 
-  async #carry(device: Device, channel: Channel, tunnel: Tunnel, from: string): Promise<void> {
+  async #carry(device: Device, request: TunnelRequest, tunnel: Tunnel, from: string): Promise<void> {
     const name = tapName(device);
     const { original } = tunnel.info;
     const tap = original ? openTap(name) : openOffloadTap(name);
-    let taken: Taken;
+    let taken: Released;
     let joined = false;
     try {
       await this.net.addPort(name);
       joined = true;
-      taken = await channel.peer.take(channel.stream, tunnel.close);
+      taken = await request.release(tunnel.close);
     } catch (error) {
       closeSync(tap.fd);
       if (!joined) throw error;
       // The client's doing: it went away, or cannot be served.
       this.log.info("no tunnel", { node: device.node, from, reason: messageOf(error) });
-      channel.fail(messageOf(error));
+      request.fail(messageOf(error));
       return;
     }
     let reason = "";

@@ -107,13 +107,13 @@ export class Opener {
 
 /**
  * Bytes of the packet that begins at `offset`; 0 = that cannot be told yet.
+ * @param max of its length field.
  * @throws Error when there can be no such packet.
  */
-export function packetSize(bytes: Uint8Array, offset: number, end: number): number {
+export function packetSize(bytes: Uint8Array, offset: number, end: number, max = PACKET_MAX): number {
   if (end - offset < LENGTH) return 0;
   const length = readU32(bytes, offset);
-  if (length < BLOCK || length > PACKET_MAX || length % BLOCK !== 0)
-    throw new Error("a length that cannot be");
+  if (length < BLOCK || length > max || length % BLOCK !== 0) throw new Error("a length that cannot be");
   return LENGTH + length + TAG;
 }
 

@@ -10,6 +10,7 @@ import {
   PAYLOAD,
   packetSize,
 } from "../../ssh/handshake/packet-cipher.ts";
+import type { PacketState } from "../../ssh/handshake/packet-stream.ts";
 import { passing } from "./stream.ts";
 
 /** Bytes that are read at once. */
@@ -31,6 +32,8 @@ export class PacketInput {
   end = 0;
   /** Bytes of packets so far. */
   bytes = 0;
+  /** Number of the next packet that comes, modulo 2^32. */
+  received: number;
   #opener: Opener;
   /** The first bytes of a packet that has not come whole. */
   #part: Memory | undefined;
@@ -43,10 +46,10 @@ export class PacketInput {
 
   constructor(
     readonly fd: number,
-    keys: Keys,
-    unread: Uint8Array,
+    { incoming, received, unread }: Omit<PacketState, "outgoing">,
   ) {
-    this.#opener = new Opener(keys);
+    this.#opener = new Opener(incoming);
+    this.received = received;
     this.#unread = unread;
   }
 
@@ -84,6 +87,7 @@ export class PacketInput {
     this.end = this.#opener.end;
     this.#from += size;
     this.bytes += size;
+    this.received = (this.received + 1) >>> 0;
     return true;
   }
 
@@ -101,10 +105,11 @@ export class PacketInput {
     }
   }
 
-  /** From the next packet on. */
-  rekey(keys: Keys): void {
+  /** From the next packet on. @param strict packets are counted from 0 again. */
+  rekey(keys: Keys, strict: boolean): void {
     this.#opener.free();
     this.#opener = new Opener(keys);
+    if (strict) this.received = 0;
   }
 
   /** Forget what is left, whatever it is. */

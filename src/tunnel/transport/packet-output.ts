@@ -11,7 +11,6 @@ import {
   PAYLOAD,
   Sealer,
 } from "../../ssh/handshake/packet-cipher.ts";
-import type { WireWriter } from "../../ssh/keys/wire.ts";
 import { passing } from "./stream.ts";
 
 /** A packet of data. */
@@ -87,8 +86,7 @@ export class PacketOutput {
   }
 
   /** Any other message. @throws Error when the peer takes no answers: it asks without end. */
-  answer(message: WireWriter): void {
-    const payload = message.bytes();
+  send(payload: Uint8Array): void {
     if (this.#end + payload.length + OVERHEAD > OUTPUT)
       throw new Error("more questions than it takes answers to");
     shared().packet.bytes.set(payload, PAYLOAD);
