@@ -8,11 +8,11 @@ import ssh2, { type AuthContext, type Connection, type ServerChannel } from "ssh
 import { formatHostPort, type HostPort } from "../address.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { safeText } from "../text.ts";
 import { ALGORITHMS } from "../ssh/handshake/algorithms.ts";
 import { type Offer, verifyOffer } from "../ssh/handshake/offered-key.ts";
 import { fingerprint, type KeyPair } from "../ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../ssh/keys/key-files.ts";
+import { safeText } from "../text.ts";
 
 /** A key that has been offered, or proven to be held. */
 export type GoodOffer = Exclude<Offer, { kind: "refused" }>;

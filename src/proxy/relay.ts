@@ -10,8 +10,8 @@ import { messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { refusalOf, VPN_PRINCIPAL, VPN_USER } from "../ssh/keys/certificate.ts";
 import { fingerprint, type KeyPair, type PublicKey, sameKey } from "../ssh/keys/ed25519.ts";
-import { type GoodOffer, overflows, type Peer, SshListener } from "./listener.ts";
 import { safeText } from "../text.ts";
+import { type GoodOffer, overflows, type Peer, SshListener } from "./listener.ts";
 import { echo, splice } from "./splice.ts";
 
 export interface RelayOptions {

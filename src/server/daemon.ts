@@ -12,7 +12,7 @@ import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import type { Log } from "../log.ts";
-import { LogBudget } from "../log-budget.ts";
+import { LogLimiter } from "../ssh/server/log-limiter.ts";
 import { fingerprint, parsePublicKey, publicKeyLine, sameKey, shortCode } from "../ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../ssh/keys/key-files.ts";
 import { PumpThread } from "../tunnel/pump-thread.ts";
@@ -81,9 +81,9 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   const tunnels = new Tunnels(pumps, net, server.silence, log.with("tunnel"), (device, state, via) =>
     desk.tell({ type: "node", node: device.node, state, via }),
   );
-  const budget = new LogBudget();
+  const logLimiter = new LogLimiter();
   const endpoint = await Endpoint.start({
-    budget,
+    logLimiter,
     listen: server.listen ?? { host: "::", port: SERVER_PORT },
     hostKey: keys.host,
     log: log.with("endpoint"),
@@ -100,7 +100,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         registry,
         grant: give,
         retryAfter: Math.ceil(server.retry_after / 1000),
-        log: budget.limit(log.with("enrolment"), from),
+        log: logLimiter.limit(log.with("enrolment"), from),
       }),
     renew: (device, channel) => {
       const next = give(device);

@@ -7,7 +7,7 @@
 import { type HostPort, parseEntrypoint, parseHostPort } from "../address.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { LogBudget } from "../log-budget.ts";
+import type { LogLimiter } from "../ssh/server/log-limiter.ts";
 import type { Channel } from "../ssh/handshake/channel.ts";
 import type { Request } from "../ssh/handshake/connection.ts";
 import { VPN_USER } from "../ssh/keys/certificate.ts";
@@ -36,7 +36,7 @@ export interface EndpointOptions {
   hostKey: KeyPair;
   log: Log;
   /** Bounds the lines that peers cause. */
-  budget: LogBudget;
+  logLimiter: LogLimiter;
   /** Who holds this key now; undefined for nobody we know. Asked at each login and each command. */
   identify(key: PublicKey): Identity | undefined;
   enrol(channel: Channel, from: string): Promise<void>;
@@ -76,7 +76,7 @@ export class Endpoint {
       listen: options.listen,
       hostKey: options.hostKey,
       log: options.log,
-      budget: options.budget,
+      logLimiter: options.logLimiter,
       maxConnections: LIMITS.connections,
       ...(options.silence === undefined ? {} : { silence: options.silence }),
       authorise: (user, offer) => {

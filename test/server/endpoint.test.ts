@@ -4,7 +4,7 @@ import { afterEach, expect, test } from "bun:test";
 import ssh2 from "ssh2";
 import { libc } from "../../src/linux/libc.ts";
 import { createLog } from "../../src/log.ts";
-import { LogBudget } from "../../src/log-budget.ts";
+import { LogLimiter } from "../../src/ssh/server/log-limiter.ts";
 import { Endpoint, type TunnelRequest } from "../../src/server/endpoint.ts";
 import type { Device } from "../../src/server/registry.ts";
 import { generateKey, type KeyPair, publicKeyLine, sameKey } from "../../src/ssh/keys/ed25519.ts";
@@ -43,7 +43,7 @@ async function endpoint(
     listen: { host: "127.0.0.1", port: 0 },
     hostKey,
     log: createLog(-999),
-    budget: new LogBudget(),
+    logLimiter: new LogLimiter(),
     identify: (key) => {
       if (sameKey(key, enrolment.publicKey)) return { kind: "enrolment" };
       return sameKey(key, device.publicKey) && !revoked ? { kind: "device", device: DEVICE } : undefined;

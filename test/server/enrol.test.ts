@@ -62,7 +62,8 @@ function connect() {
     for (let message = channel.produce(); message !== undefined; message = channel.produce()) {
       const reader = new WireReader(message.subarray(5));
       if (message[0] === 94) said.push(...reader.text().trimEnd().split("\n"));
-      if (message[0] === 98 && reader.text() === "exit-status") status = message.readUInt32BE(message.length - 4);
+      if (message[0] === 98 && reader.text() === "exit-status")
+        status = message.readUInt32BE(message.length - 4);
     }
     wake();
   });

@@ -39,10 +39,11 @@ export class Channel {
   /** To be said once all of it has left, and what of it is still to be said before the close. */
   #status: number | undefined;
   #farewell: Buffer[] | undefined;
-  /** The client sends nothing more; it has closed the channel; we have. */
+  /** The client has closed the channel: it may say nothing more on it. We have: nothing more is said. */
+  theirsClosed = false;
+  oursClosed = false;
+  /** The client sends no more data. */
   #eof = false;
-  #theirsClosed = false;
-  #oursClosed = false;
   /** Who waits for a line, and who for the queue to get shorter. */
   #reader: { max: number; done: PromiseWithResolvers<string | undefined> } | undefined;
   #writers: (() => void)[] = [];
@@ -135,13 +136,13 @@ export class Channel {
   }
 
   receiveClose(): void {
-    this.#theirsClosed = true;
+    this.theirsClosed = true;
     this.#stop();
   }
 
   /** The connection is over. */
   lose(): void {
-    this.#theirsClosed = this.#oursClosed = true;
+    this.theirsClosed = this.oursClosed = true;
     this.#stop();
   }
 
@@ -152,17 +153,12 @@ export class Channel {
 
   /** Both sides have closed it: its number is free. */
   get isGone(): boolean {
-    return this.#theirsClosed && this.#oursClosed;
+    return this.theirsClosed && this.oursClosed;
   }
 
   /** It can still become a tunnel: nobody has ended anything, and nothing waits. */
   get isOpen(): boolean {
     return !this.#eof && !this.#isOver && this.#status === undefined && this.#queued === 0;
-  }
-
-  /** We have said our close: nothing more may be said on it. */
-  get isClosing(): boolean {
-    return this.#oursClosed;
   }
 
   get windows(): { ourWindow: number; theirWindow: number } {
@@ -179,8 +175,8 @@ export class Channel {
 
   /** The next message that is due; undefined when there is none for now. */
   produce(): Buffer | undefined {
-    if (this.#oursClosed) return undefined;
-    if (this.#theirsClosed) return this.#sayClose();
+    if (this.oursClosed) return undefined;
+    if (this.theirsClosed) return this.#sayClose();
     if (this.#wanted && !this.#eof && this.#consumed >= CHANNEL_WINDOW / 2) {
       this.#consumed = 0;
       const room = this.widen(CHANNEL_WINDOW - (this.#to - this.#from));
@@ -196,7 +192,7 @@ export class Channel {
   }
 
   #sayClose(): Buffer {
-    this.#oursClosed = true;
+    this.oursClosed = true;
     return new WireWriter().u8(MESSAGE.close).u32(this.theirs).bytes();
   }
 
@@ -216,7 +212,7 @@ export class Channel {
   }
 
   get #isOver(): boolean {
-    return this.#theirsClosed || this.#oursClosed;
+    return this.theirsClosed || this.oursClosed;
   }
 
   #stop(): void {

@@ -163,8 +163,7 @@ export class ClientHandshake {
         const text = new WireReader(payload.subarray(5)).text();
         throw new HandshakeError(`it ended the connection: ${safeText(text, 100)}`);
       }
-      if (!this.#secured || !IDLE.has(type))
-        throw new HandshakeError(`it answers with message ${type}`);
+      if (!this.#secured || !IDLE.has(type)) throw new HandshakeError(`it answers with message ${type}`);
     }
   }
 

@@ -139,7 +139,7 @@ export class ServerChannels {
 
   #channel(number: number): Channel {
     const channel = this.#channels.get(number);
-    if (channel === undefined) throw new Error(`a message for channel ${number}, which is not open`);
+    if (channel === undefined || channel.theirsClosed) throw new Error(`a message for channel ${number}, which is not open`);
     return channel;
   }
 
@@ -206,7 +206,7 @@ export class ServerChannels {
     const type = reader.text();
     const wantsReply = reader.u8() !== 0;
     const request = channel.isOpen && !channel.begun ? requestOf(type, reader) : undefined;
-    if (wantsReply && !channel.isClosing) {
+    if (wantsReply && !channel.oursClosed) {
       const answer = request === undefined ? MESSAGE.channelFailure : MESSAGE.channelSuccess;
       this.send(new WireWriter().u8(answer).u32(channel.theirs).bytes());
     }

@@ -5,15 +5,7 @@
 
 import { readU32, writeU32 } from "../../bytes.ts";
 import { allocate, type Memory } from "../../linux/libc.ts";
-import {
-  type Keys,
-  Opener,
-  OVERHEAD,
-  PACKET_MAX,
-  PAYLOAD,
-  packetSize,
-  Sealer,
-} from "./packet-cipher.ts";
+import { type Keys, Opener, OVERHEAD, PACKET_MAX, PAYLOAD, packetSize, Sealer } from "./packet-cipher.ts";
 
 /** Blocks of a packet that is not encrypted yet, and its least padding (RFC 4253 section 6). */
 const BLOCK = 8;
@@ -22,10 +14,14 @@ const NOTHING = Buffer.alloc(0);
 /** Least size of the buffer for a packet that has not come whole, bytes. */
 const PART_MIN = 64;
 
-/** Of a thread (modules are per thread), made when first needed: a packet in clear, and sealed. Nothing stays in them. */
-let own: { clear: Memory; sealed: Memory } | undefined;
-function shared(): { clear: Memory; sealed: Memory } {
-  own ??= { clear: allocate(PACKET_MAX + OVERHEAD), sealed: allocate(PACKET_MAX + OVERHEAD) };
+/**
+ * Of a thread (modules are per thread), made when first needed: the packet that came last, opened; the next one to be sent, in clear and
+ * sealed. Nothing stays in them.
+ */
+let own: { opened: Memory; clear: Memory; sealed: Memory } | undefined;
+function shared(): { opened: Memory; clear: Memory; sealed: Memory } {
+  const packet = (): Memory => allocate(PACKET_MAX + OVERHEAD);
+  own ??= { opened: packet(), clear: packet(), sealed: packet() };
   return own;
 }
 
@@ -110,10 +106,10 @@ export class PacketStream {
     this.#from += size;
     this.received = (this.received + 1) >>> 0;
     if (this.#opener === undefined) return packet.subarray(PAYLOAD, size - (packet[PAYLOAD - 1] ?? 0));
-    const { clear } = shared();
-    clear.bytes.set(packet);
-    this.#opener.open(clear, 0, size);
-    return clear.bytes.subarray(PAYLOAD, this.#opener.end);
+    const { opened } = shared();
+    opened.bytes.set(packet);
+    this.#opener.open(opened, 0, size);
+    return opened.bytes.subarray(PAYLOAD, this.#opener.end);
   }
 
   /** Put bytes that are no packet: the version line. */

@@ -143,7 +143,8 @@ export class ServerConnection {
   /** All that whoever goes on with the one channel needs to know. What was pushed and not looked at is in it. */
   release(channel: Channel): ConnectionState {
     const context = this.#transport?.context;
-    if (context?.id === undefined || this.#packets.waiting > 0) throw new Error("not prepared to be released");
+    if (context?.id === undefined || this.#packets.waiting > 0)
+      throw new Error("not prepared to be released");
     const state = {
       session: { ...context, id: context.id },
       ...this.#packets.release(),
@@ -170,7 +171,8 @@ export class ServerConnection {
   #greet(): boolean {
     const clientVersion = this.#packets.line(LINE_MAX);
     if (clientVersion === undefined) return false;
-    if (!clientVersion.subarray(0, 8).equals(Buffer.from("SSH-2.0-"))) throw new Error("it does not speak SSH 2.0");
+    if (!clientVersion.subarray(0, 8).equals(Buffer.from("SSH-2.0-")))
+      throw new Error("it does not speak SSH 2.0");
     const role = { end: "server", hostSeed: this.#o.hostSeed } as const;
     const context = { id: undefined, strict: false, clientVersion, serverVersion: VERSION, role };
     this.#transport = new Transport(context, this.#packets);

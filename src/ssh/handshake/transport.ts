@@ -80,7 +80,8 @@ export class Transport {
   /** Send a message, after the key exchange that is going on. @throws Error when too many wait. */
   send(payload: Uint8Array): void {
     if (this.#exchange === undefined) this.packets.send(payload);
-    else if (this.#later.push(payload) > LATER_MAX) throw new Error("more questions than it takes answers to");
+    else if (this.#later.push(payload) > LATER_MAX)
+      throw new Error("more questions than it takes answers to");
   }
 
   /** @throws Error when a message of this type may not come now. */

@@ -7,17 +7,18 @@ import { createServer, type Server as NetServer, type Socket } from "node:net";
 import { formatHostPort, type HostPort } from "../../address.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import type { Log } from "../../log.ts";
-import { LogBudget } from "../../log-budget.ts";
+import { LogLimiter } from "./log-limiter.ts";
 import type { Authorise } from "../handshake/authentication.ts";
 import { type KeyPair, seedOf } from "../keys/ed25519.ts";
 import { Peer, type PeerOptions } from "./peer.ts";
+import { plainAddress, sourceOf } from "./source.ts";
 
 export interface ListenerOptions extends Pick<PeerOptions, "entered" | "request"> {
   listen: HostPort;
   hostKey: KeyPair;
   log: Log;
-  /** Bounds the lines that peers cause; one of its own unless given. */
-  budget?: LogBudget;
+  /** Limits the lines that peers cause; one of its own unless given. */
+  logLimiter?: LogLimiter;
   authorise: Authorise;
   /** Connections at most; 256 unless told. */
   maxConnections?: number;
@@ -38,14 +39,14 @@ export class SshListener {
   /** Those that have not authenticated, by source address; in the order they came. */
   readonly #pending = new Map<string, Set<Peer>>();
   #pendingCount = 0;
-  readonly #budget: LogBudget;
+  readonly #logLimiter: LogLimiter;
   readonly #hostSeed: Buffer;
 
   private constructor(
     private readonly o: ListenerOptions,
     private readonly net: NetServer,
   ) {
-    this.#budget = o.budget ?? new LogBudget();
+    this.#logLimiter = o.logLimiter ?? new LogLimiter();
     this.#hostSeed = seedOf(o.hostKey);
     net.on("connection", (socket) => this.#accept(socket));
   }
@@ -96,9 +97,9 @@ export class SshListener {
       socket.destroy(); // it has gone already
       return;
     }
-    const host = hostOf(remoteAddress);
+    const host = plainAddress(remoteAddress);
     const source = sourceOf(host);
-    const log = this.#budget.limit(this.o.log, source);
+    const log = this.#logLimiter.limit(this.o.log, source);
     if (this.#peers.size >= max) {
       log.warn("connection refused: too many", { from: host, connections: this.#peers.size });
       socket.destroy();
@@ -128,9 +129,9 @@ export class SshListener {
     const same = this.#pending.get(source)?.size ?? 0;
     if (same >= Math.max(1, Math.floor(most / SOURCE_PART))) this.#evict(source);
     while (this.#pendingCount >= most) {
-      const [first] = [...this.#pending].sort(([, a], [, b]) => b.size - a.size);
-      if (first === undefined) return;
-      this.#evict(first[0]);
+      let largest = { owner: source, size: 0 };
+      for (const [owner, { size }] of this.#pending) if (size > largest.size) largest = { owner, size };
+      this.#evict(largest.owner);
     }
   }
 
@@ -146,18 +147,4 @@ export class SshListener {
     this.#pendingCount--;
     if (pending.size === 0) this.#pending.delete(source);
   }
-}
-
-/** Of an IPv4 peer on an IPv6 socket the IPv4 address. */
-function hostOf(address: string): string {
-  return address.replace(/^::ffff:(?=\d+\.)/, "");
-}
-
-/** What one party has of addresses: an IPv4 address, or the 64 bits of an IPv6 network. */
-function sourceOf(host: string): string {
-  if (!host.includes(":")) return host;
-  const [head = "", tail = ""] = host.split("::");
-  const [front, back] = [head, tail].map((part) => part.split(":").filter((group) => group !== ""));
-  const zeros = Array.from({ length: 8 - (front?.length ?? 0) - (back?.length ?? 0) }, () => "0");
-  return `${[...(front ?? []), ...(host.includes("::") ? zeros : []), ...(back ?? [])].slice(0, 4).join(":")}::/64`;
 }

@@ -30,7 +30,13 @@ export function states(
   const [up, down] = [keys(), keys()];
   const versions = { clientVersion: Buffer.from("SSH-2.0-a"), serverVersion: Buffer.from("SSH-2.0-b") };
   const session = { id: randomBytes(32), strict: true, ...versions };
-  const windows = { received: 3, ourWindow: WINDOW, theirWindow: WINDOW, theirPacket: 32_768, unread: new Uint8Array() };
+  const windows = {
+    received: 3,
+    ourWindow: WINDOW,
+    theirWindow: WINDOW,
+    theirPacket: 32_768,
+    unread: new Uint8Array(),
+  };
   const server = { end: "server", hostSeed: seedOf(hostKey) } as const;
   const client = { end: "client", hostKeys: [hostKey.publicKey.blob] } as const;
   return [

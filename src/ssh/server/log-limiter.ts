@@ -1,6 +1,6 @@
 /** A bound on what strangers can make us write into the log: so many lines for each source, and in all. Lines that are left out are counted. */
 
-import type { Log, LogFields } from "./log.ts";
+import type { Log, LogFields } from "../../log.ts";
 
 /** Lines at once, and then a second: of one source, and of all together. */
 const SOURCE = { burst: 60, rate: 2 };
@@ -39,7 +39,7 @@ class Bucket {
   }
 }
 
-export class LogBudget {
+export class LogLimiter {
   readonly #all: Bucket;
   readonly #sources = new Map<string, Bucket>();
 
@@ -50,12 +50,13 @@ export class LogBudget {
 
   /** `log`, for lines that `source` (an address) causes. Lines of level debug are not counted: nobody sees them unless he asks. */
   limit(log: Log, source: string): Log {
-    const write = (to: (message: string, fields?: LogFields) => void) => (message: string, fields?: LogFields) => {
-      const missed = this.#ask(source);
-      if (missed === undefined) return;
-      if (missed > 0) log.warn("log lines were left out", { from: source, count: missed });
-      to(message, fields);
-    };
+    const write =
+      (to: (message: string, fields?: LogFields) => void) => (message: string, fields?: LogFields) => {
+        const missed = this.#ask(source);
+        if (missed === undefined) return;
+        if (missed > 0) log.warn("log lines were left out", { from: source, count: missed });
+        to(message, fields);
+      };
     return {
       debug: (message, fields) => log.debug(message, fields),
       info: write((message, fields) => log.info(message, fields)),
