@@ -7,12 +7,12 @@
 import { type HostPort, parseEntrypoint, parseHostPort } from "../address.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { LogLimiter } from "../ssh/server/log-limiter.ts";
 import type { Channel } from "../ssh/handshake/channel.ts";
 import type { Request } from "../ssh/handshake/connection.ts";
 import { VPN_USER } from "../ssh/keys/certificate.ts";
 import type { KeyPair, PublicKey } from "../ssh/keys/ed25519.ts";
 import { SshListener } from "../ssh/server/listener.ts";
+import type { LogLimiter } from "../ssh/server/log-limiter.ts";
 import type { Peer, Released } from "../ssh/server/peer.ts";
 import { safeText } from "../text.ts";
 import type { Device } from "./registry.ts";

@@ -82,8 +82,7 @@ export class ServerChannels {
         this.#channel(reader.u32()).receiveEof();
         break;
       case MESSAGE.close:
-        this.#channel(reader.u32()).receiveClose();
-        this.wake();
+        this.#close(this.#channel(reader.u32()));
         break;
       case MESSAGE.channelRequest:
         return this.#request(reader);
@@ -139,8 +138,15 @@ export class ServerChannels {
 
   #channel(number: number): Channel {
     const channel = this.#channels.get(number);
-    if (channel === undefined || channel.theirsClosed) throw new Error(`a message for channel ${number}, which is not open`);
+    if (channel === undefined || channel.theirsClosed)
+      throw new Error(`a message for channel ${number}, which is not open`);
     return channel;
+  }
+
+  #close(channel: Channel): void {
+    channel.receiveClose();
+    if (channel.isGone) this.#channels.delete(channel.ours);
+    else this.wake();
   }
 
   #data(payload: Uint8Array, header: number): void {

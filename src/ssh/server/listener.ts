@@ -7,9 +7,9 @@ import { createServer, type Server as NetServer, type Socket } from "node:net";
 import { formatHostPort, type HostPort } from "../../address.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import type { Log } from "../../log.ts";
-import { LogLimiter } from "./log-limiter.ts";
 import type { Authorise } from "../handshake/authentication.ts";
 import { type KeyPair, seedOf } from "../keys/ed25519.ts";
+import { LogLimiter } from "./log-limiter.ts";
 import { Peer, type PeerOptions } from "./peer.ts";
 import { plainAddress, sourceOf } from "./source.ts";
 

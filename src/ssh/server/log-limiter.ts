@@ -5,7 +5,7 @@ import type { Log, LogFields } from "../../log.ts";
 /** Lines at once, and then a second: of one source, and of all together. */
 const SOURCE = { burst: 60, rate: 2 };
 const ALL = { burst: 300, rate: 30 };
-/** Sources that are remembered. */
+/** Sources that are remembered; beyond that the one that was not heard of for the longest time is forgotten. */
 const SOURCES_MAX = 4096;
 
 /** So many lines at once, and so many more each second. */
@@ -30,9 +30,6 @@ class Bucket {
 
   get has(): boolean {
     return this.#left >= 1;
-  }
-  get isFull(): boolean {
-    return this.#left >= this.size.burst && this.missed === 0;
   }
   take(): void {
     this.#left--;
@@ -69,12 +66,12 @@ export class LogLimiter {
   /** Whether a line may be written: how many were left out before it; undefined when it may not. */
   #ask(source: string): number | undefined {
     const now = this.now();
-    let bucket = this.#sources.get(source);
-    if (bucket === undefined) {
-      this.#makeRoom(now);
-      bucket = new Bucket(SOURCE, now);
-      this.#sources.set(source, bucket);
-    }
+    const bucket = this.#sources.get(source) ?? new Bucket(SOURCE, now);
+    // The one heard of last stands at the end.
+    this.#sources.delete(source);
+    this.#sources.set(source, bucket);
+    const [first] = this.#sources.keys();
+    if (this.#sources.size > SOURCES_MAX && first !== undefined) this.#sources.delete(first);
     bucket.refill(now);
     this.#all.refill(now);
     if (!bucket.has || !this.#all.has) {
@@ -86,16 +83,5 @@ export class LogLimiter {
     const { missed } = bucket;
     bucket.missed = 0;
     return missed;
-  }
-
-  /** Forget sources that have been quiet, and if there are none the one that was seen first. */
-  #makeRoom(now: number): void {
-    if (this.#sources.size < SOURCES_MAX) return;
-    for (const [source, bucket] of this.#sources) {
-      bucket.refill(now);
-      if (bucket.isFull) this.#sources.delete(source);
-    }
-    const [first] = this.#sources.keys();
-    if (this.#sources.size >= SOURCES_MAX && first !== undefined) this.#sources.delete(first);
   }
 }
