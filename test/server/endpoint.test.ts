@@ -4,11 +4,11 @@ import { afterEach, expect, test } from "bun:test";
 import ssh2 from "ssh2";
 import { libc } from "../../src/linux/libc.ts";
 import { createLog } from "../../src/log.ts";
-import { LogLimiter } from "../../src/ssh/server/log-limiter.ts";
 import { Endpoint, type TunnelRequest } from "../../src/server/endpoint.ts";
 import type { Device } from "../../src/server/registry.ts";
 import { generateKey, type KeyPair, publicKeyLine, sameKey } from "../../src/ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../../src/ssh/keys/key-files.ts";
+import { LogLimiter } from "../../src/ssh/server/log-limiter.ts";
 
 const [hostKey, enrolment, device, stranger] = ["host", "enrolment", "device", "stranger"].map(
   generateKey,
