@@ -36,9 +36,9 @@ const SOURCE_PART = 4;
 export class SshListener {
   /** All connections, also those that a tunnel has taken along. */
   readonly #peers = new Set<Peer>();
-  /** Those that have not authenticated, by source address; in the order they came. */
-  readonly #pending = new Map<string, Set<Peer>>();
-  #pendingCount = 0;
+  /** Those of them that have not authenticated, in all and by source address; in the order they came. */
+  readonly #pending = new Set<Peer>();
+  readonly #pendingOf = new Map<string, Set<Peer>>();
   readonly #logLimiter: LogLimiter;
   readonly #hostSeed: Buffer;
 
@@ -115,9 +115,8 @@ export class SshListener {
       },
     });
     this.#peers.add(peer);
-    const pending = this.#pending.get(source) ?? new Set();
-    this.#pending.set(source, pending.add(peer));
-    this.#pendingCount++;
+    this.#pending.add(peer);
+    this.#pendingOf.set(source, (this.#pendingOf.get(source) ?? new Set()).add(peer));
     peer.onGone(() => {
       this.#peers.delete(peer);
       this.#settle(source, peer);
@@ -126,25 +125,25 @@ export class SshListener {
 
   /** Before one more comes from this source: the oldest goes of whoever has too many, or most if all together are too many. */
   #makeRoom(source: string, most: number): void {
-    const same = this.#pending.get(source)?.size ?? 0;
+    const same = this.#pendingOf.get(source)?.size ?? 0;
     if (same >= Math.max(1, Math.floor(most / SOURCE_PART))) this.#evict(source);
-    while (this.#pendingCount >= most) {
+    while (this.#pending.size >= most) {
       let largest = { owner: source, size: 0 };
-      for (const [owner, { size }] of this.#pending) if (size > largest.size) largest = { owner, size };
+      for (const [owner, { size }] of this.#pendingOf) if (size > largest.size) largest = { owner, size };
       this.#evict(largest.owner);
     }
   }
 
   #evict(source: string): void {
-    const [oldest] = this.#pending.get(source) ?? [];
+    const [oldest] = this.#pendingOf.get(source) ?? [];
     oldest?.drop();
   }
 
   /** It has authenticated, or is gone. */
   #settle(source: string, peer: Peer): void {
-    const pending = this.#pending.get(source);
-    if (pending?.delete(peer) !== true) return;
-    this.#pendingCount--;
-    if (pending.size === 0) this.#pending.delete(source);
+    this.#pending.delete(peer);
+    const same = this.#pendingOf.get(source);
+    same?.delete(peer);
+    if (same?.size === 0) this.#pendingOf.delete(source);
   }
 }

@@ -36,8 +36,8 @@ export interface Released {
   over(): void;
 }
 
-/** Bytes that wait to be sent on a connection before nothing more is read from it. */
-const CONGESTION = 65_536;
+/** Bytes that wait to be sent on a connection before nothing more is read from it, and no channel sends. */
+const CONGESTION = 16_384;
 /** Bytes that may come on a socket that is not read any more: what the event loop had read already, 512 KiB at most. */
 const UNREAD_MAX = 1 << 20;
 /** ms for what was written to leave before a tunnel begins. */
@@ -75,14 +75,21 @@ export class Peer {
     readonly address: string,
     readonly o: PeerOptions,
   ) {
-    const { hostSeed, authorise } = o;
-    this.#connection = new ServerConnection({ hostSeed, authorise, wake: () => this.#schedule() });
+    const authorise: Authorise = (user, offer) => {
+      try {
+        return o.authorise(user, offer);
+      } catch (error) {
+        o.log.error("cannot tell whose a key is", { from: address, error: messageOf(error) });
+        return "an error of the server's";
+      }
+    };
+    const wake = (): void => this.#schedule();
+    this.#connection = new ServerConnection({ hostSeed: o.hostSeed, authorise, wake });
     this.#timer = setTimeout(() => {
       o.log.debug("connection ended: it did not authenticate in time", { from: address });
       this.#stop();
     }, o.grace);
     socket.on("data", (bytes: Buffer) => this.#hear(bytes));
-    socket.on("drain", () => this.#run());
     socket.on("error", (error) => {
       o.log.debug("connection broke", { from: address, error: safeText(messageOf(error), 200) });
       this.#stop();
@@ -180,6 +187,10 @@ export class Peer {
           more = this.#send() && stalled && !this.#held;
         }
       }
+    } catch (error) {
+      // A mistake of ours: it ends this connection, not the server.
+      this.o.log.error("a connection failed", { from: this.address, error: messageOf(error) });
+      this.#stop();
     } finally {
       this.#running = false;
     }
@@ -203,6 +214,7 @@ export class Peer {
     this.#leaving++;
     this.socket.write(bytes, () => {
       if (--this.#leaving === 0) this.#allLeft?.();
+      this.#run(); // it may have waited for this
     });
   }
 

@@ -101,40 +101,59 @@ test("who does not authenticate in time is ended", async () => {
 });
 
 test("a silent client is asked, and ended when it does not answer; one that answers stays", async () => {
-  const at = await listen({ silence: 300 });
-  const [quiet, lively] = [await login(at), await login(at)];
+  const at = await listen({ silence: 1500 });
+  const lively = await login(at);
   lively.socket.on("data", () => {
     for (const _ of lively.speaker.take(80)) lively.send(Buffer.of(82));
   });
-  const start = performance.now();
-  await quiet.closed;
-  expect(performance.now() - start).toBeWithin(250, 1500);
-  expect(quiet.speaker.take(80).length).toBeGreaterThanOrEqual(1);
-  await Bun.sleep(400);
+  for (let i = 0; i < 2; i++) {
+    const start = performance.now();
+    const quiet = await login(at);
+    await quiet.closed;
+    expect(performance.now() - start).toBeGreaterThan(1400);
+    expect(quiet.speaker.take(80).length).toBeGreaterThanOrEqual(1);
+  }
   expect(lively.isClosed).toBe(false);
-  expect(at.connections).toBe(1);
-  expect(lines).toEqual([expect.stringContaining('reason="nothing came for 300 ms"')]);
-});
+  await until("their end", () => at.connections === 1);
+  expect(lines[0]).toMatch(/^connection ended .*reason="nothing came for 1500 ms"/);
+}, 60_000);
 
-test("who does not read what it makes us send is not read from", async () => {
-  const at = await listen();
+test("who does not read what it makes us send is not read from, and goes on where it was once it reads", async () => {
+  const at = await listen({
+    request: (_, channel) => {
+      const write = async (): Promise<void> => {
+        for (let i = 0; i < 512; i++) await channel.write(Buffer.alloc(65_536));
+        channel.end(0);
+      };
+      void write();
+    },
+  });
   const client = await login(at);
+  client.send(say.open(7, 0xffff_ffff), say.exec(0, "flood"));
+  await client.message(94);
   client.socket.pause();
-  const question = say.global("keepalive@openssh.com");
+  // As much as the kernel holds, and then no more.
+  const ignored = Buffer.alloc(30_000, 2);
   let sent = 0;
-  // As much as the kernel holds both ways, and then no more.
-  for (let i = 0; i < 4000 && client.socket.writableLength < 1 << 20; i++) {
-    client.send(...Array.from({ length: 500 }, () => question));
-    sent += 500;
+  for (let still = 0; still < 200; still++) {
+    const before = client.socket.bytesWritten - client.socket.writableLength;
+    if (client.socket.writableLength < 1 << 20) {
+      client.send(ignored);
+      sent += ignored.length;
+    }
     await turn();
+    if (client.socket.bytesWritten - client.socket.writableLength > before) still = 0;
+    expect(sent).toBeLessThan(64 << 20);
   }
   expect(client.socket.writableLength).toBeGreaterThan(1 << 19);
-  expect(sent).toBeLessThan(2_000_000);
+  client.send(say.global("keepalive@openssh.com"));
   client.socket.resume();
-  let answers = 0;
-  client.socket.on("data", () => (answers += client.speaker.take(82).length));
-  await until("all answers", () => answers + client.speaker.take(82).length >= sent);
-});
+  let got = 0;
+  client.socket.on("data", () => {
+    for (const message of client.speaker.take()) got += message[0] === 94 ? message.length - 9 : 0;
+  });
+  await client.until("all of it", () => got >= (32 << 20) - 65_536);
+}, 60_000);
 
 test("of each kind a connection writes one line, and in the end how many there were", async () => {
   const at = await listen();
@@ -158,6 +177,7 @@ test("who is refused too often is ended, with a line", async () => {
 
 test("strangers' lines are bounded for each source", async () => {
   const at = await listen();
+  const start = performance.now();
   for (let i = 0; i < 100; i++) {
     const one = await SpeakerSocket.connect(at.address, hostKey.publicKey);
     await one.until("keys", () => one.speaker.transport?.ready === true);
@@ -165,7 +185,7 @@ test("strangers' lines are bounded for each source", async () => {
     await one.message(51);
     one.close();
   }
-  expect(lines.length).toBeWithin(60, 75);
+  expect(lines.length).toBeWithin(60, 65 + (2 * 2 * (performance.now() - start)) / 1000);
 });
 
 test("a thousand commands on one connection leave nothing behind", async () => {
