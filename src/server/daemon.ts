@@ -78,10 +78,14 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       return give(device);
     },
   });
-  const tunnels = new Tunnels(pumps, net, server.silence, log.with("tunnel"), (device, state, via) =>
-    desk.tell({ type: "node", node: device.node, state, via }),
-  );
   const logLimiter = new LogLimiter();
+  const tunnels = new Tunnels(
+    pumps,
+    net,
+    server.silence,
+    (device) => logLimiter.limit(log.with("tunnel"), device.node),
+    (device, state, via) => desk.tell({ type: "node", node: device.node, state, via }),
+  );
   const endpoint = await Endpoint.start({
     logLimiter,
     listen: server.listen ?? { host: "::", port: SERVER_PORT },
@@ -106,7 +110,9 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       const next = give(device);
       void channel.write(encodeReply({ type: "granted", ...next }));
       channel.end(0);
-      log.info("certificate renewed", { node: device.node, next: next.renewAfter });
+      logLimiter
+        .limit(log, device.node)
+        .info("certificate renewed", { node: device.node, next: next.renewAfter });
     },
     tunnel: (device, request, via, from) => tunnels.open(device, request, via, from),
     originalTunnel: (device, request, from) => tunnels.open(device, request, undefined, from),

@@ -55,7 +55,8 @@ export class Tunnels {
     readonly net: WaltNet,
     /** ms of silence after which a device is taken for dead. */
     readonly silence: number,
-    readonly log: Log,
+    /** For lines that a device causes. */
+    readonly logOf: (device: Device) => Log,
     readonly changed: (device: Device, state: NodeState, via: string) => void,
   ) {}
 
@@ -112,7 +113,10 @@ export class Tunnels {
       if (tunnel.closing === undefined) await this.#carry(device, request, tunnel, from);
       else request.fail(tunnel.closing);
     } catch (error) {
-      this.log.error("cannot join a device to walt-net", { node: device.node, reason: messageOf(error) });
+      this.logOf(device).error("cannot join a device to walt-net", {
+        node: device.node,
+        reason: messageOf(error),
+      });
       request.fail("the server could not make this node's network interface; its log tells why");
     } finally {
       isGone();
@@ -133,7 +137,7 @@ export class Tunnels {
       closeSync(tap.fd);
       if (!joined) throw error;
       // The client's doing: it went away, or cannot be served.
-      this.log.info("no tunnel", { node: device.node, from, reason: messageOf(error) });
+      this.logOf(device).info("no tunnel", { node: device.node, from, reason: messageOf(error) });
       request.fail(messageOf(error));
       return;
     }
@@ -159,7 +163,7 @@ export class Tunnels {
     }
     const wasUp = tunnel.info.state === "up";
     tunnel.info = { ...tunnel.info, state: "down", since: new Date() };
-    this.log.info("tunnel down", { node: device.node, from, reason });
+    this.logOf(device).info("tunnel down", { node: device.node, from, reason });
     if (wasUp && this.#tunnels.get(device.id) === tunnel) this.changed(device, "down", tunnel.info.via);
   }
 
@@ -168,11 +172,16 @@ export class Tunnels {
     const { original } = tunnel.info;
     tunnel.link = link;
     void link.up.then((mtu) => {
-      if (mtu < this.net.mtu) this.#lower(tapName(device), mtu);
+      if (mtu < this.net.mtu) this.#lower(device, mtu);
       tunnel.info = { ...tunnel.info, state: "up", since: new Date(), mtu };
       this.#endedOf(device).tunnels++;
       const { via } = tunnel.info;
-      this.log.info("tunnel up", { node: device.node, from, via, ...(original ? { original } : {}) });
+      this.logOf(device).info("tunnel up", {
+        node: device.node,
+        from,
+        via,
+        ...(original ? { original } : {}),
+      });
       this.changed(device, "up", tunnel.info.via);
     });
     const reason = await link.ended;
@@ -182,11 +191,11 @@ export class Tunnels {
     return reason;
   }
 
-  #lower(tap: string, mtu: number): void {
+  #lower(device: Device, mtu: number): void {
     // It fails when the tunnel has ended meanwhile.
-    this.net
-      .lowerPort(tap, mtu)
-      .catch((error: unknown) => this.log.debug("the MTU stays", { tap, reason: messageOf(error) }));
+    const failed = (error: unknown): void =>
+      this.logOf(device).debug("the MTU stays", { node: device.node, reason: messageOf(error) });
+    this.net.lowerPort(tapName(device), mtu).catch(failed);
   }
 
   /** End a device's tunnel, if it has one; resolves when the device was told and all is gone. */

@@ -45,7 +45,7 @@ export class LogLimiter {
     this.#all = new Bucket(ALL, now());
   }
 
-  /** `log`, for lines that `source` (an address) causes. Lines of level debug are not counted: nobody sees them unless he asks. */
+  /** `log`, for lines that `source` causes: an address, or a node's name. Lines of level debug are not counted: nobody sees them unless he asks. */
   limit(log: Log, source: string): Log {
     const write =
       (to: (message: string, fields?: LogFields) => void) => (message: string, fields?: LogFields) => {
