@@ -14,7 +14,7 @@ import { notifySystemd } from "../linux/notify.ts";
 import type { Log } from "../log.ts";
 import { fingerprint, parsePublicKey, publicKeyLine, sameKey, shortCode } from "../ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../ssh/keys/key-files.ts";
-import { LogLimiter } from "../ssh/server/log-limiter.ts";
+import { LogLimiter, NO_LIMIT } from "../ssh/server/log-limiter.ts";
 import { PumpThread } from "../tunnel/pump-thread.ts";
 import { VERSION } from "../version.ts";
 import { AccessRequests } from "./access-requests.ts";
@@ -78,14 +78,16 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       return give(device);
     },
   });
-  const logLimiter = new LogLimiter();
+  // Strangers cannot use up what devices may say.
+  const deviceLines = new LogLimiter(undefined, NO_LIMIT);
   const tunnels = new Tunnels(
     pumps,
     net,
     server.silence,
-    (device) => logLimiter.limit(log.with("tunnel"), device.node),
+    (device) => deviceLines.limit(log.with("tunnel"), device.node),
     (device, state, via) => desk.tell({ type: "node", node: device.node, state, via }),
   );
+  const logLimiter = new LogLimiter();
   const endpoint = await Endpoint.start({
     logLimiter,
     listen: server.listen ?? { host: "::", port: SERVER_PORT },

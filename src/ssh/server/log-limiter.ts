@@ -2,9 +2,15 @@
 
 import type { Log, LogFields } from "../../log.ts";
 
-/** Lines at once, and then a second: of one source, and of all together. */
-const SOURCE = { burst: 60, rate: 2 };
-const ALL = { burst: 300, rate: 30 };
+/** Lines at once, and then a second. */
+interface Rate {
+  readonly burst: number;
+  readonly rate: number;
+}
+/** Of one source, and of all together. */
+const SOURCE: Rate = { burst: 60, rate: 2 };
+const ALL: Rate = { burst: 300, rate: 30 };
+export const NO_LIMIT: Rate = { burst: Number.POSITIVE_INFINITY, rate: 0 };
 /** Sources that are remembered; beyond that the one that was not heard of for the longest time is forgotten. */
 const SOURCES_MAX = 4096;
 
@@ -16,7 +22,7 @@ class Bucket {
   #at: number;
 
   constructor(
-    readonly size: { burst: number; rate: number },
+    readonly size: Rate,
     now: number,
   ) {
     this.#left = size.burst;
@@ -40,9 +46,12 @@ export class LogLimiter {
   readonly #all: Bucket;
   readonly #sources = new Map<string, Bucket>();
 
-  /** @param now a clock in ms. */
-  constructor(readonly now: () => number = () => performance.now()) {
-    this.#all = new Bucket(ALL, now());
+  /** @param now a clock in ms. @param all of all sources together; ones that cannot be many need no such limit. */
+  constructor(
+    readonly now: () => number = () => performance.now(),
+    all: Rate = ALL,
+  ) {
+    this.#all = new Bucket(all, now());
   }
 
   /** `log`, for lines that `source` causes: an address, or a node's name. Lines of level debug are not counted: nobody sees them unless he asks. */
