@@ -136,7 +136,9 @@ export class SshListener {
 
   #evict(source: string): void {
     const [oldest] = this.#pendingOf.get(source) ?? [];
-    oldest?.drop();
+    if (oldest === undefined) return;
+    this.#settle(source, oldest);
+    oldest.drop();
   }
 
   /** It has authenticated, or is gone. */
