@@ -1,13 +1,16 @@
 /**
- * OpenSSL's AES-GCM through bun:ffi, in place and from packet to packet with one context. (node:crypto makes a buffer and three objects for
- * each packet; at some gigabits a second that is more than 100 MB of garbage at any time.)
+ * OpenSSL's AES-GCM through bun:ffi, in place and from packet to packet with one context. (node:crypto makes
+ * a buffer and three objects for each packet; at some gigabits a second that is more than 100 MB of garbage
+ * at any time.)
  */
 
 import { dlopen, type Pointer } from "bun:ffi";
 import { messageOf, WaltError } from "../errors.ts";
 import { allocate, at, type Memory } from "./libc.ts";
 
-/** EVP_EncryptInit(3); the names of the library's major versions 3 and 1.1, whose functions are the same here. */
+/**
+ * EVP_EncryptInit(3); the names of the library's major versions 3 and 1.1, whose functions are the same here.
+ */
 const NAMES = ["libcrypto.so.3", "libcrypto.so.1.1"];
 const init = { args: ["ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" } as const;
 const update = { args: ["ptr", "ptr", "ptr", "ptr", "i32"], returns: "i32" } as const;
@@ -81,7 +84,8 @@ export class AesGcm {
   }
 
   /**
-   * Encrypt `length` bytes; the tag's 16 bytes are put behind them. The first `clear` bytes are only authenticated.
+   * Encrypt `length` bytes; the tag's 16 bytes are put behind them. The first `clear` bytes are only
+   * authenticated.
    * @throws Error when libcrypto cannot: what is at `to` must not be sent then.
    */
   seal(from: number, to: number, clear: number, length: number): void {

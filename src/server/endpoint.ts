@@ -1,7 +1,7 @@
 /**
- * The server's SSH endpoint: who a connection is comes from its key, and what it may do from who it is. An enrolment key
- * may `enrol`; a registered device may `tunnel` and `renew`, and gets a tunnel in WalT's original framing when it asks for no
- * command; everything else is refused with a message.
+ * The server's SSH endpoint: who a connection is comes from its key, and what it may do from who it is. An
+ * enrolment key may `enrol`; a registered device may `tunnel` and `renew`, and gets a tunnel in WalT's
+ * original framing when it asks for no command; everything else is refused with a message.
  */
 
 import { type HostPort, parseEntrypoint, parseHostPort } from "../address.ts";
@@ -19,7 +19,10 @@ import type { Device } from "./registry.ts";
 
 export type Identity = { kind: "enrolment" } | { kind: "device"; device: Device };
 
-/** A device that asks for its tunnel. Nothing more of its connection is looked at until it has got it, or a refusal. */
+/**
+ * A device that asks for its tunnel. Nothing more of its connection is looked at until it has got it, or a
+ * refusal.
+ */
 export interface TunnelRequest {
   /**
    * Take the connection, with the channel that goes on as a tunnel. Whoever does says when it is over.
@@ -62,7 +65,9 @@ const LIMITS = {
 } as const;
 
 export class Endpoint {
-  /** Connections by the key that they came with: a device's id, or the enrolment key. In the order they came. */
+  /**
+   * Connections by the key that they came with: a device's id, or the enrolment key. In the order they came.
+   */
   readonly #peers = new Map<number | "enrolment", Set<Peer>>();
 
   private constructor(
@@ -96,8 +101,8 @@ export class Endpoint {
   }
 
   /**
-   * End all connections of a device, in this turn of the event loop. Those that are tunnels are the tunnels' to end: they still have a
-   * last word.
+   * End all connections of a device, in this turn of the event loop. Those that are tunnels are the tunnels'
+   * to end: they still have a last word.
    */
   cutOff(deviceId: number): void {
     for (const peer of [...(this.#peers.get(deviceId) ?? [])]) {
@@ -129,7 +134,9 @@ export class Endpoint {
     }
   }
 
-  /** Who a connection is now: it may have been revoked since its last command. Then the connection is ended. */
+  /**
+   * Who a connection is now: it may have been revoked since its last command. Then the connection is ended.
+   */
   #identityOf(peer: Peer): Identity | undefined {
     const identity = peer.offer === undefined ? undefined : this.options.identify(peer.offer.key);
     if (identity === undefined) peer.end("unknown or revoked key");

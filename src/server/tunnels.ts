@@ -18,7 +18,10 @@ export interface TunnelInfo {
   state: NodeState;
   /** When it came to this state. */
   since: Date;
-  /** The entrypoint that the device says it came through; "" in the original framing, in which nothing can be said. */
+  /**
+   * The entrypoint that the device says it came through; "" in the original framing, in which nothing can be
+   * said.
+   */
   via: string;
   /** The tunnel carries frames in WalT's original framing. */
   original: boolean;
@@ -82,7 +85,8 @@ export class Tunnels {
   }
 
   /**
-   * Join a device's channel to walt-net, once its connection is released. A tunnel that it had before ends first.
+   * Join a device's channel to walt-net, once its connection is released. A tunnel that it had before ends
+   * first.
    * @param via undefined: the channel carries frames in the original framing.
    */
   async open(device: Device, request: TunnelRequest, via: string | undefined, from: string): Promise<void> {

@@ -1,6 +1,7 @@
 /**
- * Clients by hand that attack the server's endpoint, run inside a host of the laboratory by ssh.test.ts. They know the server's key and
- * hold the enrolment key, which everybody may have, or a device's. `bun attacker.ts MODE HOST PORT KEYFILE [COUNT]`.
+ * Clients by hand that attack the server's endpoint, run inside a host of the laboratory by ssh.test.ts. They
+ * know the server's key and hold the enrolment key, which everybody may have, or a device's. `bun attacker.ts
+ * MODE HOST PORT KEYFILE [COUNT]`.
  */
 
 import { readFileSync } from "node:fs";

@@ -1,4 +1,7 @@
-/** The server's SSH under attack, as a daemon in namespaces: its memory and processor stay as they are, and honest devices are served. */
+/**
+ * The server's SSH under attack, as a daemon in namespaces: its memory and processor stay as they are, and
+ * honest devices are served.
+ */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";

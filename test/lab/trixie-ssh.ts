@@ -1,6 +1,7 @@
 /**
- * OpenSSH's client of Debian 13, on whatever Debian this machine has: its package and all that it needs, downloaded by apt with its
- * signatures, unpacked into the cache folder and run by its own loader. Nothing is installed.
+ * OpenSSH's client of Debian 13, on whatever Debian this machine has: its package and all that it needs,
+ * downloaded by apt with its signatures, unpacked into the cache folder and run by its own loader. Nothing is
+ * installed.
  */
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";

@@ -53,7 +53,9 @@ beforeEach(() => {
   });
 });
 
-/** A device's channel, without SSH around it: what the server said, line by line, and what the device says. */
+/**
+ * A device's channel, without SSH around it: what the server said, line by line, and what the device says.
+ */
 function connect() {
   const said: string[] = [];
   let status: number | undefined;

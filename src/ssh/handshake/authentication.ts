@@ -10,7 +10,10 @@ import { type Offer, verifyOffer } from "./offered-key.ts";
 export type GoodOffer = Exclude<Offer, { kind: "refused" }>;
 export type SignedOffer = Extract<Offer, { kind: "signed" }>;
 
-/** Why a user may not come in with this key, in words for the log; undefined when it may. Asked for probes, too. */
+/**
+ * Why a user may not come in with this key, in words for the log; undefined when it may. Asked for probes,
+ * too.
+ */
 export type Authorise = (user: string, offer: GoodOffer) => string | undefined;
 
 /** What became of a request: the message to answer it with, and who is in or what was refused. */

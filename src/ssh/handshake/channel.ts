@@ -1,13 +1,16 @@
 /**
- * One session channel of a server's connection (RFC 4254 section 5), with its windows. The application reads lines and writes; the
- * connection gives what came, and takes the messages that are due. It does no I/O.
+ * One session channel of a server's connection (RFC 4254 section 5), with its windows. The application reads
+ * lines and writes; the connection gives what came, and takes the messages that are due. It does no I/O.
  */
 
 import { WaltError } from "../../errors.ts";
 import { WireWriter } from "../keys/wire.ts";
 import { MESSAGE } from "./message-numbers.ts";
 
-/** Bytes that a client may send on a channel before anything of it was read. Twice the longest line of an enrolment. */
+/**
+ * Bytes that a client may send on a channel before anything of it was read. Twice the longest line of an
+ * enrolment.
+ */
 export const CHANNEL_WINDOW = 16_384;
 /** Bytes that may wait for the client's window before whoever writes has to wait. */
 const QUEUE_MAX = 65_536;
@@ -65,7 +68,8 @@ export class Channel {
   }
 
   /**
-   * The next line, without its newline; undefined when the client's data, or the channel, ended without one. One call at a time.
+   * The next line, without its newline; undefined when the client's data, or the channel, ended without one.
+   * One call at a time.
    * @throws WaltError when it has more than `max` bytes, which must be less than CHANNEL_WINDOW.
    */
   readLine(max: number): Promise<string | undefined> {
@@ -84,7 +88,8 @@ export class Channel {
 
   /**
    * Write to the client's standard output, or its standard error.
-   * @returns a promise that resolves when little enough waits, or nobody reads it any more: who writes much waits for it.
+   * @returns a promise that resolves when little enough waits, or nobody reads it any more: who writes much
+   * waits for it.
    * @throws RangeError when far too much waits.
    */
   write(text: string | Uint8Array, error = false): Promise<void> {
@@ -261,7 +266,10 @@ export class Channel {
   }
 }
 
-/** The message that tells a command's exit status (RFC 4254 section 6.10). @param channel its number at the client. */
+/**
+ * The message that tells a command's exit status (RFC 4254 section 6.10).
+ * @param channel its number at the client.
+ */
 export function exitStatus(channel: number, status: number): Buffer {
   const message = new WireWriter().u8(MESSAGE.channelRequest).u32(channel);
   return message.string("exit-status").u8(0).u32(status).bytes();

@@ -1,6 +1,7 @@
 /**
- * The client's part of SSH up to a running command (RFC 4252, 4253, 4254), as far as the device needs it to reach WalT's server: one set of
- * algorithms, the host key pinned, one ed25519 key. From there on ssh-channel.ts of the tunnel goes on, in the pump's thread.
+ * The client's part of SSH up to a running command (RFC 4252, 4253, 4254), as far as the device needs it to
+ * reach WalT's server: one set of algorithms, the host key pinned, one ed25519 key. From there on
+ * ssh-channel.ts of the tunnel goes on, in the pump's thread.
  */
 
 import { readU32 } from "../../bytes.ts";
@@ -15,7 +16,10 @@ import { DATA_MAX, PACKET_MIN } from "./packet-cipher.ts";
 import { PacketStream } from "./packet-stream.ts";
 
 const VERSION = Buffer.from("SSH-2.0-walt");
-/** Bytes before the server's first line has ended (RFC 4253 section 4.2 allows lines before it, and none above 255). */
+/**
+ * Bytes before the server's first line has ended (RFC 4253 section 4.2 allows lines before it, and none above
+ * 255).
+ */
 const LINES_MAX = 8192;
 const CHANNEL = 0;
 /** What may come in between, once nobody else can put it there. */
@@ -48,7 +52,8 @@ export class ClientHandshake {
   ) {}
 
   /**
-   * Everything up to a command that runs. What has come behind is in the state's `unread`; what comes still is the caller's to add.
+   * Everything up to a command that runs. What has come behind is in the state's `unread`; what comes still
+   * is the caller's to add.
    * @throws WrongHostKey, KeyRefused, HandshakeError, what the wire throws, Error for what is malformed.
    */
   async run(command: string): Promise<ConnectionState> {
@@ -153,7 +158,10 @@ export class ClientHandshake {
     }
   }
 
-  /** The payload of the next message, which has to be one of these; those that say nothing to us are passed over. */
+  /**
+   * The payload of the next message, which has to be one of these; those that say nothing to us are passed
+   * over.
+   */
   async #next(...wanted: number[]): Promise<Uint8Array> {
     for (;;) {
       const payload = await this.#packet();

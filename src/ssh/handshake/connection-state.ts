@@ -1,4 +1,7 @@
-/** All that there is to know of an SSH connection with one open channel, to go on with it elsewhere: in another thread. */
+/**
+ * All that there is to know of an SSH connection with one open channel, to go on with it elsewhere: in
+ * another thread.
+ */
 
 import { allocate, type Memory } from "../../linux/libc.ts";
 import { WireReader, WireWriter } from "../keys/wire.ts";

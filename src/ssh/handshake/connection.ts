@@ -1,6 +1,7 @@
 /**
- * The server's part of ssh-connection (RFC 4254): several session channels on one connection, and a refusal of everything else. It does
- * no I/O. Every number that a client says is bounded here: packet size, window, count of channels, count of what it is refused.
+ * The server's part of ssh-connection (RFC 4254): several session channels on one connection, and a refusal
+ * of everything else. It does no I/O. Every number that a client says is bounded here: packet size, window,
+ * count of channels, count of what it is refused.
  */
 
 import { readU32 } from "../../bytes.ts";
@@ -25,7 +26,9 @@ export type ConnectionEvent =
 
 /** Channels of one connection. A device has one at a time. */
 const CHANNELS_MAX = 8;
-/** Requests that are refused on one connection before it is ended. OpenSSH makes a handful that nobody grants. */
+/**
+ * Requests that are refused on one connection before it is ended. OpenSSH makes a handful that nobody grants.
+ */
 const REFUSALS_MAX = 32;
 /** Reasons of SSH_MSG_CHANNEL_OPEN_FAILURE (RFC 4254 section 5.1). */
 const PROHIBITED = 1;

@@ -1,6 +1,7 @@
 /**
- * A key exchange (RFC 4253 section 7, RFC 8731), always curve25519-sha256, ssh-ed25519 and aes128-gcm: the first of a connection, and new
- * keys later. Client and server say the same, but for the two messages in the middle.
+ * A key exchange (RFC 4253 section 7, RFC 8731), always curve25519-sha256, ssh-ed25519 and aes128-gcm: the
+ * first of a connection, and new keys later. Client and server say the same, but for the two messages in the
+ * middle.
  */
 
 import {
@@ -29,14 +30,17 @@ export interface KexContext {
   /** The first exchange's hash; undefined in it. */
   readonly id: Uint8Array | undefined;
   /**
-   * Both ends offered strict key exchange in the first one (OpenSSH's PROTOCOL section 1.9): packets are counted from 0 again after each
-   * NEWKEYS. Undecided, so false, in the first exchange itself.
+   * Both ends offered strict key exchange in the first one (OpenSSH's PROTOCOL section 1.9): packets are
+   * counted from 0 again after each NEWKEYS. Undecided, so false, in the first exchange itself.
    */
   readonly strict: boolean;
   /** Both ends' version lines, without line break. */
   readonly clientVersion: Uint8Array;
   readonly serverVersion: Uint8Array;
-  /** Which end we are, and the server's host key: on the server its seed, on the client which it may be, in wire encoding. */
+  /**
+   * Which end we are, and the server's host key: on the server its seed, on the client which it may be, in
+   * wire encoding.
+   */
   readonly role: { end: "server"; hostSeed: Uint8Array } | { end: "client"; hostKeys: readonly Uint8Array[] };
 }
 
@@ -57,7 +61,10 @@ export class WrongHostKey extends Error {
 export class KeyExchange {
   /** Our KEXINIT. */
   readonly init: Buffer;
-  /** The first exchange of a connection, and both ends offer strict key exchange in it. Known once it has begun. */
+  /**
+   * The first exchange of a connection, and both ends offer strict key exchange in it. Known once it has
+   * begun.
+   */
   strict = false;
   /** Made when first needed: most half-open connections to a server never get so far. */
   #ephemeral: { privateKey: KeyObject; point: Buffer } | undefined;
@@ -217,7 +224,9 @@ function agree(payload: Uint8Array): readonly string[] {
   return kex ?? [];
 }
 
-/** The bytes of an mpint (RFC 4251 section 5): no zeros in front but one where the first bit would be a sign. */
+/**
+ * The bytes of an mpint (RFC 4251 section 5): no zeros in front but one where the first bit would be a sign.
+ */
 function integer(bytes: Buffer): Buffer {
   const first = bytes.findIndex((byte) => byte !== 0);
   const short = bytes.subarray(first);

@@ -7,9 +7,9 @@ import { KEY_TYPE, type PublicKey, publicKeyOfBlob, verify } from "../keys/ed255
 import { WireReader } from "../keys/wire.ts";
 
 /**
- * A key that a client offered. "probe": it asks whether this key would do, and has proven nothing. "signed": it holds the
- * private key. "refused": anything else, with the reason in words, fit for a log.
- * For a certificate, `key` is the key in it; the certificate itself is still to be judged with `refusalOf`.
+ * A key that a client offered. "probe": it asks whether this key would do, and has proven nothing. "signed":
+ * it holds the private key. "refused": anything else, with the reason in words, fit for a log. For a
+ * certificate, `key` is the key in it; the certificate itself is still to be judged with `refusalOf`.
  */
 export type Offer =
   | { kind: "probe"; key: PublicKey; blob: Buffer; certificate?: Certificate }

@@ -1,6 +1,7 @@
 /**
- * The packets of one connection on the main thread: bytes in, payloads out, and the other way round. It begins with lines and packets in
- * clear (RFC 4253 sections 4.2 and 6), and goes on with those of packet-cipher.ts once it has keys. It does no I/O.
+ * The packets of one connection on the main thread: bytes in, payloads out, and the other way round. It
+ * begins with lines and packets in clear (RFC 4253 sections 4.2 and 6), and goes on with those of
+ * packet-cipher.ts once it has keys. It does no I/O.
  */
 
 import { readU32, writeU32 } from "../../bytes.ts";
@@ -15,8 +16,8 @@ const NOTHING = Buffer.alloc(0);
 const PART_MIN = 64;
 
 /**
- * Of a thread (modules are per thread), made when first needed: the packet that came last, opened; the next one to be sent, in clear and
- * sealed. Nothing stays in them.
+ * Of a thread (modules are per thread), made when first needed: the packet that came last, opened; the next
+ * one to be sent, in clear and sealed. Nothing stays in them.
  */
 let own: { opened: Memory; clear: Memory; sealed: Memory } | undefined;
 function shared(): { opened: Memory; clear: Memory; sealed: Memory } {
@@ -36,7 +37,10 @@ export interface PacketState {
 }
 
 export class PacketStream {
-  /** Number of the next packet that comes, modulo 2^32; with strict key exchange counted from 0 again with each new key. */
+  /**
+   * Number of the next packet that comes, modulo 2^32; with strict key exchange counted from 0 again with
+   * each new key.
+   */
   received = 0;
   /** Bytes of packets that wait to be sent. */
   waiting = 0;
@@ -45,7 +49,10 @@ export class PacketStream {
   #have: Buffer = NOTHING;
   #from = 0;
   #to = 0;
-  /** `#have` was made here and has room behind `#to`; else it is what was pushed, of which nothing is to be kept. */
+  /**
+   * `#have` was made here and has room behind `#to`; else it is what was pushed, of which nothing is to be
+   * kept.
+   */
   #ours = false;
   #opener: Opener | undefined;
   #sealer: Sealer | undefined;
@@ -92,7 +99,8 @@ export class PacketStream {
   }
 
   /**
-   * The payload of the next packet; undefined when none has come whole. It stays as it is until the next call for any connection.
+   * The payload of the next packet; undefined when none has come whole. It stays as it is until the next call
+   * for any connection.
    * @throws Error when it is none of the peer's, or too long.
    */
   next(): Uint8Array | undefined {
@@ -152,7 +160,10 @@ export class PacketStream {
     this.#keyOut = keys.key;
   }
 
-  /** All that another owner needs to go on. This one is of no use afterwards but to be disposed. @throws Error without keys. */
+  /**
+   * All that another owner needs to go on. This one is of no use afterwards but to be disposed.
+   * @throws Error without keys.
+   */
   release(): PacketState {
     if (this.#opener === undefined || this.#sealer === undefined) throw new Error("no keys yet");
     return {

@@ -1,9 +1,11 @@
 /**
- * A server's SSH connection as a machine without I/O: version lines, key exchange, authentication by key, session channels.
+ * A server's SSH connection as a machine without I/O: version lines, key exchange, authentication by key,
+ * session channels.
  *
- * `push` what came, then call `next` until it gives no event; send what `output` gives, whenever `wake` was called and after `next`.
- * No call throws for what the peer sent: whatever is malformed, out of order or too much makes the event "ended", which is the last. Then
- * `output` may hold a farewell, and all that is left is `dispose`. What a call throws is a mistake of its caller's.
+ * `push` what came, then call `next` until it gives no event; send what `output` gives, whenever `wake` was
+ * called and after `next`. No call throws for what the peer sent: whatever is malformed, out of order or too
+ * much makes the event "ended", which is the last. Then `output` may hold a farewell, and all that is left is
+ * `dispose`. What a call throws is a mistake of its caller's.
  */
 
 import { messageOf } from "../../errors.ts";
@@ -46,8 +48,8 @@ const VERSION = Buffer.from("SSH-2.0-walt");
 /** Bytes of a version line with its end (RFC 4253 section 4.2). */
 const LINE_MAX = 255;
 /**
- * Longest packet before somebody has authenticated: a request with the longest certificate, or a KEXINIT, of which OpenSSH 10's has some
- * 2 KiB.
+ * Longest packet before somebody has authenticated: a request with the longest certificate, or a KEXINIT, of
+ * which OpenSSH 10's has some 2 KiB.
  */
 const PACKET_MAX_BEFORE = REQUEST_MAX + 256;
 /** Refused keys and methods on one connection. OpenSSH's MaxAuthTries is 6, probes not counted. */
@@ -89,7 +91,10 @@ export class ServerConnection {
     if (this.#phase !== "over") this.#packets.push(bytes);
   }
 
-  /** Look at what came until there is something to tell. Undefined: nothing, until more comes or output leaves. */
+  /**
+   * Look at what came until there is something to tell. Undefined: nothing, until more comes or output
+   * leaves.
+   */
   next(): ServerEvent | undefined {
     try {
       while (this.#phase !== "over" && this.#packets.waiting < OUTPUT_MAX) {
@@ -130,8 +135,8 @@ export class ServerConnection {
   }
 
   /**
-   * The channel shall have the connection for itself: open its window as far as a tunnel has it. Call `next` no more; `release` once all
-   * of the output has left.
+   * The channel shall have the connection for itself: open its window as far as a tunnel has it. Call `next`
+   * no more; `release` once all of the output has left.
    * @returns undefined, or why it cannot be, in words.
    */
   prepare(channel: Channel): string | undefined {
@@ -140,7 +145,9 @@ export class ServerConnection {
     return why;
   }
 
-  /** All that whoever goes on with the one channel needs to know. What was pushed and not looked at is in it. */
+  /**
+   * All that whoever goes on with the one channel needs to know. What was pushed and not looked at is in it.
+   */
   release(channel: Channel): ConnectionState {
     const context = this.#transport?.context;
     if (context?.id === undefined || this.#packets.waiting > 0)

@@ -1,6 +1,7 @@
 /**
- * What each end of an SSH connection says and hears besides authentication and channels (RFC 4253): key exchanges, the first and later
- * ones, and the messages that need no answer or only say that a message is not known. It does no I/O.
+ * What each end of an SSH connection says and hears besides authentication and channels (RFC 4253): key
+ * exchanges, the first and later ones, and the messages that need no answer or only say that a message is not
+ * known. It does no I/O.
  */
 
 import { safeText } from "../../text.ts";
@@ -180,7 +181,10 @@ export class Transport {
   }
 }
 
-/** Whether a message may come between KEXINIT and NEWKEYS (RFC 4253 section 7.1). A second KEXINIT is none of them. */
+/**
+ * Whether a message may come between KEXINIT and NEWKEYS (RFC 4253 section 7.1). A second KEXINIT is none of
+ * them.
+ */
 function ofExchange(type: number): boolean {
   return type <= MESSAGE.debug || (type > MESSAGE.kexInit && type < FIRST_OF_CONNECTION);
 }

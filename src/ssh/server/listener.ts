@@ -1,6 +1,7 @@
 /**
- * A TCP port on which SSH is served to whoever comes, with a bound on everything that strangers can have at once: connections in all,
- * those that have not authenticated, in all and of one source address, and lines in the log.
+ * A TCP port on which SSH is served to whoever comes, with a bound on everything that strangers can have at
+ * once: connections in all, those that have not authenticated, in all and of one source address, and lines in
+ * the log.
  */
 
 import { createServer, type Server as NetServer, type Socket } from "node:net";
@@ -24,7 +25,10 @@ export interface ListenerOptions extends Pick<PeerOptions, "entered" | "request"
   maxConnections?: number;
   /** ms until a connection must have authenticated; 20 000 unless told. */
   grace?: number;
-  /** A connection from which nothing comes for so many ms, though it is asked to, is ended; 40 000 unless told. */
+  /**
+   * A connection from which nothing comes for so many ms, though it is asked to, is ended; 40 000 unless
+   * told.
+   */
   silence?: number;
 }
 
@@ -123,7 +127,10 @@ export class SshListener {
     });
   }
 
-  /** Before one more comes from this source: the oldest goes of whoever has too many, or most if all together are too many. */
+  /**
+   * Before one more comes from this source: the oldest goes of whoever has too many, or most if all together
+   * are too many.
+   */
   #makeRoom(source: string, most: number): void {
     const same = this.#pendingOf.get(source)?.size ?? 0;
     if (same >= Math.max(1, Math.floor(most / SOURCE_PART))) this.#evict(source);

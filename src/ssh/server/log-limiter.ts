@@ -1,4 +1,7 @@
-/** A bound on what strangers can make us write into the log: so many lines for each source, and in all. Lines that are left out are counted. */
+/**
+ * A bound on what strangers can make us write into the log: so many lines for each source, and in all. Lines
+ * that are left out are counted.
+ */
 
 import type { Log, LogFields } from "../../log.ts";
 
@@ -11,7 +14,9 @@ interface Rate {
 const SOURCE: Rate = { burst: 60, rate: 2 };
 const ALL: Rate = { burst: 300, rate: 30 };
 export const NO_LIMIT: Rate = { burst: Number.POSITIVE_INFINITY, rate: 0 };
-/** Sources that are remembered; beyond that the one that was not heard of for the longest time is forgotten. */
+/**
+ * Sources that are remembered; beyond that the one that was not heard of for the longest time is forgotten.
+ */
 const SOURCES_MAX = 4096;
 
 /** So many lines at once, and so many more each second. */
@@ -46,7 +51,10 @@ export class LogLimiter {
   readonly #all: Bucket;
   readonly #sources = new Map<string, Bucket>();
 
-  /** @param now a clock in ms. @param all of all sources together; ones that cannot be many need no such limit. */
+  /**
+   * @param now a clock in ms.
+   * @param all of all sources together; ones that cannot be many need no such limit.
+   */
   constructor(
     readonly now: () => number = () => performance.now(),
     all: Rate = ALL,
@@ -54,7 +62,10 @@ export class LogLimiter {
     this.#all = new Bucket(all, now());
   }
 
-  /** `log`, for lines that `source` causes: an address, or a node's name. Lines of level debug are not counted: nobody sees them unless he asks. */
+  /**
+   * `log`, for lines that `source` causes: an address, or a node's name. Lines of level debug are not
+   * counted: nobody sees them unless he asks.
+   */
   limit(log: Log, source: string): Log {
     const write =
       (to: (message: string, fields?: LogFields) => void) => (message: string, fields?: LogFields) => {

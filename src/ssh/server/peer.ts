@@ -1,4 +1,7 @@
-/** The other side of one connection: a socket of the event loop below a ServerConnection, until a tunnel takes it along. */
+/**
+ * The other side of one connection: a socket of the event loop below a ServerConnection, until a tunnel takes
+ * it along.
+ */
 
 import type { Socket } from "node:net";
 import { messageOf, WaltError } from "../../errors.ts";
@@ -38,7 +41,10 @@ export interface Released {
 
 /** Bytes that wait to be sent on a connection before nothing more is read from it, and no channel sends. */
 const CONGESTION = 16_384;
-/** Bytes that may come on a socket that is not read any more: what the event loop had read already, 512 KiB at most. */
+/**
+ * Bytes that may come on a socket that is not read any more: what the event loop had read already, 512 KiB at
+ * most.
+ */
 const UNREAD_MAX = 1 << 20;
 /** ms for what was written to leave before a tunnel begins. */
 const PATIENCE = 10_000;
@@ -127,7 +133,10 @@ export class Peer {
     this.#stop();
   }
 
-  /** Call while a request is handled: nothing that comes behind it is looked at until `resume`, or ever if it is released. */
+  /**
+   * Call while a request is handled: nothing that comes behind it is looked at until `resume`, or ever if it
+   * is released.
+   */
   hold(): void {
     this.#held = true;
     this.socket.pause();
@@ -138,7 +147,8 @@ export class Peer {
   }
 
   /**
-   * Take the connection out of the event loop, with one channel that goes on. Whoever does says when it is over.
+   * Take the connection out of the event loop, with one channel that goes on. Whoever does says when it is
+   * over.
    * @param end how to end it from now on, at once.
    * @throws WaltError when it is over, or cannot be taken. What came stays where it was then.
    */

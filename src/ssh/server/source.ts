@@ -1,8 +1,13 @@
-/** What counts as one source of connections: an IPv4 address, or the 64 bits of an IPv6 network that one customer has. */
+/**
+ * What counts as one source of connections: an IPv4 address, or the 64 bits of an IPv6 network that one
+ * customer has.
+ */
 
 import { isIPv6 } from "node:net";
 
-/** An IPv4 address that a socket of both families shows as `::ffff:192.0.2.1`, as such; any other as it is. */
+/**
+ * An IPv4 address that a socket of both families shows as `::ffff:192.0.2.1`, as such; any other as it is.
+ */
 export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/, "");
 }

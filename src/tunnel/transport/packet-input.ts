@@ -19,7 +19,10 @@ const INPUT = 131_072;
 const PART = PACKET_MAX + OVERHEAD;
 const NOTHING = new Uint8Array();
 
-/** Of a thread (modules are per thread), made when first needed: where all connections read in turn, and what they leave there. */
+/**
+ * Of a thread (modules are per thread), made when first needed: where all connections read in turn, and what
+ * they leave there.
+ */
 let own: { input: Memory; parts: BufferPool } | undefined;
 function shared(): { input: Memory; parts: BufferPool } {
   own ??= { input: allocate(PART + INPUT), parts: new BufferPool(PART) };
@@ -27,7 +30,10 @@ function shared(): { input: Memory; parts: BufferPool } {
 }
 
 export class PacketInput {
-  /** Where the payload of the packet that `next` found lies in `memory`: it stays there until the next `fill` of any connection. */
+  /**
+   * Where the payload of the packet that `next` found lies in `memory`: it stays there until the next `fill`
+   * of any connection.
+   */
   start = 0;
   end = 0;
   /** Bytes of packets so far. */
@@ -63,7 +69,8 @@ export class PacketInput {
   }
 
   /**
-   * Read, so that no more than `room` bytes of packets are there. Call `next` until it finds none, then `keep`.
+   * Read, so that no more than `room` bytes of packets are there. Call `next` until it finds none, then
+   * `keep`.
    * @param room PACKET_MAX and OVERHEAD at least.
    * @returns bytes that came, 0 at the end, -errno.
    */

@@ -1,6 +1,7 @@
 /**
- * One channel of an SSH connection as a stream, straight on the connection's socket: packets are opened and sealed here, in the pump's
- * thread. All else that the other end may say (RFC 4253, 4254) is answered here, too: it gets no other channel.
+ * One channel of an SSH connection as a stream, straight on the connection's socket: packets are opened and
+ * sealed here, in the pump's thread. All else that the other end may say (RFC 4253, 4254) is answered here,
+ * too: it gets no other channel.
  */
 
 import { readU32 } from "../../bytes.ts";
@@ -223,7 +224,10 @@ export class ChannelStream implements Stream {
     if (used > this.#keysUntil && this.#mayAnswer) this.#transport.exchange();
   }
 
-  /** @returns bytes of data in the message that was opened, which were put at `offset`. @throws Error when it may not come. */
+  /**
+   * @returns bytes of data in the message that was opened, which were put at `offset`.
+   * @throws Error when it may not come.
+   */
   #take(into: Memory, offset: number): number {
     const { memory, start, end } = this.#in;
     const { bytes } = memory;
@@ -286,7 +290,9 @@ export class ChannelStream implements Stream {
     if (channel !== this.#ours) throw new Error(`a message for channel ${channel}`);
   }
 
-  /** Length of the data from `from` to `end` behind a header that ends with it; the window closes by so much. */
+  /**
+   * Length of the data from `from` to `end` behind a header that ends with it; the window closes by so much.
+   */
   #dataLength(bytes: Uint8Array, start: number, from: number, end: number): number {
     if (from > end || readU32(bytes, start + 1) !== this.#ours) throw new Error("data for another channel");
     const length = readU32(bytes, from - 4);
@@ -315,8 +321,8 @@ export class ChannelStream implements Stream {
 }
 
 /**
- * Of all connections of this thread. A key exchange leaves keys and buffers behind whose size the engine does not know, so that it would
- * let some 40 MB of them lie; and nothing else in this thread makes garbage.
+ * Of all connections of this thread. A key exchange leaves keys and buffers behind whose size the engine does
+ * not know, so that it would let some 40 MB of them lie; and nothing else in this thread makes garbage.
  */
 let exchanges = 0;
 const SWEEP = 64;

@@ -1,4 +1,7 @@
-/** Channels of a server's connection without a socket: windows both ways, ends, and clients that ask for what they may not have. */
+/**
+ * Channels of a server's connection without a socket: windows both ways, ends, and clients that ask for what
+ * they may not have.
+ */
 
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";

@@ -1,6 +1,6 @@
 /**
- * The server's SSH under fuzz, by bytes and by messages: no call throws, an end comes once and is the last, and what is kept and said stays
- * within bounds. Seeded; WALT_FUZZ is the seconds that each run may take.
+ * The server's SSH under fuzz, by bytes and by messages: no call throws, an end comes once and is the last,
+ * and what is kept and said stays within bounds. Seeded; WALT_FUZZ is the seconds that each run may take.
  */
 
 import { expect, test } from "bun:test";

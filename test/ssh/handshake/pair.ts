@@ -90,7 +90,10 @@ export class Pair {
     return this;
   }
 
-  /** A channel with a command, as the server's side has it. Its number is that of the count of channels before. */
+  /**
+   * A channel with a command, as the server's side has it. Its number is that of the count of channels
+   * before.
+   */
   exec(command = "enrol", window = 1 << 21, packet = 32_768, number = 0): Channel {
     this.client.send(say.open(7 + number, window, packet), say.exec(number, command));
     this.move();

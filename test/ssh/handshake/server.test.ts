@@ -1,4 +1,7 @@
-/** The server's SSH without a socket: the whole way, every refusal, every order in which messages may not come. */
+/**
+ * The server's SSH without a socket: the whole way, every refusal, every order in which messages may not
+ * come.
+ */
 
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";

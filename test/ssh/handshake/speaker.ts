@@ -1,4 +1,7 @@
-/** A client of SSH whose every message the test makes: it exchanges keys by itself, and says nothing else unless it is told. No I/O. */
+/**
+ * A client of SSH whose every message the test makes: it exchanges keys by itself, and says nothing else
+ * unless it is told. No I/O.
+ */
 
 import { PacketStream } from "../../../src/ssh/handshake/packet-stream.ts";
 import { Transport } from "../../../src/ssh/handshake/transport.ts";

@@ -1,4 +1,7 @@
-/** Programs that are not ours against our server on a real port: OpenSSH's clients of two Debian releases, and ssh2's. */
+/**
+ * Programs that are not ours against our server on a real port: OpenSSH's clients of two Debian releases, and
+ * ssh2's.
+ */
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -1,4 +1,6 @@
-/** Connections that leave the event loop, on a real port: of OpenSSH's client and of ours, and why ours fails. */
+/**
+ * Connections that leave the event loop, on a real port: of OpenSSH's client and of ours, and why ours fails.
+ */
 
 import { afterEach, expect, spyOn, test } from "bun:test";
 import { randomBytes } from "node:crypto";

@@ -1,4 +1,7 @@
-/** Both ends of a connection after a handshake that never was; and a client whose every message the test makes. */
+/**
+ * Both ends of a connection after a handshake that never was; and a client whose every message the test
+ * makes.
+ */
 
 import { expect } from "bun:test";
 import { randomBytes } from "node:crypto";

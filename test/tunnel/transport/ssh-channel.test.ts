@@ -1,4 +1,7 @@
-/** A channel that the pump has for itself: bytes as they are, windows, new keys, and a peer that sends what it may not. */
+/**
+ * A channel that the pump has for itself: bytes as they are, windows, new keys, and a peer that sends what it
+ * may not.
+ */
 
 import { afterEach, expect, spyOn, test } from "bun:test";
 import { randomBytes } from "node:crypto";
@@ -312,7 +315,9 @@ test("data behind the end are refused", () => {
 
 test("room that could not be told while nothing left is told when it does", () => {
   const question = new WireWriter().u8(80).string("x").u8(1).bytes();
-  /** A server whose socket takes no more, and so many questions of the client's; how many were listened to. */
+  /**
+   * A server whose socket takes no more, and so many questions of the client's; how many were listened to.
+   */
   const full = (questions: number): { hand: Hand; heard: number } => {
     const hand = new Hand();
     for (let n = 1; n > 0; ) n = hand.server.write(new Uint8Array(100_000));
