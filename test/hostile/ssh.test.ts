@@ -76,8 +76,14 @@ describeWith(INTEGRATION, "the server's SSH under attack", () => {
     const attacker = attack("burst", ENROLMENT, 3000);
     await served();
     await attacker.waitFor(/done/);
-    const open = await world.server.must(["ss", "-Htn", "state", "established", "sport", "=", ":2222"]);
-    expect(open.trim().split("\n").length).toBeLessThanOrEqual(130);
+    // The kernel counts those, too, that the daemon has not accepted yet: as it does, the oldest go.
+    const open = async (): Promise<number> => {
+      const list = await world.server.must(["ss", "-Htn", "state", "established", "sport", "=", ":2222"]);
+      return list.trim().split("\n").length;
+    };
+    const late = performance.now() + 10_000;
+    while ((await open()) > 130 && performance.now() < late);
+    expect(await open()).toBeLessThanOrEqual(130);
     await served();
     await attacker.stop("SIGKILL");
   }, 60_000);
