@@ -16,6 +16,8 @@ export type EndKind =
   | "closed-by-peer"
   /** The peer violated the protocol. */
   | "malformed"
+  /** The peer asked too often for what it may not have. */
+  | "excess"
   /** The peer does not accept our key or certificate. To try again with the same key hardly helps. */
   | "key-refused"
   /** The peer accepted our key, but refuses what we asked for. */

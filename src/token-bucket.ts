@@ -9,7 +9,7 @@ export interface Rate {
   perSecond: number;
 }
 
-/** Times are ms of any clock that only goes forwards. */
+/** Times are ms of one clock. A clock that is set back costs no more than what would have come since the last call. */
 export class TokenBucket {
   #tokens: number;
   #at: number;
@@ -22,12 +22,17 @@ export class TokenBucket {
     this.#at = now;
   }
 
-  /** Whether `take` would succeed. */
-  has(now: number): boolean {
+  /** How many times it may happen at once now. */
+  tokens(now: number): number {
     const { burst, perSecond } = this.rate;
     this.#tokens = Math.min(burst, this.#tokens + (Math.max(0, now - this.#at) / 1000) * perSecond);
-    this.#at = Math.max(this.#at, now);
-    return this.#tokens >= 1;
+    this.#at = now;
+    return this.#tokens;
+  }
+
+  /** Whether `take` would succeed. */
+  has(now: number): boolean {
+    return this.tokens(now) >= 1;
   }
 
   /** Whether it may happen once more; if so it counts. */

@@ -84,6 +84,13 @@ test("imports go downwards only, and no role imports another", () => {
   expect(wrong).toEqual([]);
 });
 
+test("ssh2 serves the relay alone", () => {
+  const users = files.filter((file) =>
+    /(?:from|import)\s*\(?\s*"ssh2"/.test(readFileSync(join(SRC, file), "utf8")),
+  );
+  expect(users.filter((file) => folderOf(file) !== "proxy")).toEqual([]);
+});
+
 test("within a folder, imports go down to lower rooms only, and never sideways", () => {
   const wrong = inside.flatMap((file) =>
     importsOf(file)

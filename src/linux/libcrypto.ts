@@ -1,13 +1,16 @@
 /**
- * OpenSSL's AES-GCM through bun:ffi, in place and from packet to packet with one context. (node:crypto makes a buffer and three objects for
- * each packet; at some gigabits a second that is more than 100 MB of garbage at any time.)
+ * OpenSSL's AES-GCM through bun:ffi, in place and from packet to packet with one context. (node:crypto makes
+ * a buffer and three objects for each packet; at some gigabits a second that is more than 100 MB of garbage
+ * at any time.)
  */
 
 import { dlopen, type Pointer } from "bun:ffi";
 import { messageOf, WaltError } from "../errors.ts";
 import { allocate, at, type Memory } from "./libc.ts";
 
-/** EVP_EncryptInit(3); the names of the library's major versions 3 and 1.1, whose functions are the same here. */
+/**
+ * EVP_EncryptInit(3); the names of the library's major versions 3 and 1.1, whose functions are the same here.
+ */
 const NAMES = ["libcrypto.so.3", "libcrypto.so.1.1"];
 const init = { args: ["ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" } as const;
 const update = { args: ["ptr", "ptr", "ptr", "ptr", "i32"], returns: "i32" } as const;
@@ -80,26 +83,37 @@ export class AesGcm {
     if (this.#context === null || done !== 1) throw new WaltError("libcrypto has no AES-128-GCM");
   }
 
-  /** Encrypt `length` bytes; the tag's 16 bytes are put behind them. The first `clear` bytes are only authenticated. */
+  /**
+   * Encrypt `length` bytes; the tag's 16 bytes are put behind them. The first `clear` bytes are only
+   * authenticated.
+   * @throws Error when libcrypto cannot: what is at `to` must not be sent then.
+   */
   seal(from: number, to: number, clear: number, length: number): void {
     const lib = this.#library;
     const context = this.#alive();
-    lib.EVP_EncryptInit_ex(context, null, null, null, this.#iv);
-    lib.EVP_EncryptUpdate(context, null, this.#nowhere, at(from), clear);
-    lib.EVP_EncryptUpdate(context, at(to + clear), this.#nowhere, at(from + clear), length - clear);
-    lib.EVP_EncryptFinal_ex(context, at(to + length), this.#nowhere);
-    lib.EVP_CIPHER_CTX_ctrl(context, GET_TAG, TAG, at(to + length));
+    const done =
+      lib.EVP_EncryptInit_ex(context, null, null, null, this.#iv) === 1 &&
+      lib.EVP_EncryptUpdate(context, null, this.#nowhere, at(from), clear) === 1 &&
+      lib.EVP_EncryptUpdate(context, at(to + clear), this.#nowhere, at(from + clear), length - clear) === 1 &&
+      lib.EVP_EncryptFinal_ex(context, at(to + length), this.#nowhere) === 1 &&
+      lib.EVP_CIPHER_CTX_ctrl(context, GET_TAG, TAG, at(to + length)) === 1;
+    if (!done) throw new Error(`libcrypto could not encrypt ${length} bytes`);
   }
 
-  /** Decrypt in place what `seal` made. False: it is not what was sealed. */
+  /**
+   * Decrypt in place what `seal` made. False: it is not what was sealed.
+   * @throws Error when libcrypto cannot tell.
+   */
   open(address: number, clear: number, length: number): boolean {
     const lib = this.#library;
     const context = this.#alive();
     const rest = at(address + clear);
-    lib.EVP_DecryptInit_ex(context, null, null, null, this.#iv);
-    lib.EVP_DecryptUpdate(context, null, this.#nowhere, at(address), clear);
-    lib.EVP_DecryptUpdate(context, rest, this.#nowhere, rest, length - clear);
-    lib.EVP_CIPHER_CTX_ctrl(context, SET_TAG, TAG, at(address + length));
+    const done =
+      lib.EVP_DecryptInit_ex(context, null, null, null, this.#iv) === 1 &&
+      lib.EVP_DecryptUpdate(context, null, this.#nowhere, at(address), clear) === 1 &&
+      lib.EVP_DecryptUpdate(context, rest, this.#nowhere, rest, length - clear) === 1 &&
+      lib.EVP_CIPHER_CTX_ctrl(context, SET_TAG, TAG, at(address + length)) === 1;
+    if (!done) throw new Error(`libcrypto could not decrypt ${length} bytes`);
     return lib.EVP_DecryptFinal_ex(context, rest, this.#nowhere) === 1;
   }
 

@@ -4,16 +4,17 @@ import { createServer, type Server as NetServer, type Socket } from "node:net";
 import ssh2, { type AuthContext, type Connection } from "ssh2";
 import { formatHostPort, type HostPort } from "../address.ts";
 import { messageOf, WaltError } from "../errors.ts";
+import { FairSet } from "../fair-set.ts";
+import { plainAddress, sourceOf } from "../source.ts";
 import { ALGORITHMS } from "../ssh/handshake/algorithms.ts";
+import type { GoodOffer } from "../ssh/handshake/authentication.ts";
+import { verifyOffer } from "../ssh/handshake/offered-key.ts";
 import { fingerprint, type KeyPair } from "../ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../ssh/keys/key-files.ts";
 import { safeText } from "../text.ts";
 import { type BoundedLog, ConnectionLog } from "./bounded-log.ts";
-import { FairSet } from "./fair-set.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
-import { type GoodOffer, verifyOffer } from "./offered-key.ts";
 import { Peer } from "./peer.ts";
-import { plainAddress, sourceOf } from "./source.ts";
 
 export interface ListenerOptions {
   listen: HostPort;

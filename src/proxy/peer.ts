@@ -2,9 +2,9 @@
 
 import type { Socket } from "node:net";
 import type { Connection, ServerChannel } from "ssh2";
+import type { GoodOffer } from "../ssh/handshake/authentication.ts";
 import type { ConnectionLog } from "./bounded-log.ts";
 import type { Holder, MemoryBudget } from "./memory-budget.ts";
-import type { GoodOffer } from "./offered-key.ts";
 import { Ssh2Guard } from "./ssh2-guard.ts";
 
 /** Bytes that wait to be sent on a connection before whatever feeds it pauses. */

@@ -5,16 +5,16 @@
  */
 
 import type { HostPort } from "../address.ts";
+import { FairSet } from "../fair-set.ts";
 import type { Log } from "../log.ts";
+import type { GoodOffer } from "../ssh/handshake/authentication.ts";
 import { refusalOf, VPN_PRINCIPAL, VPN_USER } from "../ssh/keys/certificate.ts";
 import { fingerprint, type KeyPair, type PublicKey, sameKey } from "../ssh/keys/ed25519.ts";
 import { safeText } from "../text.ts";
 import { BoundedLog } from "./bounded-log.ts";
-import { FairSet } from "./fair-set.ts";
 import { Guest } from "./guest.ts";
 import { SshListener } from "./listener.ts";
 import { MemoryBudget } from "./memory-budget.ts";
-import type { GoodOffer } from "./offered-key.ts";
 import type { Peer } from "./peer.ts";
 import { checkSsh2 } from "./ssh2-check.ts";
 

@@ -8,8 +8,9 @@
 import { ApiError } from "../api/api-error.ts";
 import type { MonitorEvent, Outcome, PendingRequest } from "../api/events.ts";
 import type { DenialReason, EnrolmentRequest, Grant } from "../enrolment/messages.ts";
+import { sourceOf } from "../source.ts";
 import { fingerprint, shortCode } from "../ssh/keys/ed25519.ts";
-import { RequestLimits, sourceOf } from "./request-limits.ts";
+import { RequestLimits } from "./request-limits.ts";
 
 /** Requests that ended without being accepted and are remembered, to warn of one that resembles them. */
 const MAX_ENDED = 64;

@@ -12,6 +12,7 @@ import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import type { Log } from "../log.ts";
 import { fingerprint } from "../ssh/keys/ed25519.ts";
+import { LogLimiter, NO_LIMIT } from "../ssh/server/log-limiter.ts";
 import { PumpThread } from "../tunnel/pump-thread.ts";
 import { VERSION } from "../version.ts";
 import { AccessRequests } from "./access-requests.ts";
@@ -65,32 +66,42 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       log.warn("requests for access were denied: too many at once", { denied, from: from.join(",") }),
     accept: (request, by) => devices.accept(request, by),
   });
-  const tunnels = new Tunnels(pumps, net, server.silence, log.with("tunnel"), (device, state, via) =>
-    requests.tell({ type: "node", node: device.node, state, via }),
+  // Strangers cannot use up what devices may say.
+  const deviceLines = new LogLimiter(undefined, NO_LIMIT);
+  const tunnels = new Tunnels(
+    pumps,
+    net,
+    server.silence,
+    (device) => deviceLines.limit(log.with("tunnel"), device.node),
+    (device, state, via) => requests.tell({ type: "node", node: device.node, state, via }),
   );
+  const logLimiter = new LogLimiter();
   const endpoint = await Endpoint.start({
+    logLimiter,
     listen: server.listen ?? { host: "::", port: SERVER_PORT },
     hostKey: keys.host,
     log: log.with("endpoint"),
     // A tunnel that notices the silence itself tells it in its own words: it comes first.
     silence: server.silence + 500,
     identify: (key) => devices.identify(key),
-    enrol: (channel, from) =>
-      serveEnrolment(channel, from, {
+    enrol: (channel, from, keep) =>
+      serveEnrolment(channel, from, keep, {
         requests,
         registry,
         grant: (device) => devices.grant(device),
         retryAfter: Math.ceil(server.retry_after / 1000),
-        log: log.with("enrolment"),
+        log: logLimiter.limit(log.with("enrolment"), from),
       }),
     renew: (device, channel) => {
       const next = devices.grant(device);
-      channel.write(encodeReply({ type: "granted", ...next }));
+      void channel.write(encodeReply({ type: "granted", ...next }));
       channel.end(0);
-      log.info("certificate renewed", { node: device.node, next: next.renewAfter });
+      logLimiter
+        .limit(log, device.node)
+        .info("certificate renewed", { node: device.node, next: next.renewAfter });
     },
-    tunnel: (device, channel, via, from) => tunnels.open(device, channel, via, from),
-    originalTunnel: (device, channel, from) => tunnels.open(device, channel, undefined, from),
+    tunnel: (device, request, via, from) => tunnels.open(device, request, via, from),
+    originalTunnel: (device, request, from) => tunnels.open(device, request, undefined, from),
   });
   parts.defer(async () => {
     // The reason goes out before the connections end.

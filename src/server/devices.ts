@@ -77,9 +77,9 @@ export class Devices {
       );
     }
     this.registry.revoke(device, new Date());
-    // The tunnel's end gets a moment to tell the device why.
-    const told = live.tunnels.close(device, "this node was revoked");
-    void Promise.race([told, Bun.sleep(300)]).then(() => live.endpoint.cutOff(device.id));
+    // The tunnel has a moment to tell the device why. All other connections of the device end now.
+    void live.tunnels.close(device, "this node was revoked");
+    live.endpoint.cutOff(device.id);
     this.net.setNames(nodeNames(this.registry));
     this.log.info("device revoked", { node, by });
   }

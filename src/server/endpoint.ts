@@ -1,38 +1,37 @@
 /**
- * The server's SSH endpoint: who a connection is comes from its key, and what it may do from who it is. An enrolment key
- * may `enrol`; a registered device may `tunnel` and `renew`, and gets a tunnel in WalT's original framing when it asks for no
- * command; everything else is refused with a message.
+ * The server's SSH endpoint: who a connection is comes from its key, and what it may do from who it is. An
+ * enrolment key may `enrol`; a registered device may `tunnel` and `renew`, and gets a tunnel in WalT's
+ * original framing when it asks for no command; everything else is refused with a message.
  */
 
-import type { ServerChannel, Session } from "ssh2";
 import { formatEntrypoint, type HostPort, parseHostPort } from "../address.ts";
-import { MAX_COMMAND, parseCommand } from "../enrolment/commands.ts";
+import { parseCommand } from "../enrolment/commands.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import type { Channel } from "../ssh/handshake/channel.ts";
+import type { Request } from "../ssh/handshake/connection.ts";
 import { VPN_USER } from "../ssh/keys/certificate.ts";
 import type { KeyPair, PublicKey } from "../ssh/keys/ed25519.ts";
-import { overflows, type Peer, SshListener } from "../ssh/server/listener.ts";
+import { SshListener } from "../ssh/server/listener.ts";
+import type { LogLimiter } from "../ssh/server/log-limiter.ts";
+import type { Peer, Released } from "../ssh/server/peer.ts";
 import { safeText } from "../text.ts";
 import type { Device } from "./registry.ts";
 
 export type Identity = { kind: "enrolment" } | { kind: "device"; device: Device };
 
-/** The channel of one exec, with what its server needs. */
-export interface Channel {
-  readonly stream: ServerChannel;
-  /** The connection below: to be corked around writes, and asked before writing more. Of a tunnel it is frozen, to be taken. */
-  readonly peer: Peer;
-  /** Resolves when the channel or its connection is gone. */
-  readonly closed: Promise<void>;
+/**
+ * A device that asks for its tunnel. Nothing more of its connection is looked at until it has got it, or a
+ * refusal.
+ */
+export interface TunnelRequest {
   /**
-   * The connection waits for a person's answer: until the function returned is called, it is not ended to make room for
-   * another one with the same key. Whoever holds bounds how many are held.
+   * Take the connection, with the channel that goes on as a tunnel. Whoever does says when it is over.
+   * @param end how to end it from now on, at once.
+   * @throws WaltError when it has ended meanwhile, or cannot be taken: to be told by `fail`.
    */
-  hold(): () => void;
-  write(text: string): void;
-  /** Send the exit status and close. */
-  end(status: number): void;
-  /** Say why on its standard error, and close with status 1. */
+  release(end: (reason: string) => void): Promise<Released>;
+  /** Say why there is no tunnel. */
   fail(message: string): void;
 }
 
@@ -40,13 +39,19 @@ export interface EndpointOptions {
   listen: HostPort;
   hostKey: KeyPair;
   log: Log;
-  /** Who holds this key; undefined for nobody we know. */
+  /** Bounds the lines that peers cause. */
+  logLimiter: LogLimiter;
+  /** Who holds this key now; undefined for nobody we know. Asked at each login and each command. */
   identify(key: PublicKey): Identity | undefined;
-  enrol(channel: Channel, from: string): Promise<void>;
+  /**
+   * @param keep until the function that it returns is called, the connection is not ended to make room for
+   * another one with the same key. Whoever calls it bounds how many connections are kept.
+   */
+  enrol(channel: Channel, from: string, keep: () => () => void): Promise<void>;
   renew(device: Device, channel: Channel): void;
-  tunnel(device: Device, channel: Channel, via: string, from: string): Promise<void>;
+  tunnel(device: Device, request: TunnelRequest, via: string, from: string): Promise<void>;
   /** A session without a command: a tunnel in the original framing. */
-  originalTunnel(device: Device, channel: Channel, from: string): Promise<void>;
+  originalTunnel(device: Device, request: TunnelRequest, from: string): Promise<void>;
   /** ms of silence after which a connection is taken for dead. */
   silence?: number;
   /** Connections with the enrolment key at once; 256 unless told. */
@@ -60,15 +65,15 @@ const LIMITS = {
   enrolling: 256,
   /** Of one device: tunnel, renewal, and what an unnoticed break left behind. The oldest goes. */
   device: 8,
-  /** Sessions of one connection; a device needs one at a time. */
-  sessions: 8,
 } as const;
 
 export class Endpoint {
-  /** Connections by the key that they came with: a device's id, or the enrolment key. In the order they came. */
+  /**
+   * Connections by the key that they came with: a device's id, or the enrolment key. In the order they came.
+   */
   readonly #peers = new Map<number | "enrolment", Set<Peer>>();
-  /** Connections that are not ended to make room for others, while a channel of theirs holds them. */
-  readonly #held = new Map<Peer, number>();
+  /** Connections that are kept when room is made for others, and how often that was asked for. */
+  readonly #kept = new Map<Peer, number>();
 
   private constructor(
     readonly options: EndpointOptions,
@@ -81,6 +86,7 @@ export class Endpoint {
       listen: options.listen,
       hostKey: options.hostKey,
       log: options.log,
+      logLimiter: options.logLimiter,
       maxConnections: LIMITS.connections,
       ...(options.silence === undefined ? {} : { silence: options.silence }),
       authorise: (user, offer) => {
@@ -88,7 +94,8 @@ export class Endpoint {
         if (offer.certificate !== undefined) return "certificates are for the proxies";
         return options.identify(offer.key) === undefined ? "unknown or revoked key" : undefined;
       },
-      serve: (peer) => endpoint.#welcome(peer),
+      entered: (peer) => endpoint.#welcome(peer),
+      request: (peer, channel, request) => endpoint.#serve(peer, channel, request),
     });
     const endpoint = new Endpoint(options, listener);
     return endpoint;
@@ -98,9 +105,14 @@ export class Endpoint {
     return this.listener.address;
   }
 
-  /** End all connections of a device, at once. */
+  /**
+   * End all connections of a device, in this turn of the event loop. Those that are tunnels are the tunnels'
+   * to end: they still have a last word.
+   */
   cutOff(deviceId: number): void {
-    for (const peer of this.#peers.get(deviceId) ?? []) peer.end("the device was revoked");
+    for (const peer of [...(this.#peers.get(deviceId) ?? [])]) {
+      if (!peer.isReleased) peer.end("the device was revoked");
+    }
   }
 
   async close(): Promise<void> {
@@ -108,170 +120,102 @@ export class Endpoint {
   }
 
   #welcome(peer: Peer): void {
-    // Asked again: the key may have been revoked between its proof and now.
-    const identity = peer.offer === undefined ? undefined : this.options.identify(peer.offer.key);
-    if (identity === undefined) {
-      peer.end("unknown or revoked key");
-      return;
-    }
+    const identity = this.#identityOf(peer);
+    if (identity === undefined) return;
     const [key, most] =
       identity.kind === "device"
         ? ([identity.device.id, LIMITS.device] as const)
         : (["enrolment", this.options.enrolling ?? LIMITS.enrolling] as const);
+    peer.who = identity.kind === "device" ? identity.device.node : "enrolment key";
     const peers = this.#peers.get(key) ?? new Set<Peer>();
     this.#peers.set(key, peers.add(peer));
-    void peer.gone.then(() => {
+    peer.onGone(() => {
       peers.delete(peer);
       if (peers.size === 0 && this.#peers.get(key) === peers) this.#peers.delete(key);
     });
-    // One that ends may take its time: then it is ended again, and so are those behind it.
     const surplus = Math.max(0, peers.size - most);
-    for (const old of [...peers].filter((one) => !this.#held.has(one)).slice(0, surplus)) {
+    for (const old of [...peers].filter((one) => !this.#kept.has(one)).slice(0, surplus)) {
       old.end(`more than ${most} connections with this key`);
     }
-    this.#serve(peer, identity, parseHostPort(peer.address, 0).host);
   }
 
-  /** @returns what releases it; a second call of that does nothing. */
-  #hold(peer: Peer): () => void {
-    this.#held.set(peer, (this.#held.get(peer) ?? 0) + 1);
-    let held = true;
+  /** Keep a connection when room is made for others with the same key, until the returned function is called. */
+  #keep(peer: Peer): () => void {
+    this.#kept.set(peer, (this.#kept.get(peer) ?? 0) + 1);
+    let kept = true;
     return () => {
-      if (!held) return;
-      held = false;
-      const left = (this.#held.get(peer) ?? 1) - 1;
-      if (left === 0) this.#held.delete(peer);
-      else this.#held.set(peer, left);
+      if (!kept) return;
+      kept = false;
+      const left = (this.#kept.get(peer) ?? 1) - 1;
+      if (left === 0) this.#kept.delete(peer);
+      else this.#kept.set(peer, left);
     };
   }
 
-  #serve(peer: Peer, identity: Identity, from: string): void {
-    const connection = peer.client;
-    const { log } = this.options;
-    const who = identity.kind === "device" ? identity.device.node : "enrolment key";
-    const refuse = (what: string): void => log.warn("refused", { who, from, what });
-    let sessions = 0;
-    connection.on("request", (_accept, reject, name) => {
-      refuse(`global request ${safeText(name)}`);
-      reject?.();
-    });
-    connection.on("tcpip", (_accept, reject, info) => {
-      refuse(`forwarding to ${safeText(info.destIP)}:${info.destPort}`);
-      reject();
-    });
-    connection.on("openssh.streamlocal", (_accept, reject) => {
-      refuse("forwarding to a UNIX socket");
-      reject();
-    });
-    connection.on("session", (accept, reject) => {
-      if (sessions >= LIMITS.sessions) {
-        refuse("one more session");
-        return reject();
-      }
-      sessions++;
-      const session = accept();
-      session.on("close", () => sessions--);
-      this.#session(session, peer, identity, from, refuse);
+  /**
+   * Who a connection is now: it may have been revoked since its last command. Then the connection is ended.
+   */
+  #identityOf(peer: Peer): Identity | undefined {
+    const identity = peer.offer === undefined ? undefined : this.options.identify(peer.offer.key);
+    if (identity === undefined) peer.end("unknown or revoked key");
+    return identity;
+  }
+
+  #serve(peer: Peer, channel: Channel, request: Request): void {
+    const identity = this.#identityOf(peer);
+    if (identity === undefined) return;
+    const from = parseHostPort(peer.address, 0).host;
+    const command = request.kind === "exec" ? request.command : "";
+    this.#run(peer, channel, request, identity, from).catch((error: unknown) => {
+      peer.note("a command failed", { from, command: safeText(command), reason: messageOf(error) });
+      channel.fail(error instanceof WaltError ? error.message : "internal error; the server's log has it");
     });
   }
 
-  #session(
-    session: Session,
+  async #run(
     peer: Peer,
+    channel: Channel,
+    request: Request,
     identity: Identity,
     from: string,
-    refuse: (what: string) => void,
-  ): void {
+  ): Promise<void> {
     const { options } = this;
-    const open = (stream: ServerChannel): Channel => {
-      stream.on("error", (error: Error) =>
-        options.log.debug("channel error", { from, reason: messageOf(error) }),
-      );
-      const { promise: closed, resolve } = Promise.withResolvers<void>();
-      stream.once("close", resolve);
-      peer.client.once("close", resolve);
-      peer.socket.on("data", () => {
-        if (overflows(stream)) peer.end("it sends more than its window");
-      });
-      let ended = false;
-      const end = (status: number): void => {
-        if (ended) return;
-        ended = true;
-        peer.thaw();
-        peer.cork();
-        try {
-          stream.exit(status);
-          stream.end();
-          stream.close();
-        } catch {
-          // the connection went away first
-        }
-      };
-      const write = (text: string): void => {
-        peer.cork();
-        if (!ended && stream.writable) stream.write(text);
-      };
-      return {
-        stream,
-        peer,
-        closed,
-        hold: () => this.#hold(peer),
-        write,
-        end,
-        fail: (message) => {
-          peer.cork();
-          if (!ended && stream.writable) stream.stderr.write(`walt: ${message}\r\n`);
-          end(1);
-        },
-      };
+    const refuse = (what: string, message: string): void => {
+      const may = identity.kind === "device" ? "tunnel via=…, renew" : "enrol";
+      peer.note("refused", { who: peer.who, from, what });
+      channel.fail(`${message}; this key may run: ${may}`);
     };
-    const only = `this key may run: ${identity.kind === "device" ? "tunnel via=…, renew" : "enrol"}`;
-    const serve = (channel: Channel, command: string, run: () => Promise<void>): void => {
-      run().catch((error: unknown) => {
-        options.log.warn("a command failed", { from, command: safeText(command), reason: messageOf(error) });
-        channel.fail(error instanceof WaltError ? error.message : "internal error; the server's log has it");
-      });
-    };
-    session.on("exec", (accept, _reject, info) => {
-      const channel = open(accept());
-      const text = info.command.length <= MAX_COMMAND ? info.command : "";
-      serve(channel, text, async () => {
-        const command = parseCommand(text);
-        if (identity.kind === "enrolment" && command?.name === "enrol") return options.enrol(channel, from);
-        if (identity.kind === "device" && command?.name === "renew")
-          return options.renew(identity.device, channel);
-        if (identity.kind === "device" && command?.name === "tunnel") {
-          peer.freeze();
-          return options.tunnel(identity.device, channel, formatEntrypoint(command.via), from);
-        }
-        refuse(`command ${safeText(text)}`);
-        channel.fail(`the command ${JSON.stringify(safeText(text))} is not allowed; ${only}`);
-      });
-    });
-    session.on("shell", (accept) => {
-      const channel = open(accept());
-      if (identity.kind === "device") {
-        peer.freeze();
-        serve(channel, "(none)", () => options.originalTunnel(identity.device, channel, from));
-        return;
+    if (request.kind === "subsystem") {
+      refuse(`subsystem ${safeText(request.name)}`, "there are no subsystems here");
+    } else if (request.kind === "shell") {
+      if (identity.kind !== "device") return refuse("a shell", "there is no shell here");
+      await options.originalTunnel(identity.device, tunnelRequest(peer, channel), from);
+    } else {
+      const command = parseCommand(request.command);
+      if (identity.kind === "enrolment" && command?.name === "enrol") {
+        return options.enrol(channel, from, () => this.#keep(peer));
       }
-      refuse("a shell");
-      channel.fail(`there is no shell here; ${only}`);
-    });
-    session.on("subsystem", (accept, _reject, info) => {
-      refuse(`subsystem ${safeText(info.name)}`);
-      open(accept()).fail(`there are no subsystems here; ${only}`);
-    });
-    const no =
-      (what: string) =>
-      (_accept: unknown, reject?: () => void): void => {
-        refuse(what);
-        reject?.();
-      };
-    session.on("pty", no("a terminal"));
-    session.on("x11", no("X11"));
-    session.on("auth-agent", no("an agent"));
-    // An environment is offered by many a client unasked: ignored without a word.
-    session.on("env", (_accept, reject) => reject?.());
+      if (identity.kind === "device" && command?.name === "renew") {
+        return options.renew(identity.device, channel);
+      }
+      if (identity.kind === "device" && command?.name === "tunnel") {
+        const via = formatEntrypoint(command.via);
+        return options.tunnel(identity.device, tunnelRequest(peer, channel), via, from);
+      }
+      const said = safeText(request.command);
+      refuse(`command ${said}`, `the command ${JSON.stringify(said)} is not allowed`);
+    }
   }
+}
+
+/** Hold the connection until it is released or refused. */
+function tunnelRequest(peer: Peer, channel: Channel): TunnelRequest {
+  peer.hold();
+  return {
+    release: (end) => peer.release(channel, end),
+    fail: (message) => {
+      channel.fail(message);
+      peer.resume();
+    },
+  };
 }

@@ -12,11 +12,10 @@ import {
   parseRequest,
 } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
-import { LineCutter } from "../linux/lines.ts";
 import type { Log } from "../log.ts";
+import type { Channel } from "../ssh/handshake/channel.ts";
 import { fingerprint, shortCode } from "../ssh/keys/ed25519.ts";
 import type { AccessRequests } from "./access-requests.ts";
-import type { Channel } from "./endpoint.ts";
 import type { Device, Registry } from "./registry.ts";
 
 /** ms that a device has to send its request. */
@@ -40,30 +39,18 @@ export interface EnrolmentService {
   log: Log;
 }
 
-/** The first line that comes, within REQUEST_TIME. */
-function firstLine(channel: Channel): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const cutter = new LineCutter(MAX_LINE);
-  const timer = setTimeout(() => reject(new WaltError("no request came within 10 s")), REQUEST_TIME);
-  const take = (bytes: Buffer): void => {
-    try {
-      const line = cutter.push(bytes)[0];
-      if (line !== undefined) resolve(line);
-    } catch (error) {
-      reject(error);
-    }
-  };
-  channel.stream.on("data", take);
-  const gone = (): void => reject(new WaltError("the device went away before it sent its request"));
-  channel.stream.once("end", gone);
-  void channel.closed.then(gone);
-  return promise.finally(() => {
+/** The first line that comes, within REQUEST_TIME. What comes after it is thrown away. */
+async function firstLine(channel: Channel): Promise<string> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new WaltError("no request came within 10 s")), REQUEST_TIME);
+  try {
+    const line = await Promise.race([channel.readLine(MAX_LINE), late.promise]);
+    if (line === undefined) throw new WaltError("the device went away before it sent its request");
+    return line;
+  } finally {
     clearTimeout(timer);
-    // What comes after the request is thrown away, however much it is; the stream flows on, so that its end
-    // is seen.
-    channel.stream.off("data", take);
-    channel.stream.resume();
-  });
+    channel.discard();
+  }
 }
 
 /**
@@ -73,16 +60,17 @@ function firstLine(channel: Channel): Promise<string> {
 export async function serveEnrolment(
   channel: Channel,
   from: string,
+  keep: () => () => void,
   service: EnrolmentService,
 ): Promise<void> {
   const { requests, registry, log } = service;
   const deny = (reason: DenialReason, detail?: string): void => {
     const message = detail ?? WORDS[reason];
-    channel.write(encodeReply({ type: "denied", reason, message, retryAfter: service.retryAfter }));
+    void channel.write(encodeReply({ type: "denied", reason, message, retryAfter: service.retryAfter }));
     channel.end(0);
   };
   const challenge = randomBytes(CHALLENGE_LENGTH);
-  channel.write(encodeChallenge(challenge));
+  void channel.write(encodeChallenge(challenge));
   let request: EnrolmentRequest;
   try {
     request = parseRequest(await firstLine(channel), challenge);
@@ -103,7 +91,7 @@ export async function serveEnrolment(
   if (known !== undefined) {
     // It was accepted, but the answer did not reach its disk: a power cut in between, most likely.
     log.info("an accepted device asks again and gets its credentials", { node: known.node, ...about });
-    channel.write(encodeReply({ type: "granted", ...service.grant(known) }));
+    void channel.write(encodeReply({ type: "granted", ...service.grant(known) }));
     channel.end(0);
     return;
   }
@@ -116,11 +104,11 @@ export async function serveEnrolment(
   const ticket = requests.ask(request, from, warning);
   if (ticket.waits) {
     log.info("a device asks for access", { request: ticket.id, ...about });
-    channel.write(encodeReply({ type: "pending" }));
+    void channel.write(encodeReply({ type: "pending" }));
   }
   void channel.closed.then(() => ticket.withdraw());
   // Until the answer, the connection is not one of those that are ended to make room for others.
-  const release = channel.hold();
+  const release = keep();
   const decision = await ticket.decision.finally(release);
   if ("denied" in decision) {
     // Those that the limits deny at once are counted, and logged together.
@@ -129,6 +117,6 @@ export async function serveEnrolment(
     deny(decision.denied);
     return;
   }
-  channel.write(encodeReply({ type: "granted", ...decision.granted }));
+  void channel.write(encodeReply({ type: "granted", ...decision.granted }));
   channel.end(0);
 }

@@ -3,7 +3,7 @@
  * I/O, time is given.
  */
 
-import { isIPv6 } from "node:net";
+import { TokenBucket } from "../token-bucket.ts";
 
 /**
  * Requests that may wait at once. Each holds a connection: fewer than the endpoint has for the enrolment key.
@@ -15,49 +15,10 @@ const RATES = { source: { burst: 64, perSecond: 1 }, all: { burst: 128, perSecon
 /** Sources whose rate is known at once. */
 const MAX_SOURCES = 4096;
 
-/** A token bucket. Times in ms; a clock that is set back costs no more than the time since the last call. */
-class Bucket {
-  #tokens: number;
-
-  constructor(
-    readonly rate: { burst: number; perSecond: number },
-    private at: number,
-  ) {
-    this.#tokens = rate.burst;
-  }
-
-  /** The tokens there are at `now`. */
-  tokens(now: number): number {
-    const gained = (Math.max(0, now - this.at) / 1000) * this.rate.perSecond;
-    this.at = now;
-    this.#tokens = Math.min(this.rate.burst, this.#tokens + gained);
-    return this.#tokens;
-  }
-
-  take(): void {
-    this.#tokens--;
-  }
-}
-
-/**
- * The network that an address counts for: an IPv4 address itself, of an IPv6 address its first 64 bits, which
- * one site has.
- */
-export function sourceOf(address: string): string {
-  if (!isIPv6(address)) return address;
-  const [before = "", after] = address.split("%")[0]?.split("::") ?? [];
-  const groups = (text: string): string[] => text.split(":").filter((group) => group !== "");
-  const [left, right] = [groups(before), groups(after ?? "")];
-  const zeros =
-    after === undefined ? [] : Array<string>(Math.max(0, 8 - left.length - right.length)).fill("0");
-  const all = [...left, ...zeros, ...right].slice(0, 4);
-  return `${all.map((group) => Number.parseInt(group, 16).toString(16)).join(":")}::/64`;
-}
-
 export class RequestLimits {
   readonly #waiting = new Map<string, number>();
-  readonly #sources = new Map<string, Bucket>();
-  #all: Bucket | undefined;
+  readonly #sources = new Map<string, TokenBucket>();
+  #all: TokenBucket | undefined;
   #total = 0;
 
   /**
@@ -69,10 +30,9 @@ export class RequestLimits {
     const own = this.#waiting.get(source) ?? 0;
     if (own >= MAX_WAITING - this.#total) return false;
     const bucket = this.#bucketOf(source, now);
-    this.#all ??= new Bucket(RATES.all, now);
-    if (bucket === undefined || bucket.tokens(now) < 1 || this.#all.tokens(now) < 1) return false;
-    bucket.take();
-    this.#all.take();
+    this.#all ??= new TokenBucket(RATES.all, now);
+    if (bucket === undefined || !bucket.has(now) || !this.#all.take(now)) return false;
+    bucket.take(now);
     this.#waiting.set(source, own + 1);
     this.#total++;
     return true;
@@ -88,7 +48,7 @@ export class RequestLimits {
   }
 
   /** Undefined when too many sources are known already. */
-  #bucketOf(source: string, now: number): Bucket | undefined {
+  #bucketOf(source: string, now: number): TokenBucket | undefined {
     const known = this.#sources.get(source);
     if (known !== undefined) return known;
     if (this.#sources.size >= MAX_SOURCES) {
@@ -96,7 +56,7 @@ export class RequestLimits {
         if (bucket.tokens(now) >= RATES.source.burst) this.#sources.delete(other);
       if (this.#sources.size >= MAX_SOURCES) return undefined;
     }
-    const bucket = new Bucket(RATES.source, now);
+    const bucket = new TokenBucket(RATES.source, now);
     this.#sources.set(source, bucket);
     return bucket;
   }

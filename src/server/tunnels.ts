@@ -6,11 +6,11 @@ import { messageOf } from "../errors.ts";
 import { openOffloadTap, openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { encodeState } from "../ssh/handshake/connection-state.ts";
-import type { Taken } from "../ssh/server/listener.ts";
+import type { Released } from "../ssh/server/peer.ts";
 import { type LinkStats, SUMMED, type SummedName } from "../tunnel/counters.ts";
 import { FRAMINGS, type FramingName } from "../tunnel/framing.ts";
 import type { Link, PumpThread } from "../tunnel/pump-thread.ts";
-import type { Channel } from "./endpoint.ts";
+import type { TunnelRequest } from "./endpoint.ts";
 import type { WaltNet } from "./net/walt-net.ts";
 import type { Device } from "./registry.ts";
 
@@ -19,7 +19,10 @@ export interface TunnelInfo {
   state: NodeState;
   /** When it came to this state. */
   since: Date;
-  /** The entrypoint that the device says it came through; "" in the original framing, in which nothing can be said. */
+  /**
+   * The entrypoint that the device says it came through; "" in the original framing, in which nothing can be
+   * said.
+   */
   via: string;
   framing: FramingName;
   /** What both ends agreed on, bytes; undefined until it is up. */
@@ -50,7 +53,8 @@ export class Tunnels {
     readonly net: WaltNet,
     /** ms of silence after which a device is taken for dead. */
     readonly silence: number,
-    readonly log: Log,
+    /** For lines that a device causes. */
+    readonly logOf: (device: Device) => Log,
     readonly changed: (device: Device, state: NodeState, via: string) => void,
   ) {}
 
@@ -75,10 +79,11 @@ export class Tunnels {
   }
 
   /**
-   * Join a device's channel to walt-net. A tunnel that it had before ends first.
+   * Join a device's channel to walt-net, once its connection is released. A tunnel that it had before ends
+   * first.
    * @param via undefined: the channel carries frames in the original framing.
    */
-  async open(device: Device, channel: Channel, via: string | undefined, from: string): Promise<void> {
+  async open(device: Device, request: TunnelRequest, via: string | undefined, from: string): Promise<void> {
     const before = this.#tunnels.get(device.id);
     const { promise: gone, resolve: isGone } = Promise.withResolvers<void>();
     const tunnel: Tunnel = {
@@ -103,32 +108,35 @@ export class Tunnels {
     try {
       before?.close("a newer connection of this device took its place");
       await before?.gone;
-      if (tunnel.closing === undefined) await this.#carry(device, channel, tunnel, from);
-      else channel.fail(tunnel.closing);
+      if (tunnel.closing === undefined) await this.#carry(device, request, tunnel, from);
+      else request.fail(tunnel.closing);
     } catch (error) {
-      this.log.error("cannot join a device to walt-net", { node: device.node, reason: messageOf(error) });
-      channel.fail("the server could not make this node's network interface; its log tells why");
+      this.logOf(device).error("cannot join a device to walt-net", {
+        node: device.node,
+        reason: messageOf(error),
+      });
+      request.fail("the server could not make this node's network interface; its log tells why");
     } finally {
       isGone();
     }
   }
 
-  async #carry(device: Device, channel: Channel, tunnel: Tunnel, from: string): Promise<void> {
+  async #carry(device: Device, request: TunnelRequest, tunnel: Tunnel, from: string): Promise<void> {
     const name = tapName(device);
     const { framing } = tunnel.info;
     const tap = FRAMINGS[framing].messages ? openOffloadTap(name) : openTap(name);
-    let taken: Taken;
+    let taken: Released;
     let joined = false;
     try {
       await this.net.addPort(name, device.mac);
       joined = true;
-      taken = await channel.peer.take(channel.stream, tunnel.close);
+      taken = await request.release(tunnel.close);
     } catch (error) {
       closeSync(tap.fd);
       if (!joined) throw error;
       // The client's doing: it went away, or cannot be served.
-      this.log.info("no tunnel", { node: device.node, from, reason: messageOf(error) });
-      channel.fail(messageOf(error));
+      this.logOf(device).info("no tunnel", { node: device.node, from, reason: messageOf(error) });
+      request.fail(messageOf(error));
       return;
     }
     let reason = "";
@@ -153,7 +161,7 @@ export class Tunnels {
     }
     const wasUp = tunnel.info.state === "up";
     tunnel.info = { ...tunnel.info, state: "down", since: new Date() };
-    this.log.info("tunnel down", { node: device.node, from, reason });
+    this.logOf(device).info("tunnel down", { node: device.node, from, reason });
     if (wasUp && this.#tunnels.get(device.id) === tunnel) this.changed(device, "down", tunnel.info.via);
   }
 
@@ -161,11 +169,11 @@ export class Tunnels {
   async #live(device: Device, tunnel: Tunnel, link: Link, from: string): Promise<string> {
     tunnel.link = link;
     void link.up.then((mtu) => {
-      if (mtu < this.net.mtu) this.#lower(tapName(device), mtu);
+      if (mtu < this.net.mtu) this.#lower(device, mtu);
       tunnel.info = { ...tunnel.info, state: "up", since: new Date(), mtu };
       this.#endedOf(device).tunnels++;
       const { via, framing } = tunnel.info;
-      this.log.info("tunnel up", { node: device.node, from, via, framing });
+      this.logOf(device).info("tunnel up", { node: device.node, from, via, framing });
       this.changed(device, "up", tunnel.info.via);
     });
     const { text } = await link.ended;
@@ -175,11 +183,11 @@ export class Tunnels {
     return text;
   }
 
-  #lower(tap: string, mtu: number): void {
+  #lower(device: Device, mtu: number): void {
     // It fails when the tunnel has ended meanwhile.
-    this.net
-      .lowerPort(tap, mtu)
-      .catch((error: unknown) => this.log.debug("the MTU stays", { tap, reason: messageOf(error) }));
+    const failed = (error: unknown): void =>
+      this.logOf(device).debug("the MTU stays", { node: device.node, reason: messageOf(error) });
+    this.net.lowerPort(tapName(device), mtu).catch(failed);
   }
 
   /** End a device's tunnel, if it has one; resolves when the device was told and all is gone. */

@@ -1,11 +1,11 @@
 /** The small bounds of the relay, each for itself: fairness, memory, queues, windows, sources. */
 
 import { expect, test } from "bun:test";
+import { FairSet } from "../../src/fair-set.ts";
 import { ByteQueue } from "../../src/proxy/byte-queue.ts";
-import { FairSet } from "../../src/proxy/fair-set.ts";
 import { type Holder, MemoryBudget } from "../../src/proxy/memory-budget.ts";
 import { ReceiveWindow } from "../../src/proxy/receive-window.ts";
-import { plainAddress, sourceOf } from "../../src/proxy/source.ts";
+import { plainAddress, sourceOf } from "../../src/source.ts";
 
 test("a full set loses the oldest item of the owner with most", () => {
   const set = new FairSet<string>(4);

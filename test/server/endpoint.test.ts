@@ -4,10 +4,12 @@ import { afterEach, expect, test } from "bun:test";
 import ssh2 from "ssh2";
 import { libc } from "../../src/linux/libc.ts";
 import { createLog } from "../../src/log.ts";
-import { type Channel, Endpoint } from "../../src/server/endpoint.ts";
+import { Endpoint, type TunnelRequest } from "../../src/server/endpoint.ts";
 import type { Device } from "../../src/server/registry.ts";
+import type { Channel } from "../../src/ssh/handshake/channel.ts";
 import { generateKey, type KeyPair, publicKeyLine, sameKey } from "../../src/ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../../src/ssh/keys/key-files.ts";
+import { LogLimiter } from "../../src/ssh/server/log-limiter.ts";
 
 const [hostKey, enrolment, device, stranger] = ["host", "enrolment", "device", "stranger"].map(
   generateKey,
@@ -27,37 +29,36 @@ const DEVICE: Device = {
   certificateExpires: "",
 };
 
+let revoked = false;
 const cleanup: (() => unknown)[] = [];
 afterEach(async () => {
+  revoked = false;
   for (const end of cleanup.splice(0).reverse()) await end();
 });
 
 async function endpoint(
   enrolling?: number,
-  tunnel = async (channel: Channel, via: string): Promise<void> => {
-    channel.write(`hello tunnel ${via}\n`);
-    channel.end(0);
+  tunnel = async (request: TunnelRequest, via: string): Promise<void> => request.fail(`hello tunnel ${via}`),
+  enrol = async (channel: Channel, _keep: () => () => void): Promise<void> => {
+    await channel.write("hello enrol\n");
   },
-  enrol = async (channel: Channel): Promise<void> => channel.write("hello enrol\n"),
 ): Promise<Endpoint> {
   const made = await Endpoint.start({
     listen: { host: "127.0.0.1", port: 0 },
     hostKey,
     log: createLog(-999),
+    logLimiter: new LogLimiter(),
     identify: (key) => {
       if (sameKey(key, enrolment.publicKey)) return { kind: "enrolment" };
-      return sameKey(key, device.publicKey) ? { kind: "device", device: DEVICE } : undefined;
+      return sameKey(key, device.publicKey) && !revoked ? { kind: "device", device: DEVICE } : undefined;
     },
-    enrol,
+    enrol: (channel, _from, keep) => enrol(channel, keep),
     renew: (_device, channel) => {
-      channel.write("hello renew\n");
+      void channel.write("hello renew\n");
       channel.end(0);
     },
-    tunnel: (_device, channel, via) => tunnel(channel, via),
-    originalTunnel: async (_device, channel) => {
-      channel.write("hello original\n");
-      channel.end(0);
-    },
+    tunnel: (_device, request, via) => tunnel(request, via),
+    originalTunnel: async (_device, request) => request.fail("hello original"),
     ...(enrolling === undefined ? {} : { enrolling }),
   });
   cleanup.push(() => made.close());
@@ -111,7 +112,9 @@ test("each key runs its own commands, and is told about others", async () => {
   expect(await exec(enrolling, "renew")).toMatch(/not allowed; this key may run: enrol/);
   const { client: registered } = await connect(at, device);
   expect(await exec(registered, "renew")).toBe("hello renew\n");
-  expect(await exec(registered, "tunnel via=gate.example.org:22")).toBe("hello tunnel gate.example.org:22\n");
+  expect(await exec(registered, "tunnel via=gate.example.org:22")).toBe(
+    "walt: hello tunnel gate.example.org:22\r\n",
+  );
   expect(await exec(registered, "enrol")).toMatch(/not allowed; this key may run: tunnel/);
   for (const bad of [
     "tunnel",
@@ -126,7 +129,7 @@ test("each key runs its own commands, and is told about others", async () => {
 
 test("a session without a command is a tunnel in the original framing for a device, and nothing for others", async () => {
   const at = await endpoint();
-  expect(await shell((await connect(at, device)).client)).toBe("hello original\n");
+  expect(await shell((await connect(at, device)).client)).toBe("walt: hello original\r\n");
   expect(await shell((await connect(at, enrolment)).client)).toMatch(
     /no shell here; this key may run: enrol/,
   );
@@ -134,9 +137,9 @@ test("a session without a command is a tunnel in the original framing for a devi
 
 test("a connection that is held for a person's answer is not ended for one more; once released it is", async () => {
   const releases: (() => void)[] = [];
-  const at = await endpoint(2, undefined, async (channel) => {
-    releases.push(channel.hold(), channel.hold());
-    channel.write("waits\n");
+  const at = await endpoint(2, undefined, async (channel, keep) => {
+    releases.push(keep(), keep());
+    await channel.write("waits\n");
   });
   const honest = await connect(at, enrolment);
   expect(await exec(honest.client, "enrol")).toBe("waits\n");
@@ -177,11 +180,11 @@ test("with the enrolment key only so many connections are kept: the oldest goes"
 
 test("a device has eight connections, also while those that were ended take their time", async () => {
   const ended: (() => void)[] = [];
-  const at = await endpoint(undefined, async (channel) => {
-    const taken = await channel.peer.take(channel.stream, () => {});
+  const at = await endpoint(undefined, async (request) => {
+    const { fd, over } = await request.release(() => {});
     ended.push(() => {
-      libc.close(taken.fd);
-      taken.over();
+      libc.close(fd);
+      over();
     });
   });
   cleanup.push(() => ended.map((end) => end()));
@@ -193,6 +196,16 @@ test("a device has eight connections, also while those that were ended take thei
   for (const late = Date.now() + 5000; at.listener.connections > 9 && Date.now() < late; ) await Bun.sleep(1);
   // The one that takes its time, and the youngest.
   expect(at.listener.connections).toBeLessThanOrEqual(9);
+});
+
+test("a key that was revoked runs no further command on a connection that it has, not even before that is cut off", async () => {
+  const at = await endpoint();
+  const { client, closed } = await connect(at, device);
+  expect(await exec(client, "renew")).toBe("hello renew\n");
+  revoked = true;
+  const said = exec(client, "renew").catch(() => "");
+  await closed;
+  expect(await said).toBe("");
 });
 
 test("a device that is cut off loses all its connections, others keep theirs", async () => {

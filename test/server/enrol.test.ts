@@ -4,8 +4,9 @@ import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PassThrough } from "node:stream";
+
 import type { MonitorEvent } from "../../src/api/events.ts";
+
 import {
   type Board,
   encodeRequest,
@@ -15,11 +16,13 @@ import {
 } from "../../src/enrolment/messages.ts";
 import { formatLine, type Log } from "../../src/log.ts";
 import { AccessRequests } from "../../src/server/access-requests.ts";
+
 import { admit, grant } from "../../src/server/credentials.ts";
-import type { Channel } from "../../src/server/endpoint.ts";
 import { serveEnrolment } from "../../src/server/enrol.ts";
 import { type Device, Registry } from "../../src/server/registry.ts";
+import { Channel } from "../../src/ssh/handshake/channel.ts";
 import { generateKey, type KeyPair, shortCode } from "../../src/ssh/keys/ed25519.ts";
+import { WireReader } from "../../src/ssh/keys/wire.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-enrol-"));
 const registries: Registry[] = [];
@@ -56,45 +59,47 @@ beforeEach(() => {
   });
 });
 
-/** A device's connection: what the server said, line by line, and what it says. */
+/**
+ * A device's channel, without SSH around it: what the server said, line by line, and what the device says.
+ */
 function connect() {
-  const stream = new PassThrough();
-  const { promise: closed, resolve: close } = Promise.withResolvers<void>();
   const said: string[] = [];
   let status: number | undefined;
   let held = 0;
   let wake = (): void => {};
-  const channel = {
-    stream,
-    closed,
-    hold: () => {
-      held++;
-      return () => held--;
-    },
-    write: (text: string) => {
-      said.push(...text.trimEnd().split("\n"));
-      wake();
-    },
-    end: (code: number) => {
-      status = code;
-      wake();
-    },
-    fail: () => {},
-  } as unknown as Channel;
-  const served = serveEnrolment(channel, "192.0.2.1", {
+  const channel = new Channel(0, 0, 1 << 20, 32_768, () => {
+    for (let message = channel.produce(); message !== undefined; message = channel.produce()) {
+      const reader = new WireReader(message.subarray(5));
+      if (message[0] === 94) said.push(...reader.text().trimEnd().split("\n"));
+      if (message[0] === 98 && reader.text() === "exit-status")
+        status = message.readUInt32BE(message.length - 4);
+    }
+    wake();
+  });
+  channel.begin();
+  const keep = () => {
+    held++;
+    return () => held--;
+  };
+  const served = serveEnrolment(channel, "192.0.2.1", keep, {
     requests,
     registry,
     grant: give,
     retryAfter: 5,
     log,
   });
+  const send = (text: string): void => channel.receive(Buffer.from(text));
   return {
-    stream,
-    close,
+    channel,
+    close: () => channel.receiveClose(),
     served,
+    send,
     /** Send a request made by this key over the server's challenge. */
-    request: (key: KeyPair, from: Board = board) =>
-      stream.write(encodeRequest(from, key, parseChallenge(said[0] ?? ""))),
+    request: (key: KeyPair, from: Board = board): string => {
+      const text = encodeRequest(from, key, parseChallenge(said[0] ?? ""));
+      send(text);
+      return text;
+    },
     /** The n-th line after the challenge, when it has come. */
     reply: async (n = 0): Promise<Reply> => {
       while (said[n + 1] === undefined) await new Promise<void>((resolve) => (wake = resolve));
@@ -232,17 +237,16 @@ describe("a new device", () => {
     await Promise.all([device.served, again.served]);
   });
 
-  test("that goes on talking is not listened to, and its stream does not stop", async () => {
+  test("that goes on talking is not listened to, and gets no more room for it", async () => {
     watch();
     const device = connect();
     device.request(generateKey("x"));
     await device.reply();
-    expect(device.stream.listenerCount("data")).toBe(0);
-    // Far more than a stream keeps: it comes through only if it is thrown away.
-    for (let i = 0; i < 100; i++) {
-      if (!device.stream.write(Buffer.alloc(65_536, 0x41)))
-        await new Promise((resolve) => device.stream.once("drain", resolve));
-    }
+    const { ourWindow } = device.channel.windows;
+    device.channel.receive(Buffer.alloc(ourWindow, 0x41));
+    await Promise.resolve();
+    expect(device.channel.windows.ourWindow).toBe(0);
+    expect(() => device.channel.receive(Buffer.of(0x41))).toThrow("more than its window");
     answer(true);
     expect(await device.reply(1)).toMatchObject({ type: "granted" });
     await device.served;
@@ -284,7 +288,7 @@ describe("what is no request", () => {
       [`${"x".repeat(10_000)}`, "a line is longer than 8192 bytes"],
     ] as const) {
       const device = connect();
-      device.stream.write(line);
+      device.send(line);
       expect(await device.reply()).toEqual({ type: "denied", reason: "invalid", message, retryAfter: 5 });
       await device.served;
       expect(logged.at(-1)).toBe(
@@ -298,11 +302,9 @@ describe("what is no request", () => {
     watch();
     const [one, two] = [connect(), connect()];
     const key = generateKey("x");
-    let stolen: Buffer = Buffer.alloc(0);
-    one.stream.once("data", (bytes: Buffer) => (stolen = bytes));
-    one.request(key);
+    const stolen = one.request(key);
     await one.reply();
-    two.stream.write(stolen);
+    two.send(stolen);
     expect(await two.reply()).toMatchObject({
       reason: "invalid",
       message: expect.stringContaining("signature"),
@@ -313,7 +315,7 @@ describe("what is no request", () => {
 
   test("is the end of the stream", async () => {
     const device = connect();
-    device.stream.end();
+    device.channel.receiveEof();
     await device.served;
     expect(logged.at(-1)).toContain("the device went away before it sent its request");
   });

@@ -1,7 +1,8 @@
 /** Places and rates of requests for access, for each source and in all. */
 
 import { describe, expect, test } from "bun:test";
-import { MAX_WAITING, RequestLimits, sourceOf } from "../../src/server/request-limits.ts";
+import { MAX_WAITING, RequestLimits } from "../../src/server/request-limits.ts";
+import { sourceOf } from "../../src/source.ts";
 
 test("an IPv6 network of 64 bits is one source, an IPv4 address is one of its own", () => {
   for (const [address, source] of [

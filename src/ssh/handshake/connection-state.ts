@@ -1,4 +1,7 @@
-/** All that there is to know of an SSH connection with one open channel, to go on with it elsewhere: in another thread. */
+/**
+ * All that there is to know of an SSH connection with one open channel, to go on with it elsewhere: in
+ * another thread.
+ */
 
 import { allocate, type Memory } from "../../linux/libc.ts";
 import { WireReader, WireWriter } from "../keys/wire.ts";
@@ -7,6 +10,8 @@ import type { Keys } from "./packet-cipher.ts";
 
 export interface ConnectionState {
   readonly session: KexContext & { readonly id: Uint8Array };
+  /** Number of the next packet that comes, as UNIMPLEMENTED names it. */
+  readonly received: number;
   /** What the next packet each way is encrypted with. */
   readonly incoming: Keys;
   readonly outgoing: Keys;
@@ -22,7 +27,7 @@ export interface ConnectionState {
   readonly unread: Uint8Array;
 }
 
-/** Bytes of a channel's window when it is fully open, as ssh2 has it. */
+/** Bytes of a tunnel's window when it is fully open, as OpenSSH has it. */
 export const WINDOW = 2 * 1024 * 1024;
 
 const SERVER = 1;
@@ -31,14 +36,16 @@ const BLOB_LENGTH = 51;
 
 /** As bytes at an address, by which another thread of this process finds them. They hold keys. */
 export function encodeState(s: ConnectionState): Memory {
-  const { id, clientVersion, serverVersion, role } = s.session;
+  const { id, strict, clientVersion, serverVersion, role } = s.session;
   const server = role.end === "server";
   const bytes = new WireWriter()
     .string(id)
+    .u8(strict ? 1 : 0)
     .string(clientVersion)
     .string(serverVersion)
     .u8(server ? SERVER : 0)
     .string(server ? role.hostSeed : Buffer.concat(role.hostKeys))
+    .u32(s.received)
     .string(s.incoming.key)
     .string(s.incoming.iv)
     .string(s.outgoing.key)
@@ -61,6 +68,7 @@ export function decodeState(bytes: Uint8Array): ConnectionState {
   const state = {
     session: {
       id: r.string(),
+      strict: r.u8() === 1,
       clientVersion: r.string(),
       serverVersion: r.string(),
       role:
@@ -68,6 +76,7 @@ export function decodeState(bytes: Uint8Array): ConnectionState {
           ? { end: "server" as const, hostSeed: r.string() }
           : { end: "client" as const, hostKeys: cut(r.string()) },
     },
+    received: r.u32(),
     incoming: { key: r.string(), iv: r.string() },
     outgoing: { key: r.string(), iv: r.string() },
     ourChannel: r.u32(),

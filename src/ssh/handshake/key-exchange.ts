@@ -1,9 +1,17 @@
 /**
- * A key exchange (RFC 4253 section 7, RFC 8731), always curve25519-sha256, ssh-ed25519 and aes128-gcm: the device's first, and new keys
- * for both ends later. Client and server say the same, but for the two messages in the middle.
+ * A key exchange (RFC 4253 section 7, RFC 8731), always curve25519-sha256, ssh-ed25519 and aes128-gcm: the
+ * first of a connection, and new keys later. Client and server say the same, but for the two messages in the
+ * middle.
  */
 
-import { createHash, createPublicKey, diffieHellman, generateKeyPairSync, randomBytes } from "node:crypto";
+import {
+  createHash,
+  createPublicKey,
+  diffieHellman,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+} from "node:crypto";
 import { keyPairOfSeed, publicKeyOfBlob, sign, verify } from "../keys/ed25519.ts";
 import { WireReader, WireWriter } from "../keys/wire.ts";
 import { ALGORITHMS } from "./algorithms.ts";
@@ -12,6 +20,8 @@ import { IV_LENGTH, KEY_LENGTH, type Keys } from "./packet-cipher.ts";
 
 const COOKIE = 16;
 const POINT = 32;
+/** How each end offers strict key exchange, in its first KEXINIT (OpenSSH's PROTOCOL section 1.9). */
+const STRICT = { client: "kex-strict-c-v00@openssh.com", server: "kex-strict-s-v00@openssh.com" } as const;
 /** SubjectPublicKeyInfo of an X25519 key (RFC 8410 section 4) is this prefix and the 32 bytes. */
 const X25519 = Buffer.from("302a300506032b656e032100", "hex");
 
@@ -19,10 +29,18 @@ const X25519 = Buffer.from("302a300506032b656e032100", "hex");
 export interface KexContext {
   /** The first exchange's hash; undefined in it. */
   readonly id: Uint8Array | undefined;
-  /** Both ends' first lines, without line break. */
+  /**
+   * Both ends offered strict key exchange in the first one (OpenSSH's PROTOCOL section 1.9): packets are
+   * counted from 0 again after each NEWKEYS. Undecided, so false, in the first exchange itself.
+   */
+  readonly strict: boolean;
+  /** Both ends' version lines, without line break. */
   readonly clientVersion: Uint8Array;
   readonly serverVersion: Uint8Array;
-  /** Which end we are, and the server's host key: on the server its seed, on the client which it may be, in wire encoding. */
+  /**
+   * Which end we are, and the server's host key: on the server its seed, on the client which it may be, in
+   * wire encoding.
+   */
   readonly role: { end: "server"; hostSeed: Uint8Array } | { end: "client"; hostKeys: readonly Uint8Array[] };
 }
 
@@ -43,17 +61,19 @@ export class WrongHostKey extends Error {
 export class KeyExchange {
   /** Our KEXINIT. */
   readonly init: Buffer;
-  readonly #pair = generateKeyPairSync("x25519");
-  readonly #point = this.#pair.publicKey.export({ format: "der", type: "spki" }).subarray(-POINT);
+  /**
+   * The first exchange of a connection, and both ends offer strict key exchange in it. Known once it has
+   * begun.
+   */
+  strict = false;
+  /** Made when first needed: most half-open connections to a server never get so far. */
+  #ephemeral: { privateKey: KeyObject; point: Buffer } | undefined;
   #theirs: Buffer | undefined;
 
   constructor(readonly session: KexContext) {
     const init = new WireWriter().u8(MESSAGE.kexInit).raw(randomBytes(COOKIE));
-    for (const [i, names] of LISTS.entries()) {
-      // Only a first exchange says so (OpenSSH's PROTOCOL section 1.9): nothing is taken in it but what belongs to it.
-      const strict = i === 0 && session.id === undefined ? ["kex-strict-c-v00@openssh.com"] : [];
-      init.string([...names, ...strict].join(","));
-    }
+    const strict = session.id === undefined ? [STRICT[session.role.end]] : [];
+    for (const [i, names] of LISTS.entries()) init.string([...names, ...(i === 0 ? strict : [])].join(","));
     this.init = init.u8(0).u32(0).bytes();
   }
 
@@ -64,13 +84,25 @@ export class KeyExchange {
 
   /** @param payload of their KEXINIT. @throws Error when it is malformed, or we have nothing in common. */
   begin(payload: Uint8Array): void {
-    agree(payload);
+    if (this.#theirs !== undefined) throw new Error("a second KEXINIT in a key exchange");
+    const { id, role } = this.session;
+    const kex = agree(payload);
+    this.strict = id === undefined && kex.includes(STRICT[role.end === "server" ? "client" : "server"]);
     this.#theirs = Buffer.from(payload);
   }
 
   /** The client's ECDH_INIT, once it has begun. */
   ask(): Buffer {
-    return new WireWriter().u8(MESSAGE.ecdhInit).string(this.#point).bytes();
+    return new WireWriter().u8(MESSAGE.ecdhInit).string(this.#own.point).bytes();
+  }
+
+  get #own(): { privateKey: KeyObject; point: Buffer } {
+    if (this.#ephemeral === undefined) {
+      const { privateKey, publicKey } = generateKeyPairSync("x25519");
+      const point = publicKey.export({ format: "der", type: "spki" }).subarray(-POINT);
+      this.#ephemeral = { privateKey, point };
+    }
+    return this.#ephemeral;
   }
 
   /** The server's ECDH_REPLY to the payload of an ECDH_INIT. @throws Error when it is malformed. */
@@ -82,12 +114,12 @@ export class KeyExchange {
     reader.end();
     const host = keyPairOfSeed(role.hostSeed, "");
     const { blob } = host.publicKey;
-    const { secret, hash } = this.#agreed(theirs, blob, theirs, this.#point);
+    const { secret, hash } = this.#agreed(theirs, blob, theirs, this.#own.point);
     const signature = new WireWriter().string("ssh-ed25519").string(sign(host, hash)).bytes();
     const reply = new WireWriter()
       .u8(MESSAGE.ecdhReply)
       .string(blob)
-      .string(this.#point)
+      .string(this.#own.point)
       .string(signature)
       .bytes();
     return { ...this.#keys(secret, hash), reply };
@@ -106,7 +138,7 @@ export class KeyExchange {
     const raw = signature.string();
     signature.end();
     if (!role.hostKeys.some((key) => blob.equals(key))) throw new WrongHostKey(blob);
-    const { secret, hash } = this.#agreed(theirs, blob, this.#point, theirs);
+    const { secret, hash } = this.#agreed(theirs, blob, this.#own.point, theirs);
     if (type !== "ssh-ed25519" || !verify(publicKeyOfBlob(blob, ""), hash, raw)) {
       throw new Error("a wrong signature");
     }
@@ -124,7 +156,7 @@ export class KeyExchange {
     if (point.length !== POINT) throw new Error(`a point of ${point.length} bytes`);
     const der = Buffer.concat([X25519, point]);
     const publicKey = createPublicKey({ key: der, format: "der", type: "spki" });
-    const shared = diffieHellman({ privateKey: this.#pair.privateKey, publicKey });
+    const shared = diffieHellman({ privateKey: this.#own.privateKey, publicKey });
     // RFC 8731 section 3: a point of small order gives this.
     if (shared.every((byte) => byte === 0)) throw new Error("a point that gives no secret");
     const { clientVersion, serverVersion, role } = this.session;
@@ -169,11 +201,16 @@ const LISTS: readonly (readonly string[])[] = [
   ...[[], []],
 ];
 
-/** @throws Error unless every one of their lists has something of ours, and nothing was sent on a guess. */
-function agree(payload: Uint8Array): void {
+/**
+ * @returns their key exchange methods, among which are names that only mark what they can do.
+ * @throws Error unless every one of their lists has something of ours, and nothing was sent on a guess.
+ */
+function agree(payload: Uint8Array): readonly string[] {
   const reader = new WireReader(payload.subarray(1 + COOKIE));
+  let kex: readonly string[] | undefined;
   for (const names of LISTS) {
     const theirs = reader.text().split(",");
+    kex ??= theirs;
     // AES-GCM has its own, so whatever they would have does not matter (OpenSSH's PROTOCOL section 1.6).
     if (names === ALGORITHMS.hmac) continue;
     if (names.length > 0 && !names.some((name) => theirs.includes(name))) {
@@ -184,9 +221,12 @@ function agree(payload: Uint8Array): void {
   if (reader.u8() !== 0) throw new Error("a guessed key exchange");
   reader.u32();
   reader.end();
+  return kex ?? [];
 }
 
-/** The bytes of an mpint (RFC 4251 section 5): no zeros in front but one where the first bit would be a sign. */
+/**
+ * The bytes of an mpint (RFC 4251 section 5): no zeros in front but one where the first bit would be a sign.
+ */
 function integer(bytes: Buffer): Buffer {
   const first = bytes.findIndex((byte) => byte !== 0);
   const short = bytes.subarray(first);

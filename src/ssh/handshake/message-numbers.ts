@@ -16,6 +16,8 @@ export const MESSAGE = {
   authFailure: 51,
   authSuccess: 52,
   authBanner: 53,
+  /** SSH_MSG_USERAUTH_PK_OK (RFC 4252 section 7). */
+  authKeyOk: 60,
   globalRequest: 80,
   requestSuccess: 81,
   requestFailure: 82,
@@ -31,6 +33,13 @@ export const MESSAGE = {
   channelSuccess: 99,
   channelFailure: 100,
 } as const;
+
+const KNOWN = new Set<number>(Object.values(MESSAGE));
+
+/** Whether we know what a message of this number would say: what we do not know is answered UNIMPLEMENTED. */
+export function isKnown(type: number): boolean {
+  return KNOWN.has(type);
+}
 
 /** From here on they are of the connection protocol, not of the transport. */
 export const FIRST_OF_CONNECTION = MESSAGE.globalRequest;

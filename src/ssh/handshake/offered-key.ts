@@ -1,6 +1,5 @@
-/** Who is really behind a key that a client offers to ssh2's server, which verifies nothing itself. */
+/** Who is behind a key that a client offers: the key's owner, if the signature is his. */
 
-import type { PublicKeyAuthContext } from "ssh2";
 import { messageOf } from "../../errors.ts";
 import { safeText } from "../../text.ts";
 import { CERTIFICATE_TYPE, type Certificate, parseCertificate } from "../keys/certificate.ts";
@@ -8,22 +7,26 @@ import { KEY_TYPE, type PublicKey, publicKeyOfBlob, verify } from "../keys/ed255
 import { WireReader } from "../keys/wire.ts";
 
 /**
- * A key that a client offered. "probe": it asks whether this key would do, and has proven nothing. "signed": it holds the
- * private key. "refused": anything else, with the reason in words, fit for a log.
- * For a certificate, `key` is the key in it; the certificate itself is still to be judged with `refusalOf`.
+ * A key that a client offered. "probe": it asks whether this key would do, and has proven nothing. "signed":
+ * it holds the private key. "refused": anything else, with the reason in words, fit for a log. For a
+ * certificate, `key` is the key in it; the certificate itself is still to be judged with `refusalOf`.
  */
 export type Offer =
   | { kind: "probe"; key: PublicKey; blob: Buffer; certificate?: Certificate }
   | { kind: "signed"; key: PublicKey; blob: Buffer; certificate?: Certificate }
   | { kind: "refused"; reason: string };
 
-/** What `verifyOffer` looks at of ssh2's context. */
-export type OfferContext = Pick<PublicKeyAuthContext, "key" | "signature" | "blob">;
+/** A `publickey` request (RFC 4252 section 7). */
+export interface OfferContext {
+  /** The algorithm's name, and the key or certificate in wire encoding. */
+  key: { algo: string; data: Buffer };
+  /** As it was sent (string "ssh-ed25519", string of 64 bytes), or these 64 bytes alone; a probe has none. */
+  signature?: Buffer | undefined;
+  /** What the signature has to be for: the session's id and the request. */
+  blob?: Buffer | undefined;
+}
 
-/**
- * Judge an offered key (RFC 4252 section 7). ssh2 itself verifies nothing, and shows a certificate as an opaque key.
- * Never throws.
- */
+/** Judge an offered key. Never throws. */
 export function verifyOffer(ctx: OfferContext): Offer {
   let key: PublicKey;
   let certificate: Certificate | undefined;
@@ -48,7 +51,7 @@ export function verifyOffer(ctx: OfferContext): Offer {
   return { kind: "signed", ...offer };
 }
 
-/** ssh2 takes the wrapping (string "ssh-ed25519", string of 64 bytes) off a plain key's signature only. */
+/** The 64 bytes of an ed25519 signature, with or without its wrapping. */
 function rawSignature(signature: Buffer): Buffer | undefined {
   if (signature.length === 64) return signature;
   try {

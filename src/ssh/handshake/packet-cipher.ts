@@ -1,6 +1,6 @@
 /**
- * SSH's packets under aes128-gcm@openssh.com (RFC 5647, OpenSSH's PROTOCOL section 1.6): u32 length in clear, then encrypted u8 length
- * of the padding, payload, padding; then a tag of 16 bytes.
+ * SSH's packets under aes128-gcm@openssh.com (RFC 5647, OpenSSH's PROTOCOL section 1.6): u32 length in clear,
+ * then encrypted u8 length of the padding, payload, padding; then a tag of 16 bytes.
  */
 
 import { readU32, writeU32 } from "../../bytes.ts";
@@ -12,7 +12,10 @@ export const IV_LENGTH = 12;
 const BLOCK = 16;
 const TAG = 16;
 const LENGTH = 4;
-/** Longest packet that is taken, bytes without length and tag; every end has to take such a one (RFC 4253 section 6.1). */
+/**
+ * Longest packet that is taken, bytes without length and tag; every end has to take such a one (RFC 4253
+ * section 6.1).
+ */
 export const PACKET_MAX = 35_000;
 /** Where the payload begins in a packet. */
 export const PAYLOAD = LENGTH + 1;
@@ -49,8 +52,8 @@ export class Sealer {
   }
 
   /**
-   * Seal the payload of `length` bytes that stands at `packet[PAYLOAD]`; what is before and behind it is written over, in all
-   * `length + OVERHEAD` bytes at most.
+   * Seal the payload of `length` bytes that stands at `packet[PAYLOAD]`; what is before and behind it is
+   * written over, in all `length + OVERHEAD` bytes at most.
    * @returns bytes that were put at `out[offset]`.
    */
   seal(packet: Memory, length: number, out: Memory, offset: number): number {
@@ -89,7 +92,8 @@ export class Opener {
   }
 
   /**
-   * Open the packet of `size` bytes at `offset`, in place: its payload stands from `offset + PAYLOAD` to `end` then.
+   * Open the packet of `size` bytes at `offset`, in place: its payload stands from `offset + PAYLOAD` to
+   * `end` then.
    * @throws Error when it is not what the peer made.
    */
   open(memory: Memory, offset: number, size: number): void {
@@ -107,13 +111,13 @@ export class Opener {
 
 /**
  * Bytes of the packet that begins at `offset`; 0 = that cannot be told yet.
+ * @param max of its length field.
  * @throws Error when there can be no such packet.
  */
-export function packetSize(bytes: Uint8Array, offset: number, end: number): number {
+export function packetSize(bytes: Uint8Array, offset: number, end: number, max = PACKET_MAX): number {
   if (end - offset < LENGTH) return 0;
   const length = readU32(bytes, offset);
-  if (length < BLOCK || length > PACKET_MAX || length % BLOCK !== 0)
-    throw new Error("a length that cannot be");
+  if (length < BLOCK || length > max || length % BLOCK !== 0) throw new Error("a length that cannot be");
   return LENGTH + length + TAG;
 }
 

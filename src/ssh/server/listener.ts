@@ -1,210 +1,62 @@
 /**
- * A TCP port on which ssh2 serves SSH to whoever comes: with limits, a grace time, and memory that is bounded although ssh2
- * writes to its socket without ever asking whether the other side reads.
+ * A TCP port on which SSH is served to whoever comes, with a bound on everything that strangers can have at
+ * once: connections in all, those that have not authenticated, in all and of one source address, and lines in
+ * the log.
  */
 
 import { createServer, type Server as NetServer, type Socket } from "node:net";
-import ssh2, { type AuthContext, type Connection, type ServerChannel } from "ssh2";
 import { formatHostPort, type HostPort } from "../../address.ts";
 import { messageOf, WaltError } from "../../errors.ts";
+import { FairSet } from "../../fair-set.ts";
 import type { Log } from "../../log.ts";
-import { safeText } from "../../text.ts";
-import { ALGORITHMS } from "../handshake/algorithms.ts";
-import type { ConnectionState } from "../handshake/connection-state.ts";
-import { type Offer, verifyOffer } from "../handshake/offered-key.ts";
-import { fingerprint, type KeyPair, seedOf } from "../keys/ed25519.ts";
-import { encodePrivateKey } from "../keys/key-files.ts";
-import { Handover } from "./handover.ts";
-import { guard } from "./ssh2-guard.ts";
+import { plainAddress, sourceOf } from "../../source.ts";
+import type { Authorise } from "../handshake/authentication.ts";
+import { type KeyPair, seedOf } from "../keys/ed25519.ts";
+import { LogLimiter } from "./log-limiter.ts";
+import { Peer, type PeerOptions } from "./peer.ts";
 
-/** A key that has been offered, or proven to be held. */
-export type GoodOffer = Exclude<Offer, { kind: "refused" }>;
-
-export interface ListenerOptions {
+export interface ListenerOptions extends Pick<PeerOptions, "entered" | "request"> {
   listen: HostPort;
   hostKey: KeyPair;
   log: Log;
-  /** Why a user may not come in with this key, in words for the log; undefined when he may. Asked for probes, too. */
-  authorise: (user: string, offer: GoodOffer) => string | undefined;
-  /** Somebody is in: his channels come from now on. */
-  serve: (peer: Peer) => void;
+  /** Limits the lines that peers cause; one of its own unless given. */
+  logLimiter?: LogLimiter;
+  authorise: Authorise;
   /** Connections at most; 256 unless told. */
   maxConnections?: number;
   /** ms until a connection must have authenticated; 20 000 unless told. */
   grace?: number;
-  /** A connection from which nothing comes for so many ms, though it is asked to, is ended; 40 000 unless told. */
+  /**
+   * A connection from which nothing comes for so many ms, though it is asked to, is ended; 40 000 unless
+   * told.
+   */
   silence?: number;
 }
 
-/** Of those that have not authenticated yet, at most this part of all; the oldest goes when one more comes. */
+/** Connections at most, unless told. */
+const MAX_CONNECTIONS = 256;
+/** Of those that have not authenticated yet, at most this part of all connections. */
 const PENDING_PART = 4;
-/** Keys that are tried on one connection. OpenSSH's MaxAuthTries is 6, probes not counted. */
-const MAX_ATTEMPTS = 12;
-/** Bytes that wait to be sent on a connection before nothing more is read from it. */
-const CONGESTION = 1 << 20;
-/** Questions whether a silent peer is there; when as many answers are missing it is not. */
-const KEEPALIVES = 2;
-
-/** A connection that ssh2 has no more. */
-export interface Taken {
-  /** Its socket, non-blocking; who takes it closes it. */
-  fd: number;
-  state: ConnectionState;
-  /** Call when it is closed. */
-  over(): void;
-}
-
-/** The other side of one connection. */
-export class Peer {
-  /** Set once it has authenticated. */
-  offer: GoodOffer | undefined;
-  /** Resolves when the connection is over, whoever had it last. */
-  readonly gone: Promise<void>;
-  readonly #goes = Promise.withResolvers<void>();
-  readonly #waiting: (() => void)[] = [];
-  readonly #handover: Handover;
-  /** Who has the connection instead of ssh2: how to end it. */
-  #taker: ((reason: string) => void) | undefined;
-  #corked = false;
-
-  constructor(
-    readonly client: Connection,
-    /** "192.0.2.1:50000", for logs. */
-    readonly address: string,
-    readonly log: Log,
-    readonly socket: Socket,
-    readonly hostKey: KeyPair,
-  ) {
-    this.gone = this.#goes.promise;
-    this.#handover = new Handover(client, socket);
-    guard(client, (reason) => this.end(reason));
-    socket.once("close", () => {
-      if (this.#taker === undefined) this.#goes.resolve();
-    });
-  }
-
-  /** Call in the handler of a client's request: nothing that comes behind it is looked at until `thaw` or `take`. */
-  freeze(): void {
-    this.#handover.freeze();
-  }
-  thaw(): void {
-    this.#handover.thaw();
-  }
-
-  /**
-   * Take the frozen connection away from ssh2, with one channel that goes on. Whoever does says when it is over.
-   * @param end how to end it then, at once.
-   * @throws WaltError when it is over already, or cannot be taken.
-   */
-  async take(channel: ServerChannel, end: (reason: string) => void): Promise<Taken> {
-    const over = this.#goes.resolve;
-    this.#taker = end;
-    try {
-      return { ...(await this.#handover.take(channel, seedOf(this.hostKey))), over };
-    } catch (error) {
-      this.#taker = undefined;
-      if (this.socket.destroyed) over();
-      throw error;
-    }
-  }
-
-  /** Whether so much waits to be sent that whoever feeds this connection should pause. */
-  get congested(): boolean {
-    return this.socket.writableLength > CONGESTION;
-  }
-
-  /** Call back once no more than a little waits to be sent; at once if so, never if the connection ends first. */
-  whenClear(then: () => void): void {
-    if (!this.congested) then();
-    else if (this.#waiting.push(then) === 1) this.#awaitDrain();
-  }
-
-  /**
-   * Call before writing to a channel: all that is written in this turn of the event loop goes out in one system call. ssh2
-   * itself makes three calls per packet.
-   */
-  cork(): void {
-    if (this.#corked) return;
-    this.#corked = true;
-    this.socket.cork();
-    setImmediate(() => {
-      this.#corked = false;
-      this.socket.uncork();
-      if (this.congested && !this.socket.isPaused()) {
-        // Whoever does not read what he causes us to send is not read from either.
-        this.socket.pause();
-        this.whenClear(() => {
-          if (!this.#handover.frozen) this.socket.resume();
-        });
-      }
-    });
-  }
-
-  /** End the connection at once. */
-  end(reason: string): void {
-    this.log.info("connection ended", { from: this.address, reason });
-    this.#taker?.(reason);
-    // Also while it is being taken; afterwards ssh2's socket is closed anyway.
-    this.socket.destroy();
-  }
-
-  #awaitDrain(): void {
-    this.socket.once("drain", () => {
-      for (const then of this.#waiting.splice(0)) then();
-    });
-  }
-}
-
-/**
- * What may honestly wait to be read of a channel: ssh2 opens its window of 2 MiB anew until as much waits already, and then
- * takes the packet that crosses the line. It does not stop a client that sends more.
- */
-const MOST_WAITING = 2 * 2 * 1024 * 1024 + 64 * 1024;
-/** Whether a client has sent more on a channel than it may: it must not fill our memory. */
-export function overflows(channel: ServerChannel): boolean {
-  return channel.readableLength > MOST_WAITING;
-}
-
-/** `host:port`; of an IPv4 peer on an IPv6 socket the IPv4 address. */
-function peerAddress(ip: string, port: number): string {
-  return formatHostPort({ host: ip.replace(/^::ffff:(?=\d+\.)/, ""), port });
-}
-
-interface Open {
-  readonly socket: Socket;
-  /** Tell that it has authenticated. */
-  readonly entered: () => void;
-  /** Once it has sent its first line. */
-  peer: Peer | undefined;
-}
+/** Of one source address at most this part of these: a proxy's address is that of all devices behind it. */
+const SOURCE_PART = 4;
 
 export class SshListener {
-  /** By address: the connections. */
-  readonly #peers = new Map<string, Open>();
-  readonly #pending = new Set<Socket>();
-  readonly #ssh: ssh2.Server;
+  /** All connections, also those that a tunnel has taken along. */
+  readonly #peers = new Set<Peer>();
+  /** Those of them that have not authenticated: bounded in all, and fair among source addresses. */
+  readonly #pending: FairSet<Peer>;
+  readonly #logLimiter: LogLimiter;
+  readonly #hostSeed: Buffer;
 
   private constructor(
     private readonly o: ListenerOptions,
     private readonly net: NetServer,
   ) {
-    this.#ssh = new ssh2.Server(
-      {
-        hostKeys: [encodePrivateKey(o.hostKey)],
-        algorithms: ALGORITHMS,
-        ident: "walt",
-        keepaliveInterval: (o.silence ?? 40_000) / (KEEPALIVES + 1),
-        keepaliveCountMax: KEEPALIVES,
-      },
-      (client, info) => {
-        const address = peerAddress(info.ip, info.port);
-        const known = this.#peers.get(address);
-        if (known === undefined) return;
-        known.peer = new Peer(client, address, o.log, known.socket, o.hostKey);
-        this.#greet(known.peer, known.entered);
-      },
-    );
-    net.on("connection", (socket) => this.#take(socket));
+    const pending = Math.max(1, Math.floor((o.maxConnections ?? MAX_CONNECTIONS) / PENDING_PART));
+    this.#pending = new FairSet(pending, Math.max(1, Math.floor(pending / SOURCE_PART)));
+    this.#logLimiter = o.logLimiter ?? new LogLimiter();
+    this.#hostSeed = seedOf(o.hostKey);
+    net.on("connection", (socket) => this.#accept(socket));
   }
 
   /** @throws WaltError when the port cannot be had. */
@@ -242,81 +94,38 @@ export class SshListener {
   /** Stop listening and end every connection. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.net.close(() => resolve()));
-    for (const { socket, peer } of this.#peers.values()) {
-      if (peer === undefined) socket.destroy();
-      else peer.end("the server stops");
-    }
+    for (const peer of [...this.#peers]) peer.end("the server stops");
     await closed;
   }
 
-  #take(socket: Socket): void {
-    const max = this.o.maxConnections ?? 256;
-    if (socket.remoteAddress === undefined || this.#peers.size >= max) {
-      this.o.log.warn("connection refused: too many", {
-        from: socket.remoteAddress,
-        connections: this.#peers.size,
-      });
+  #accept(socket: Socket): void {
+    const { remoteAddress, remotePort = 0 } = socket;
+    const max = this.o.maxConnections ?? MAX_CONNECTIONS;
+    if (remoteAddress === undefined) {
+      socket.destroy(); // it has gone already
+      return;
+    }
+    const host = plainAddress(remoteAddress);
+    const source = sourceOf(host);
+    const log = this.#logLimiter.limit(this.o.log, source);
+    if (this.#peers.size >= max) {
+      log.warn("connection refused: too many", { from: host, connections: this.#peers.size });
       socket.destroy();
       return;
     }
-    const address = peerAddress(socket.remoteAddress, socket.remotePort ?? 0);
-    this.#pending.add(socket);
-    const [oldest] = this.#pending;
-    if (this.#pending.size > Math.max(1, max / PENDING_PART)) oldest?.destroy();
-    const timer = setTimeout(() => {
-      this.o.log.debug("connection ended: it did not authenticate in time", { from: address });
-      socket.destroy();
-    }, this.o.grace ?? 20_000);
-    const entered = (): void => {
-      clearTimeout(timer);
-      this.#pending.delete(socket);
-    };
-    const open: Open = { socket, entered, peer: undefined };
-    this.#peers.set(address, open);
-    socket.once("close", () => {
-      entered();
-      const forget = (): void => {
-        if (this.#peers.get(address) === open) this.#peers.delete(address);
-      };
-      if (open.peer === undefined) forget();
-      else void open.peer.gone.then(forget);
+    const { authorise, request, grace = 20_000, silence = 40_000 } = this.o;
+    const peer = new Peer(socket, formatHostPort({ host, port: remotePort }), {
+      ...{ hostSeed: this.#hostSeed, log, authorise, request, grace, silence },
+      entered: (entered) => {
+        this.#pending.delete(entered);
+        this.o.entered(entered);
+      },
     });
-    this.#ssh.injectSocket(socket);
-  }
-
-  /** Somebody has sent the first line of SSH. */
-  #greet(peer: Peer, entered: () => void): void {
-    const { client, socket, address } = peer;
-    const { log } = this.o;
-    let attempts = 0;
-    socket.prependListener("data", () => peer.cork());
-    client.on("error", (error) => {
-      log.debug("connection broke", { from: address, error: safeText(messageOf(error), 200) });
-      socket.destroy(); // ssh2 would wait for a peer that may be silent for ever
-    });
-    client.on("authentication", (ctx: AuthContext) => {
-      if (ctx.method !== "publickey") {
-        if (ctx.method !== "none" && ++attempts > MAX_ATTEMPTS) peer.end("too many attempts");
-        else ctx.reject(["publickey"]);
-        return;
-      }
-      const offer = verifyOffer(ctx);
-      const reason = offer.kind === "refused" ? offer.reason : this.o.authorise(ctx.username, offer);
-      if (reason === undefined && offer.kind !== "refused") {
-        if (offer.kind === "signed") peer.offer = offer;
-        ctx.accept();
-        return;
-      }
-      log.info("key refused", {
-        ...{ from: address, user: safeText(ctx.username, 32), reason },
-        ...(offer.kind === "refused" ? {} : { key: fingerprint(offer.key) }),
-      });
-      if (++attempts > MAX_ATTEMPTS) peer.end("too many attempts");
-      else ctx.reject(["publickey"]);
-    });
-    client.on("ready", () => {
-      entered();
-      this.o.serve(peer);
+    this.#peers.add(peer);
+    this.#pending.add(peer, source)?.drop();
+    peer.onGone(() => {
+      this.#peers.delete(peer);
+      this.#pending.delete(peer);
     });
   }
 }

@@ -10,6 +10,7 @@ import {
   PAYLOAD,
   packetSize,
 } from "../../ssh/handshake/packet-cipher.ts";
+import type { PacketState } from "../../ssh/handshake/packet-stream.ts";
 import { passing } from "./stream.ts";
 
 /** Bytes that are read at once. */
@@ -18,7 +19,10 @@ const INPUT = 131_072;
 const PART = PACKET_MAX + OVERHEAD;
 const NOTHING = new Uint8Array();
 
-/** Of a thread (modules are per thread), made when first needed: where all connections read in turn, and what they leave there. */
+/**
+ * Of a thread (modules are per thread), made when first needed: where all connections read in turn, and what
+ * they leave there.
+ */
 let own: { input: Memory; parts: BufferPool } | undefined;
 function shared(): { input: Memory; parts: BufferPool } {
   own ??= { input: allocate(PART + INPUT), parts: new BufferPool(PART) };
@@ -26,11 +30,16 @@ function shared(): { input: Memory; parts: BufferPool } {
 }
 
 export class PacketInput {
-  /** Where the payload of the packet that `next` found lies in `memory`: it stays there until the next `fill` of any connection. */
+  /**
+   * Where the payload of the packet that `next` found lies in `memory`: it stays there until the next `fill`
+   * of any connection.
+   */
   start = 0;
   end = 0;
   /** Bytes of packets so far. */
   bytes = 0;
+  /** Number of the next packet that comes, modulo 2^32. */
+  received: number;
   #opener: Opener;
   /** The first bytes of a packet that has not come whole. */
   #part: Memory | undefined;
@@ -43,10 +52,10 @@ export class PacketInput {
 
   constructor(
     readonly fd: number,
-    keys: Keys,
-    unread: Uint8Array,
+    { incoming, received, unread }: Omit<PacketState, "outgoing">,
   ) {
-    this.#opener = new Opener(keys);
+    this.#opener = new Opener(incoming);
+    this.received = received;
     this.#unread = unread;
   }
 
@@ -60,7 +69,8 @@ export class PacketInput {
   }
 
   /**
-   * Read, so that no more than `room` bytes of packets are there. Call `next` until it finds none, then `keep`.
+   * Read, so that no more than `room` bytes of packets are there. Call `next` until it finds none, then
+   * `keep`.
    * @param room PACKET_MAX and OVERHEAD at least.
    * @returns bytes that came, 0 at the end, -errno.
    */
@@ -84,6 +94,7 @@ export class PacketInput {
     this.end = this.#opener.end;
     this.#from += size;
     this.bytes += size;
+    this.received = (this.received + 1) >>> 0;
     return true;
   }
 
@@ -101,10 +112,11 @@ export class PacketInput {
     }
   }
 
-  /** From the next packet on. */
-  rekey(keys: Keys): void {
+  /** From the next packet on. @param strict packets are counted from 0 again. */
+  rekey(keys: Keys, strict: boolean): void {
     this.#opener.free();
     this.#opener = new Opener(keys);
+    if (strict) this.received = 0;
   }
 
   /** Forget what is left, whatever it is. */

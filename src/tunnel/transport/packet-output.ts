@@ -1,4 +1,7 @@
-/** The packets of a connection on their way out: sealed one behind the other into a buffer, which leaves with few writes. */
+/**
+ * The packets of a connection on their way out: sealed one behind the other into a buffer, which leaves with
+ * few writes.
+ */
 
 import { writeU32 } from "../../bytes.ts";
 import { BufferPool } from "../../linux/buffer-pool.ts";
@@ -11,7 +14,6 @@ import {
   PAYLOAD,
   Sealer,
 } from "../../ssh/handshake/packet-cipher.ts";
-import type { WireWriter } from "../../ssh/keys/wire.ts";
 import { passing } from "./stream.ts";
 
 /** A packet of data. */
@@ -22,7 +24,10 @@ const OUTPUT = 6 * DATA_PACKET + ANSWERS;
 /** No answer is longer: a key exchange's messages, sealed. */
 const ANSWER_MAX = 2048;
 
-/** Of a thread (modules are per thread), made when first needed: a packet on its way to be sealed, and what waits to be sent. */
+/**
+ * Of a thread (modules are per thread), made when first needed: a packet on its way to be sealed, and what
+ * waits to be sent.
+ */
 let own: { packet: Memory; outputs: BufferPool } | undefined;
 function shared(): { packet: Memory; outputs: BufferPool } {
   own ??= { packet: allocate(DATA_PACKET), outputs: new BufferPool(OUTPUT) };
@@ -77,7 +82,10 @@ export class PacketOutput {
     return n;
   }
 
-  /** A message of type, channel and a number, and so many bytes that stand at `data`. It makes no garbage: these are many. */
+  /**
+   * A message of type, channel and a number, and so many bytes that stand at `data`. It makes no garbage:
+   * these are many.
+   */
   seal(type: number, channel: number, value: number, length: number): void {
     const { bytes } = shared().packet;
     bytes[PAYLOAD] = type;
@@ -87,8 +95,7 @@ export class PacketOutput {
   }
 
   /** Any other message. @throws Error when the peer takes no answers: it asks without end. */
-  answer(message: WireWriter): void {
-    const payload = message.bytes();
+  send(payload: Uint8Array): void {
     if (this.#end + payload.length + OVERHEAD > OUTPUT)
       throw new Error("more questions than it takes answers to");
     shared().packet.bytes.set(payload, PAYLOAD);

@@ -1,16 +1,18 @@
 /**
- * One channel of an SSH connection as a stream, straight on the connection's socket: packets are opened and sealed here, in the pump's
- * thread. All else that the other end may say (RFC 4253, 4254) is answered here, too: it gets no other channel.
+ * One channel of an SSH connection as a stream, straight on the connection's socket: packets are opened and
+ * sealed here, in the pump's thread. All else that the other end may say (RFC 4253, 4254) is answered here,
+ * too: it gets no other channel.
  */
 
 import { readU32 } from "../../bytes.ts";
 import type { End } from "../../end.ts";
 import { messageOf } from "../../errors.ts";
 import { at, EAGAIN, libc, type Memory } from "../../linux/libc.ts";
+import { exitStatus } from "../../ssh/handshake/channel.ts";
 import { type ConnectionState, WINDOW } from "../../ssh/handshake/connection-state.ts";
-import { type KexContext, KeyExchange, type NewKeys } from "../../ssh/handshake/key-exchange.ts";
-import { FIRST_OF_CONNECTION, MESSAGE } from "../../ssh/handshake/message-numbers.ts";
+import { MESSAGE } from "../../ssh/handshake/message-numbers.ts";
 import { DATA_HEADER, DATA_MAX, type Keys } from "../../ssh/handshake/packet-cipher.ts";
+import { type Packets, Transport } from "../../ssh/handshake/transport.ts";
 import { WireWriter } from "../../ssh/keys/wire.ts";
 import { safeText } from "../../text.ts";
 import { PacketInput } from "./packet-input.ts";
@@ -21,16 +23,14 @@ import type { Stream } from "./stream.ts";
 const STEP = 98_304;
 /** Bytes of a command's standard error. */
 const WORDS_MAX = 400;
-/** Answers that wait while keys are exchanged. */
-const LATER_MAX = 64;
 const U32_MAX = 0xffff_ffff;
 const ADMINISTRATIVELY_PROHIBITED = 1;
 
 export class ChannelStream implements Stream {
   end: End | undefined;
-  rekeys = 0;
   heard = performance.now();
-  readonly #session: KexContext;
+  readonly #transport: Transport;
+  readonly #isServer: boolean;
   readonly #ours: number;
   readonly #theirs: number;
   readonly #dataMax: number;
@@ -40,12 +40,6 @@ export class ChannelStream implements Stream {
   #theirWindow: number;
   /** Of the bytes both ways: from where new keys are asked for. */
   #keysUntil: number;
-  /** From our KEXINIT to our NEWKEYS, in which nothing else may be said. */
-  #exchange: KeyExchange | undefined;
-  /** Their next keys, between our NEWKEYS and theirs. */
-  #nextKeys: Keys | undefined;
-  /** Answers that wait for the end of the exchange. */
-  readonly #later: WireWriter[] = [];
   /** What came on standard error. */
   #words = "";
   /** They write no more on the channel; they have closed it or the connection; we have closed the channel. */
@@ -59,12 +53,13 @@ export class ChannelStream implements Stream {
     /** Bytes after which new keys are asked for. */
     readonly keysFor: number,
   ) {
-    this.#session = state.session;
+    this.#isServer = state.session.role.end === "server";
     this.#ours = state.ourChannel;
     this.#theirs = state.theirChannel;
     this.#dataMax = Math.min(DATA_MAX, state.theirPacket);
-    this.#in = new PacketInput(fd, state.incoming, state.unread);
+    this.#in = new PacketInput(fd, state);
     this.#out = new PacketOutput(fd, state.outgoing);
+    this.#transport = new Transport(state.session, this.#packets());
     this.#ourWindow = state.ourWindow;
     this.#theirWindow = state.theirWindow;
     this.#keysUntil = keysFor;
@@ -74,7 +69,10 @@ export class ChannelStream implements Stream {
     return this.#out.pending;
   }
   get blocked(): boolean {
-    return this.#theirWindow === 0 || this.#exchange !== undefined || this.#shut;
+    return this.#theirWindow === 0 || this.#transport.exchanging || this.#shut;
+  }
+  get rekeys(): number {
+    return this.#transport.rekeys;
   }
   get left(): number {
     return this.#out.left;
@@ -143,16 +141,16 @@ export class ChannelStream implements Stream {
   ask(): void {
     // As OpenSSH's ClientAliveInterval asks: whatever the answer is, it is one.
     if (!this.#mayAnswer) return;
-    this.#out.answer(new WireWriter().u8(MESSAGE.globalRequest).string("keepalive@openssh.com").u8(1));
+    this.#out.send(new WireWriter().u8(MESSAGE.globalRequest).string("keepalive@openssh.com").u8(1).bytes());
     this.flush();
   }
 
   close(): boolean {
     if (!this.#shut && this.#mayAnswer) {
       this.#shut = true;
-      if (this.#session.role.end === "server") this.#sayStatus();
-      this.#out.answer(new WireWriter().u8(MESSAGE.eof).u32(this.#theirs));
-      this.#out.answer(new WireWriter().u8(MESSAGE.close).u32(this.#theirs));
+      if (this.#isServer) this.#out.send(exitStatus(this.#theirs, 0));
+      this.#out.send(new WireWriter().u8(MESSAGE.eof).u32(this.#theirs).bytes());
+      this.#out.send(new WireWriter().u8(MESSAGE.close).u32(this.#theirs).bytes());
     }
     // A client whose connection is closed before it has said its own end calls that an error.
     return this.flush() < 0 || (this.#shut && !this.pending && this.#closed);
@@ -170,7 +168,7 @@ export class ChannelStream implements Stream {
 
   /** Something may be said besides data. */
   get #mayAnswer(): boolean {
-    return this.#out.takesAnswer && this.#exchange === undefined;
+    return this.#out.takesAnswer && !this.#transport.exchanging;
   }
 
   /** Bytes of data that the next packet may have. */
@@ -183,9 +181,23 @@ export class ChannelStream implements Stream {
     this.#out.seal(MESSAGE.data, this.#theirs, length, length);
   }
 
-  #sayStatus(): void {
-    const status = new WireWriter().u8(MESSAGE.channelRequest).u32(this.#theirs);
-    this.#out.answer(status.string("exit-status").u8(0).u32(0));
+  /** What the layer of key exchanges needs of these packets. */
+  #packets(): Packets {
+    const [input, output] = [this.#in, this.#out];
+    return {
+      get received() {
+        return input.received;
+      },
+      send: (payload) => output.send(payload),
+      rekeyIn: (keys, strict) => {
+        input.rekey(keys, strict);
+        if (++exchanges % SWEEP === 0) Bun.gc(true);
+      },
+      rekeyOut: (keys: Keys) => {
+        output.rekey(keys);
+        this.#keysUntil = input.bytes + output.bytes + this.keysFor;
+      },
+    };
   }
 
   /** @returns bytes of data that were put at `offset`. */
@@ -210,19 +222,18 @@ export class ChannelStream implements Stream {
       this.#ourWindow = WINDOW;
     }
     const used = this.#in.bytes + this.#out.bytes;
-    if (used <= this.#keysUntil || !this.#mayAnswer || this.#nextKeys !== undefined) return;
-    const exchange = new KeyExchange(this.#session);
-    this.#out.answer(new WireWriter().raw(exchange.init));
-    this.#exchange = exchange;
+    if (used > this.#keysUntil && this.#mayAnswer) this.#transport.exchange();
   }
 
-  /** @returns bytes of data in the message that was opened, which were put at `offset`. @throws Error when it may not come. */
+  /**
+   * @returns bytes of data in the message that was opened, which were put at `offset`.
+   * @throws Error when it may not come.
+   */
   #take(into: Memory, offset: number): number {
     const { memory, start, end } = this.#in;
     const { bytes } = memory;
     const type = bytes[start] ?? 0;
-    const exchanging = this.#exchange?.begun === true || this.#nextKeys !== undefined;
-    if (exchanging && !ofExchange(type)) throw new Error(`message ${type} in a key exchange`);
+    if (this.#transport.awaitsExchange) this.#transport.expect(type);
     const from = start + DATA_HEADER;
     if (type === MESSAGE.data) {
       const length = this.#dataLength(bytes, start, from, end);
@@ -262,30 +273,17 @@ export class ChannelStream implements Stream {
       case MESSAGE.channelOpen:
         this.#refuse(payload);
         break;
-      case MESSAGE.kexInit:
-        this.#begin(payload);
-        break;
-      case MESSAGE.ecdhInit:
-      case MESSAGE.ecdhReply:
-        this.#finish(payload);
-        break;
-      case MESSAGE.newKeys:
-        this.#renew();
-        break;
-      case MESSAGE.disconnect:
+      default:
+        if (SAY_NOTHING.has(type)) break;
+        if (!this.#transport.take(payload)) throw new Error(`message ${type}`);
+        if (this.#transport.disconnected === undefined) break;
         this.end = { kind: "closed-by-peer", text: "the peer ended the connection" };
         this.#ended = this.#closed = true;
-        break;
-      default:
-        if (!SAY_NOTHING.has(type)) throw new Error(`message ${type}`);
     }
   }
 
-  /** In a key exchange that has begun on our side it has to wait (RFC 4253 section 7.1). @throws Error when too many wait. */
   #answer(message: WireWriter): void {
-    if (this.#exchange === undefined) this.#out.answer(message);
-    else if (this.#later.push(message) > LATER_MAX)
-      throw new Error("more questions than it takes answers to");
+    this.#transport.send(message.bytes());
   }
 
   #expectChannel(payload: Uint8Array): void {
@@ -293,7 +291,9 @@ export class ChannelStream implements Stream {
     if (channel !== this.#ours) throw new Error(`a message for channel ${channel}`);
   }
 
-  /** Length of the data from `from` to `end` behind a header that ends with it; the window closes by so much. */
+  /**
+   * Length of the data from `from` to `end` behind a header that ends with it; the window closes by so much.
+   */
   #dataLength(bytes: Uint8Array, start: number, from: number, end: number): number {
     if (from > end || readU32(bytes, start + 1) !== this.#ours) throw new Error("data for another channel");
     const length = readU32(bytes, from - 4);
@@ -315,64 +315,23 @@ export class ChannelStream implements Stream {
   #hear(payload: Uint8Array): void {
     this.#dataLength(payload, 0, DATA_HEADER + 4, payload.length);
     // Clients have nothing to say there, and of a server the first words are enough.
-    if (this.#session.role.end === "server" || this.#words !== "") return;
+    if (this.#isServer || this.#words !== "") return;
     const first = payload.subarray(DATA_HEADER + 4, DATA_HEADER + 4 + WORDS_MAX);
     this.#words = safeText(new TextDecoder().decode(first), WORDS_MAX);
-  }
-
-  #begin(payload: Uint8Array): void {
-    const exchange = this.#exchange ?? new KeyExchange(this.#session);
-    if (this.#exchange === undefined) this.#out.answer(new WireWriter().raw(exchange.init));
-    this.#exchange = exchange;
-    exchange.begin(payload);
-    if (this.#session.role.end === "client") this.#out.answer(new WireWriter().raw(exchange.ask()));
-  }
-
-  #finish(payload: Uint8Array): void {
-    const exchange = this.#exchange;
-    if (exchange === undefined) throw new Error("a key exchange that nobody began");
-    let keys: NewKeys;
-    if (payload[0] === MESSAGE.ecdhInit) {
-      const answer = exchange.answer(payload);
-      this.#out.answer(new WireWriter().raw(answer.reply));
-      keys = answer;
-    } else {
-      keys = exchange.finish(payload);
-    }
-    this.#out.answer(new WireWriter().u8(MESSAGE.newKeys));
-    this.#out.rekey(keys.outgoing);
-    this.#nextKeys = keys.incoming;
-    this.#exchange = undefined;
-    for (const message of this.#later.splice(0)) this.#out.answer(message);
-    this.#keysUntil = this.#in.bytes + this.#out.bytes + this.keysFor;
-  }
-
-  #renew(): void {
-    if (this.#nextKeys === undefined) throw new Error("new keys that nobody asked for");
-    this.#in.rekey(this.#nextKeys);
-    this.#nextKeys = undefined;
-    this.rekeys++;
-    if (++exchanges % SWEEP === 0) Bun.gc(true);
   }
 }
 
 /**
- * Of all connections of this thread. A key exchange leaves keys and buffers behind whose size the engine does not know, so that it would
- * let some 40 MB of them lie; and nothing else in this thread makes garbage.
+ * Of all connections of this thread. A key exchange leaves keys and buffers behind whose size the engine does
+ * not know, so that it would let some 40 MB of them lie; and nothing else in this thread makes garbage.
  */
 let exchanges = 0;
 const SWEEP = 64;
 
-/** Messages that need no answer. */
+/** Answers to what we ask, of which each says that the peer is there, and no more. */
 const SAY_NOTHING = new Set<number>([
-  ...[MESSAGE.ignore, MESSAGE.unimplemented, MESSAGE.debug],
   ...[MESSAGE.requestSuccess, MESSAGE.requestFailure, MESSAGE.channelSuccess, MESSAGE.channelFailure],
 ]);
-
-/** Whether a message may come between KEXINIT and NEWKEYS (RFC 4253 section 7.1). A second KEXINIT is none of them. */
-function ofExchange(type: number): boolean {
-  return type <= MESSAGE.debug || (type > MESSAGE.kexInit && type < FIRST_OF_CONNECTION);
-}
 
 /** @throws Error when the message is too short for it. */
 function number(payload: Uint8Array, offset: number): number {

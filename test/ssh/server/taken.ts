@@ -1,4 +1,4 @@
-/** A server on loopback that takes every connection with an exec away from ssh2, for tests of what comes then. */
+/** A server on loopback that releases every connection with an exec, for tests of what comes then. */
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -99,7 +99,7 @@ export class Held {
   }
 }
 
-export class TakingServer {
+export class ReleasingServer {
   readonly dir = mkdtempSync(join(tmpdir(), "walt-taken-"));
   readonly hostKey = generateKey("host");
   readonly key = generateKey("client");
@@ -107,34 +107,31 @@ export class TakingServer {
   readonly errors: string[] = [];
   #listener: SshListener | undefined;
 
-  /** @param serve what to do with what was taken; `before`: what to wait for while it is frozen. */
+  /** @param serve what to do with what was released; `before`: what to wait for while it is held. */
   static async start(
     serve: (held: Held, command: string) => Promise<void>,
     before = Promise.resolve(),
-  ): Promise<TakingServer> {
-    const server = new TakingServer();
+  ): Promise<ReleasingServer> {
+    const server = new ReleasingServer();
     server.#listener = await SshListener.start({
       listen: { host: "127.0.0.1", port: 0 },
       hostKey: server.hostKey,
       log: createLog(-999),
       authorise: (_, { key }) => (key.blob.equals(server.key.publicKey.blob) ? undefined : "a stranger"),
-      serve: (peer) => {
-        peer.client.on("session", (accept) => {
-          accept().on("exec", (acceptExec, _reject, { command }) => {
-            const channel = acceptExec();
-            peer.freeze();
-            let held: Held | undefined;
-            const take = async (): Promise<void> => {
-              await before;
-              const { fd, state, over } = await peer.take(channel, () => held?.close());
-              held = new Held(new ChannelStream(fd, decodeState(encodeState(state).bytes), MANY), over);
-              server.held.push(held);
-              await serve(held, command);
-              held.close();
-            };
-            take().catch((error: unknown) => server.errors.push(String(error)));
-          });
-        });
+      entered: () => {},
+      request: (peer, channel, request) => {
+        const command = request.kind === "exec" ? request.command : "";
+        peer.hold();
+        let held: Held | undefined;
+        const take = async (): Promise<void> => {
+          await before;
+          const { fd, state, over } = await peer.release(channel, () => held?.close());
+          held = new Held(new ChannelStream(fd, decodeState(encodeState(state).bytes), MANY), over);
+          server.held.push(held);
+          await serve(held, command);
+          held.close();
+        };
+        take().catch((error: unknown) => server.errors.push(String(error)));
       },
     });
     writeFileSync(join(server.dir, "key"), encodePrivateKey(server.key), { mode: 0o600 });

@@ -1,4 +1,7 @@
-/** Both ends of a connection after a handshake that never was; and a client whose every message the test makes. */
+/**
+ * Both ends of a connection after a handshake that never was; and a client whose every message the test
+ * makes.
+ */
 
 import { expect } from "bun:test";
 import { randomBytes } from "node:crypto";
@@ -29,8 +32,14 @@ export function states(
   const keys = (): { key: Uint8Array; iv: Uint8Array } => ({ key: randomBytes(16), iv: randomBytes(12) });
   const [up, down] = [keys(), keys()];
   const versions = { clientVersion: Buffer.from("SSH-2.0-a"), serverVersion: Buffer.from("SSH-2.0-b") };
-  const session = { id: randomBytes(32), ...versions };
-  const windows = { ourWindow: WINDOW, theirWindow: WINDOW, theirPacket: 32_768, unread: new Uint8Array() };
+  const session = { id: randomBytes(32), strict: true, ...versions };
+  const windows = {
+    received: 3,
+    ourWindow: WINDOW,
+    theirWindow: WINDOW,
+    theirPacket: 32_768,
+    unread: new Uint8Array(),
+  };
   const server = { end: "server", hostSeed: seedOf(hostKey) } as const;
   const client = { end: "client", hostKeys: [hostKey.publicKey.blob] } as const;
   return [

@@ -1,4 +1,7 @@
-/** A channel that the pump has for itself: bytes as they are, windows, new keys, and a peer that sends what it may not. */
+/**
+ * A channel that the pump has for itself: bytes as they are, windows, new keys, and a peer that sends what it
+ * may not.
+ */
 
 import { afterEach, expect, spyOn, test } from "bun:test";
 import { randomBytes } from "node:crypto";
@@ -152,6 +155,29 @@ test("one channel is all there is; every question gets its no, and signs of life
   expect(question?.toString("latin1")).toContain("keepalive@openssh.com");
 });
 
+test("an unknown message is answered with the number of its packet, which new keys count from 0 again", () => {
+  const hand = new Hand({ received: 7 });
+  hand.send(data(Buffer.from("one")));
+  hand.send(Buffer.of(200));
+  hand.send(data(Buffer.from("two")));
+  expect(hand.read()?.toString()).toBe("onetwo");
+  expect(hand.heard()).toEqual([Buffer.of(3, 0, 0, 0, 8)]);
+  const exchange = new KeyExchange(hand.state.session);
+  hand.send(exchange.init);
+  hand.read();
+  const [init] = hand.heard();
+  exchange.begin(init ?? Buffer.of());
+  hand.send(exchange.ask());
+  hand.read();
+  const [reply] = hand.heard();
+  const keys = exchange.finish(reply ?? Buffer.of());
+  hand.send(Buffer.of(21));
+  hand.rekey(keys);
+  hand.send(Buffer.of(201));
+  expect(hand.read()?.length).toBe(0);
+  expect(hand.heard()).toEqual([Buffer.of(3, 0, 0, 0, 0)]);
+});
+
 test("the end: the server says how it went, and waits for the client's", () => {
   const hand = new Hand();
   expect(hand.server.stream.close()).toBe(false);
@@ -289,7 +315,9 @@ test("data behind the end are refused", () => {
 
 test("room that could not be told while nothing left is told when it does", () => {
   const question = new WireWriter().u8(80).string("x").u8(1).bytes();
-  /** A server whose socket takes no more, and so many questions of the client's; how many were listened to. */
+  /**
+   * A server whose socket takes no more, and so many questions of the client's; how many were listened to.
+   */
   const full = (questions: number): { hand: Hand; heard: number } => {
     const hand = new Hand();
     for (let n = 1; n > 0; ) n = hand.server.write(new Uint8Array(100_000));
@@ -334,7 +362,7 @@ test.each<[string, (hand: Hand) => void, RegExp]>([
   ["half a header", (hand) => hand.send(Buffer.of(94, 0, 0)), /another channel/],
   ["half a request", (hand) => hand.send(Buffer.of(98, 0)), /too short/],
   ["an end of another channel", (hand) => hand.send(Buffer.of(97, 0, 0, 0, 77)), /for channel 77/],
-  ["an unknown message", (hand) => hand.send(Buffer.of(200)), /message 200/],
+  ["a message of authentication", (hand) => hand.send(Buffer.of(50)), /message 50/],
   ["new keys out of the blue", (hand) => hand.send(Buffer.of(21)), /nobody asked for/],
   ["a point without a key exchange", (hand) => hand.send(Buffer.of(30)), /nobody began/],
   ["an answer that only clients get", (hand) => hand.send(Buffer.of(31)), /nobody began/],

@@ -2,10 +2,10 @@
 
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { type OfferContext, verifyOffer } from "../../src/proxy/offered-key.ts";
-import { parseCertificateLine, signCertificate } from "../../src/ssh/keys/certificate.ts";
-import { generateKey, type KeyPair, sign } from "../../src/ssh/keys/ed25519.ts";
-import { WireWriter } from "../../src/ssh/keys/wire.ts";
+import { type OfferContext, verifyOffer } from "../../../src/ssh/handshake/offered-key.ts";
+import { parseCertificateLine, signCertificate } from "../../../src/ssh/keys/certificate.ts";
+import { generateKey, type KeyPair, sign } from "../../../src/ssh/keys/ed25519.ts";
+import { WireWriter } from "../../../src/ssh/keys/wire.ts";
 
 const device = generateKey("device");
 const other = generateKey("other");

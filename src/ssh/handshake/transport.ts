@@ -1,0 +1,199 @@
+/**
+ * What each end of an SSH connection says and hears besides authentication and channels (RFC 4253): key
+ * exchanges, the first and later ones, and the messages that need no answer or only say that a message is not
+ * known. It does no I/O.
+ */
+
+import { safeText } from "../../text.ts";
+import { WireReader, WireWriter } from "../keys/wire.ts";
+import { type KexContext, KeyExchange, type NewKeys } from "./key-exchange.ts";
+import { FIRST_OF_CONNECTION, isKnown, MESSAGE } from "./message-numbers.ts";
+import type { Keys } from "./packet-cipher.ts";
+
+/** The packets below. */
+export interface Packets {
+  /** Number of the next packet that comes. */
+  readonly received: number;
+  /** @throws Error when too much waits to be sent. */
+  send(payload: Uint8Array): void;
+  /** Keys for what comes from the next packet on. @param strict packets are counted from 0 again. */
+  rekeyIn(keys: Keys, strict: boolean): void;
+  /** Keys for what is sent from the next packet on. */
+  rekeyOut(keys: Keys): void;
+}
+
+/** Messages that wait while keys are exchanged. */
+const LATER_MAX = 64;
+
+export class Transport {
+  /** Finished key exchanges but the first. */
+  rekeys = 0;
+  /** What the peer said when it ended the connection, fit for a log. */
+  disconnected: string | undefined;
+  /** Messages that were answered UNIMPLEMENTED. */
+  unimplemented = 0;
+  #context: KexContext;
+  /** Until the first exchange is over on both sides. */
+  #first: boolean;
+  /** From our KEXINIT to our NEWKEYS, in which nothing else may be sent. */
+  #exchange: KeyExchange | undefined;
+  /** Their next keys, between our NEWKEYS and theirs. */
+  #nextKeys: Keys | undefined;
+  /** What waits for the end of the exchange. */
+  readonly #later: Uint8Array[] = [];
+
+  /** @param context without an id before the first key exchange. */
+  constructor(
+    context: KexContext,
+    readonly packets: Packets,
+  ) {
+    this.#context = context;
+    this.#first = context.id === undefined;
+  }
+
+  /** Its `id` is known once the first key exchange is over. */
+  get context(): KexContext {
+    return this.#context;
+  }
+
+  /** Nothing may be sent but by `send`, which lets it wait. */
+  get exchanging(): boolean {
+    return this.#exchange !== undefined;
+  }
+
+  /** The peer has begun an exchange and not finished it: it may say nothing else (RFC 4253 section 7.1). */
+  get awaitsExchange(): boolean {
+    return this.#exchange?.begun === true || this.#nextKeys !== undefined;
+  }
+
+  /** The first key exchange is over, on both sides. */
+  get ready(): boolean {
+    return !this.#first;
+  }
+
+  /** Ask for keys, unless an exchange is going on. */
+  exchange(): void {
+    if (this.#exchange !== undefined || this.#nextKeys !== undefined) return;
+    this.#exchange = new KeyExchange(this.#context);
+    this.packets.send(this.#exchange.init);
+  }
+
+  /** Send a message, after the key exchange that is going on. @throws Error when too many wait. */
+  send(payload: Uint8Array): void {
+    if (this.#exchange === undefined) this.packets.send(payload);
+    else if (this.#later.push(payload) > LATER_MAX)
+      throw new Error("more questions than it takes answers to");
+  }
+
+  /** @throws Error when a message of this type may not come now. */
+  expect(type: number): void {
+    if (this.#first) {
+      // Strictly in this order, or somebody has put something in between (OpenSSH's PROTOCOL section 1.9).
+      if (type !== this.#nextOfFirst && type !== MESSAGE.disconnect) {
+        throw new Error(`message ${type} in the first key exchange`);
+      }
+    } else if (this.awaitsExchange && !ofExchange(type)) {
+      throw new Error(`message ${type} in a key exchange`);
+    }
+  }
+
+  /**
+   * Take a message, if it is for this layer.
+   * @returns false when it is for another one, or known and not wanted here.
+   * @throws Error when it is malformed, or may not come now.
+   */
+  take(payload: Uint8Array): boolean {
+    const type = payload[0] ?? 0;
+    switch (type) {
+      case MESSAGE.disconnect:
+        this.disconnected = disconnectText(payload);
+        return true;
+      case MESSAGE.ignore:
+      case MESSAGE.unimplemented:
+      case MESSAGE.debug:
+      case MESSAGE.extInfo:
+        return true;
+      case MESSAGE.kexInit:
+        this.#begin(payload);
+        return true;
+      case MESSAGE.ecdhInit:
+      case MESSAGE.ecdhReply:
+        this.#finish(payload);
+        return true;
+      case MESSAGE.newKeys:
+        this.#renew();
+        return true;
+      default:
+        if (isKnown(type)) return false;
+        this.unimplemented++;
+        // RFC 4253 section 11.4: the number of the packet that it came in.
+        this.send(
+          new WireWriter()
+            .u8(MESSAGE.unimplemented)
+            .u32((this.packets.received - 1) >>> 0)
+            .bytes(),
+        );
+        return true;
+    }
+  }
+
+  get #nextOfFirst(): number {
+    if (this.#nextKeys !== undefined) return MESSAGE.newKeys;
+    if (this.#exchange?.begun !== true) return MESSAGE.kexInit;
+    return this.#context.role.end === "server" ? MESSAGE.ecdhInit : MESSAGE.ecdhReply;
+  }
+
+  #begin(payload: Uint8Array): void {
+    const exchange = this.#exchange ?? new KeyExchange(this.#context);
+    // Ours goes out first: what follows may already need it.
+    if (this.#exchange === undefined) this.packets.send(exchange.init);
+    this.#exchange = exchange;
+    exchange.begin(payload);
+    if (this.#context.role.end === "client") this.packets.send(exchange.ask());
+  }
+
+  #finish(payload: Uint8Array): void {
+    const exchange = this.#exchange;
+    if (exchange === undefined) throw new Error("a key exchange that nobody began");
+    let keys: NewKeys;
+    if (payload[0] === MESSAGE.ecdhInit) {
+      const answer = exchange.answer(payload);
+      this.packets.send(answer.reply);
+      keys = answer;
+    } else {
+      keys = exchange.finish(payload);
+    }
+    this.packets.send(Buffer.of(MESSAGE.newKeys));
+    this.packets.rekeyOut(keys.outgoing);
+    this.#nextKeys = keys.incoming;
+    this.#exchange = undefined;
+    const { id } = this.#context;
+    if (id === undefined) this.#context = { ...this.#context, id: keys.hash, strict: exchange.strict };
+    for (const message of this.#later.splice(0)) this.packets.send(message);
+  }
+
+  #renew(): void {
+    if (this.#nextKeys === undefined) throw new Error("new keys that nobody asked for");
+    this.packets.rekeyIn(this.#nextKeys, this.#context.strict);
+    this.#nextKeys = undefined;
+    if (!this.#first) this.rekeys++;
+    this.#first = false;
+  }
+}
+
+/**
+ * Whether a message may come between KEXINIT and NEWKEYS (RFC 4253 section 7.1). A second KEXINIT is none of
+ * them.
+ */
+function ofExchange(type: number): boolean {
+  return type <= MESSAGE.debug || (type > MESSAGE.kexInit && type < FIRST_OF_CONNECTION);
+}
+
+/** The reason of a DISCONNECT, which need not be well-formed. */
+function disconnectText(payload: Uint8Array): string {
+  try {
+    return safeText(new WireReader(payload.subarray(5)).text(), 100);
+  } catch {
+    return "";
+  }
+}

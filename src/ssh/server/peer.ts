@@ -1,0 +1,333 @@
+/**
+ * The other side of one connection: a socket of the event loop below a ServerConnection, until a tunnel takes
+ * it along.
+ */
+
+import type { Socket } from "node:net";
+import { messageOf, WaltError } from "../../errors.ts";
+import { release } from "../../linux/fd-socket.ts";
+import type { Log, LogFields } from "../../log.ts";
+import { safeText } from "../../text.ts";
+import type { Authorise, SignedOffer } from "../handshake/authentication.ts";
+import type { Channel } from "../handshake/channel.ts";
+import type { Request } from "../handshake/connection.ts";
+import type { ConnectionState } from "../handshake/connection-state.ts";
+import { ServerConnection, type ServerEvent } from "../handshake/server.ts";
+import { fingerprint } from "../keys/ed25519.ts";
+
+export interface PeerOptions {
+  hostSeed: Uint8Array;
+  /** Lines that this peer causes. */
+  log: Log;
+  authorise: Authorise;
+  /** ms until it must have authenticated. */
+  grace: number;
+  /** ms of silence after which it is taken for dead; it is asked for a sign of life before. */
+  silence: number;
+  /** It has authenticated: `offer` is set. */
+  entered: (peer: Peer) => void;
+  /** It asks a channel for something. */
+  request: (peer: Peer, channel: Channel, request: Request) => void;
+}
+
+/** A connection that has left the event loop. */
+export interface Released {
+  /** Its socket, non-blocking; who has it closes it. */
+  fd: number;
+  state: ConnectionState;
+  /** Call when it is closed. */
+  over(): void;
+}
+
+/** Bytes that wait to be sent on a connection before nothing more is read from it, and no channel sends. */
+const CONGESTION = 16_384;
+/**
+ * Bytes that may come on a socket that is not read any more: what the event loop had read already, 512 KiB at
+ * most.
+ */
+const UNREAD_MAX = 1 << 20;
+/** ms for what was written to leave before a tunnel begins. */
+const PATIENCE = 10_000;
+/** A silent peer is asked so many times. */
+const QUESTIONS = 2;
+
+export class Peer {
+  /** Set once it has authenticated. */
+  offer: SignedOffer | undefined;
+  /** Who it is, for the log, once somebody has said so. */
+  who: string | undefined;
+  readonly #connection: ServerConnection;
+  readonly #goners: (() => void)[] = [];
+  /** How often something was said that is said once for each connection. */
+  readonly #said = new Map<string, number>();
+  /** Runs out when it must have authenticated, then whenever it may have to be asked for a sign of life. */
+  #timer: Timer;
+  #heard = performance.now();
+  /** A request that is to be answered before anything more is looked at. */
+  #held = false;
+  /** Who has the connection instead: how to end it. */
+  #owner: ((reason: string) => void) | undefined;
+  #ended = false;
+  #gone = false;
+  #running = false;
+  #scheduled = false;
+  /** Writes that have not left yet, and who waits for the last of them. */
+  #leaving = 0;
+  #allLeft: (() => void) | undefined;
+
+  constructor(
+    readonly socket: Socket,
+    /** "192.0.2.1:50000", for logs. */
+    readonly address: string,
+    readonly o: PeerOptions,
+  ) {
+    const authorise: Authorise = (user, offer) => {
+      try {
+        return o.authorise(user, offer);
+      } catch (error) {
+        o.log.error("cannot tell whose a key is", { from: address, error: messageOf(error) });
+        return "an error of the server's";
+      }
+    };
+    const wake = (): void => this.#schedule();
+    this.#connection = new ServerConnection({ hostSeed: o.hostSeed, authorise, wake });
+    this.#timer = setTimeout(() => {
+      o.log.debug("connection ended: it did not authenticate in time", { from: address });
+      this.#stop();
+    }, o.grace);
+    socket.on("data", (bytes: Buffer) => this.#hear(bytes));
+    socket.on("error", (error) => {
+      o.log.debug("connection broke", { from: address, error: safeText(messageOf(error), 200) });
+      this.#stop();
+    });
+    socket.on("close", () => this.#stop());
+    this.#run();
+  }
+
+  /** A tunnel has the connection. */
+  get isReleased(): boolean {
+    return this.#ended && !this.#gone;
+  }
+
+  /** Call back once the connection is over, whoever had it last; in the same turn. */
+  onGone(then: () => void): void {
+    if (this.#gone) then();
+    else this.#goners.push(then);
+  }
+
+  /** End the connection at once. */
+  end(reason: string): void {
+    if (this.#gone) return;
+    this.o.log.info("connection ended", { from: this.address, reason });
+    if (this.#ended) {
+      this.#owner?.(reason);
+      return;
+    }
+    this.#connection.end(reason);
+    this.#lastWords();
+    this.#stop();
+  }
+
+  /** End the connection at once, without a word in the log: one of very many. */
+  drop(): void {
+    this.#stop();
+  }
+
+  /**
+   * Call while a request is handled: nothing that comes behind it is looked at until `resume`, or ever if it
+   * is released.
+   */
+  hold(): void {
+    this.#held = true;
+    this.socket.pause();
+  }
+  resume(): void {
+    this.#held = false;
+    this.#run();
+  }
+
+  /**
+   * Take the connection out of the event loop, with one channel that goes on. Whoever does says when it is
+   * over.
+   * @param end how to end it from now on, at once.
+   * @throws WaltError when it is over, or cannot be taken. What came stays where it was then.
+   */
+  async release(channel: Channel, end: (reason: string) => void): Promise<Released> {
+    this.hold();
+    this.#owner = end;
+    try {
+      const why = this.#connection.prepare(channel);
+      if (why !== undefined) throw new WaltError(why);
+      await this.#sent();
+      const fd = release(this.socket);
+      const state = this.#connection.release(channel);
+      this.#stop(false);
+      return { fd, state, over: () => this.#leave() };
+    } catch (error) {
+      this.#owner = undefined;
+      throw error;
+    }
+  }
+
+  /** Write a line into the log, once for each connection and kind; further ones are counted. */
+  note(kind: string, fields: LogFields): void {
+    const before = this.#said.get(kind) ?? 0;
+    this.#said.set(kind, before + 1);
+    if (before === 0) this.o.log.warn(kind, fields);
+  }
+
+  #hear(bytes: Buffer): void {
+    if (this.#ended) return;
+    this.#heard = performance.now();
+    this.#connection.push(bytes);
+    if (this.#connection.unread > UNREAD_MAX) this.end("it sends on although nothing is read");
+    else this.#run();
+  }
+
+  /** Look at what came, and send what is to be sent, as far as both go. */
+  #run(): void {
+    if (this.#running || this.#ended) return;
+    this.#running = true;
+    try {
+      for (let more = true; more && !this.#ended; ) {
+        const event = this.#held ? undefined : this.#connection.next();
+        if (event !== undefined) this.#handle(event);
+        else {
+          const { stalled } = this.#connection;
+          more = this.#send() && stalled && !this.#held;
+        }
+      }
+    } catch (error) {
+      // A mistake of ours: it ends this connection, not the server.
+      this.o.log.error("a connection failed", { from: this.address, error: messageOf(error) });
+      this.#stop();
+    } finally {
+      this.#running = false;
+    }
+    if (this.#ended || this.#held) return;
+    // Who does not read what it makes us send is not read from either.
+    if (this.#congested) this.socket.pause();
+    else if (this.socket.isPaused()) this.socket.resume();
+  }
+
+  /** Send as much as the socket takes. False: it takes no more. */
+  #send(): boolean {
+    while (!this.#congested && !this.#ended) {
+      const bytes = this.#connection.output();
+      if (bytes.length === 0) return true;
+      this.#write(bytes);
+    }
+    return false;
+  }
+
+  #write(bytes: Uint8Array): void {
+    this.#leaving++;
+    this.socket.write(bytes, () => {
+      if (--this.#leaving === 0) this.#allLeft?.();
+      this.#run(); // it may have waited for this
+    });
+  }
+
+  get #congested(): boolean {
+    return this.socket.writableLength > CONGESTION;
+  }
+
+  /** A channel may have something to send: after all that is written in this turn. */
+  #schedule(): void {
+    if (this.#scheduled || this.#running || this.#ended) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.#run();
+    });
+  }
+
+  #handle(event: ServerEvent): void {
+    const from = this.address;
+    switch (event.kind) {
+      case "entered":
+        this.offer = event.offer;
+        clearTimeout(this.#timer);
+        this.#watch();
+        this.o.entered(this);
+        break;
+      case "key-refused": {
+        const key = event.key === undefined ? undefined : fingerprint(event.key);
+        this.note("key refused", { from, user: safeText(event.user, 32), reason: event.reason, key });
+        break;
+      }
+      case "request":
+        this.o.request(this, event.channel, event.request);
+        break;
+      case "refused":
+        this.note("refused", { who: this.who, from, what: event.what });
+        break;
+      case "ended":
+        this.#lastWords();
+        if (event.end.kind === "excess") this.note("connection ended", { from, reason: event.end.text });
+        else this.o.log.debug("connection ended", { from, reason: safeText(event.end.text, 200) });
+        this.#stop();
+    }
+  }
+
+  /** What is to be sent at the end, whether anybody reads it or not. */
+  #lastWords(): void {
+    const bytes = this.#connection.output();
+    if (bytes.length > 0 && !this.socket.destroyed) this.#write(bytes);
+  }
+
+  /** Ask a peer from which nothing comes for a sign of life, and end one that gives none. */
+  #watch(): void {
+    const { silence } = this.o;
+    const pause = silence / (QUESTIONS + 1);
+    const look = (): void => {
+      const quiet = performance.now() - this.#heard;
+      if (quiet >= silence - 1 && !this.#held) {
+        this.end(`nothing came for ${Math.round(silence)} ms`);
+        return;
+      }
+      if (quiet >= pause - 1 && !this.#held) {
+        this.#connection.ask();
+        this.#run();
+      }
+      this.#timer = setTimeout(look, pause - (quiet % pause));
+    };
+    this.#timer = setTimeout(look, pause);
+  }
+
+  /** Everything that was written has left. @throws WaltError when the peer takes nothing, or has gone. */
+  async #sent(): Promise<void> {
+    while (!this.#ended && (!this.#send() || this.#leaving > 0)) {
+      const left = await new Promise<boolean>((resolve) => {
+        const timer = setTimeout(() => resolve(false), PATIENCE);
+        this.#allLeft = () => {
+          clearTimeout(timer);
+          resolve(true);
+        };
+      });
+      this.#allLeft = undefined;
+      if (!left) throw new WaltError("it takes nothing of what it is sent");
+    }
+    if (this.#ended) throw new WaltError("the connection ended before its tunnel began");
+  }
+
+  /** The event loop has nothing more to do with it. @param over neither has anybody else. */
+  #stop(over = true): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    clearTimeout(this.#timer);
+    this.#connection.dispose();
+    this.socket.destroy();
+    this.#allLeft?.();
+    for (const [kind, count] of this.#said) {
+      if (count > 1) this.o.log.warn(`${kind}, again and again`, { from: this.address, count });
+    }
+    if (over) this.#leave();
+  }
+
+  #leave(): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    for (const then of this.#goners.splice(0)) then();
+  }
+}
