@@ -16,10 +16,11 @@ export function plainAddress(ip: string): string {
 export function sourceOf(ip: string): string {
   const address = plainAddress(ip).replace(/%.*$/, "");
   if (!isIPv6(address)) return address;
-  const [head = "", tail] = address.split("::");
-  const groups = head === "" ? [] : head.split(":");
-  if (tail !== undefined)
-    while (groups.length < 8 - (tail === "" ? 0 : tail.split(":").length)) groups.push("0");
-  const network = [...groups, "0", "0", "0", "0"].slice(0, 4).map((group) => Number.parseInt(group, 16));
-  return `${network.map((group) => group.toString(16)).join(":")}::/64`;
+  const [before = "", after] = address.split("::");
+  const groups = (text: string): string[] => text.split(":").filter((group) => group !== "");
+  const [left, right] = [groups(before), groups(after ?? "")];
+  const zeros =
+    after === undefined ? [] : Array<string>(Math.max(0, 8 - left.length - right.length)).fill("0");
+  const network = [...left, ...zeros, ...right].slice(0, 4);
+  return `${network.map((group) => Number.parseInt(group, 16).toString(16)).join(":")}::/64`;
 }

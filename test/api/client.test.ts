@@ -106,7 +106,7 @@ describe("another version", () => {
     expect(await older('{"nodes":[]}')).toBe(
       versions("answer: expected an array of at most 100000, found a table"),
     );
-    expect(await older("<html>")).toBe(versions('answer: not JSON: string "<html>"'));
+    expect(await older("<html>")).toBe(versions('answer: it is not JSON: string "<html>"'));
   });
 
   test("that speaks another API is named, whatever it answers", async () => {
@@ -221,7 +221,7 @@ describe("a stream", () => {
   });
 
   test("that is no JSON, or one endless line, is an error", async () => {
-    expect(await answering(socket, ok("\u001b[2J\n"), stream)).toContain("event: not JSON: string ");
+    expect(await answering(socket, ok("\u001b[2J\n"), stream)).toContain("event: it is not JSON: string ");
     const endless = `${head}Content-Length: 9999999\r\n\r\n${"x".repeat(100_000)}`;
     expect(await answering(socket, endless, stream, false)).toContain("event: longer than 65536 bytes");
   });

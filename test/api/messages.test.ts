@@ -31,7 +31,7 @@ const MESSAGES: Record<
   answered: [{ node: null }, one(SERVER.answer), []],
   watching: [{ type: "watching" }, event, []],
   alive: [{ type: "alive" }, event, []],
-  request: [{ type: "request", request: { ...PENDING, warning: "two of them" } }, event, []],
+  request: [{ type: "request", request: { ...PENDING, warnings: ["two of them"] } }, event, []],
   "event of an answer": [
     { type: "answered", id: "1", outcome: "denied", by: "alice@lab", node: "vpn-1", reason: "operator" },
     event,

@@ -12,7 +12,7 @@ import { INTEGRATION, World, type WorldDevice } from "../lab/world.ts";
 
 const ATTACKER = join(import.meta.dir, "attacker.ts");
 const ENROLMENT = "/etc/walt/enrolment_key";
-const DEVICE = "/var/lib/walt/device_key";
+const DEVICE = "/var/lib/walt-vpn/device_key";
 
 describeWith(INTEGRATION, "the server's SSH under attack", () => {
   let world: World;
