@@ -14,17 +14,28 @@ const RETRY_LAST = 600_000;
 /** Longest time that a timer can wait, ms: 2^31 - 1 (about 24 days). To renew earlier than told does no harm. */
 const LONGEST = 2_147_483_647;
 
+/** Time for the renewer; a parameter for tests. */
+export interface Clock {
+  /** ms on a clock that only goes forward. */
+  now(): number;
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+}
+
 export class Renewer {
-  #dueAt = performance.now() + FIRST;
+  #dueAt: number;
+
+  constructor(readonly clock: Clock = { now: () => performance.now(), sleep }) {
+    this.#dueAt = clock.now() + FIRST;
+  }
 
   /** When the next renewal is due, by the device's own clock. ISO 8601. */
   get due(): string {
-    return new Date(Date.now() + Math.max(0, this.#dueAt - performance.now())).toISOString();
+    return new Date(Date.now() + Math.max(0, this.#dueAt - this.clock.now())).toISOString();
   }
 
   /** A certificate was given: the next one in `ms`. */
   given(ms: number): void {
-    this.#dueAt = performance.now() + Math.min(ms, LONGEST);
+    this.#dueAt = this.clock.now() + Math.min(ms, LONGEST);
   }
 
   /** Renew whenever it is due, until `signal` is aborted. `renew` gives the ms after which to do it again. */
@@ -34,7 +45,7 @@ export class Renewer {
     signal: AbortSignal,
   ): Promise<void> {
     for (let retry = RETRY_FIRST; ; ) {
-      await sleep(Math.max(0, this.#dueAt - performance.now()), signal);
+      await this.clock.sleep(Math.max(0, this.#dueAt - this.clock.now()), signal);
       if (signal.aborted) return;
       try {
         this.given(await renew());
