@@ -45,7 +45,7 @@ say(`bun test, on ${availableParallelism()} processors`);
 const { status, output } = await show([
   process.execPath,
   "test",
-  "--timeout=30000",
+  "--timeout=60000",
   ...process.argv.slice(2),
 ]);
 const count = (word: string): number =>

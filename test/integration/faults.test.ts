@@ -1,6 +1,7 @@
 /** What breaks comes back: proxy, server and device killed or restarted, a wire pulled. */
 
 import { expect, test } from "bun:test";
+import { eventually } from "../lab/eventually.ts";
 import { describeWith } from "../lab/need.ts";
 import { startSshd } from "../lab/sshd.ts";
 import { INTEGRATION, pingable, WALT_NET, World } from "../lab/world.ts";
@@ -17,10 +18,11 @@ describeWith(INTEGRATION, "faults", () => {
     await proxy.sshd.stop("SIGKILL");
     await log.waitFor(/gate1\.example\.org/, { after: position });
     expect((await device.status()).lastError).toMatch(/gate1\.example\.org/);
-    let waiting = await device.status();
-    expect(waiting.tunnel).not.toBe("up");
+    expect((await device.status()).tunnel).not.toBe("up");
     // It says how long until the next try, for as long as it waits.
-    while (waiting.nextTryIn === null) waiting = await device.status();
+    const waiting = await eventually("it waits", () => device.status(), {
+      fits: ({ nextTryIn }) => nextTryIn !== null,
+    });
     expect(waiting.nextTryIn).toBeGreaterThanOrEqual(0);
     expect(waiting.nextTryIn).toBeLessThanOrEqual(36);
     expect(await world.must(device.host, "device", "status")).toMatch(/^next try in +(\d+ s|-)$/m);
@@ -105,15 +107,17 @@ describeWith(INTEGRATION, "faults", () => {
     }
     expect((await world.nodes())[0]).toMatchObject({ name: node, state: "up" });
     // Both ends know how the path is, and say so.
-    let [known] = await world.nodes();
-    while ((known?.traffic?.pings ?? 0) === 0) [known] = await world.nodes();
+    const [known] = await eventually("the server's pings are answered", () => world.nodes(), {
+      fits: ([one]) => (one?.traffic?.pings ?? 0) > 0,
+    });
     expect(known?.rtt).toBeGreaterThan(0);
     expect(known?.loss).toBeNumber();
     expect(await world.must(world.server, "node", "show", node)).toMatch(
       /^state +up$[\s\S]*^entrypoint +gate1\.example\.org:22$[\s\S]*^from the node +\d+ frames, [\s\S]*^late pings +\d+\.\d % lately; \d+ of \d+ in all$/m,
     );
-    let status = await device.status();
-    while ((status.traffic?.pings ?? 0) === 0) status = await device.status();
+    const status = await eventually("the device's pings are answered", () => device.status(), {
+      fits: ({ traffic }) => (traffic?.pings ?? 0) > 0,
+    });
     expect(status.rtt).toBeGreaterThan(0);
     expect(status.loss).toBeNumber();
     expect(await world.must(device.host, "device", "status")).toMatch(

@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 import type { RunResult } from "../../src/linux/run.ts";
+import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
 import { INTEGRATION, World, type WorldDevice } from "../lab/world.ts";
@@ -197,10 +198,11 @@ describeWith(INTEGRATION, "trust", () => {
     const { device } = await enrolled(world);
     await device.stop();
     // The proxy's clock is what counts: wait until it refuses the certificate.
-    const deadline = Date.now() + 30_000;
-    while ((await ssh(device.host, DEVICE, ...CERTIFICATE, "-n", ...PROXY)).status === 0) {
-      if (Date.now() > deadline) throw new Error("the certificate does not expire");
-    }
+    await eventually(
+      "the proxy refuses the certificate",
+      () => ssh(device.host, DEVICE, ...CERTIFICATE, "-n", ...PROXY),
+      { fits: ({ status }) => status !== 0, within: 40_000, every: 200 },
+    );
     const position = world.daemon.position;
     device.start();
     await world.daemon.waitFor(/certificate renewed/, { after: position });

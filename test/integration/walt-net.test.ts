@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { GROUP_FRAMES } from "../../src/tunnel/receive/guard.ts";
+import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
 import { INTEGRATION, pingable, WALT_NET, World } from "../lab/world.ts";
@@ -95,7 +96,9 @@ describeWith(INTEGRATION, "walt-net", () => {
       expect(node?.mtu).toBe(mtu);
       const plugged = await device.plugNode(`192.168.192.7${mtu === 9000 ? 0 : 1}`, node?.mac ?? "");
       for (const tap of ["walt-vpn", "walt-vm"]) expect(await mtuOf(device.host, tap)).toBe(String(mtu));
-      await expectSoon(() => mtuOf(server, `tap-${label}`), String(mtu));
+      await eventually("the MTU of the node's TAP", () => mtuOf(server, `tap-${label}`), {
+        fits: (text) => text === String(mtu),
+      });
       // The machine behind it may well believe in more.
       await device.host.ip("link set to-node mtu 9000");
       await plugged.ip("link set eth0 mtu 9000");
@@ -145,21 +148,21 @@ describeWith(INTEGRATION, "walt-net", () => {
     const asks = (host: Host): Promise<unknown> => host.run(["ping", "-c", "1", "-W", "1", "192.168.192.99"]);
     // A broadcast of another node: none of it comes back, as it has another source address than this device's node.
     await asks(two);
-    await expectSoon(async () => (await frames(device, "loop-a")) > 20_000, true);
+    await eventually("the loop carries", () => frames(device, "loop-a"), { fits: (n) => n > 20_000 });
     expect((await frames(server, "walt-net")) - before).toBeLessThan(1000);
     // The loop keeps this machine's processors busy as well: even ARP may have to try again.
-    await expectSoon(() => pingable(two, WALT_NET), true, 30_000);
+    await eventually("the other node reaches the server", () => pingable(two, WALT_NET), { within: 60_000 });
     // The node's own comes back as itself, but no more of it than one node may send to everybody.
     await asks(one);
-    await expectSoon(async () => (await frames(device, "loop-a")) > 50_000, true);
+    await eventually("the loop carries more", () => frames(device, "loop-a"), { fits: (n) => n > 50_000 });
     const most = GROUP_FRAMES * (1 + (performance.now() - start) / 1000) + 1000;
     expect((await frames(server, "walt-net")) - before).toBeLessThan(most);
-    await expectSoon(() => pingable(two, WALT_NET), true, 30_000);
+    await eventually("the other node reaches the server", () => pingable(two, WALT_NET), { within: 60_000 });
     const refused = async (): Promise<number> =>
       Math.max(...(await world.nodes()).map((n) => n.traffic?.refused ?? 0));
-    await expectSoon(async () => (await refused()) > 100, true);
+    await eventually("frames are refused", refused, { fits: (n) => n > 100 });
     await device.ip("link delete loop-a");
-    await expectSoon(() => pingable(one, WALT_NET), true, 30_000);
+    await eventually("the node reaches the server again", () => pingable(one, WALT_NET), { within: 60_000 });
   }, 120_000);
 });
 
@@ -172,12 +175,4 @@ async function twoNodes(world: World): Promise<[Host, Host]> {
     return await device.plugNode(`192.168.192.7${number}`, mac);
   };
   return [await plug(0), await plug(1)];
-}
-
-/** Asked again until it is so. */
-async function expectSoon(ask: () => Promise<unknown>, wanted: unknown, ms = 10_000): Promise<void> {
-  const late = performance.now() + ms;
-  let got = await ask();
-  while (got !== wanted && performance.now() < late) got = await ask();
-  expect(got).toBe(wanted);
 }

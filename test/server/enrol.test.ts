@@ -20,6 +20,7 @@ import type { Channel } from "../../src/server/endpoint.ts";
 import { serveEnrolment } from "../../src/server/enrol.ts";
 import { type Device, Registry } from "../../src/server/registry.ts";
 import { generateKey, type KeyPair } from "../../src/ssh/keys/ed25519.ts";
+import { eventually } from "../lab/eventually.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-enrol-"));
 const registries: Registry[] = [];
@@ -59,17 +60,14 @@ function connect() {
   const { promise: closed, resolve: close } = Promise.withResolvers<void>();
   const said: string[] = [];
   let status: number | undefined;
-  let wake = (): void => {};
   const channel = {
     stream,
     closed,
     write: (text: string) => {
       said.push(...text.trimEnd().split("\n"));
-      wake();
     },
     end: (code: number) => {
       status = code;
-      wake();
     },
     fail: () => {},
   } as unknown as Channel;
@@ -83,8 +81,7 @@ function connect() {
       stream.write(encodeRequest(from, key, parseChallenge(said[0] ?? ""))),
     /** The n-th line after the challenge, when it has come. */
     reply: async (n = 0): Promise<Reply> => {
-      while (said[n + 1] === undefined) await new Promise<void>((resolve) => (wake = resolve));
-      return parseReply(said[n + 1] ?? "");
+      return parseReply(await eventually(`reply ${n}`, () => said[n + 1]));
     },
     get status() {
       return status;

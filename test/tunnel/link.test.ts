@@ -11,6 +11,7 @@ import { PumpLink } from "../../src/tunnel/link.ts";
 import { FEATURE_ACK, TYPE, writeClose } from "../../src/tunnel/message.ts";
 import { type Link, type LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
 import { GROUP_FRAMES } from "../../src/tunnel/receive/guard.ts";
+import { eventually } from "../lab/eventually.ts";
 import { describeWith, LAB } from "../lab/need.ts";
 import {
   chance,
@@ -19,12 +20,10 @@ import {
   helloMessage,
   message,
   nextFrame,
-  PATIENCE,
   readAll,
   readable,
   readNow,
   Site,
-  soon,
   streamPair,
   writeNow,
 } from "./rig.ts";
@@ -285,7 +284,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
       0,
     ]);
     writeNow(peer, helloMessage());
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     writeNow(peer, message(TYPE.ping, PING_BACK));
     expect([...(expectMessages(peer, TYPE.pong, 1)[0] ?? [])]).toEqual(PING_BACK);
     const sent = frame(MACHINE, [...EXPERIMENT, ...Array<number>(80).fill(7)]);
@@ -299,7 +298,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expect([...got]).toEqual([...back]);
     expect(link.stats()).toMatchObject({ framesIn: 1, bytesIn: sent.length, refused: 0 });
     link.close("test over");
-    expect((await soon(link.ended, "end")).text).toBe("test over");
+    expect((await eventually("end", link.ended)).text).toBe("test over");
     const rest = await readAll(peer);
     const last = new Uint8Array(204);
     expect(
@@ -319,9 +318,9 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     ] as const) {
       const { link, peer } = join({ mtu: ours });
       writeNow(peer, helloMessage(theirs));
-      expect(await soon(link.up, "up")).toBe(agreed);
+      expect(await eventually("up", link.up)).toBe(agreed);
       link.close("over");
-      await soon(link.ended, "end");
+      await eventually("end", link.ended);
       libc.close(peer);
     }
   });
@@ -330,7 +329,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     for (const features of [0x100, 0]) {
       const { link, peer } = join();
       writeNow(peer, helloMessage(1500, features));
-      await soon(link.up, "up");
+      await eventually("up", link.up);
       const sent = message(TYPE.frame, frame(MACHINE, [...EXPERIMENT, ...Array<number>(80).fill(7)]));
       writeNow(peer, Buffer.concat([sent, sent]));
       if (features !== 0) {
@@ -374,7 +373,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     test(`malformed: ${name}`, async () => {
       const { link, peer } = join();
       writeNow(peer, Buffer.concat(parts));
-      const { kind, text } = await soon(link.ended, "end");
+      const { kind, text } = await eventually("end", link.ended);
       expect(kind).toBe("malformed");
       expect(text).toMatch(words);
       // The peer is told the same.
@@ -386,20 +385,20 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
   test("the peer's reason is bounded and made safe", async () => {
     const { link, peer } = join();
     writeNow(peer, Buffer.concat([hello, message(TYPE.close, Buffer.from("re\x1b[31mvo\nked\u202e"))]));
-    expect((await soon(link.ended, "end")).text).toBe("the peer ended the tunnel: re?[31mvo?ked?");
+    expect((await eventually("end", link.ended)).text).toBe("the peer ended the tunnel: re?[31mvo?ked?");
     libc.close(peer);
     const bare = join();
     writeNow(bare.peer, message(TYPE.close, [0xff, 0xfe]));
-    expect((await soon(bare.link.ended, "end")).text).toMatch(/^the peer ended the tunnel: ��$/);
+    expect((await eventually("end", bare.link.ended)).text).toMatch(/^the peer ended the tunnel: ��$/);
     libc.close(bare.peer);
   });
 
   test("a stream that the peer closes ends the link", async () => {
     const { link, peer } = join();
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     libc.close(peer);
-    expect((await soon(link.ended, "end")).text).toMatch(/closed|ECONNRESET|EPIPE/);
+    expect((await eventually("end", link.ended)).text).toMatch(/closed|ECONNRESET|EPIPE/);
   });
 
   test("a stream that ends inside a message says so", async () => {
@@ -408,18 +407,18 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expectMessages(peer, TYPE.hello, 1);
     writeNow(peer, hello.subarray(0, 7));
     libc.close(peer);
-    expect((await soon(link.ended, "end")).text).toBe("the stream ended inside a message");
+    expect((await eventually("end", link.ended)).text).toBe("the stream ended inside a message");
   });
 
   test("a silent peer ends the link, one that speaks does not", async () => {
     const never = join({ silence: 150 });
     writeNow(never.peer, hello);
-    const end = await soon(never.link.ended, "end");
+    const end = await eventually("end", never.link.ended);
     expect(end).toEqual({ kind: "silent", text: "the peer was silent for 150 ms" });
     libc.close(never.peer);
     const { link, peer } = join({ silence: 300 });
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     let ended = false;
     void link.ended.then(() => {
       ended = true;
@@ -433,14 +432,14 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expect(ended).toBe(false);
     expect(link.stats().rtt).toBeGreaterThan(0);
     expect(link.stats().pings).toBeGreaterThanOrEqual(9);
-    expect((await soon(link.ended, "end")).text).toBe("the peer was silent for 300 ms");
+    expect((await eventually("end", link.ended)).text).toBe("the peer was silent for 300 ms");
     libc.close(peer);
   });
 
   test("pings that are not answered are counted, though the peer speaks", async () => {
     const { link, peer } = join({ silence: 900 });
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     for (let i = 0; i < 4; i++) {
       const ping = expectMessages(peer, TYPE.ping, 1)[0] ?? [];
       writeNow(peer, message(TYPE.pong, i === 0 ? ping : PING_BACK));
@@ -450,14 +449,14 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expect(late).toBeGreaterThanOrEqual(2);
     expect(loss).toBe(late / pings);
     link.close("done");
-    await soon(link.ended, "end");
+    await eventually("end", link.ended);
     libc.close(peer);
   });
 
   test("a peer that reads nothing: the queue drops, memory stays, and the link ends", async () => {
     const { link, peer } = join({ silence: 60_000 });
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     const big = frame(MACHINE, [...EXPERIMENT, ...Array<number>(8000).fill(3)]);
     const before = process.memoryUsage().rss;
     // 80 MB towards a peer that takes none of it.
@@ -471,15 +470,15 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     // What waited is whole frames.
     expect(expectMessages(peer, TYPE.frame, 30).length).toBeGreaterThanOrEqual(30);
     link.close("enough");
-    expect((await soon(link.ended, "end")).text).toBe("enough");
+    expect((await eventually("end", link.ended)).text).toBe("enough");
     libc.close(peer);
 
     const stuck = join({ silence: 400 });
     writeNow(stuck.peer, hello);
-    await soon(stuck.link.up, "up");
+    await eventually("up", stuck.link.up);
     for (let i = 0; i < 300; i++) writeNow(site.probe, big);
     const chatter = setInterval(() => writeNow(stuck.peer, message(TYPE.pong, PING_BACK)), 50);
-    const end = await soon(stuck.link.ended, "end");
+    const end = await eventually("end", stuck.link.ended);
     expect(end).toEqual({ kind: "stalled", text: "the stream took nothing for 400 ms" });
     clearInterval(chatter);
     libc.close(stuck.peer);
@@ -490,14 +489,14 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     writeNow(peer, hello);
     const pings = Buffer.concat(Array<Uint8Array>(1000).fill(message(TYPE.ping, PING_BACK)));
     let sent = 0;
-    for (const late = performance.now() + PATIENCE; performance.now() < late && sent < 4 << 20; ) {
+    const send = (): number => {
       sent += writeNow(peer, pings.subarray(sent % 12));
-      await new Promise((resolve) => setImmediate(resolve));
-    }
+      return sent;
+    };
+    await eventually("4 MB of pings are taken", send, { fits: (n) => n >= 4 << 20, every: 0 });
     link.close("enough");
     const answers = await readAll(peer);
     // Not 4 MB: what a socket and the stage hold, and nothing but whole messages.
-    expect(sent).toBeGreaterThanOrEqual(4 << 20);
     expect(answers.length).toBeLessThan(1 << 20);
     let at = 0;
     while (at + 4 <= answers.length) {
@@ -505,7 +504,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
       at += 4 + Buffer.from(answers).readUIntBE(at + 1, 3);
     }
     expect(at).toBe(answers.length);
-    expect((await soon(link.ended, "end")).text).toBe("enough");
+    expect((await eventually("end", link.ended)).text).toBe("enough");
     libc.close(peer);
   });
 
@@ -516,19 +515,19 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
       const junk = new Uint8Array(1 + random(300)).map(() => random(random(3) === 0 ? 8 : 256));
       writeNow(peer, random(2) === 0 ? Buffer.concat([hello, junk]) : junk);
       libc.close(peer);
-      expect((await soon(link.ended, "end")).text).not.toMatch(/fault/);
+      expect((await eventually("end", link.ended)).text).not.toMatch(/fault/);
     }
     const { link, peer } = join();
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     libc.close(peer);
-    await soon(link.ended, "end");
+    await eventually("end", link.ended);
   });
 
   test("a TAP that is down loses frames, and works again when it is up", async () => {
     const { link, peer } = join();
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     await site.ip("link set tunnel down");
     const sent = frame(MACHINE, [...EXPERIMENT, ...Array<number>(60).fill(4)]);
     writeNow(peer, Buffer.concat([message(TYPE.frame, sent), message(TYPE.ping, PING_BACK)]));
@@ -538,7 +537,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     writeNow(peer, message(TYPE.frame, sent));
     expect(nextFrame(site.probe, (bytes) => bytes[12] === 0x88 && bytes[13] === 0xb5)).toBeDefined();
     link.close("over");
-    await soon(link.ended, "end");
+    await eventually("end", link.ended);
     libc.close(peer);
   });
 
@@ -549,7 +548,7 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
     expect(readNow(b)).toBeUndefined();
     libc.close(b);
     const closed = join({ tap: 9999 });
-    expect((await soon(closed.link.ended, "end")).text).toBe("the TAP is gone");
+    expect((await eventually("end", closed.link.ended)).text).toBe("the TAP is gone");
     libc.close(closed.peer);
   });
 
@@ -557,9 +556,9 @@ describeWith(LAB, "a link and a peer driven by hand", () => {
   test("a TAP deleted underneath ends its link, and the peer is told", async () => {
     const { link, peer } = join();
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     await site.ip("link delete tunnel");
-    expect((await soon(link.ended, "end")).text).toBe("the TAP is gone");
+    expect((await eventually("end", link.ended)).text).toBe("the TAP is gone");
     expect(Buffer.from(await readAll(peer)).toString("latin1")).toContain("the TAP is gone");
     libc.close(peer);
   });

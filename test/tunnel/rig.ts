@@ -16,23 +16,8 @@ import { run } from "../../src/linux/run.ts";
 import { socketPair } from "../../src/linux/socketpair.ts";
 import { openTap } from "../../src/linux/tap.ts";
 import { writeHello } from "../../src/tunnel/message.ts";
+import { PATIENCE } from "../lab/eventually.ts";
 import { Holder } from "../lab/namespace.ts";
-
-/** Longest wait for an event, in ms. */
-export const PATIENCE = 15_000;
-
-/** Fails instead of waiting for ever. */
-export async function soon<T>(promise: Promise<T>, what: string): Promise<T> {
-  let timer: Timer | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} did not happen within ${PATIENCE} ms`)), PATIENCE);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
 
 /** The same numbers for the same seed: xorshift32. */
 export function chance(seed: number): (below: number) => number {

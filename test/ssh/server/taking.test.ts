@@ -11,9 +11,10 @@ import { generateKey } from "../../../src/ssh/keys/ed25519.ts";
 import { WireReader, WireWriter } from "../../../src/ssh/keys/wire.ts";
 import { type Peer, SshListener } from "../../../src/ssh/server/listener.ts";
 import { ChannelStream } from "../../../src/tunnel/transport/ssh-channel.ts";
+import { turn } from "../../lab/eventually.ts";
 import { describeWith } from "../../lab/need.ts";
 import { chance, writeNow } from "../../tunnel/rig.ts";
-import { Held, MANY, TakingServer, turn, until } from "./taken.ts";
+import { Held, MANY, TakingServer, until } from "./taken.ts";
 
 const cleanup: (() => unknown)[] = [];
 afterEach(async () => {
