@@ -3,12 +3,15 @@
 import { expect, test } from "bun:test";
 import { eventually } from "../lab/eventually.ts";
 import { describeWith } from "../lab/need.ts";
+import { sharedWorld } from "../lab/shared-world.ts";
 import { startSshd } from "../lab/sshd.ts";
-import { INTEGRATION, pingable, WALT_NET, World } from "../lab/world.ts";
+import { INTEGRATION, pingable, WALT_NET } from "../lab/world.ts";
 
 describeWith(INTEGRATION, "faults", () => {
+  const fresh = sharedWorld();
+
   test("a proxy is killed and comes back: so does the tunnel", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const device = await world.device("device1");
     await device.enrol();
     const [proxy] = world.proxies;
@@ -34,7 +37,7 @@ describeWith(INTEGRATION, "faults", () => {
   }, 90_000);
 
   test("the server is restarted: devices come back without being asked about", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const device = await world.device("device1");
     const node = await device.enrol();
     expect(await world.stopServer()).toBe(0);
@@ -49,7 +52,7 @@ describeWith(INTEGRATION, "faults", () => {
   }, 90_000);
 
   test("the server is killed with -9: its successor finds nothing in its way", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const device = await world.device("device1");
     await device.enrol();
     await world.stopServer("SIGKILL");
@@ -58,7 +61,7 @@ describeWith(INTEGRATION, "faults", () => {
   }, 90_000);
 
   test("the device is killed with -9: its successor finds nothing in its way", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const device = await world.device("device1");
     await device.enrol();
     await device.stop("SIGKILL");
@@ -72,7 +75,7 @@ describeWith(INTEGRATION, "faults", () => {
   }, 90_000);
 
   test("a pulled wire is noticed by both ends, and the path is built anew", async () => {
-    await using world = await World.create({ server: 'silence = "3s"' });
+    const world = await fresh('silence = "3s"');
     const device = await world.device("device1", {
       toml: 'silence = "3s"\n[device.vm]\nstart = false\n',
     });
@@ -92,7 +95,7 @@ describeWith(INTEGRATION, "faults", () => {
   }, 120_000);
 
   test("an end that is there but does nothing is noticed by the other, and the path is built anew", async () => {
-    await using world = await World.create({ server: 'silence = "3s"' });
+    const world = await fresh('silence = "3s"');
     const device = await world.device("device1", { toml: 'silence = "3s"\n[device.vm]\nstart = false\n' });
     const node = await device.enrol();
     const process = device.process;
@@ -126,7 +129,7 @@ describeWith(INTEGRATION, "faults", () => {
   }, 120_000);
 
   test("a second `walt device run` and a second `walt server run` are refused with a reason", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const device = await world.device("device1");
     await device.enrol();
     const again = await world.walt(device.host, "device", "run");

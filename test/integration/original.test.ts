@@ -47,7 +47,7 @@ function pids(host: Host, command: RegExp): number[] {
 }
 
 async function upAgain(world: World, after: number): Promise<void> {
-  await world.daemon.waitFor(/tunnel up .*original=true/, { after });
+  await world.daemon.waitFor(/tunnel up .*framing=original/, { after });
 }
 
 describeWith(INTEGRATION, "the original framing", () => {

@@ -5,7 +5,8 @@ import type { RunResult } from "../../src/linux/run.ts";
 import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
-import { INTEGRATION, World, type WorldDevice } from "../lab/world.ts";
+import { sharedWorld } from "../lab/shared-world.ts";
+import { INTEGRATION, type World, type WorldDevice } from "../lab/world.ts";
 
 /** OpenSSH by hand. `key` is a path on the host. */
 function ssh(host: Host, key: string, ...args: string[]): Promise<RunResult> {
@@ -53,8 +54,10 @@ async function enrolled(world: World): Promise<{ device: WorldDevice; node: stri
 }
 
 describeWith(INTEGRATION, "trust", () => {
+  const fresh = sharedWorld();
+
   test("the enrolment key can neither run a command on the proxy, nor reach any other port, nor open a tunnel", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const { host } = await world.device("device1");
     const command = await ssh(host, ENROLMENT, "-n", ...PROXY, "id; touch /tmp/owned");
     expect(command.stdout).not.toMatch(/uid=/);
@@ -104,7 +107,7 @@ describeWith(INTEGRATION, "trust", () => {
   }, 60_000);
 
   test("a certificate reaches the next hop and no other port, and runs no command", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const { device } = await enrolled(world);
     const { host } = device;
     const command = await ssh(host, DEVICE, ...CERTIFICATE, "-n", ...PROXY, "id");
@@ -139,7 +142,7 @@ describeWith(INTEGRATION, "trust", () => {
   }, 60_000);
 
   test("a revoked node is cut off within a second, stays out, and may enrol afresh", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const { device, node } = await enrolled(world);
     const [position, at] = [device.process?.position ?? 0, world.daemon.position];
     await world.must(world.server, "vpn", "revoke", node);
@@ -165,7 +168,7 @@ describeWith(INTEGRATION, "trust", () => {
   }, 90_000);
 
   test("a wrong host key, of the server or of a proxy, is refused with a clear message", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const wrong =
       (
         await world.proxies[0]?.host.must([
@@ -194,7 +197,7 @@ describeWith(INTEGRATION, "trust", () => {
   }, 60_000);
 
   test("a certificate that expired while the device was off is renewed, without asking", async () => {
-    await using world = await World.create({ server: 'certificate_validity = "10s"' });
+    const world = await fresh('certificate_validity = "10s"');
     const { device } = await enrolled(world);
     await device.stop();
     // The proxy's clock is what counts: wait until it refuses the certificate.
@@ -211,7 +214,7 @@ describeWith(INTEGRATION, "trust", () => {
   }, 90_000);
 
   test("certificates are renewed while the tunnel is up", async () => {
-    await using world = await World.create({ server: 'certificate_validity = "10s"' });
+    const world = await fresh('certificate_validity = "10s"');
     await enrolled(world);
     const serial = async (): Promise<number> => Number((await world.list())[0]?.certificateSerial);
     const before = await serial();
@@ -223,7 +226,7 @@ describeWith(INTEGRATION, "trust", () => {
   }, 60_000);
 
   test("a device that lost the grant on its way is given it again without an operator", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const { device, node } = await enrolled(world);
     await device.stop();
     // As after a power cut between the server's answer and the device's disk: key there, credentials not.

@@ -5,7 +5,8 @@ import { GROUP_FRAMES } from "../../src/tunnel/receive/guard.ts";
 import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
-import { INTEGRATION, pingable, WALT_NET, World } from "../lab/world.ts";
+import { sharedWorld } from "../lab/shared-world.ts";
+import { INTEGRATION, pingable, WALT_NET, type World } from "../lab/world.ts";
 
 /** What the server's bridge heard from a MAC address, as its forwarding table tells. */
 async function heard(server: Host, mac: string): Promise<boolean> {
@@ -13,8 +14,10 @@ async function heard(server: Host, mac: string): Promise<boolean> {
 }
 
 describeWith(INTEGRATION, "walt-net", () => {
+  const fresh = sharedWorld();
+
   test("an existing bridge is used as it is, and left as it was", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     await world.stopServer();
     const { server } = world;
     await server.ip(
@@ -44,7 +47,7 @@ describeWith(INTEGRATION, "walt-net", () => {
   }, 60_000);
 
   test("without the bridge that it is told to use, the server says so", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     await world.stopServer();
     const config = await Bun.file(world.server.path("/etc/walt/walt.toml")).text();
     world.server.writeFile(
@@ -57,7 +60,7 @@ describeWith(INTEGRATION, "walt-net", () => {
   }, 60_000);
 
   test("frames with another source MAC address than the node's do not get through", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const device = await world.device("device1");
     await device.enrol();
     const [node] = await world.nodes();
@@ -73,14 +76,14 @@ describeWith(INTEGRATION, "walt-net", () => {
   }, 60_000);
 
   test("two nodes on two devices reach each other, with the largest frames", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const [one] = await twoNodes(world);
     // 1472 bytes of data make 1500 of IP; they must not be fragmented on the way.
     await one.must(["ping", "-c", "2", "-i", "0.2", "-M", "do", "-s", "1472", "192.168.192.71"]);
   }, 60_000);
 
   test("larger frames where both ends agree, else 1500", async () => {
-    await using world = await World.create({ server: "[server.network]\nmtu = 9000" });
+    const world = await fresh("[server.network]\nmtu = 9000");
     const { server } = world;
     const mtuOf = async (host: Host, name: string): Promise<string | undefined> =>
       / mtu (\d+) /.exec(await host.must(["ip", "-o", "link", "show", "dev", name]))?.[1];
@@ -111,7 +114,7 @@ describeWith(INTEGRATION, "walt-net", () => {
   }, 60_000);
 
   test("isolated nodes reach the server, and not each other", async () => {
-    await using world = await World.create({ server: "[server.network]\nisolation = true" });
+    const world = await fresh("[server.network]\nisolation = true");
     const hosts = await twoNodes(world);
     for (const host of hosts) expect(await pingable(host, WALT_NET)).toBe(true);
     const [one, two] = hosts;
@@ -129,7 +132,7 @@ describeWith(INTEGRATION, "walt-net", () => {
   }, 60_000);
 
   test("a loop behind a device stays behind it", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const { server } = world;
     const [one, two] = await twoNodes(world);
     expect(await pingable(one, "192.168.192.71")).toBe(true);

@@ -159,7 +159,7 @@ export class Site implements AsyncDisposable {
   }
 
   run(...command: string[]): Promise<string> {
-    return run([...this.holder.enterNetwork(), ...command]);
+    return run([...this.holder.enterNetwork(), ...command], { timeout: 100_000 });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
