@@ -45,7 +45,7 @@ say(`bun test, on ${availableParallelism()} processors`);
 const { status, output } = await show([
   process.execPath,
   "test",
-  "--timeout=60000",
+  "--timeout=120000",
   ...process.argv.slice(2),
 ]);
 const count = (word: string): number =>

@@ -408,7 +408,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
     test("setup-proxy asks for the next hop, and takes the server for an empty answer", async () => {
       const asked = terminal(server, "/srv/walt vpn setup-proxy -o /srv/asked.sh");
       await asked.waitFor(
-        /hostname or IP of the walt server, or next proxy in case of several proxies \[walt\.lab\.example:2222\]: /,
+        /hostname or IP of the walt server, or next proxy in case of several hops \[walt\.lab\.example:2222\]: /,
       );
       asked.write("\r");
       expect(await asked.exited).toBe(0);
@@ -416,7 +416,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         'permitopen="walt.lab.example:2222"',
       );
       const wrong = terminal(server, "/srv/walt vpn setup-proxy -o /srv/none");
-      await wrong.waitFor(/several proxies/);
+      await wrong.waitFor(/several hops/);
       wrong.write("not an address!\r");
       expect(await wrong.exited).toBe(2);
       expect(existsSync(server.path("/srv/none"))).toBe(false);
@@ -428,7 +428,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
     ] as const) {
       test(`${name} at a question ends the command, with nothing written`, async () => {
         const asked = terminal(server, "/srv/walt vpn setup-proxy -o /srv/none");
-        await asked.waitFor(/several proxies/);
+        await asked.waitFor(/several hops/);
         asked.write(key);
         expect(await asked.exited).not.toBe(0);
         expect(asked.output).not.toMatch(/this is a bug/);

@@ -34,7 +34,7 @@ describeWith(INTEGRATION, "faults", () => {
     await world.daemon.waitFor(/tunnel up/, { after: back, timeout: 60_000 });
     await log.waitFor(/the tunnel is up/, { after: position });
     expect((await device.status()).tunnel).toBe("up");
-  }, 90_000);
+  }, 180_000);
 
   test("the server is restarted: devices come back without being asked about", async () => {
     const world = await fresh();
@@ -49,7 +49,7 @@ describeWith(INTEGRATION, "faults", () => {
     await world.startServer();
     await world.daemon.waitFor(/tunnel up/, { timeout: 60_000 });
     expect((await world.nodes())[0]).toMatchObject({ name: node, state: "up" });
-  }, 90_000);
+  }, 180_000);
 
   test("the server is killed with -9: its successor finds nothing in its way", async () => {
     const world = await fresh();
@@ -58,7 +58,7 @@ describeWith(INTEGRATION, "faults", () => {
     await world.stopServer("SIGKILL");
     await world.startServer();
     await world.daemon.waitFor(/tunnel up/, { timeout: 60_000 });
-  }, 90_000);
+  }, 180_000);
 
   test("the device is killed with -9: its successor finds nothing in its way", async () => {
     const world = await fresh();
@@ -72,7 +72,7 @@ describeWith(INTEGRATION, "faults", () => {
     // And a clean stop leaves nothing at all.
     expect(await device.host.must(["ip", "-o", "link"])).not.toMatch(/walt-/);
     expect(device.host.processes().filter((p) => /ssh|walt|qemu/.test(p.command))).toEqual([]);
-  }, 90_000);
+  }, 180_000);
 
   test("a pulled wire is noticed by both ends, and the path is built anew", async () => {
     const world = await fresh('silence = "3s"');
@@ -92,7 +92,7 @@ describeWith(INTEGRATION, "faults", () => {
     await world.daemon.waitFor(/tunnel up/, { after: at, timeout: 60_000 });
     // What was plugged into the device's bridge is still there, and works.
     expect(await pingable(plugged, WALT_NET, 30)).toBe(true);
-  }, 120_000);
+  }, 180_000);
 
   test("an end that is there but does nothing is noticed by the other, and the path is built anew", async () => {
     const world = await fresh('silence = "3s"');
@@ -126,7 +126,7 @@ describeWith(INTEGRATION, "faults", () => {
     expect(await world.must(device.host, "device", "status")).toMatch(
       /^from the server +\d+ frames, [\s\S]*^round trip +\d+\.\d ms, /m,
     );
-  }, 120_000);
+  }, 180_000);
 
   test("a second `walt device run` and a second `walt server run` are refused with a reason", async () => {
     const world = await fresh();
@@ -141,5 +141,5 @@ describeWith(INTEGRATION, "faults", () => {
     // Neither did any harm.
     expect((await world.nodes())[0]?.state).toBe("up");
     expect(await device.status()).toMatchObject({ tunnel: "up" });
-  }, 60_000);
+  }, 180_000);
 });

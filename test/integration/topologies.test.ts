@@ -44,13 +44,13 @@ describeWith(INTEGRATION, "topologies", () => {
     expect(world.daemon.output).toMatch(
       new RegExp(`tunnel up .*from=${world.proxies[1]?.host.address("lan2")}`),
     );
-  }, 60_000);
+  }, 180_000);
 
   test("the server's own endpoint, no proxy", async () => {
     const world = await direct();
     const device = await world.device("device1");
     await joins(world, device, "ssh://walt.lab.example:2222");
-  }, 60_000);
+  }, 180_000);
 
   test("the server as its own entrypoint, through its own sshd", async () => {
     const world = await direct();
@@ -62,7 +62,7 @@ describeWith(INTEGRATION, "topologies", () => {
     world.proxies.push({ host: world.server, name: "gate.example.org", sshd });
     const device = await world.device("device1");
     await joins(world, device, "gate.example.org:22");
-  }, 60_000);
+  }, 180_000);
 
   test("`walt proxy setup` does what the script does", async () => {
     const world = await behindOne();
@@ -73,7 +73,7 @@ describeWith(INTEGRATION, "topologies", () => {
     await giveToml(world, proxy.host);
     await world.must(proxy.host, "proxy", "setup");
     await joins(world, await world.device("device1"), "gate1.example.org:22");
-  }, 60_000);
+  }, 180_000);
 
   test("our own relay instead of sshd", async () => {
     const world = await behindOne();
@@ -89,5 +89,5 @@ describeWith(INTEGRATION, "topologies", () => {
     await joins(world, device, "gate1.example.org:22");
     expect(await device.stop()).toBe(0);
     expect(await relay.stop()).toBe(0);
-  }, 60_000);
+  }, 180_000);
 });

@@ -104,7 +104,7 @@ describeWith(INTEGRATION, "trust", () => {
     expect((await inner(host, ENROLMENT, "-N", "-R", "9999:localhost:22", "walt-server")).status).not.toBe(0);
     // After all this the daemon lives.
     expect(await world.nodes()).toEqual([]);
-  }, 60_000);
+  }, 180_000);
 
   test("a certificate reaches the next hop and no other port, and runs no command", async () => {
     const world = await fresh();
@@ -139,7 +139,7 @@ describeWith(INTEGRATION, "trust", () => {
     await host.must(["cp", DEVICE, `${host.dir}/bare`]);
     expect((await ssh(host, `${host.dir}/bare`, "-n", ...PROXY)).stderr).toMatch(/Permission denied/);
     expect((await inner(host, DEVICE, "walt-server", "enrol")).stderr).toMatch(/this key may run: tunnel/);
-  }, 60_000);
+  }, 180_000);
 
   test("a revoked node is cut off within a second, stays out, and may enrol afresh", async () => {
     const world = await fresh();
@@ -165,7 +165,7 @@ describeWith(INTEGRATION, "trust", () => {
     const unknown = await world.walt(world.server, "vpn", "revoke", "vpn-nosuch");
     expect(unknown.status).toBe(1);
     expect(unknown.stderr).toMatch(/there is no node "vpn-nosuch"/);
-  }, 90_000);
+  }, 180_000);
 
   test("a wrong host key, of the server or of a proxy, is refused with a clear message", async () => {
     const world = await fresh();
@@ -194,7 +194,7 @@ describeWith(INTEGRATION, "trust", () => {
       await device.stop();
     }
     expect(world.daemon.output).not.toMatch(/asks for access|access denied/);
-  }, 60_000);
+  }, 180_000);
 
   test("a certificate that expired while the device was off is renewed, without asking", async () => {
     const world = await fresh('certificate_validity = "10s"');
@@ -211,7 +211,7 @@ describeWith(INTEGRATION, "trust", () => {
     await world.daemon.waitFor(/certificate renewed/, { after: position });
     await world.daemon.waitFor(/tunnel up/, { after: position });
     expect(world.daemon.output.slice(position)).not.toMatch(/asks for access/);
-  }, 90_000);
+  }, 180_000);
 
   test("certificates are renewed while the tunnel is up", async () => {
     const world = await fresh('certificate_validity = "10s"');
@@ -223,7 +223,7 @@ describeWith(INTEGRATION, "trust", () => {
     expect(await serial()).toBeGreaterThan(before);
     expect((await world.nodes())[0]?.state).toBe("up");
     expect(world.daemon.output.slice(position)).not.toMatch(/tunnel down/);
-  }, 60_000);
+  }, 180_000);
 
   test("a device that lost the grant on its way is given it again without an operator", async () => {
     const world = await fresh();
@@ -235,5 +235,5 @@ describeWith(INTEGRATION, "trust", () => {
     device.start();
     await world.daemon.waitFor(/an accepted device asks again/, { after: position });
     await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { after: position });
-  }, 60_000);
+  }, 180_000);
 });

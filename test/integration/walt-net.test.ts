@@ -44,7 +44,7 @@ describeWith(INTEGRATION, "walt-net", () => {
     expect(await world.stopServer()).toBe(0);
     expect(await server.must(["ip", "-br", "address", "show", "walt-net"])).toMatch(/10\.20\.0\.1\/24/);
     expect(await server.must(["ip", "-o", "link"])).not.toMatch(/tap-/);
-  }, 60_000);
+  }, 180_000);
 
   test("without the bridge that it is told to use, the server says so", async () => {
     const world = await fresh();
@@ -57,7 +57,7 @@ describeWith(INTEGRATION, "walt-net", () => {
     const { status, stderr } = await world.walt(world.server, "server", "run");
     expect(status).toBe(1);
     expect(stderr).toMatch(/the bridge br-lab does not exist/);
-  }, 60_000);
+  }, 180_000);
 
   test("frames with another source MAC address than the node's do not get through", async () => {
     const world = await fresh();
@@ -73,14 +73,14 @@ describeWith(INTEGRATION, "walt-net", () => {
     await plugged.ip(`link set eth0 address ${node?.mac}`);
     expect(await pingable(plugged, WALT_NET)).toBe(true);
     expect(await heard(world.server, node?.mac ?? "")).toBe(true);
-  }, 60_000);
+  }, 180_000);
 
   test("two nodes on two devices reach each other, with the largest frames", async () => {
     const world = await fresh();
     const [one] = await twoNodes(world);
     // 1472 bytes of data make 1500 of IP; they must not be fragmented on the way.
     await one.must(["ping", "-c", "2", "-i", "0.2", "-M", "do", "-s", "1472", "192.168.192.71"]);
-  }, 60_000);
+  }, 180_000);
 
   test("larger frames where both ends agree, else 1500", async () => {
     const world = await fresh("[server.network]\nmtu = 9000");
@@ -111,7 +111,7 @@ describeWith(INTEGRATION, "walt-net", () => {
     }
     // The small one has not made the network smaller for others.
     expect(await mtuOf(server, "walt-net")).toBe("9000");
-  }, 60_000);
+  }, 180_000);
 
   test("isolated nodes reach the server, and not each other", async () => {
     const world = await fresh("[server.network]\nisolation = true");
@@ -129,7 +129,7 @@ describeWith(INTEGRATION, "walt-net", () => {
     await lab.ip("link set eth0 up", "address add 192.168.192.90/22 dev eth0");
     expect(await pingable(one, "192.168.192.90")).toBe(true);
     expect(await pingable(lab, "192.168.192.71")).toBe(true);
-  }, 60_000);
+  }, 180_000);
 
   test("a loop behind a device stays behind it", async () => {
     const world = await fresh();
@@ -166,7 +166,7 @@ describeWith(INTEGRATION, "walt-net", () => {
     await eventually("frames are refused", refused, { fits: (n) => n > 100 });
     await device.ip("link delete loop-a");
     await eventually("the node reaches the server again", () => pingable(one, WALT_NET), { within: 60_000 });
-  }, 120_000);
+  }, 180_000);
 });
 
 /** Two nodes on two devices: 192.168.192.70 and 192.168.192.71. */
