@@ -67,7 +67,8 @@ async function main(): Promise<void> {
       stderr: "pipe",
     });
     const said = await new Response(child.stderr).text();
-    if ((await child.exited) !== 0) process.stderr.write(`${said}\nsome tests failed: what they run may be missing below\n`);
+    if ((await child.exited) !== 0)
+      process.stderr.write(`${said}\nsome tests failed: what they run may be missing below\n`);
     print(parseLcov(readFileSync(join(folder, "lcov.info"), "utf8")));
   } finally {
     rmSync(folder, { recursive: true });
@@ -77,14 +78,19 @@ async function main(): Promise<void> {
 function print(files: ReadonlyMap<string, ReadonlyMap<number, number>>): void {
   const run = new Map([...files].map(([file, lines]) => [relative(ROOT, join(ROOT, file)), lines]));
   const sources = [...new Bun.Glob("src/**/*.ts").scanSync(ROOT)].filter((file) => !file.endsWith(".d.ts"));
-  const found = sources.flatMap((file) => gapsOf(run.get(file) ?? new Map()).map((gap) => ({ file, ...gap })));
+  const found = sources.flatMap((file) =>
+    gapsOf(run.get(file) ?? new Map()).map((gap) => ({ file, ...gap })),
+  );
   for (const { file, from, to, lines } of found.sort((a, b) => b.lines - a.lines))
     console.log(`${file}:${from}-${to} (${lines})`);
   const unloaded = sources.filter((file) => !run.has(file)).sort();
-  if (unloaded.length > 0) console.log(`\nNot loaded by these tests, or of types only:\n${unloaded.join("\n")}`);
+  if (unloaded.length > 0)
+    console.log(`\nNot loaded by these tests, or of types only:\n${unloaded.join("\n")}`);
   const code = sources.flatMap((file) => [...(run.get(file) ?? new Map<number, number>()).values()]);
   const share = (100 * code.filter((count) => count > 0).length) / Math.max(1, code.length);
-  console.log(`\n${share.toFixed(1)} % of ${code.length} lines in ${sources.length - unloaded.length} files are run.`);
+  console.log(
+    `\n${share.toFixed(1)} % of ${code.length} lines in ${sources.length - unloaded.length} files are run.`,
+  );
 }
 
 if (import.meta.main) await main();
