@@ -61,7 +61,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
   afterAll(() => world?.lab.stop());
 
   const walt = async (host: Host, ...args: string[]): Promise<RunResult> => {
-    const result = await host.run(["/srv/walt", ...args], { timeout: 12_000 });
+    const result = await host.run(["/srv/walt", ...args]);
     expectWords(result);
     return result;
   };

@@ -85,8 +85,8 @@ describeWith(INTEGRATION, "faults", () => {
     expect(await pingable(plugged, WALT_NET)).toBe(true);
     const [at, from] = [world.daemon.position, device.process?.position ?? 0];
     await device.host.port().wire("down");
-    await world.daemon.waitFor(/tunnel down .*silent|tunnel down .*nothing/, { after: at, timeout: 20_000 });
-    await device.process?.waitFor(/silent|took nothing/, { after: from, timeout: 20_000 });
+    await world.daemon.waitFor(/tunnel down .*silent|tunnel down .*nothing/, { after: at });
+    await device.process?.waitFor(/silent|took nothing/, { after: from });
     expect((await world.nodes())[0]?.state).toBe("down");
     await device.host.port().wire("up");
     await world.daemon.waitFor(/tunnel up/, { after: at, timeout: 60_000 });
@@ -104,7 +104,7 @@ describeWith(INTEGRATION, "faults", () => {
       const other = stopped === process ? world.daemon : process;
       const [at, back] = [other.position, world.daemon.position];
       stopped.kill("SIGSTOP");
-      await other.waitFor(/the peer was silent for 3\.0 s/, { after: at, timeout: 20_000 });
+      await other.waitFor(/the peer was silent for 3\.0 s/, { after: at });
       stopped.kill("SIGCONT");
       await world.daemon.waitFor(/tunnel up/, { after: back, timeout: 60_000 });
     }

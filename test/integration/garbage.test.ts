@@ -45,7 +45,7 @@ async function ssh(
   const script = hold
     ? 'rm -f /srv/pipe && mkfifo /srv/pipe && { cat /srv/input > /srv/pipe & exec "$@" <> /srv/pipe; }'
     : 'exec "$@" < /srv/input';
-  return await host.run(["sh", "-c", script, "sh", ...words], { timeout: 12_000 });
+  return await host.run(["sh", "-c", script, "sh", ...words]);
 }
 
 /** Bytes to a UNIX socket, and what comes back until the other side closes. */
