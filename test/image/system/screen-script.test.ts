@@ -74,7 +74,7 @@ describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's screen"
       nextTryIn: 12,
     };
     expect(await shown("Next try in 12 s")).toEndWith(
-      `\nStage    ssh: it waits...\nNode     vpn-010203\nError    ${lastError}\nNext try in 12 s`,
+      `\nStage    proxies: it waits...\nNode     vpn-010203\nError    ${lastError}\nNext try in 12 s`,
     );
     status = { ...status, nextTryIn: 0 };
     await shown("Next try in 0 s");
