@@ -43,7 +43,8 @@ export async function runAny(command: readonly string[], options: RunOptions = {
       stdin: options.input === undefined ? "ignore" : new TextEncoder().encode(options.input),
       stdout: "pipe",
       stderr: "pipe",
-      ...(options.env === undefined ? {} : { env: options.env }),
+      // Said even when it is our own: else Bun looks for the program in the PATH that we were started with.
+      env: options.env ?? process.env,
       ...(options.signal === undefined ? {} : { signal: options.signal, killSignal: "SIGKILL" as const }),
     });
   } catch (error) {

@@ -49,13 +49,15 @@ export class Tunnels {
   readonly #ended = new Map<number, Totals>();
 
   constructor(
-    readonly pumps: PumpThread,
+    readonly pumps: Pick<PumpThread, "add">,
     readonly net: WaltNet,
     /** ms of silence after which a device is taken for dead. */
     readonly silence: number,
     /** For lines that a device causes. */
     readonly logOf: (device: Device) => Log,
     readonly changed: (device: Device, state: NodeState, via: string) => void,
+    /** How TAPs are opened, which needs root; a parameter for tests. */
+    readonly taps = { openTap, openOffloadTap },
   ) {}
 
   info(device: Device): TunnelInfo | undefined {
@@ -123,6 +125,7 @@ export class Tunnels {
 
   async #carry(device: Device, request: TunnelRequest, tunnel: Tunnel, from: string): Promise<void> {
     const name = tapName(device);
+    const { openTap, openOffloadTap } = this.taps;
     const { framing } = tunnel.info;
     const tap = FRAMINGS[framing].messages ? openOffloadTap(name) : openTap(name);
     let taken: Released;

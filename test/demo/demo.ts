@@ -2,9 +2,11 @@
 
 import { createHash } from "node:crypto";
 import { mkdirSync } from "node:fs";
+import type { NodeInfo } from "../../src/api/messages.ts";
 import { messageOf, WaltError } from "../../src/errors.ts";
 import { table } from "../../src/text.ts";
 import { waltBinary } from "../lab/binary.ts";
+import { eventually } from "../lab/eventually.ts";
 import { BLOB_BYTES, blob, buildNodeOs } from "../lab/node-os.ts";
 import { installPackages } from "../lab/packages.ts";
 import { type Monitor, World, type WorldDevice } from "../lab/world.ts";
@@ -173,18 +175,14 @@ async function seeNode(world: World, device: WorldDevice, steps: Steps, name: st
     return { detail: "iPXE has its address and its boot script, through the tunnel", value: undefined };
   });
   const shown = await steps.run("node", async () => {
-    const deadline = performance.now() + 600_000;
-    for (;;) {
+    const answering = async (): Promise<NodeInfo | undefined> => {
       const found = (await world.nodes()).find((n) => n.name === name);
-      const web =
-        found?.address == null
-          ? undefined
-          : await world.server.run(["sh", "-c", fetchLine(found.address, "blob.sha256", 5000)]);
-      if (found !== undefined && web?.status === 0)
-        return { detail: `${name} answers at ${found.address}`, value: found };
-      if (performance.now() > deadline) throw new WaltError("the node did not come up within 10 minutes");
-      await Bun.sleep(500);
-    }
+      if (found?.address == null) return undefined;
+      const web = await world.server.run(["sh", "-c", fetchLine(found.address, "blob.sha256", 5000)]);
+      return web.status === 0 ? found : undefined;
+    };
+    const found = await eventually("the node answers", answering, { within: 600_000, every: 500 });
+    return { detail: `${name} answers at ${found.address}`, value: found };
   });
   const address = shown.address ?? "";
   const pingMs = await steps.run("ping", async () => {

@@ -20,6 +20,7 @@ import { join } from "node:path";
 import { Qmp } from "../../src/device/vm/qmp.ts";
 import { MIB, parseMasterBootRecord } from "../../src/image/disk/disk.ts";
 import { readFat } from "../../src/image/disk/fat.ts";
+import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
 import type { LabProcess } from "../lab/process.ts";
 import { parseWrites, SECTOR, sectorsWritten, type Write } from "./write-log.ts";
@@ -146,14 +147,13 @@ export class Board {
 
   /** Pull the plug as soon as so many sectors were written since it was switched on; how many it were. */
   async cutPowerAt(sectors: number, timeout: number): Promise<number> {
-    const deadline = performance.now() + timeout;
-    while (this.written < sectors) {
+    const written = (): number => {
       if (this.#process?.ended !== undefined)
         throw new Error(`${this.host.name} ended (${this.#process.ended})`);
-      if (performance.now() > deadline)
-        throw new Error(`only ${this.written} of ${sectors} sectors were written`);
-      await Bun.sleep(1);
-    }
+      return this.written;
+    };
+    const enough = (n: number): boolean => n >= sectors;
+    await eventually(`${sectors} sectors are written`, written, { fits: enough, within: timeout, every: 1 });
     await this.cutPower();
     return this.written;
   }

@@ -1,6 +1,5 @@
 /** What the parts of one run share. */
 
-import { WaltError } from "../../src/errors.ts";
 import type { Steps } from "../demo/steps.ts";
 import type { LabProcess } from "../lab/process.ts";
 import type { World } from "../lab/world.ts";
@@ -35,20 +34,8 @@ export interface Run {
  */
 export const SLOW = 600_000;
 
-/** Ask once a second until there is an answer. @throws WaltError with `otherwise` when that takes too long. */
-export async function eventually<T>(
-  otherwise: string,
-  ask: () => Promise<T | undefined>,
-  timeout = SLOW,
-): Promise<T> {
-  const deadline = performance.now() + timeout;
-  for (;;) {
-    const answer = await ask();
-    if (answer !== undefined) return answer;
-    if (performance.now() > deadline) throw new WaltError(otherwise);
-    await Bun.sleep(1000);
-  }
-}
+/** How often an emulated board is asked, and for how long. */
+export const PATIENTLY = { within: SLOW, every: 1000 } as const;
 
 /** A text file of the node's HTTP server, as WalT's server sees it; undefined when it cannot be had now. */
 export async function fetchFrom(world: World, address: string, file: string): Promise<string | undefined> {

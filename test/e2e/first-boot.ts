@@ -4,9 +4,10 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { WaltError } from "../../src/errors.ts";
 import { cacheFolder } from "../../src/image/base/cache.ts";
+import { eventually } from "../lab/eventually.ts";
 import type { World } from "../lab/world.ts";
 import { Board } from "./board.ts";
-import { eventually, fetchFrom, type Run, SLOW } from "./context.ts";
+import { fetchFrom, PATIENTLY, type Run, SLOW } from "./context.ts";
 import { buildArm64Node } from "./node.ts";
 
 /** Until the virtual machine runs. `stick` is the content of what is in the socket 1.2 then. */
@@ -86,12 +87,13 @@ export async function nodeBoots(r: Run, world: World): Promise<string> {
   });
   const node = await r.steps.run("node", async () => {
     // Its own HTTP server is up, with the file that its system makes last.
-    const found = await eventually("the node did not come up", async () => {
+    const answering = async (): Promise<{ name: string; address: string } | undefined> => {
       const [node] = await world.nodes();
       if (node?.address == null || (await fetchFrom(world, node.address, "blob.sha256")) === undefined)
         return;
       return { name: node.name, address: node.address };
-    });
+    };
+    const found = await eventually("the node answers", answering, PATIENTLY);
     return { detail: `${found.name} answers at ${found.address}`, value: found.address };
   });
   await r.steps.run("ping", async () => {

@@ -1,10 +1,11 @@
 /** The board's USB sockets belong to the node: sticks are plugged into a running board, and pulled. */
 
 import { createHash, randomBytes } from "node:crypto";
+import { eventually } from "../lab/eventually.ts";
 import { STICK_BYTES } from "../lab/node-os.ts";
 import type { World } from "../lab/world.ts";
 import type { Board } from "./board.ts";
-import { eventually, fetchFrom, type Run, SLOW } from "./context.ts";
+import { fetchFrom, PATIENTLY, type Run } from "./context.ts";
 
 /** QEMU's USB stick. */
 const STICK = "46f4:0001";
@@ -24,19 +25,12 @@ async function has(world: World, node: string, sticks: readonly Stick[]): Promis
   const wanted = [...sticks.map(() => `usb ${STICK}`), ...sticks.map(({ sum }) => `disk ${sum}`).sort()].join(
     "\n",
   );
-  let last = "";
-  await eventually(
-    `the node should have\n${wanted}`,
-    async () => {
-      last = (await fetchFrom(world, node, "cgi-bin/usb")) ?? "";
-      const lines = last.trim().split("\n");
-      const [usb, disks] = [/^usb /, /^disk /].map((kind) => lines.filter((line) => kind.test(line)));
-      return [...(usb ?? []), ...(disks ?? []).sort()].join("\n") === wanted ? true : undefined;
-    },
-    SLOW,
-  ).catch((error: unknown) => {
-    throw new Error(`${error instanceof Error ? error.message : error}\nand has\n${last}`);
-  });
+  const seen = async (): Promise<string> => {
+    const lines = ((await fetchFrom(world, node, "cgi-bin/usb")) ?? "").trim().split("\n");
+    const [usb, disks] = [/^usb /, /^disk /].map((kind) => lines.filter((line) => kind.test(line)));
+    return [...(usb ?? []), ...(disks ?? []).sort()].join("\n");
+  };
+  await eventually(`the node has\n${wanted}`, seen, { fits: (text) => text === wanted, ...PATIENTLY });
 }
 
 /** @param first what was in the socket 1.2 when the board was switched on. */

@@ -1,6 +1,7 @@
 /** A host of the laboratory in the place of a board, as far as the card's own scripts can tell. */
 
 import { join } from "node:path";
+import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
 
 const SCRIPTS = join(import.meta.dir, "../../device/root/usr/lib/walt");
@@ -27,7 +28,9 @@ export async function prepareBoard(board: Host): Promise<void> {
 
 /** Wait until a shell command on the board succeeds; what it printed. */
 export async function until(board: Host, condition: string): Promise<string> {
-  return await board.must(["sh", "-c", `until ${condition}; do sleep 0.1; done`], { timeout: 30_000 });
+  const ask = () => board.run(["sh", "-c", condition]);
+  const { stdout } = await eventually(condition, ask, { fits: ({ status }) => status === 0, every: 50 });
+  return stdout;
 }
 
 /** Wait for a line of the board's console. */

@@ -58,7 +58,7 @@ describeWith(INTEGRATION, "notifications", () => {
       expect(server.processes()).toEqual([]);
       expect(existsSync(server.path("/run/walt-vpn/server.sock"))).toBe(false);
       expect(await server.must(["ip", "-o", "link"])).not.toMatch(/walt-net|tap-/);
-    }, 15_000);
+    });
   }
 
   test("one that cannot start does not say that it is ready", async () => {
@@ -80,7 +80,7 @@ describeWith(INTEGRATION, "notifications", () => {
     await receiver.waitFor(/LAST/);
     expect(told(receiver)).toEqual(["LAST"]);
     await receiver.stop("SIGKILL");
-  }, 15_000);
+  });
 
   test("under the journal its lines carry priorities and no time", async () => {
     const daemon = server.spawn([binary, "run"], { env: { JOURNAL_STREAM: "8:1" } });
@@ -88,7 +88,7 @@ describeWith(INTEGRATION, "notifications", () => {
     expect(await daemon.stop()).toBe(0);
     for (const line of daemon.stderr.trim().split("\n")) expect(line).toMatch(/^<[0-7]>\S/);
     expect(daemon.stdout).toBe("");
-  }, 15_000);
+  });
 });
 
 describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "walt server install", () => {
@@ -126,14 +126,14 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
       "walt: installing needs root\nsudo walt server install\n",
     ]);
     expect(existsSync(host.path(UNIT))).toBe(false);
-  }, 60_000);
+  });
 
   test("is refused on a machine that is configured as something else", async () => {
     host.writeFile("/etc/walt/vpn.toml", 'role = "device"\n');
     expect((await install()).status).toBe(2);
     expect(existsSync(host.path(UNIT))).toBe(false);
     await host.must(["rm", "-r", "/etc/walt"]);
-  }, 60_000);
+  });
 
   test("writes binary, unit, configuration and group, with right modes; the configuration is one that walt takes", async () => {
     const { status, stdout, stderr } = await install();
@@ -159,7 +159,7 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
     const unit = readFileSync(host.path(UNIT), "utf8");
     expect(unit).toContain('ExecStart="/usr/local/bin/walt-vpn" server run --config "/etc/walt/vpn.toml"\n');
     expect(unit).not.toMatch(/@[A-Z]+@/);
-  }, 60_000);
+  });
 
   test("run again it says that all is as it was; own settings stay, and a unit that was edited is ours again", async () => {
     const text = 'role = "server"\n# mine\n';
@@ -179,7 +179,7 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
     await host.must(["sh", "-c", 'echo "# edited" >> "$0"', UNIT]);
     expect((await install()).stdout).toContain(`${UNIT}: written`);
     expect(readFileSync(host.path(UNIT), "utf8")).not.toContain("# edited");
-  }, 60_000);
+  });
 
   test("where something cannot be written it says so", async () => {
     await host.must(["sh", "-c", `mv /etc/systemd/system /etc/systemd/away && : > /etc/systemd/system`]);
@@ -190,14 +190,14 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
       expect.stringMatching(/^walt: cannot install: .*\/etc\/systemd\/system/),
     ]);
     await host.must(["sh", "-c", "rm /etc/systemd/system && mv /etc/systemd/away /etc/systemd/system"]);
-  }, 60_000);
+  });
 
   test("the installed service starts and ends as the unit says", async () => {
     const daemon = host.spawn(["/usr/local/bin/walt-vpn", "server", "run", "--config", "/etc/walt/vpn.toml"]);
     await daemon.waitFor(/server is ready/);
     expect(mode("/run/walt-vpn/server.sock")).toBe(0o660);
     expect(await daemon.stop()).toBe(0);
-  }, 60_000);
+  });
 
   // Not every machine that runs the tests has systemd; where nothing may be skipped it fails for want of the program.
   const analyze = need({ programs: ["systemd-analyze"] });

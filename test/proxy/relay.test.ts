@@ -20,6 +20,7 @@ import {
   SERVER_ALIAS,
   serverArguments,
 } from "../../src/ssh/openssh/arguments.ts";
+import { eventually } from "../lab/eventually.ts";
 import { describeWith } from "../lab/need.ts";
 
 const ca = generateKey("ca");
@@ -33,23 +34,32 @@ const file = (name: string) => join(dir, name);
 /** A log that is kept, and can be waited for. */
 class Kept {
   readonly lines: string[] = [];
-  #watchers: (() => void)[] = [];
   readonly log: Log = this.#make();
 
   #make(): Log {
     const add = (message: string, fields = {}) => {
       this.lines.push(`${message} ${JSON.stringify(fields)}`);
-      for (const watcher of this.#watchers) watcher();
     };
     const log: Log = { debug: add, info: add, warn: add, error: add, with: () => log };
     return log;
   }
 
   async waitFor(text: string, count = 1): Promise<void> {
-    while (this.lines.filter((line) => line.includes(text)).length < count) {
-      await new Promise<void>((resolve) => this.#watchers.push(resolve));
-    }
+    await eventually(`${count} log lines with ${JSON.stringify(text)}`, () => this.lines, {
+      fits: (lines) => lines.filter((line) => line.includes(text)).length >= count,
+    });
   }
+}
+
+/** Wait until a count that had begun to grow stands still for 200 ms: nothing is taken any more. */
+async function standing(count: () => number): Promise<void> {
+  let before = -1;
+  const stands = (now: number): boolean => {
+    const same = now === before && now > 0;
+    before = now;
+    return same;
+  };
+  await eventually("a count that stands still", count, { fits: stands, every: 200 });
 }
 
 function certificate(by: KeyPair, more: { principals?: string[]; validBefore?: number } = {}): string {
@@ -373,10 +383,7 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
       socket.end();
     };
     socket.on("drain", more).on("connect", more);
-    for (let before = -1; before !== sent; ) {
-      before = sent; // until no more is taken
-      await Bun.sleep(200);
-    }
+    await standing(() => sent);
     expect(sent).toBeGreaterThan(0);
     expect(sent).toBeLessThan(chunks / 2);
     resume();
@@ -472,10 +479,7 @@ test("a client that does not read what it asked for does not fill the memory", a
   const { id } = (forwarded as unknown as { outgoing: { id: number } }).outgoing;
   inside._protocol.channelWindowAdjust(id, 0x7fffffff);
   inside._sock.pause();
-  for (let before = -1; before !== written; ) {
-    before = written; // until the next hop is not asked for more
-    await Bun.sleep(200);
-  }
+  await standing(() => written);
   expect(written).toBeGreaterThan(0);
   expect(written).toBeLessThan(64 << 20);
   channel.on("error", () => {});

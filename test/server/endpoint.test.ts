@@ -10,6 +10,7 @@ import type { Channel } from "../../src/ssh/handshake/channel.ts";
 import { generateKey, type KeyPair, publicKeyLine, sameKey } from "../../src/ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../../src/ssh/keys/key-files.ts";
 import { LogLimiter } from "../../src/ssh/server/log-limiter.ts";
+import { eventually } from "../lab/eventually.ts";
 
 const [hostKey, enrolment, device, stranger] = ["host", "enrolment", "device", "stranger"].map(
   generateKey,
@@ -190,12 +191,10 @@ test("a device has eight connections, also while those that were ended take thei
   cleanup.push(() => ended.map((end) => end()));
   const { client } = await connect(at, device);
   client.exec("tunnel via=gate.example.org:22", () => {});
-  for (const late = Date.now() + 5000; ended.length === 0 && Date.now() < late; ) await Bun.sleep(1);
-  expect(ended).toHaveLength(1);
+  await eventually("the tunnel", () => ended.length === 1);
   for (let i = 0; i < 30; i++) await connect(at, device);
-  for (const late = Date.now() + 5000; at.listener.connections > 9 && Date.now() < late; ) await Bun.sleep(1);
   // The one that takes its time, and the youngest.
-  expect(at.listener.connections).toBeLessThanOrEqual(9);
+  await eventually("nine connections at most", () => at.listener.connections, { fits: (n) => n <= 9 });
 });
 
 test("a key that was revoked runs no further command on a connection that it has, not even before that is cut off", async () => {

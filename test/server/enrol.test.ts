@@ -23,6 +23,7 @@ import { type Device, Registry } from "../../src/server/registry.ts";
 import { Channel } from "../../src/ssh/handshake/channel.ts";
 import { generateKey, type KeyPair, shortCode } from "../../src/ssh/keys/ed25519.ts";
 import { WireReader } from "../../src/ssh/keys/wire.ts";
+import { eventually } from "../lab/eventually.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-enrol-"));
 const registries: Registry[] = [];
@@ -66,7 +67,6 @@ function connect() {
   const said: string[] = [];
   let status: number | undefined;
   let held = 0;
-  let wake = (): void => {};
   const channel = new Channel(0, 0, 1 << 20, 32_768, () => {
     for (let message = channel.produce(); message !== undefined; message = channel.produce()) {
       const reader = new WireReader(message.subarray(5));
@@ -74,7 +74,6 @@ function connect() {
       if (message[0] === 98 && reader.text() === "exit-status")
         status = message.readUInt32BE(message.length - 4);
     }
-    wake();
   });
   channel.begin();
   const keep = () => {
@@ -102,8 +101,7 @@ function connect() {
     },
     /** The n-th line after the challenge, when it has come. */
     reply: async (n = 0): Promise<Reply> => {
-      while (said[n + 1] === undefined) await new Promise<void>((resolve) => (wake = resolve));
-      return parseReply(said[n + 1] ?? "");
+      return parseReply(await eventually(`reply ${n}`, () => said[n + 1]));
     },
     get status() {
       return status;

@@ -3,8 +3,9 @@
 import { run } from "../../src/linux/run.ts";
 import { openOffloadTap, openTap } from "../../src/linux/tap.ts";
 import { type Link, type LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
+import { eventually } from "../lab/eventually.ts";
 import { Holder } from "../lab/namespace.ts";
-import { soon, streamPair } from "./rig.ts";
+import { streamPair } from "./rig.ts";
 
 const program = (name: string): string[] => [process.execPath, new URL(name, import.meta.url).pathname];
 const TRANSFER = program("transfer.ts");
@@ -47,7 +48,8 @@ export class End {
   }
 
   transfer(...args: string[]): Promise<string> {
-    return run([...this.machine.enterNetwork(), ...TRANSFER, ...args]);
+    // It gives up itself before that.
+    return run([...this.machine.enterNetwork(), ...TRANSFER, ...args], { timeout: 150_000 });
   }
 
   set(where: "bridge" | "machine", device: string, ...changes: string[]): Promise<string> {
@@ -94,14 +96,14 @@ export class Ends {
     const made: [Link, Link] = [add(this.left, streams[0], one), add(this.right, streams[1], other)];
     this.#links = made;
     for (const end of [this.left, this.right]) await ip(end.bridge, "link set tunnel mtu 9000 master br0 up");
-    await soon(Promise.all(made.map((link) => link.up)), "up");
+    await eventually("up", Promise.all(made.map((link) => link.up)));
     return made;
   }
 
   /** End the tunnel of the last test. */
   async clear(): Promise<void> {
     for (const link of this.#links) link.close("test over");
-    await Promise.all(this.#links.splice(0).map((link) => soon(link.ended, "end")));
+    await Promise.all(this.#links.splice(0).map((link) => eventually("end", link.ended)));
   }
 
   /** Who sends to which address: IPv4 and IPv6, in both directions. */

@@ -6,11 +6,13 @@ import { recordPair } from "../../src/linux/socketpair.ts";
 import { type ConnectionState, encodeState } from "../../src/ssh/handshake/connection-state.ts";
 import { KeyExchange } from "../../src/ssh/handshake/key-exchange.ts";
 import { WireWriter } from "../../src/ssh/keys/wire.ts";
+import type { LinkStats } from "../../src/tunnel/counters.ts";
 import { COUNTER, COUNTERS } from "../../src/tunnel/counters.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
 import { FEATURE_ACK, TYPE, writeClose } from "../../src/tunnel/message.ts";
 import { type Link, type LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
 import { GROUP_FRAMES } from "../../src/tunnel/receive/guard.ts";
+import { eventually } from "../lab/eventually.ts";
 import { describeWith, LAB } from "../lab/need.ts";
 import {
   chance,
@@ -19,12 +21,10 @@ import {
   helloMessage,
   message,
   nextFrame,
-  PATIENCE,
   readAll,
   readable,
   readNow,
   Site,
-  soon,
   streamPair,
   writeNow,
 } from "./rig.ts";
@@ -341,7 +341,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
       0,
     ]);
     writeNow(peer, helloMessage());
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     writeNow(peer, message(TYPE.ping, PING_BACK));
     expect([...(expectMessages(peer, TYPE.pong, 1)[0] ?? [])]).toEqual(PING_BACK);
     const sent = frame(MACHINE, [...EXPERIMENT, ...Array<number>(80).fill(7)]);
@@ -355,7 +355,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     expect([...got]).toEqual([...back]);
     expect(link.stats()).toMatchObject({ framesIn: 1, bytesIn: sent.length, refused: 0 });
     link.close("test over");
-    expect((await soon(link.ended, "end")).text).toBe("test over");
+    expect((await eventually("end", link.ended)).text).toBe("test over");
     const rest = await readAll(peer);
     const last = new Uint8Array(204);
     expect(
@@ -375,9 +375,9 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     ] as const) {
       const { link, peer } = join({ mtu: ours });
       writeNow(peer, helloMessage(theirs));
-      expect(await soon(link.up, "up")).toBe(agreed);
+      expect(await eventually("up", link.up)).toBe(agreed);
       link.close("over");
-      await soon(link.ended, "end");
+      await eventually("end", link.ended);
       libc.close(peer);
     }
   });
@@ -386,7 +386,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     for (const features of [0x100, 0]) {
       const { link, peer } = join();
       writeNow(peer, helloMessage(1500, features));
-      await soon(link.up, "up");
+      await eventually("up", link.up);
       const sent = message(TYPE.frame, frame(MACHINE, [...EXPERIMENT, ...Array<number>(80).fill(7)]));
       writeNow(peer, Buffer.concat([sent, sent]));
       if (features !== 0) {
@@ -442,7 +442,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     test(`malformed: ${name}`, async () => {
       const { link, peer } = join();
       writeNow(peer, Buffer.concat(parts));
-      const { kind, text } = await soon(link.ended, "end");
+      const { kind, text } = await eventually("end", link.ended);
       expect(kind).toBe("malformed");
       expect(text).toMatch(words);
       // The peer is told the same.
@@ -454,20 +454,20 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
   test("the reason in a CLOSE is bounded, and made safe for a terminal", async () => {
     const { link, peer } = join();
     writeNow(peer, Buffer.concat([hello, message(TYPE.close, Buffer.from("re\x1b[31mvo\nked\u202e"))]));
-    expect((await soon(link.ended, "end")).text).toBe("the peer ended the tunnel: re?[31mvo?ked?");
+    expect((await eventually("end", link.ended)).text).toBe("the peer ended the tunnel: re?[31mvo?ked?");
     libc.close(peer);
     const bare = join();
     writeNow(bare.peer, message(TYPE.close, [0xff, 0xfe]));
-    expect((await soon(bare.link.ended, "end")).text).toMatch(/^the peer ended the tunnel: ��$/);
+    expect((await eventually("end", bare.link.ended)).text).toMatch(/^the peer ended the tunnel: ��$/);
     libc.close(bare.peer);
   });
 
   test("a stream that the peer closes ends the link", async () => {
     const { link, peer } = join();
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     libc.close(peer);
-    expect((await soon(link.ended, "end")).text).toMatch(/closed|ECONNRESET|EPIPE/);
+    expect((await eventually("end", link.ended)).text).toMatch(/closed|ECONNRESET|EPIPE/);
   });
 
   test("a stream that ends in the middle of a message has its own reason", async () => {
@@ -477,7 +477,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     expectMessages(peer, TYPE.hello, 1);
     writeNow(peer, hello.subarray(0, 7));
     libc.close(peer);
-    expect((await soon(link.ended, "end")).text).toBe(
+    expect((await eventually("end", link.ended)).text).toBe(
       "the peer closed the stream in the middle of a message",
     );
   });
@@ -485,50 +485,52 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
   test("a silent peer ends the link, one that answers PINGs does not", async () => {
     const never = join({ silence: 150 });
     writeNow(never.peer, hello);
-    const end = await soon(never.link.ended, "end");
+    const end = await eventually("end", never.link.ended);
     expect(end).toEqual({ kind: "silent", text: "the peer was silent for 150 ms" });
     libc.close(never.peer);
-    const { link, peer } = join({ silence: 300 });
+    const { link, peer } = join({ silence: 900 });
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     let ended = false;
     void link.ended.then(() => {
       ended = true;
     });
-    // Ten answered pings take longer than the silence that would end it.
-    for (let i = 0; i < 10; i++) {
+    // Five answered pings, a third of the silence apart, take longer than the silence that would end it.
+    for (let i = 0; i < 5; i++) {
       const ping = expectMessages(peer, TYPE.ping, 1)[0] ?? [];
       writeNow(peer, message(TYPE.pong, ping));
       await new Promise((resolve) => setImmediate(resolve));
     }
     expect(ended).toBe(false);
     expect(link.stats().rtt).toBeGreaterThan(0);
-    expect(link.stats().pings).toBeGreaterThanOrEqual(9);
-    expect((await soon(link.ended, "end")).text).toBe("the peer was silent for 300 ms");
+    expect(link.stats().pings).toBeGreaterThanOrEqual(4);
+    expect((await eventually("end", link.ended)).text).toBe("the peer was silent for 900 ms");
     libc.close(peer);
   });
 
   test("PINGs without answer are counted, even if the peer sends other messages", async () => {
     const { link, peer } = join({ silence: 900 });
     writeNow(peer, hello);
-    await soon(link.up, "up");
-    for (let i = 0; i < 4; i++) {
+    await eventually("up", link.up);
+    let isFirst = true;
+    const answer = (): LinkStats => {
       const ping = expectMessages(peer, TYPE.ping, 1)[0] ?? [];
-      writeNow(peer, message(TYPE.pong, i === 0 ? ping : PING_BACK));
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    const { late, pings, loss } = link.stats();
-    expect(late).toBeGreaterThanOrEqual(2);
+      writeNow(peer, message(TYPE.pong, isFirst ? ping : PING_BACK));
+      isFirst = false;
+      return link.stats();
+    };
+    const twoLate = (stats: LinkStats): boolean => stats.late >= 2;
+    const { late, pings, loss } = await eventually("two late", answer, { fits: twoLate, every: 0 });
     expect(loss).toBe(late / pings);
     link.close("done");
-    await soon(link.ended, "end");
+    await eventually("end", link.ended);
     libc.close(peer);
   });
 
   test("a peer that reads nothing: the queue drops frames, memory is bounded, and the link ends", async () => {
     const { link, peer } = join({ silence: 60_000 });
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     const big = frame(MACHINE, [...EXPERIMENT, ...Array<number>(8000).fill(3)]);
     const before = process.memoryUsage().rss;
     // 80 MB towards a peer that takes none of it.
@@ -542,15 +544,15 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     // Only whole frames were waiting.
     expect(expectMessages(peer, TYPE.frame, 30).length).toBeGreaterThanOrEqual(30);
     link.close("enough");
-    expect((await soon(link.ended, "end")).text).toBe("enough");
+    expect((await eventually("end", link.ended)).text).toBe("enough");
     libc.close(peer);
 
     const stuck = join({ silence: 400 });
     writeNow(stuck.peer, hello);
-    await soon(stuck.link.up, "up");
+    await eventually("up", stuck.link.up);
     for (let i = 0; i < 300; i++) writeNow(site.probe, big);
     const chatter = setInterval(() => writeNow(stuck.peer, message(TYPE.pong, PING_BACK)), 50);
-    const end = await soon(stuck.link.ended, "end");
+    const end = await eventually("end", stuck.link.ended);
     expect(end).toEqual({ kind: "stalled", text: "nothing could be sent to the peer for 400 ms" });
     clearInterval(chatter);
     libc.close(stuck.peer);
@@ -561,10 +563,11 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     writeNow(peer, hello);
     const pings = Buffer.concat(Array<Uint8Array>(1000).fill(message(TYPE.ping, PING_BACK)));
     let sent = 0;
-    for (const late = performance.now() + PATIENCE; performance.now() < late && sent < 4 << 20; ) {
+    const send = (): number => {
       sent += writeNow(peer, pings.subarray(sent % 12));
-      await new Promise((resolve) => setImmediate(resolve));
-    }
+      return sent;
+    };
+    await eventually("4 MB of pings are taken", send, { fits: (n) => n >= 4 << 20, every: 0 });
     link.close("enough");
     const answers = await readAll(peer);
     // Not 4 MB: what the socket and the sender hold, and nothing but whole messages.
@@ -576,7 +579,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
       at += 4 + Buffer.from(answers).readUIntBE(at + 1, 3);
     }
     expect(at).toBe(answers.length);
-    expect((await soon(link.ended, "end")).text).toBe("enough");
+    expect((await eventually("end", link.ended)).text).toBe("enough");
     libc.close(peer);
   });
 
@@ -587,19 +590,19 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
       const junk = new Uint8Array(1 + random(300)).map(() => random(random(3) === 0 ? 8 : 256));
       writeNow(peer, random(2) === 0 ? Buffer.concat([hello, junk]) : junk);
       libc.close(peer);
-      expect((await soon(link.ended, "end")).text).not.toMatch(/fault/);
+      expect((await eventually("end", link.ended)).text).not.toMatch(/fault/);
     }
     const { link, peer } = join();
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     libc.close(peer);
-    await soon(link.ended, "end");
+    await eventually("end", link.ended);
   });
 
   test("a TAP that is down loses frames, and works again when it is up", async () => {
     const { link, peer } = join();
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     await site.ip("link set tunnel down");
     const sent = frame(MACHINE, [...EXPERIMENT, ...Array<number>(60).fill(4)]);
     writeNow(peer, Buffer.concat([message(TYPE.frame, sent), message(TYPE.ping, PING_BACK)]));
@@ -609,7 +612,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     writeNow(peer, message(TYPE.frame, sent));
     expect(nextFrame(site.probe, (bytes) => bytes[12] === 0x88 && bytes[13] === 0xb5)).toBeDefined();
     link.close("over");
-    await soon(link.ended, "end");
+    await eventually("end", link.ended);
     libc.close(peer);
   });
 
@@ -620,7 +623,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     expect(readNow(b)).toBeUndefined();
     libc.close(b);
     const closed = join({ tap: 9999 });
-    expect((await soon(closed.link.ended, "end")).text).toBe("the TAP no longer exists");
+    expect((await eventually("end", closed.link.ended)).text).toBe("the TAP no longer exists");
     libc.close(closed.peer);
   });
 
@@ -628,9 +631,9 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
   test("deleting the TAP ends the link, and the peer is told", async () => {
     const { link, peer } = join();
     writeNow(peer, hello);
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     await site.ip("link delete tunnel");
-    expect((await soon(link.ended, "end")).text).toBe("the TAP no longer exists");
+    expect((await eventually("end", link.ended)).text).toBe("the TAP no longer exists");
     expect(Buffer.from(await readAll(peer)).toString("latin1")).toContain("the TAP no longer exists");
     libc.close(peer);
   });

@@ -93,7 +93,7 @@ describeWith(LAB, "frames", () => {
   function arrived(to: number, count: number): string[] {
     const got: string[] = [];
     while (got.length < count) {
-      const one = nextFrame(plain[to] ?? -1, ours, 3000);
+      const one = nextFrame(plain[to] ?? -1, ours);
       if (one === undefined) break;
       got.push(digest(one));
     }

@@ -9,18 +9,17 @@ import { PumpLink } from "../../src/tunnel/link.ts";
 import { originalMax } from "../../src/tunnel/message.ts";
 import { type Link, type LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
 import { MessageReader } from "../../src/tunnel/receive/message-reader.ts";
+import { eventually, PATIENCE } from "../lab/eventually.ts";
 import { describeWith, LAB } from "../lab/need.ts";
 import {
   chance,
   EXPERIMENT,
   frame,
   nextFrame,
-  PATIENCE,
   readAll,
   readable,
   readNow,
   Site,
-  soon,
   streamPair,
   writeNow,
 } from "./rig.ts";
@@ -157,7 +156,7 @@ describeWith(LAB, "a link in the original framing and a peer that the test plays
 
   test("frames of every allowed size pass both ways, to the byte", async () => {
     const { link, peer } = join();
-    await soon(link.up, "up");
+    await eventually("up", link.up);
     for (const length of [60, 1514, 1518, MAX]) {
       const up = sized(length, 6);
       writeNow(peer, framed(up));
@@ -174,7 +173,7 @@ describeWith(LAB, "a link in the original framing and a peer that the test plays
     writeNow(site.probe, sized(64, 8));
     expect(nextFramed(peer)).toEqual(Buffer.from(sized(64, 8)));
     link.close("over");
-    expect((await soon(link.ended, "end")).text).toBe("over");
+    expect((await eventually("end", link.ended)).text).toBe("over");
     expect(link.stats()).toMatchObject({ dropped: 1, refused: 0, rtt: 0, window: 0 });
     // There is no CLOSE: the peer would take it for a frame.
     expect(Buffer.from(await readAll(peer)).toString("latin1")).not.toContain("over");
@@ -185,7 +184,7 @@ describeWith(LAB, "a link in the original framing and a peer that the test plays
     test(`a length of ${length} ends the link with a reason`, async () => {
       const { link, peer } = join();
       writeNow(peer, Buffer.concat([framed(sized(60)), new Uint8Array([length >> 8, length & 255])]));
-      expect((await soon(link.ended, "end")).text).toBe(
+      expect((await eventually("end", link.ended)).text).toBe(
         `the peer sent a frame of ${length} bytes, not 14 to 1522`,
       );
       expect(nextFrame(site.probe, ours)).toEqual(sized(60));
@@ -199,7 +198,7 @@ describeWith(LAB, "a link in the original framing and a peer that the test plays
     writeNow(peer, Buffer.concat([framed(forged), framed(sized(60, 9))]));
     expect(nextFrame(site.probe, ours)).toEqual(sized(60, 9));
     link.close("over");
-    await soon(link.ended, "end");
+    await eventually("end", link.ended);
     expect(link.stats()).toMatchObject({ framesIn: 1, refused: 1 });
     libc.close(peer);
   });
@@ -212,7 +211,7 @@ describeWith(LAB, "a link in the original framing and a peer that the test plays
       const junk = new Uint8Array(1 + random(300)).map((_, at) => (at === 0 && random(2) ? 0 : random(256)));
       writeNow(peer, Buffer.concat([whole, junk]));
       libc.close(peer);
-      expect((await soon(link.ended, "end")).text).not.toMatch(/fault/);
+      expect((await eventually("end", link.ended)).text).not.toMatch(/fault/);
     }
     const { link, peer } = join();
     writeNow(peer, framed(sized(60, 3)));
@@ -220,6 +219,6 @@ describeWith(LAB, "a link in the original framing and a peer that the test plays
       sized(60, 3),
     );
     libc.close(peer);
-    expect((await soon(link.ended, "end")).text).toMatch(/closed|ECONNRESET|EPIPE/);
+    expect((await eventually("end", link.ended)).text).toMatch(/closed|ECONNRESET|EPIPE/);
   });
 });

@@ -16,23 +16,8 @@ import { run } from "../../src/linux/run.ts";
 import { socketPair } from "../../src/linux/socketpair.ts";
 import { openTap } from "../../src/linux/tap.ts";
 import { writeHello } from "../../src/tunnel/message.ts";
+import { PATIENCE } from "../lab/eventually.ts";
 import { Holder } from "../lab/namespace.ts";
-
-/** Longest wait for an event, in ms. */
-export const PATIENCE = 15_000;
-
-/** Wait for a promise, at most PATIENCE. @param what is named in the error. */
-export async function soon<T>(promise: Promise<T>, what: string): Promise<T> {
-  let timer: Timer | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} did not happen within ${PATIENCE} ms`)), PATIENCE);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
 
 /** Random numbers below a limit, the same ones for the same seed (xorshift32). */
 export function chance(seed: number): (below: number) => number {
@@ -175,7 +160,7 @@ export class Site implements AsyncDisposable {
   }
 
   run(...command: string[]): Promise<string> {
-    return run([...this.holder.enterNetwork(), ...command]);
+    return run([...this.holder.enterNetwork(), ...command], { timeout: 100_000 });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

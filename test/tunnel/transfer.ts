@@ -13,6 +13,8 @@ import { chance } from "./rig.ts";
 
 const TCP_PORT = 7000;
 const UDP_PORT = 7001;
+/** ms after which a transfer has come to a halt: on a slow wire and a busy machine it may well take a minute. */
+const SLOW = 120_000;
 const [what = "", address = "", argument = ""] = process.argv.slice(2);
 
 function junk(size: number, seed: number): Buffer {
@@ -111,9 +113,9 @@ async function gso(): Promise<string> {
 if (what === "serve") await serve();
 else {
   const late = setTimeout(() => {
-    console.log(`${what} ${address} ${argument}: nothing for 12 s`);
+    console.log(`${what} ${address} ${argument}: not done within ${SLOW / 1000} s`);
     process.exit(1);
-  }, 12_000);
+  }, SLOW);
   console.log(await (what === "tcp" ? tcp() : what === "udp" ? udp() : gso()));
   clearTimeout(late);
   process.exit(0);

@@ -15,18 +15,29 @@ const RETRY_LAST = 600_000;
 /** Milliseconds that a timer can wait at most: 2^31 - 1, about 24 days. An earlier renewal does no harm. */
 const LONGEST = 2_147_483_647;
 
+/** Time for the renewer; a parameter for tests. */
+export interface Clock {
+  /** ms on a clock that only goes forward. */
+  now(): number;
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+}
+
 /** Knows when the next renewal is due, also while no tunnel is up. */
 export class Renewer {
-  #dueAt = performance.now() + FIRST;
+  #dueAt: number;
+
+  constructor(readonly clock: Clock = { now: () => performance.now(), sleep }) {
+    this.#dueAt = clock.now() + FIRST;
+  }
 
   /** When the next renewal is due, by the device's own clock, in ISO 8601. */
   get due(): string {
-    return new Date(Date.now() + Math.max(0, this.#dueAt - performance.now())).toISOString();
+    return new Date(Date.now() + Math.max(0, this.#dueAt - this.clock.now())).toISOString();
   }
 
   /** Set the next renewal to be due in `ms` milliseconds. */
   schedule(ms: number): void {
-    this.#dueAt = performance.now() + Math.min(ms, LONGEST);
+    this.#dueAt = this.clock.now() + Math.min(ms, LONGEST);
   }
 
   /**
@@ -40,7 +51,7 @@ export class Renewer {
     signal: AbortSignal,
   ): Promise<void> {
     for (let retry = RETRY_FIRST; ; ) {
-      await sleep(Math.max(0, this.#dueAt - performance.now()), signal);
+      await this.clock.sleep(Math.max(0, this.#dueAt - this.clock.now()), signal);
       if (signal.aborted) return;
       try {
         this.schedule(await renew());

@@ -9,6 +9,7 @@ import { attachConsole } from "../../../src/device/console/client.ts";
 import { CONSOLE_KEPT, SerialConsole } from "../../../src/device/console/ring.ts";
 import { type ConsoleServer, serveConsole, WATCHERS } from "../../../src/device/console/server.ts";
 import { messageOf } from "../../../src/errors.ts";
+import { eventually } from "../../lab/eventually.ts";
 import { describeWith } from "../../lab/need.ts";
 import { descendantsOf } from "../../lab/proc.ts";
 import { LabProcess } from "../../lab/process.ts";
@@ -93,8 +94,7 @@ test("who attaches sees what was said before and what comes; what he types reach
   serial.output(bytes("iPXE> "));
   expect(await second.seen("iPXE> ")).toBe("SeaBIOS\r\niPXE> ");
   expect(await first.seen("iPXE> ")).toBe("SeaBIOS\r\niPXE> ");
-  while (typed === "") await Bun.sleep(1);
-  expect(typed).toBe("ls\r");
+  expect(await eventually("what was typed", () => typed, { fits: (text) => text !== "" })).toBe("ls\r");
   first.leave();
   expect(await first.over).toBe("left");
   serial.note("the virtual machine starts");
@@ -114,10 +114,10 @@ test("only root may attach, and only so many at a time", async () => {
   expect(await late.over).toBe("device");
   all[0]?.leave();
   await all[0]?.over;
-  for (;;) {
-    const next = watcher(); // there is room once the server has heard of it
-    if ((await Promise.race([next.seen("here"), next.over])) === "here") break;
-  }
+  await eventually("there is room, once the server has heard of it", () => {
+    const next = watcher();
+    return Promise.race([next.seen("here"), next.over.then(() => undefined)]);
+  });
 });
 
 test("a watcher who does not read keeps nobody from anything, and is told what he missed", async () => {
@@ -145,7 +145,7 @@ test("a watcher who does not read keeps nobody from anything, and is told what h
   const lines = 100_000;
   for (let i = 0; i < lines; i++) serial.output(bytes(`${i} `.padEnd(100, ".")));
   slow.resume();
-  while (!seen.includes(" bytes left out]\r\n")) await Bun.sleep(1);
+  await eventually("what was left out", () => seen.includes(" bytes left out]\r\n"));
   serial.output(bytes("the end"));
   await complete.promise;
   const missed = Number(/\r\n\[walt: (\d+) bytes left out\]\r\n/.exec(seen)?.[1]);
@@ -211,7 +211,7 @@ describeWith({ programs: ["script", "stty"] }, "walt device console", () => {
     await shown.waitFor(/\^\] leaves/);
     await shown.waitFor(/login: /);
     shown.write("root\r\u0003\u001a");
-    while (typed.length < 7) await Bun.sleep(1);
+    await eventually("seven bytes", () => typed, { fits: (text) => text.length >= 7 });
     expect(typed).toBe("root\r\u0003\u001a");
     expect(shown.output).not.toContain("root"); // only the guest's echo would show it
     shown.write("x\u001dnot for the guest");
@@ -251,7 +251,7 @@ describeWith({ programs: ["script", "stty"] }, "walt device console", () => {
     const plain = new LabProcess(words, [], environment);
     await plain.waitFor(/login: /);
     plain.write("root\u001d\n");
-    while (typed.length < 6) await Bun.sleep(1);
+    await eventually("six bytes", () => typed, { fits: (text) => text.length >= 6 });
     await plain.closeInput();
     serial.output(bytes("welcome"));
     await plain.waitFor(/welcome/); // the end of the input is not the end

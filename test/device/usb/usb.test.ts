@@ -7,6 +7,7 @@ import { parsePeripherals, Usb, type UsbHost } from "../../../src/device/usb/usb
 import { WaltError } from "../../../src/errors.ts";
 import { parseUevent } from "../../../src/linux/uevent.ts";
 import type { Log } from "../../../src/log.ts";
+import { eventually, turn } from "../../lab/eventually.ts";
 import { PI_3_B_PLUS, Sysfs } from "./sysfs.ts";
 
 const STICK = { number: 5, id: "0781:5567", product: "Cruzer Blade" };
@@ -15,39 +16,33 @@ const STICK = { number: 5, id: "0781:5567", product: "Cruzer Blade" };
 class Played implements UsbHost {
   readonly devices = new Map<string, string>();
   readonly done: string[] = [];
-  #waiting: (() => void)[] = [];
 
   constructor(readonly refuse: (file: string) => string | undefined = () => undefined) {}
 
   async command(name: string, args: Record<string, unknown> = {}): Promise<unknown> {
-    await Bun.sleep(0);
-    try {
-      const id = String(args["id"]);
-      if (name === "qom-list") {
-        const own = { name: "usb", type: "child<qemu-xhci>" };
-        return [own, ...[...this.devices.keys()].map((key) => ({ name: key, type: "child<usb-host>" }))];
-      }
-      if (name === "device_del") {
-        if (!this.devices.delete(id)) throw new WaltError(`QEMU: Device '${id}' not found`);
-        this.done.push(`-${id.replace(/-\d+$/, "")}`);
-      } else if (name === "device_add") {
-        const file = String(args["hostdevice"]);
-        const why = this.refuse(file);
-        this.done.push(why === undefined ? `+${file}` : `!${file}`);
-        if (why !== undefined) throw new WaltError(`QEMU: ${why}`);
-        expect(args).toMatchObject({ driver: "usb-host", bus: "usb.0" });
-        this.devices.set(id, file);
-      }
-      return {};
-    } finally {
-      for (const wake of this.#waiting.splice(0)) wake();
+    await turn();
+    const id = String(args["id"]);
+    if (name === "qom-list") {
+      const own = { name: "usb", type: "child<qemu-xhci>" };
+      return [own, ...[...this.devices.keys()].map((key) => ({ name: key, type: "child<usb-host>" }))];
     }
+    if (name === "device_del") {
+      if (!this.devices.delete(id)) throw new WaltError(`QEMU: Device '${id}' not found`);
+      this.done.push(`-${id.replace(/-\d+$/, "")}`);
+    } else if (name === "device_add") {
+      const file = String(args["hostdevice"]);
+      const why = this.refuse(file);
+      this.done.push(why === undefined ? `+${file}` : `!${file}`);
+      if (why !== undefined) throw new WaltError(`QEMU: ${why}`);
+      expect(args).toMatchObject({ driver: "usb-host", bus: "usb.0" });
+      this.devices.set(id, file);
+    }
+    return {};
   }
 
   /** Until so many things were added, removed or refused. */
   async until(count: number): Promise<string[]> {
-    while (this.done.length < count) await new Promise<void>((wake) => this.#waiting.push(wake));
-    return this.done;
+    return await eventually(`${count} changes`, () => this.done, { fits: (done) => done.length >= count });
   }
 }
 
@@ -95,7 +90,7 @@ test("what is plugged in at the start, later, and pulled; a mode switch is follo
   sys.pull("1-1.1.3");
   usb.onUevent(uevent("remove"));
   await again.until(3);
-  while (usb.passed().length !== 1) await Bun.sleep(1);
+  await eventually("one device", () => usb.passed(), { fits: (passed) => passed.length === 1 });
   expect(usb.passed()).toEqual([{ port: "1-1.2", id: "1d50:6018", name: "DFU" }]);
   await usb.stop();
   expect(vm.devices.size).toBe(2); // the old machine was left alone
@@ -136,14 +131,14 @@ test("events of interfaces and of other subsystems are passed over, and a machin
   });
   const vm = new Played();
   counting.use(vm);
-  while (looks === 0) await Bun.sleep(1);
+  await eventually("the first look", () => looks === 1);
   counting.onUevent(uevent("add", "usb_interface"));
-  await Bun.sleep(100); // longer than it lets events settle
+  await Bun.sleep(100); // longer than it lets events settle: what is tested is that nothing happens
   expect(looks).toBe(1);
   counting.use(undefined);
   sys.plug("1-1", STICK);
   counting.onUevent(uevent("add"));
-  await Bun.sleep(100);
+  await Bun.sleep(100); // again that nothing happens
   expect([looks, vm.done]).toEqual([1, []]);
   await counting.stop();
 });

@@ -2,7 +2,8 @@
 
 import { connect, type Socket } from "node:net";
 import type { KeyPair, PublicKey } from "../../../src/ssh/keys/ed25519.ts";
-import { PATIENCE } from "../../tunnel/rig.ts";
+import { PATIENCE } from "../../lab/eventually.ts";
+
 import { Speaker, say } from "./speaker.ts";
 
 export class SpeakerSocket {

@@ -6,10 +6,11 @@ import { formatLine, type Log } from "../../../src/log.ts";
 import type { Channel } from "../../../src/ssh/handshake/channel.ts";
 import { generateKey } from "../../../src/ssh/keys/ed25519.ts";
 import { type ListenerOptions, SshListener } from "../../../src/ssh/server/listener.ts";
+import { turn } from "../../lab/eventually.ts";
 import { clientKey, hostKey } from "../handshake/pair.ts";
 import { say } from "../handshake/speaker.ts";
 import { SpeakerSocket } from "../handshake/speaker-socket.ts";
-import { turn, until } from "./taken.ts";
+import { until } from "./taken.ts";
 
 const cleanup: (() => unknown)[] = [];
 afterEach(async () => {

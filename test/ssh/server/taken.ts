@@ -18,18 +18,14 @@ import { SERVER_ALIAS, serverArguments } from "../../../src/ssh/openssh/argument
 import { SshListener } from "../../../src/ssh/server/listener.ts";
 import { ChannelStream } from "../../../src/tunnel/transport/ssh-channel.ts";
 import { STREAM_ROOM } from "../../../src/tunnel/transport/stream.ts";
-import { PATIENCE } from "../../tunnel/rig.ts";
+import { eventually, PATIENCE, turn } from "../../lab/eventually.ts";
 
 /** Bytes after which new keys are asked for: never. */
 export const MANY = 2 ** 40;
 
-export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
 /** Wait for something that nobody tells. */
 export async function until(what: string, is: () => boolean): Promise<void> {
-  for (const late = performance.now() + PATIENCE; !is(); await turn()) {
-    if (performance.now() > late) throw new Error(`${what}: not within ${PATIENCE} ms`);
-  }
+  await eventually(what, is, { every: 0 });
 }
 
 /** A stream in the hands of a test. */

@@ -15,9 +15,10 @@ import { WireReader, WireWriter } from "../../../src/ssh/keys/wire.ts";
 import { SshListener } from "../../../src/ssh/server/listener.ts";
 import type { Peer } from "../../../src/ssh/server/peer.ts";
 import { ChannelStream } from "../../../src/tunnel/transport/ssh-channel.ts";
+import { turn } from "../../lab/eventually.ts";
 import { describeWith } from "../../lab/need.ts";
 import { chance, writeNow } from "../../tunnel/rig.ts";
-import { Held, MANY, ReleasingServer, turn, until } from "./taken.ts";
+import { Held, MANY, ReleasingServer, until } from "./taken.ts";
 
 const cleanup: (() => unknown)[] = [];
 afterEach(async () => {

@@ -1,0 +1,295 @@
+/** Devices' channels become nodes' tunnels, one at a time each: with TAPs, links and a walt-net that are played, without root. */
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { closeSync, existsSync, openSync } from "node:fs";
+import type { NodeState } from "../../src/api/messages.ts";
+import type { End } from "../../src/end.ts";
+import type { Log } from "../../src/log.ts";
+import type { WaltNet } from "../../src/server/net/walt-net.ts";
+import type { Device } from "../../src/server/registry.ts";
+import { Tunnels } from "../../src/server/tunnels.ts";
+import { LINK_COUNTERS, type LinkStats } from "../../src/tunnel/counters.ts";
+import type { Link, LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
+import { eventually } from "../lab/eventually.ts";
+import { states } from "../tunnel/transport/hand.ts";
+
+const DEVICE = { id: 7, node: "vpn-010203", mac: "52:54:00:01:02:03" } as Device;
+const OTHER = { id: 8, node: "vpn-0a0b0c", mac: "52:54:00:0a:0b:0c" } as Device;
+const VIA = "gate.example.org:22";
+const FROM = "192.0.2.1";
+
+/** A link in the hands of a test. */
+class PlayedLink {
+  readonly #up = Promise.withResolvers<number>();
+  readonly #ended = Promise.withResolvers<End>();
+  readonly counters = Object.fromEntries(Object.keys(LINK_COUNTERS).map((name) => [name, 0]));
+  /** Reasons for which it was closed. */
+  readonly closed: string[] = [];
+
+  constructor(readonly options: LinkOptions) {}
+
+  readonly up = this.#up.promise;
+  readonly ended = this.#ended.promise;
+  stats = (): LinkStats => ({ ...this.counters }) as unknown as LinkStats;
+
+  rise(mtu = 1500): void {
+    this.#up.resolve(mtu);
+  }
+
+  end(text: string): void {
+    for (const fd of [this.options.tap, this.options.stream]) closeSync(fd); // as the pump does
+    this.#ended.resolve({ kind: "stopped", text });
+  }
+
+  close(reason: string): void {
+    this.closed.push(reason);
+    if (this.closed.length === 1) this.end(reason);
+  }
+}
+
+/** A connection that a device opened for a tunnel. */
+class PlayedConnection {
+  /** What the device was told instead of being given a tunnel. */
+  readonly failed: string[] = [];
+  /** The connection was given up by who had taken it. */
+  over = 0;
+  /** Settles when the connection is free to be taken; at once unless a test holds it up. */
+  ready: Promise<void> = Promise.resolve();
+  readonly fd = openSync("/dev/null", "r");
+  /** Ends what was made of the connection: the listener may want that. */
+  stop: (reason: string) => void = () => {};
+
+  /** As `Tunnels.open` wants it. */
+  get request(): Parameters<Tunnels["open"]>[1] {
+    const release = async (stop: (reason: string) => void) => {
+      this.stop = stop;
+      await this.ready;
+      return { fd: this.fd, state: states()[0], over: () => void this.over++ };
+    };
+    return { release, fail: (text: string) => void this.failed.push(text) };
+  }
+}
+
+let links: PlayedLink[];
+let ports: string[];
+let lowered: [string, number][];
+let lines: string[];
+let changes: [string, NodeState, string][];
+let tapsOpened: { name: string; offload: boolean; fd: number }[];
+/** What goes wrong when a TAP joins walt-net. */
+let refusal: string | undefined;
+let tunnels: Tunnels;
+
+beforeEach(() => {
+  [links, ports, lowered, lines, changes, tapsOpened] = [[], [], [], [], [], []];
+  refusal = undefined;
+  const add = (text: string, fields = {}): void => void lines.push(`${text} ${JSON.stringify(fields)}`);
+  const log: Log = { debug() {}, info: add, warn: add, error: add, with: () => log };
+  const net: Partial<WaltNet> = {
+    mtu: 9000,
+    addPort: async (name) => {
+      if (refusal !== undefined) throw new Error(refusal);
+      ports.push(name);
+    },
+    lowerPort: async (name, mtu) => void lowered.push([name, mtu]),
+  };
+  const pumps: Pick<PumpThread, "add"> = {
+    add: (options) => {
+      const link = new PlayedLink(options);
+      links.push(link);
+      return link as unknown as Link;
+    },
+  };
+  const tap = (name: string, offload: boolean): number => {
+    const fd = openSync("/dev/null", "r");
+    tapsOpened.push({ name, offload, fd });
+    return fd;
+  };
+  tunnels = new Tunnels(
+    pumps,
+    net as WaltNet,
+    10_000,
+    () => log,
+    (device, state, via) => changes.push([device.node, state, via]),
+    {
+      openTap: (name) => ({ name, fd: tap(name, false), offload: undefined }),
+      openOffloadTap: (name) => ({ name, fd: tap(name, true), offload: 7 }),
+    } as Tunnels["taps"],
+  );
+});
+afterEach(() => tunnels.closeAll("the test is over"));
+
+/** A device's tunnel is being opened; its link, once there is one. Without `via` it is in the original framing. */
+async function open(device = DEVICE, via: string | null = VIA) {
+  const connection = new PlayedConnection();
+  const before = links.length;
+  const done = tunnels.open(device, connection.request, via ?? undefined, FROM);
+  const link = await eventually("the link", () => links[before]);
+  return { connection, done, link };
+}
+
+async function up(device = DEVICE, mtu = 9000) {
+  const opened = await open(device);
+  opened.link.rise(mtu);
+  await eventually("the tunnel is up", () => tunnels.info(device)?.state === "up");
+  return opened;
+}
+
+const isOpen = (fd: number): boolean => existsSync(`/proc/self/fd/${fd}`);
+
+describe("a tunnel", () => {
+  test("is a TAP in walt-net, joined to the device's connection, and guarded by the node's MAC address", async () => {
+    const { link, connection } = await open();
+    expect(tapsOpened.map(({ name, offload }) => [name, offload])).toEqual([["tap-vpn-010203", true]]);
+    expect(ports).toEqual(["tap-vpn-010203"]);
+    expect(link.options).toMatchObject({
+      ...{ tap: tapsOpened[0]?.fd, offload: 7, stream: connection.fd },
+      ...{ mtu: 9000, silence: 10_000, guard: DEVICE.mac },
+    });
+    expect(link.options.ssh).toBeDefined();
+    expect(tunnels.info(DEVICE)).toMatchObject({ state: "down", via: VIA, mtu: undefined });
+    expect(tunnels.info(OTHER)).toBeUndefined();
+  });
+
+  test("in the original framing has a TAP without offloads, 1500 bytes, and says no way", async () => {
+    const { link } = await open(DEVICE, null);
+    expect(tapsOpened.map(({ offload }) => offload)).toEqual([false]);
+    expect(link.options).toMatchObject({ mtu: 1500, guard: DEVICE.mac });
+    link.rise();
+    await eventually("the tunnel is up", () => changes.length > 0);
+    expect(changes).toEqual([[DEVICE.node, "up", ""]]);
+  });
+
+  test("is up when both ends greeted, and down when the link ends; who watches is told", async () => {
+    const { link, done, connection } = await up();
+    expect(tunnels.info(DEVICE)).toMatchObject({ state: "up", mtu: 9000 });
+    expect(changes).toEqual([[DEVICE.node, "up", VIA]]);
+    link.end("the peer was silent");
+    await done;
+    expect(tunnels.info(DEVICE)).toMatchObject({ state: "down", via: VIA });
+    expect(changes).toEqual([
+      [DEVICE.node, "up", VIA],
+      [DEVICE.node, "down", VIA],
+    ]);
+    expect(connection.over).toBe(1);
+    expect(lines.join("\n")).toContain('"reason":"the peer was silent"');
+  });
+
+  test("that was never up is no change", async () => {
+    const { link, done } = await open();
+    link.end("malformed");
+    await done;
+    expect(changes).toEqual([]);
+  });
+
+  test("whose device agreed to less has a port with less", async () => {
+    await up(DEVICE, 1500);
+    await up(OTHER, 9000);
+    expect(lowered).toEqual([["tap-vpn-010203", 1500]]);
+  });
+});
+
+describe("one tunnel a device", () => {
+  test("the newer connection takes the place of the one before, whose end is awaited", async () => {
+    const first = await up();
+    const second = await open();
+    expect(first.link.closed).toEqual(["a newer connection of this device took its place"]);
+    await first.done;
+    expect(first.connection.over).toBe(1);
+    second.link.rise();
+    await eventually("the second is up", () => tunnels.info(DEVICE)?.state === "up");
+    // The node never was down for who watches.
+    expect(changes.map(([, state]) => state)).toEqual(["up", "up"]);
+  });
+
+  test("other devices keep theirs", async () => {
+    const other = await up(OTHER);
+    await up();
+    expect(other.link.closed).toEqual([]);
+  });
+});
+
+describe("closing", () => {
+  test("ends the device's tunnel with the reason, and is done when it is gone", async () => {
+    const one = await up();
+    const other = await up(OTHER);
+    await tunnels.close(DEVICE, "revoked");
+    expect([one.link.closed, other.link.closed]).toEqual([["revoked"], []]);
+    expect(one.connection.over).toBe(1);
+    await tunnels.close({ ...DEVICE, id: 99 }, "no tunnel at all");
+  });
+
+  test("counts while there is no link yet: none is made, and no descriptor stays", async () => {
+    const connection = new PlayedConnection();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    connection.ready = promise;
+    const done = tunnels.open(DEVICE, connection.request, VIA, FROM);
+    await eventually("the port", () => ports.length === 1);
+    const closing = tunnels.close(DEVICE, "revoked");
+    resolve();
+    await Promise.all([closing, done]);
+    expect(links).toEqual([]);
+    expect([tapsOpened[0]?.fd ?? -1, connection.fd].map(isOpen)).toEqual([false, false]);
+    expect(connection.over).toBe(1);
+  });
+
+  test("while an older tunnel still ends: the device is told", async () => {
+    const first = await up();
+    first.link.close = (reason) => void first.link.closed.push(reason); // it takes its time
+    const connection = new PlayedConnection();
+    const done = tunnels.open(DEVICE, connection.request, VIA, FROM);
+    const closing = tunnels.close(DEVICE, "the server stops");
+    first.link.end("at last");
+    await Promise.all([done, closing]);
+    expect(connection.failed).toEqual(["the server stops"]);
+    expect(links).toHaveLength(1);
+    closeSync(connection.fd);
+  });
+
+  test("all of them", async () => {
+    const all = [await up(), await up(OTHER)];
+    await tunnels.closeAll("the server stops");
+    expect(all.map(({ link }) => link.closed)).toEqual([["the server stops"], ["the server stops"]]);
+  });
+});
+
+describe("what goes wrong", () => {
+  test("with the TAP is the server's: the log tells why, the device only that", async () => {
+    refusal = "ip link set master failed: no such bridge";
+    const connection = new PlayedConnection();
+    await tunnels.open(DEVICE, connection.request, VIA, FROM);
+    expect(connection.failed).toEqual([
+      "the server could not make this node's network interface; its log tells why",
+    ]);
+    expect(lines.join()).toContain("no such bridge");
+    expect(isOpen(tapsOpened[0]?.fd ?? -1)).toBe(false);
+    closeSync(connection.fd);
+  });
+
+  test("with the connection is the client's, and leaves no TAP", async () => {
+    const connection = new PlayedConnection();
+    connection.ready = Promise.reject(new Error("the client went away"));
+    await tunnels.open(DEVICE, connection.request, VIA, FROM);
+    expect(connection.failed).toEqual(["the client went away"]);
+    expect(isOpen(tapsOpened[0]?.fd ?? -1)).toBe(false);
+    closeSync(connection.fd);
+    // The device may come again.
+    await up();
+  });
+});
+
+test("counters go on over a device's tunnels", async () => {
+  expect(tunnels.totals(DEVICE)).toMatchObject({ tunnels: 0, framesIn: 0 });
+  const first = await up();
+  first.link.counters["framesIn"] = 5;
+  expect(tunnels.totals(DEVICE)).toMatchObject({ tunnels: 1, framesIn: 5 });
+  first.link.end("over");
+  await first.done;
+  expect(tunnels.totals(DEVICE)).toMatchObject({ tunnels: 1, framesIn: 5 });
+  expect(tunnels.info(DEVICE)?.stats).toBeUndefined();
+  const second = await up();
+  second.link.counters["framesIn"] = 2;
+  expect(tunnels.info(DEVICE)?.stats?.framesIn).toBe(2);
+  expect(tunnels.totals(DEVICE)).toMatchObject({ tunnels: 2, framesIn: 7 });
+  expect(tunnels.totals(OTHER)).toMatchObject({ tunnels: 0, framesIn: 0 });
+});
