@@ -223,7 +223,9 @@ describe("a stream", () => {
   test("that is no JSON, or one endless line, is an error", async () => {
     expect(await answering(socket, ok("\u001b[2J\n"), stream)).toContain("event: it is not JSON: string ");
     const endless = `${head}Content-Length: 9999999\r\n\r\n${"x".repeat(100_000)}`;
-    expect(await answering(socket, endless, stream, false)).toContain("event: longer than 65536 bytes");
+    expect(await answering(socket, endless, stream, false)).toContain(
+      "event: it is longer than 65536 characters",
+    );
   });
 
   test("that breaks off is an error; one that we end is not ours to explain", async () => {

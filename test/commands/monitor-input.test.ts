@@ -8,7 +8,9 @@ import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync, writ
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { MonitorEvent } from "../../src/api/events.ts";
+import { API, API_HEADER, VERSION_HEADER } from "../../src/api/routes.ts";
 import { READING_TIME } from "../../src/commands/vpn/_monitor-screen.ts";
+import { VERSION } from "../../src/version.ts";
 import { describeWith } from "../lab/need.ts";
 
 const WALT = [process.execPath, new URL("../../src/main.ts", import.meta.url).pathname];
@@ -22,11 +24,13 @@ const REQUEST: MonitorEvent = {
     address: "192.0.2.1",
     fingerprint: "SHA256:xyz",
     code: "7KQ2M-X9ABC",
-    receivedAt: "",
-    expiresAt: "",
+    receivedAt: "2026-03-01T12:00:00.000Z",
+    expiresAt: "2026-03-01T12:05:00.000Z",
     warnings: [],
   },
 };
+
+const headers = { [API_HEADER]: String(API), [VERSION_HEADER]: VERSION };
 
 const dir = mkdtempSync(join(tmpdir(), "walt-monitor-"));
 const socket = join(dir, "server.sock");
@@ -45,7 +49,7 @@ beforeAll(() => {
       if (request.method === "POST") {
         answers.push([new URL(request.url).pathname, await request.json()]);
         tell({ type: "answered", id: "1", outcome: "accepted", by: "x", node: "vpn-000001" });
-        return Response.json({ node: "vpn-000001" });
+        return Response.json({ node: "vpn-000001" }, { headers });
       }
       const start = (controller: ReadableStreamDefaultController): void => {
         tell = (event) => controller.enqueue(new TextEncoder().encode(`${JSON.stringify(event)}\n`));
@@ -53,7 +57,7 @@ beforeAll(() => {
         tell(REQUEST);
         watching();
       };
-      return new Response(new ReadableStream({ start }));
+      return new Response(new ReadableStream({ start }), { headers });
     },
   });
 });
@@ -87,8 +91,8 @@ async function shell(line: string): Promise<{ status: number; stdout: string; st
 describe("input that does not end", () => {
   test("is refused within its bound: a line without an end, and lines without number", async () => {
     for (const [line, said] of [
-      ['"$@" vpn monitor < /dev/zero', /^walt: standard input: a line of more than 1024 bytes\n$/],
-      ['"$@" vpn monitor --json < /dev/zero', /^walt: standard input: a line of more than 1024 bytes\n$/],
+      ['"$@" vpn monitor < /dev/zero', /^walt: standard input: a line is longer than 1024 bytes\n$/],
+      ['"$@" vpn monitor --json < /dev/zero', /^walt: standard input: a line is longer than 1024 bytes\n$/],
       ['yes | "$@" vpn monitor', /^walt: standard input sent more than 100 lines within a second: [^\n]*\n/],
       ['yes | "$@" vpn monitor --json', /^walt: the last 100 lines of standard input were no answers\n/],
     ] as const) {

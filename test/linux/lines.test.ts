@@ -54,7 +54,7 @@ describe("readLines", () => {
     const stream = new PassThrough();
     const read = readLines(stream, "input", 100, never, () => {});
     stream.write(Buffer.alloc(1000));
-    await expect(read).rejects.toThrow("input: a line of more than 100 bytes");
+    await expect(read).rejects.toThrow("input: a line is longer than 100 bytes");
     expect(stream.isPaused()).toBe(true);
     expect(stream.listenerCount("data")).toBe(0);
   });

@@ -68,6 +68,8 @@ interface LoggedIn {
 async function login(key: KeyPair = keys.enrolment): Promise<LoggedIn> {
   const client = new ssh2.Client();
   clients.push(client);
+  // It may fail again after it has failed to log in.
+  client.on("error", () => {});
   const closed = new Promise<void>((resolve) => client.on("close", () => resolve()));
   await new Promise<void>((resolve, reject) => {
     client.once("ready", resolve).once("error", reject);
@@ -76,7 +78,6 @@ async function login(key: KeyPair = keys.enrolment): Promise<LoggedIn> {
       ...{ username: "walt-vpn", privateKey: encodePrivateKey(key) },
     });
   });
-  client.on("error", () => {});
   return { client, bent: client as unknown as Bent, closed };
 }
 

@@ -241,7 +241,7 @@ export class Channel {
     if (end > reader.max || (end < 0 && input.length > reader.max)) {
       this.#reader = undefined;
       this.discard();
-      reader.done.reject(new WaltError(`a line of more than ${reader.max} bytes`));
+      reader.done.reject(new WaltError(`a line is longer than ${reader.max} bytes`));
     } else if (end >= 0) {
       this.#reader = undefined;
       this.#from += end + 1;

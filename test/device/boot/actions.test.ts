@@ -213,11 +213,11 @@ describe("asking for access", () => {
       expect(await perform({ do: "ask" })).toMatchObject({ type: "denied", denial, proxies: true });
     expect(device.node).toBeUndefined();
     expect(existsSync(files.credentials)).toBe(false);
-    expect(lines.filter((line) => line.startsWith("this device asks as"))).toHaveLength(1);
+    expect(lines.filter((line) => line.startsWith("this device asks for access"))).toHaveLength(1);
   });
 
   test("needs a route to the server", async () => {
-    await expect(perform({ do: "ask" })).rejects.toThrow("the way to the server is not open");
+    await expect(perform({ do: "ask" })).rejects.toThrow("the proxies are not connected");
   });
 });
 
@@ -242,7 +242,7 @@ describe("renewing the certificate", () => {
     await perform({ do: "ask" });
     serverSays(granted({ ...grant(2n), node: "vpn-ffffff" }));
     await expect(perform({ do: "renew" })).rejects.toThrow(
-      "the server takes this device for node vpn-ffffff",
+      "the server sent a certificate of node vpn-ffffff",
     );
     expect(readFileSync(files.certificate, "utf8")).toBe(`${first.certificate}\n`);
   });
@@ -294,7 +294,7 @@ describe("the tunnel", () => {
   });
 
   test("needs a route to the server", async () => {
-    await expect(perform({ do: "tunnel" })).rejects.toThrow("the way to the server is not open");
+    await expect(perform({ do: "tunnel" })).rejects.toThrow("the proxies are not connected");
   });
 });
 
@@ -331,7 +331,9 @@ describe("what does not depend on the network", () => {
   test("is tried again when it failed, and the log says why", async () => {
     writeFileSync(join(ssh.dir, "broken"), "");
     device.prepare();
-    await eventually("the failure", () => lines.find((line) => line.includes("no bridge")));
+    await eventually("the failure", () =>
+      lines.find((line) => line.includes("the bridge could not be made")),
+    );
     expect(lines.join()).toContain("Operation not permitted");
     const before = readFileSync(join(ssh.dir, "batch"), "utf8");
     device.prepare();

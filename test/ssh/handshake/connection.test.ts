@@ -84,7 +84,7 @@ test("a line that is too long is refused as soon as that is clear, and what foll
   const channel = pair.exec();
   const line = channel.readLine(8);
   pair.send(say.data(0, "123456789"));
-  await expect(line).rejects.toThrow("a line of more than 8 bytes");
+  await expect(line).rejects.toThrow("a line is longer than 8 bytes");
   pair.send(say.data(0, Buffer.alloc(1000)));
   expect(await channel.readLine(8)).toBeUndefined();
 });
