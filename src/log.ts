@@ -6,16 +6,19 @@
  */
 
 import { createConsola, type LogObject } from "consola";
+import type { LogEvent } from "./log-events.ts";
 import { quoted } from "./text.ts";
 
 /** Fields of a log line. A value that is not plain is quoted; `undefined` is left out. */
 export type LogFields = Record<string, string | number | boolean | undefined>;
+/** Fields with what the line is about, for programs: its message is for people, and may change. */
+export type EventFields = LogFields & { event: LogEvent };
 
 export interface Log {
-  debug(message: string, fields?: LogFields): void;
-  info(message: string, fields?: LogFields): void;
-  warn(message: string, fields?: LogFields): void;
-  error(message: string, fields?: LogFields): void;
+  debug(message: string, fields: EventFields): void;
+  info(message: string, fields: EventFields): void;
+  warn(message: string, fields: EventFields): void;
+  error(message: string, fields: EventFields): void;
   /** A log whose lines begin with one more subject, such as `endpoint`. */
   with(subject: string): Log;
 }

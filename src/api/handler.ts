@@ -110,7 +110,7 @@ function refusal(error: unknown, pathname: string, log: Log): Response {
   if (error instanceof ApiError) return json(encodeError(error), CODES[error.code]);
   if (error instanceof WaltError)
     return refusal(new ApiError("failed", error.message, error.hint), pathname, log);
-  log.error("a request failed", { request: pathname, reason: messageOf(error) });
+  log.error("a request failed", { event: "api-failed", request: pathname, reason: messageOf(error) });
   const words = `internal error: ${messageOf(error)}`;
   return json(encodeError(new ApiError("internal", words)), CODES.internal);
 }

@@ -1,6 +1,7 @@
-/** docs/configuration.md, made from the schema: `bun run docs`. */
+/** docs/configuration.md and docs/log-events.md, made from their tables: `bun run docs`. */
 
 import { writeFileAtomic } from "../linux/files.ts";
+import { LOG_EVENTS } from "../log-events.ts";
 import type { Key } from "./keys.ts";
 import { TABLES, type TableName } from "./schema.ts";
 
@@ -39,7 +40,25 @@ export function configurationReference(): string {
   return `${INTRO}${rows.join("\n")}\n`;
 }
 
+const EVENTS_INTRO = `# Events of the log
+
+Made from \`src/log-events.ts\` by \`bun run docs\`; do not edit by hand.
+
+Each line of the log of server, relay and device has a field \`event=\`. The words of a line are for people, and may change with any
+version. The event stays: scripts and alerts match it.
+
+| event | what happened |
+|---|---|
+`;
+
+/** The whole page of docs/log-events.md. */
+export function logEventsReference(): string {
+  const rows = Object.entries(LOG_EVENTS).map(([event, what]) => `| \`${event}\` | ${what} |`);
+  return `${EVENTS_INTRO}${rows.join("\n")}\n`;
+}
+
 if (import.meta.main) {
-  const file = process.argv[2] ?? "docs/configuration.md";
-  writeFileAtomic(file, configurationReference());
+  const folder = process.argv[2] ?? "docs";
+  writeFileAtomic(`${folder}/configuration.md`, configurationReference());
+  writeFileAtomic(`${folder}/log-events.md`, logEventsReference());
 }

@@ -43,7 +43,9 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   makeFolder(files.state, 0o700);
   const key = loadOrCreateKey(files.deviceKey, "walt-device");
   const damaged = (why: string): void =>
-    log.warn(`the credentials are damaged, so the device asks for new ones: ${why}`);
+    log.warn(`the credentials are damaged, so the device asks for new ones: ${why}`, {
+      event: "credentials-damaged",
+    });
   const enrols = config.device.framing !== "original";
   const credentials = enrols ? readCredentials(files, key.publicKey, damaged) : undefined;
   const identity = readBoard(config.device.board);
@@ -96,8 +98,13 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   try {
     release = lockNetwork();
     prepareConfigurationFiles(files, enrols);
-    if (!enrols) log.info("the server's authorized_keys needs", { key: publicKeyLine(key.publicKey) });
+    if (!enrols)
+      log.info("the server's authorized_keys needs", {
+        event: "key-to-install",
+        key: publicKeyLine(key.publicKey),
+      });
     log.info("device starts", {
+      event: "device-starts",
       ...identity,
       entrypoint: entrypoints.map(formatEntrypoint).join(" or "),
       node: credentials?.node,
@@ -106,7 +113,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     // To find the accelerator means to start QEMU with it, which takes seconds on a small board. So it is
     // done while the device connects to the server.
     if (config["device.vm"].start) {
-      const say = (words: string): void => log.warn(words);
+      const say = (words: string): void => log.warn(words, { event: "vm-emulated" });
       accelerator = findAccelerator({ board: config.device.board, say, signal });
       consoleServer = serveConsole(files.consoleSocket, console);
       const ports = usbPorts(config.device.board, config["device.vm"].usb);
@@ -117,13 +124,13 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     // stopped below.
     await Promise.race([aborted(signal), running.catch(() => {})]);
     ended = true;
-    log.info("stopping");
+    log.info("stopping", { event: "device-stops" });
     await keeper?.stop();
     await actions.stop();
     await running;
     await accelerator;
     await actions.cleanUp();
-    log.info("stopped");
+    log.info("stopped", { event: "device-stops" });
   } finally {
     rmSync(files.enrolmentKeyCopy, { force: true });
     release();
@@ -199,7 +206,7 @@ function keepVm({
       signal.throwIfAborted();
       console.note("the virtual machine starts");
       const vm = await Vm.start({ ...machine, qmpSocket: files.qmpSocket }, console, log);
-      log.info("virtual machine runs", machine);
+      log.info("virtual machine runs", { event: "vm-started", ...machine });
       usb?.use(vm);
       void vm.ended.then(({ reason }) => {
         usb?.use(undefined);

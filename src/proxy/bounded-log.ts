@@ -1,6 +1,6 @@
 /** The relay's log, as far as others cause its lines: bounded for each source and in all. */
 
-import type { Log, LogFields } from "../log.ts";
+import type { EventFields, Log } from "../log.ts";
 import { FirstOfKind, LogBudget } from "../log-budget.ts";
 
 /**
@@ -28,7 +28,7 @@ export class BoundedLog {
   }
 
   /** A line that a source caused: an address, or with `device` the name in a certificate. */
-  line(level: Level, source: string, device: boolean, message: string, fields?: LogFields): void {
+  line(level: Level, source: string, device: boolean, message: string, fields: EventFields): void {
     // What is not shown must not use up the budget of what is.
     const budget = this.#budgets[level === "debug" ? "debug" : device ? "device" : "stranger"];
     if (budget.take(source, performance.now())) this.log[level](message, fields);
@@ -43,9 +43,10 @@ export class BoundedLog {
   #tell(): void {
     const { device, stranger, debug } = this.#budgets;
     const [devices, strangers] = [device.leftOut(), stranger.leftOut()];
-    if (devices + strangers > 0) this.log.warn("lines were left out of this log", { devices, strangers });
+    if (devices + strangers > 0)
+      this.log.warn("lines were left out of this log", { event: "lines-left-out", devices, strangers });
     const count = debug.leftOut();
-    if (count > 0) this.log.debug("lines were left out of this log", { count });
+    if (count > 0) this.log.debug("lines were left out of this log", { event: "lines-left-out", count });
   }
 }
 
@@ -66,26 +67,29 @@ export class ConnectionLog {
     this.#device = name;
   }
 
-  debug(message: string, fields?: LogFields): void {
+  debug(message: string, fields: EventFields): void {
     this.#line("debug", message, fields);
   }
-  info(message: string, fields?: LogFields): void {
+  info(message: string, fields: EventFields): void {
     this.#line("info", message, fields);
   }
-  warn(message: string, fields?: LogFields): void {
+  warn(message: string, fields: EventFields): void {
     this.#line("warn", message, fields);
   }
 
   /** The connection is over. */
   close(): void {
-    for (const [kind, times] of this.#kinds.repeated()) this.#write("info", kind, { times });
+    for (const [kind, times] of this.#kinds.repeated()) {
+      this.#write("info", `${kind}: ${times} times`, { event: "repeated", times });
+    }
   }
 
-  #line(level: Level, message: string, fields: LogFields = {}): void {
+  #line(level: Level, message: string, fields: EventFields): void {
+    // A channel can be refused for several reasons: each is a kind of its own.
     if (this.#kinds.add(message)) this.#write(level, message, fields);
   }
 
-  #write(level: Level, message: string, fields: LogFields): void {
+  #write(level: Level, message: string, fields: EventFields): void {
     const device = this.#device !== undefined;
     this.log.line(level, this.#device ?? this.source, device, message, { from: this.from, ...fields });
   }

@@ -34,7 +34,7 @@ export class Guest {
     const { client, log, guard, socket } = this.peer;
     client.on("session", (accept, reject) => {
       if (this.#session !== undefined) {
-        log.warn("session refused: there is one already");
+        log.warn("session refused: there is one already", { event: "channel-refused" });
         reject();
         guard.refused();
         return;
@@ -61,7 +61,7 @@ export class Guest {
 
   #full(): boolean {
     if (this.#forwarded.size < MAX_FORWARDED) return false;
-    this.peer.log.warn("channel refused: too many", { most: MAX_FORWARDED });
+    this.peer.log.warn("channel refused: too many", { event: "channel-refused", most: MAX_FORWARDED });
     return true;
   }
 
@@ -69,6 +69,7 @@ export class Guest {
     const { host, port } = this.next;
     if (info.destIP.toLowerCase() === host && info.destPort === port) return true;
     this.peer.log.warn("channel refused: not the next hop", {
+      event: "channel-refused",
       to: `${safeText(info.destIP, 60)}:${info.destPort}`,
       allowed: formatHostPort(this.next),
     });
@@ -87,7 +88,11 @@ export class Guest {
     };
     this.#forwarded.add(end);
     const failed = (why: string): void => {
-      this.peer.log.warn("cannot reach the next hop", { next: formatHostPort(this.next), error: why });
+      this.peer.log.warn("cannot reach the next hop", {
+        event: "next-hop-unreachable",
+        next: formatHostPort(this.next),
+        error: why,
+      });
       next.destroy();
       reject();
     };

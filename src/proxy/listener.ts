@@ -99,7 +99,10 @@ export class SshListener {
       net.listen(o.listen.port, o.listen.host, resolve);
     });
     net.on("error", (error) =>
-      o.log.line("warn", "", false, "cannot accept a connection", { error: messageOf(error) }),
+      o.log.line("warn", "", false, "cannot accept a connection", {
+        event: "connection-failed",
+        error: messageOf(error),
+      }),
     );
     return listener;
   }
@@ -146,7 +149,7 @@ export class SshListener {
   /** End a connection, and count it no longer, whatever time its socket takes. */
   #end(open: Open, reason: string): void {
     if (open.peer !== undefined) open.peer.end(reason);
-    else open.log.info("connection ended", { reason });
+    else open.log.info("connection ended", { event: "connection-ended", reason });
     open.socket.destroy();
     this.#forget(open);
   }
@@ -166,7 +169,7 @@ export class SshListener {
     open.peer = peer;
     let attempts = 0;
     client.on("error", (error) => {
-      log.debug("connection broke", { error: safeText(messageOf(error), 200) });
+      log.debug("connection broke", { event: "detail", error: safeText(messageOf(error), 200) });
       socket.destroy(); // ssh2 would wait for a peer that may be silent for ever
     });
     client.on("authentication", (ctx: AuthContext) => {
@@ -179,6 +182,7 @@ export class SshListener {
         return ctx.accept();
       }
       log.info("key refused", {
+        event: "key-refused",
         ...{ user: safeText(ctx.username, 32), reason },
         ...(offer.kind === "refused" ? {} : { key: fingerprint(offer.key) }),
       });

@@ -91,7 +91,7 @@ export class Peer implements Holder {
   end(reason: string): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.log.info("connection ended", { reason });
+    this.log.info("connection ended", { event: "connection-ended", reason });
     this.socket.destroy();
     this.memory.update(this);
   }

@@ -108,8 +108,8 @@ export class Relay {
 function welcome({ log, socket }: Peer, { certificate, key }: GoodOffer): void {
   const who = certificate === undefined ? "enrolment key" : safeText(certificate.keyId, 40);
   if (certificate !== undefined) log.isDevice(who);
-  log.info("connected", { who, key: fingerprint(key) });
-  socket.once("close", () => log.info("disconnected", { who }));
+  log.info("connected", { event: "connection-accepted", who, key: fingerprint(key) });
+  socket.once("close", () => log.info("disconnected", { event: "connection-ended", who }));
 }
 
 /** Why a user may not log in with a key; undefined if it may. */

@@ -38,11 +38,11 @@ export function serverHandler(api: ServerApi): (request: Request) => Promise<Res
         tell({ type: "watching" });
         const unwatch = requests.watch(tell);
         const timer = setInterval(() => tell({ type: "alive" }), ALIVE);
-        log.info("a monitor watches", { monitor: name, monitors: requests.monitors });
+        log.info("a monitor watches", { event: "monitor-began", monitor: name, monitors: requests.monitors });
         return () => {
           clearInterval(timer);
           unwatch();
-          log.info("a monitor left", { monitor: name, monitors: requests.monitors });
+          log.info("a monitor left", { event: "monitor-left", monitor: name, monitors: requests.monitors });
         };
       }),
     ],

@@ -63,7 +63,11 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       return () => clearTimeout(timer);
     },
     overloaded: (denied, from) =>
-      log.warn("requests for access were denied: too many at once", { denied, from: from.join(",") }),
+      log.warn("requests for access were denied: too many at once", {
+        event: "enrolment-overload",
+        denied,
+        from: from.join(","),
+      }),
     accept: (request, by) => devices.accept(request, by),
   });
   // Strangers cannot use up what devices may say.
@@ -96,9 +100,11 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       const next = devices.grant(device);
       void channel.write(encodeReply({ type: "granted", ...next }));
       channel.end(0);
-      logLimiter
-        .limit(log, device.node)
-        .info("certificate renewed", { node: device.node, next: next.renewAfter });
+      logLimiter.limit(log, device.node).info("certificate renewed", {
+        event: "certificate-renewed",
+        node: device.node,
+        next: next.renewAfter,
+      });
     },
     tunnel: (device, request, via, from) => tunnels.open(device, request, via, from),
     originalTunnel: (device, request, from) => tunnels.open(device, request, undefined, from),
@@ -135,6 +141,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   }
 
   log.info("server is ready", {
+    event: "server-ready",
     endpoint: formatHostPort(endpoint.address),
     socket: server.socket,
     metrics: server.metrics === undefined ? undefined : formatHostPort(server.metrics),
@@ -150,6 +157,6 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     }),
   ]);
   notifySystemd("STOPPING=1");
-  log.info("server stops", { reason: reason?.message });
+  log.info("server stops", { event: "server-stops", reason: reason?.message });
   if (reason !== undefined) throw reason;
 }

@@ -39,6 +39,7 @@ export class Devices {
   accept(request: EnrolmentRequest, by: string): Grant {
     const given = admit(this.registry, this.keys.ca, request, by, this.validity, new Date());
     this.log.info("device accepted", {
+      event: "device-accepted",
       node: given.node,
       board: request.mac,
       code: shortCode(request.publicKey),
@@ -49,7 +50,10 @@ export class Devices {
       this.net.setNames(nodeNames(this.registry));
     } catch (error) {
       // It is accepted all the same: its node has no name in DHCP until the next device is accepted.
-      this.log.error("the DHCP server was not told the node's name", { reason: messageOf(error) });
+      this.log.error("the DHCP server was not told the node's name", {
+        event: "dhcp-names-failed",
+        reason: messageOf(error),
+      });
     }
     return given;
   }
@@ -81,7 +85,7 @@ export class Devices {
     void live.tunnels.close(device, "this node was revoked");
     live.endpoint.cutOff(device.id);
     this.net.setNames(nodeNames(this.registry));
-    this.log.info("device revoked", { node, by });
+    this.log.info("device revoked", { event: "device-revoked", node, by });
   }
 }
 

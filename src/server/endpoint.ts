@@ -167,7 +167,12 @@ export class Endpoint {
     const from = parseHostPort(peer.address, 0).host;
     const command = request.kind === "exec" ? request.command : "";
     this.#run(peer, channel, request, identity, from).catch((error: unknown) => {
-      peer.note("a command failed", { from, command: safeText(command), reason: messageOf(error) });
+      peer.note("a command failed", {
+        event: "command-failed",
+        from,
+        command: safeText(command),
+        reason: messageOf(error),
+      });
       channel.fail(error instanceof WaltError ? error.message : "internal error; the server's log has it");
     });
   }
@@ -182,7 +187,7 @@ export class Endpoint {
     const { options } = this;
     const refuse = (what: string, message: string): void => {
       const may = identity.kind === "device" ? "tunnel via=…, renew" : "enrol";
-      peer.note("refused", { who: peer.who, from, what });
+      peer.note("refused", { event: "request-refused", who: peer.who, from, what });
       channel.fail(`${message}; this key may run: ${may}`);
     };
     if (request.kind === "subsystem") {

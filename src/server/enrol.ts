@@ -75,7 +75,11 @@ export async function serveEnrolment(
   try {
     request = parseRequest(await firstLine(channel), challenge);
   } catch (error) {
-    log.warn("not a valid enrolment request", { from, reason: messageOf(error) });
+    log.warn("not a valid enrolment request", {
+      event: "enrolment-malformed",
+      from,
+      reason: messageOf(error),
+    });
     deny("invalid", messageOf(error).slice(0, 300));
     return;
   }
@@ -84,13 +88,17 @@ export async function serveEnrolment(
 
   const known = registry.byKey(request.publicKey);
   if (known?.revokedAt != null) {
-    log.warn("a revoked device asks for access", { node: known.node, ...about });
+    log.warn("a revoked device asks for access", { event: "enrolment-revoked", node: known.node, ...about });
     deny("revoked");
     return;
   }
   if (known !== undefined) {
     // It was accepted, but the answer did not reach its disk: a power cut in between, most likely.
-    log.info("an accepted device asks again and gets its credentials", { node: known.node, ...about });
+    log.info("an accepted device asks again and gets its credentials", {
+      event: "enrolment-repeated",
+      node: known.node,
+      ...about,
+    });
     void channel.write(encodeReply({ type: "granted", ...service.grant(known) }));
     channel.end(0);
     return;
@@ -103,7 +111,7 @@ export async function serveEnrolment(
       : `a registered device with this MAC address exists already: ${same.join(", ")}`;
   const ticket = requests.ask(request, from, warning);
   if (ticket.waits) {
-    log.info("a device asks for access", { request: ticket.id, ...about });
+    log.info("a device asks for access", { event: "enrolment-requested", request: ticket.id, ...about });
     void channel.write(encodeReply({ type: "pending" }));
   }
   void channel.closed.then(() => ticket.withdraw());
@@ -113,7 +121,12 @@ export async function serveEnrolment(
   if ("denied" in decision) {
     // Those that the limits deny at once are counted, and logged together.
     if (ticket.waits || decision.denied !== "busy")
-      log.info("access denied", { request: ticket.id, reason: decision.denied, ...about });
+      log.info("access denied", {
+        event: "enrolment-denied",
+        request: ticket.id,
+        reason: decision.denied,
+        ...about,
+      });
     deny(decision.denied);
     return;
   }

@@ -114,6 +114,7 @@ export class Tunnels {
       else request.fail(tunnel.closing);
     } catch (error) {
       this.logOf(device).error("cannot join a device to walt-net", {
+        event: "tunnel-failed",
         node: device.node,
         reason: messageOf(error),
       });
@@ -138,7 +139,12 @@ export class Tunnels {
       closeSync(tap.fd);
       if (!joined) throw error;
       // The client's doing: it went away, or cannot be served.
-      this.logOf(device).info("no tunnel", { node: device.node, from, reason: messageOf(error) });
+      this.logOf(device).info("no tunnel", {
+        event: "tunnel-failed",
+        node: device.node,
+        from,
+        reason: messageOf(error),
+      });
       request.fail(messageOf(error));
       return;
     }
@@ -164,7 +170,7 @@ export class Tunnels {
     }
     const wasUp = tunnel.info.state === "up";
     tunnel.info = { ...tunnel.info, state: "down", since: new Date() };
-    this.logOf(device).info("tunnel down", { node: device.node, from, reason });
+    this.logOf(device).info("tunnel down", { event: "tunnel-down", node: device.node, from, reason });
     if (wasUp && this.#tunnels.get(device.id) === tunnel) this.changed(device, "down", tunnel.info.via);
   }
 
@@ -176,7 +182,7 @@ export class Tunnels {
       tunnel.info = { ...tunnel.info, state: "up", since: new Date(), mtu };
       this.#endedOf(device).tunnels++;
       const { via, framing } = tunnel.info;
-      this.logOf(device).info("tunnel up", { node: device.node, from, via, framing });
+      this.logOf(device).info("tunnel up", { event: "tunnel-up", node: device.node, from, via, framing });
       this.changed(device, "up", tunnel.info.via);
     });
     const { text } = await link.ended;
@@ -189,7 +195,11 @@ export class Tunnels {
   #lower(device: Device, mtu: number): void {
     // It fails when the tunnel has ended meanwhile.
     const failed = (error: unknown): void =>
-      this.logOf(device).debug("the MTU stays", { node: device.node, reason: messageOf(error) });
+      this.logOf(device).debug("the MTU stays", {
+        event: "detail",
+        node: device.node,
+        reason: messageOf(error),
+      });
     this.net.lowerPort(tapName(device), mtu).catch(failed);
   }
 

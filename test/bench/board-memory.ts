@@ -49,7 +49,7 @@ export async function memoryWithVm(
   const log = board.console;
   const monitor = await world.monitor();
   await monitor.answer("accept", { timeout: SLOW });
-  const [, vm = ""] = await log.waitFor(/virtual machine runs .*memory=(\d+)\D/, { timeout: SLOW });
+  const [, vm = ""] = await log.waitFor(/event=vm-started .*memory=(\d+)\D/, { timeout: SLOW });
   await monitor.stop();
   await log.waitFor(/Not backgrounding/, { timeout: SLOW }); // dropbear listens
   const [, address = ""] = await log.waitFor(/has the address (\S+)\/\d+ by DHCP/);

@@ -89,11 +89,7 @@ try {
     await small.cutPower();
     const board = await Board.create(await world.lab.host(`board${i}`), card.image, `52:54:00:bb:01:0${i}`);
     asks.push(
-      (
-        await timed(async () =>
-          (await board.powerOn()).waitFor(/this device asks for access/, { timeout: SLOW }),
-        )
-      )[0],
+      (await timed(async () => (await board.powerOn()).waitFor(/event=access-asked/, { timeout: SLOW })))[0],
     );
     free = /(\d+ MB of \d+ MB) free/.exec(board.log())?.[1] ?? "?";
     if (i === runs - 1) memory = await memoryWithVm(world, router, board, key.file);

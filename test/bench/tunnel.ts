@@ -99,9 +99,9 @@ async function measure(path: Path, index: number): Promise<PathResult> {
   const device = await world.device("device", { network: wire === undefined ? INTERNET : FAR });
   await wire?.admit(device.host, index);
   const hosts = [device.host, world.server, ...world.proxies.map((p) => p.host)];
-  await useCubic(hosts);
+  await usePlainTcp(hosts);
   const { all, node } = await variants(world, device, index);
-  await useCubic([node]);
+  await usePlainTcp([node]);
   const left = all.filter(({ name }) => !without.includes(name) && path.without?.includes(name) !== true);
   const samples: Record<string, Sample> = {};
   const bare: number[] = [];
@@ -144,10 +144,17 @@ async function measure(path: Path, index: number): Promise<PathResult> {
   return { words: path.words, samples, bare, deviceMemory };
 }
 
-/** TCP as Debian's kernels have it, so as devices and proxies do, whatever this machine was told; for connections from then on. */
-async function useCubic(hosts: readonly Host[]): Promise<void> {
-  const line = "echo cubic > /proc/sys/net/ipv4/tcp_congestion_control";
-  for (const host of hosts) await host.must(["sh", "-c", line]);
+/**
+ * TCP as Debian's kernels have it, and so devices and proxies, whatever this machine was told: cubic for connections from then on. Where
+ * that cannot be had, reno, which is nearest, and the bench says so.
+ */
+async function usePlainTcp(hosts: readonly Host[]): Promise<void> {
+  const file = "/proc/sys/net/ipv4/tcp_congestion_control";
+  for (const host of hosts) {
+    const set = `for name in cubic reno; do echo $name 2>/dev/null >${file} && break; done; cat ${file}`;
+    const name = (await host.must(["sh", "-c", set])).trim();
+    if (name !== "cubic") say(`${host.name}: TCP uses ${name}, as cubic cannot be had here`);
+  }
 }
 
 function prefixed(way: string, costs: Record<string, number>): Record<string, number> {

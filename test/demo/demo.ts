@@ -154,7 +154,7 @@ async function askPerson(world: World, device: WorldDevice): Promise<string> {
   });
   try {
     const [, node = ""] =
-      (await device.process?.waitFor(/access granted node=(\S+)/, { timeout: 3_600_000 })) ?? [];
+      (await device.process?.waitFor(/event=access-granted node=(\S+)/, { timeout: 3_600_000 })) ?? [];
     return node;
   } finally {
     child.kill("SIGINT");

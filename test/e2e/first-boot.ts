@@ -35,7 +35,7 @@ export async function firstBoot(r: Run, world: World, image: string, stick: Uint
   const node = await accept(r, world, board);
   await vpn(r, world, board, node);
   await r.steps.run("virtual machine", async () => {
-    const [, accel = ""] = await log.waitFor(/virtual machine runs .*accel=(kvm|tcg)/, { timeout: SLOW });
+    const [, accel = ""] = await log.waitFor(/event=vm-started .*accel=(kvm|tcg)/, { timeout: SLOW });
     if (accel !== "kvm") throw new WaltError("the virtual machine is emulated, though the board has KVM");
     return { detail: accel, value: undefined };
   });

@@ -44,7 +44,10 @@ export async function secondCard(r: Run, world: World, image: string): Promise<v
       const cut = board.cutPowerAt(written + 1, SLOW);
       await monitor.type(code);
       sectors = (await cut) - written;
-      [, node = ""] = await world.daemon.waitFor(/device accepted node=(\S+)/, { after, timeout: SLOW });
+      [, node = ""] = await world.daemon.waitFor(/event=device-accepted node=(\S+)/, {
+        after,
+        timeout: SLOW,
+      });
       await monitor.stop();
     });
     if (first.some((device) => device.node === node))

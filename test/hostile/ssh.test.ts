@@ -42,7 +42,7 @@ describeWith(INTEGRATION, "the server's SSH under attack", () => {
   async function served(): Promise<void> {
     const position = world.daemon.position;
     device.start();
-    await world.daemon.waitFor(/tunnel up/, { after: position });
+    await world.daemon.waitFor(/event=tunnel-up/, { after: position });
     expect(await device.stop()).toBe(0);
   }
 
@@ -105,7 +105,7 @@ describeWith(INTEGRATION, "the server's SSH under attack", () => {
     spawned.write("now\n");
     await spawned.waitFor(/refused|granted/);
     expect(spawned.stdout).toContain("refused");
-    expect(world.daemon.output).not.toMatch(/certificate renewed node=.*\n.*device revoked/);
+    expect(world.daemon.output).not.toMatch(/event=certificate-renewed .*\n.*event=device-revoked/);
   }, 60_000);
 
   test("in the middle of all of it, SIGTERM ends the server", async () => {

@@ -556,10 +556,10 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
 
       const monitor = operator.spawn(["/srv/walt", "vpn", "monitor", "--json", ...there]);
       await monitor.waitFor(/"watching"/);
-      await world.daemon.waitFor(/a monitor watches monitor=root@operator monitors=1/);
+      await world.daemon.waitFor(/event=monitor-began monitor=root@operator monitors=1/);
       const position = world.daemon.position;
       expect(await monitor.stop("SIGINT")).toBe(0);
-      await world.daemon.waitFor(/a monitor left/, { after: position });
+      await world.daemon.waitFor(/event=monitor-left/, { after: position });
       expect(operator.processes()).toEqual([]);
       expect(
         readdirSync(operator.path(`${operator.dir}/tmp`)).filter((name) => name.startsWith("walt-")),

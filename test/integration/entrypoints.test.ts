@@ -41,7 +41,10 @@ describeWith(INTEGRATION, "several entrypoints", () => {
     let at = world.daemon.position;
     const from = device.process?.position ?? 0;
     await second.host.port().wire("down");
-    await world.daemon.waitFor(/tunnel up .*via=gate1\.example\.org:22/, { after: at, timeout: 60_000 });
+    await world.daemon.waitFor(/event=tunnel-up .*via=gate1\.example\.org:22/, {
+      after: at,
+      timeout: 60_000,
+    });
     expect((await world.nodes())[0]).toMatchObject({ state: "up", via: "gate1.example.org:22" });
     expect(await pingable(plugged, WALT_NET, 30)).toBe(true);
     // Silence counts at once: the second one was not tried again before.
@@ -53,7 +56,10 @@ describeWith(INTEGRATION, "several entrypoints", () => {
     await second.host.port().wire("up");
     at = world.daemon.position;
     await first.sshd.stop("SIGKILL");
-    await world.daemon.waitFor(/tunnel up .*via=gate2\.example\.org:22/, { after: at, timeout: 60_000 });
+    await world.daemon.waitFor(/event=tunnel-up .*via=gate2\.example\.org:22/, {
+      after: at,
+      timeout: 60_000,
+    });
     expect(await device.status()).toMatchObject({ via: "gate2.example.org:22", tunnel: "up" });
 
     // After a start the order begins with the first again, which is back.
@@ -61,6 +67,9 @@ describeWith(INTEGRATION, "several entrypoints", () => {
     await device.stop();
     at = world.daemon.position;
     device.start();
-    await world.daemon.waitFor(/tunnel up .*via=gate1\.example\.org:22/, { after: at, timeout: 60_000 });
+    await world.daemon.waitFor(/event=tunnel-up .*via=gate1\.example\.org:22/, {
+      after: at,
+      timeout: 60_000,
+    });
   }, 180_000);
 });

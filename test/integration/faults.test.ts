@@ -31,7 +31,7 @@ describeWith(INTEGRATION, "faults", () => {
     expect(await world.must(device.host, "device", "status")).toMatch(/^next try in +(\d+ s|-)$/m);
     const back = world.daemon.position;
     await startSshd(proxy.host);
-    await world.daemon.waitFor(/tunnel up/, { after: back, timeout: 60_000 });
+    await world.daemon.waitFor(/event=tunnel-up/, { after: back, timeout: 60_000 });
     await log.waitFor(/the tunnel is up/, { after: position });
     expect((await device.status()).tunnel).toBe("up");
   }, 180_000);
@@ -47,7 +47,7 @@ describeWith(INTEGRATION, "faults", () => {
     expect((await world.walt(world.server, "node", "show")).stderr).toMatch(/no daemon: .*does not exist/);
     expect(world.server.processes().filter((p) => /dnsmasq|walt/.test(p.command))).toEqual([]);
     await world.startServer();
-    await world.daemon.waitFor(/tunnel up/, { timeout: 60_000 });
+    await world.daemon.waitFor(/event=tunnel-up/, { timeout: 60_000 });
     expect((await world.nodes())[0]).toMatchObject({ name: node, state: "up" });
   }, 180_000);
 
@@ -57,7 +57,7 @@ describeWith(INTEGRATION, "faults", () => {
     await device.enrol();
     await world.stopServer("SIGKILL");
     await world.startServer();
-    await world.daemon.waitFor(/tunnel up/, { timeout: 60_000 });
+    await world.daemon.waitFor(/event=tunnel-up/, { timeout: 60_000 });
   }, 180_000);
 
   test("the device is killed with -9: its successor finds nothing in its way", async () => {
@@ -67,7 +67,7 @@ describeWith(INTEGRATION, "faults", () => {
     await device.stop("SIGKILL");
     const position = world.daemon.position;
     device.start();
-    await world.daemon.waitFor(/tunnel up/, { after: position, timeout: 60_000 });
+    await world.daemon.waitFor(/event=tunnel-up/, { after: position, timeout: 60_000 });
     expect(await device.stop()).toBe(0);
     // And a clean stop leaves nothing at all.
     expect(await device.host.must(["ip", "-o", "link"])).not.toMatch(/walt-/);
@@ -85,11 +85,11 @@ describeWith(INTEGRATION, "faults", () => {
     expect(await pingable(plugged, WALT_NET)).toBe(true);
     const [at, from] = [world.daemon.position, device.process?.position ?? 0];
     await device.host.port().wire("down");
-    await world.daemon.waitFor(/tunnel down .*silent|tunnel down .*nothing/, { after: at });
+    await world.daemon.waitFor(/event=tunnel-down .*silent|event=tunnel-down .*nothing/, { after: at });
     await device.process?.waitFor(/silent|nothing could be sent/, { after: from });
     expect((await world.nodes())[0]?.state).toBe("down");
     await device.host.port().wire("up");
-    await world.daemon.waitFor(/tunnel up/, { after: at, timeout: 60_000 });
+    await world.daemon.waitFor(/event=tunnel-up/, { after: at, timeout: 60_000 });
     // What was plugged into the device's bridge is still there, and works.
     expect(await pingable(plugged, WALT_NET, 30)).toBe(true);
   }, 180_000);
@@ -106,7 +106,7 @@ describeWith(INTEGRATION, "faults", () => {
       stopped.kill("SIGSTOP");
       await other.waitFor(/the peer was silent for 3\.0 s/, { after: at });
       stopped.kill("SIGCONT");
-      await world.daemon.waitFor(/tunnel up/, { after: back, timeout: 60_000 });
+      await world.daemon.waitFor(/event=tunnel-up/, { after: back, timeout: 60_000 });
     }
     expect((await world.nodes())[0]).toMatchObject({ name: node, state: "up" });
     // Both ends know how the path is, and say so.

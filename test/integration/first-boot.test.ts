@@ -35,11 +35,11 @@ describeWith(INTEGRATION, "first boot", () => {
     // With the monitor gone, a restart gets in by itself.
     expect(await monitor.stop()).toBe(0);
     expect(await device.stop()).toBe(0);
-    const requests = (): number => world.daemon.output.match(/asks for access/g)?.length ?? 0;
+    const requests = (): number => world.daemon.output.match(/event=enrolment-requested/g)?.length ?? 0;
     const before = requests();
     const tunnels = world.daemon.position;
     device.start();
-    await world.daemon.waitFor(/tunnel up/, { after: tunnels });
+    await world.daemon.waitFor(/event=tunnel-up/, { after: tunnels });
     expect(requests()).toBe(before);
     expect(await device.stop()).toBe(0);
   }, 120_000);

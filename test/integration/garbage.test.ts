@@ -111,7 +111,7 @@ describeWith(INTEGRATION, "garbage to the server", () => {
     await expectAlive();
     const position = world.daemon.position;
     device.start();
-    await world.daemon.waitFor(/tunnel up/, { after: position });
+    await world.daemon.waitFor(/event=tunnel-up/, { after: position });
     await attack.closeInput();
     expect(await attack.exited).toBe(0);
     expect((await world.nodes())[0]?.state).toBe("up");
@@ -203,7 +203,7 @@ describeWith(INTEGRATION, "garbage to the server", () => {
         Uint8Array.from(input),
         said !== undefined,
       );
-      const [line] = await world.daemon.waitFor(/tunnel down .*reason=.*/, { after: position });
+      const [line] = await world.daemon.waitFor(/event=tunnel-down .*reason=.*/, { after: position });
       expect(line).toMatch(said ?? /reason="[^"]{5,}"/);
       await expectAlive();
       expect(await world.server.must(["ip", "-o", "link"])).not.toContain("tap-");

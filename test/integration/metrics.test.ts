@@ -31,7 +31,7 @@ describeWith(INTEGRATION, "metrics", () => {
     // A tunnel that ends takes nothing away from the counters.
     const at = world.daemon.position;
     await device.stop();
-    await world.daemon.waitFor(/tunnel down/, { after: at });
+    await world.daemon.waitFor(/event=tunnel-down/, { after: at });
     const between = await scrape();
     expect(one(between, "up")).toBe(0);
     expect(one(between, "rtt_seconds")).toBeUndefined();
@@ -39,7 +39,7 @@ describeWith(INTEGRATION, "metrics", () => {
       one(first, "receive_frames_total") ?? Number.NaN,
     );
     device.start();
-    await world.daemon.waitFor(/tunnel up/, { after: at });
+    await world.daemon.waitFor(/event=tunnel-up/, { after: at });
     await device.host.ip("link set to-node master walt-br");
     expect(await pingable(plugged, WALT_NET)).toBe(true);
     const second = await scrape();

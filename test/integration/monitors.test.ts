@@ -64,7 +64,7 @@ describeWith(INTEGRATION, "monitors", () => {
     await monitor.question();
     const position = world.daemon.position;
     await monitor.stop("SIGKILL");
-    await world.daemon.waitFor(/a monitor left .*monitors=0/, { after: position, timeout: 2000 });
+    await world.daemon.waitFor(/event=monitor-left .*monitors=0/, { after: position, timeout: 2000 });
     // What waited for its answer is denied, like what comes later.
     await log.waitFor(/nobody runs `walt vpn monitor`/);
   }, 60_000);
@@ -142,7 +142,9 @@ describeWith(INTEGRATION, "monitors", () => {
     await monitor.type(`deny ${forged.code}`);
     await forged.process.waitFor(/"reason":"operator"/);
     expect((await world.list()).map((d) => d.code)).toEqual([code]);
-    expect(world.daemon.output).toContain(`a device asks for access request=2 code=${forged.code}`);
+    expect(world.daemon.output).toContain(
+      `a device asks for access event=enrolment-requested request=2 code=${forged.code}`,
+    );
   }, 60_000);
 
   test("a device whose connection is replaced keeps its place on the screen", async () => {

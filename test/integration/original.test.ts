@@ -47,7 +47,7 @@ function pids(host: Host, command: RegExp): number[] {
 }
 
 async function upAgain(world: World, after: number): Promise<void> {
-  await world.daemon.waitFor(/tunnel up .*framing=original/, { after });
+  await world.daemon.waitFor(/event=tunnel-up .*framing=original/, { after });
 }
 
 describeWith(INTEGRATION, "the original framing", () => {
@@ -89,7 +89,7 @@ describeWith(INTEGRATION, "the original framing", () => {
     const ssh = host.processes().find((p) => p.command.startsWith("ssh "));
     if (ssh === undefined) throw new Error("no ssh");
     process.kill(ssh.pid, "SIGSTOP");
-    await daemon.waitFor(/tunnel down/, { after: seen });
+    await daemon.waitFor(/event=tunnel-down/, { after: seen });
     process.kill(ssh.pid, "SIGCONT");
     await loop.exited;
 
@@ -99,14 +99,14 @@ describeWith(INTEGRATION, "the original framing", () => {
     await upAgain(world, seen);
     seen = daemon.output.length;
     const second = start();
-    await daemon.waitFor(/tunnel down .*took its place/, { after: seen });
+    await daemon.waitFor(/event=tunnel-down .*took its place/, { after: seen });
     await loop.exited;
     await second.stop();
 
     // Lengths that no frame has: the end of that tunnel, and of nothing else.
     seen = daemon.output.length;
     await host.run(client("/var/lib/walt-vpn/device_key"), { input: "GET / HTTP/1.1\r\n\r\n" });
-    await daemon.waitFor(/tunnel down .*the peer sent a frame of 18245 bytes, not 14 to 1522/, {
+    await daemon.waitFor(/event=tunnel-down .*the peer sent a frame of 18245 bytes, not 14 to 1522/, {
       after: seen,
     });
     const enrolment = await host.run(client("/etc/walt/enrolment_key", "-o", "LogLevel=INFO"));
@@ -115,7 +115,7 @@ describeWith(INTEGRATION, "the original framing", () => {
     // It may come back as itself with our own messages.
     seen = daemon.output.length;
     device.start();
-    await daemon.waitFor(/tunnel up .*via=ssh:/, { after: seen });
+    await daemon.waitFor(/event=tunnel-up .*via=ssh:/, { after: seen });
     expect((await world.nodes())[0]).toMatchObject({ state: "up", framing: "messages" });
   }, 120_000);
 

@@ -84,7 +84,7 @@ describeWith(INTEGRATION, "notifications", () => {
 
   test("under the journal its lines carry priorities and no time", async () => {
     const daemon = server.spawn([binary, "run"], { env: { JOURNAL_STREAM: "8:1" } });
-    await daemon.waitFor(/server is ready/);
+    await daemon.waitFor(/event=server-ready/);
     expect(await daemon.stop()).toBe(0);
     for (const line of daemon.stderr.trim().split("\n")) expect(line).toMatch(/^<[0-7]>\S/);
     expect(daemon.stdout).toBe("");
@@ -194,7 +194,7 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
 
   test("the installed service starts and ends as the unit says", async () => {
     const daemon = host.spawn(["/usr/local/bin/walt-vpn", "server", "run", "--config", "/etc/walt/vpn.toml"]);
-    await daemon.waitFor(/server is ready/);
+    await daemon.waitFor(/event=server-ready/);
     expect(mode("/run/walt-vpn/server.sock")).toBe(0o660);
     expect(await daemon.stop()).toBe(0);
   });

@@ -82,7 +82,7 @@ describeWith(INTEGRATION, "topologies", () => {
     await proxy.sshd.stop();
     await giveToml(world, proxy.host);
     const relay = proxy.host.spawn([world.binary, "run"]);
-    await relay.waitFor(/proxy is ready/);
+    await relay.waitFor(/event=relay-ready/);
     const key = (await proxy.host.must(["cat", "/var/lib/walt-vpn/proxy_host_key.pub"])).trim();
     world.proxies[0] = { ...proxy, sshd: { ...proxy.sshd, hostKeys: [key] } };
     const device = await world.device("device1");

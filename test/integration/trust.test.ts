@@ -146,7 +146,7 @@ describeWith(INTEGRATION, "trust", () => {
     const { device, node } = await enrolled(world);
     const [position, at] = [device.process?.position ?? 0, world.daemon.position];
     await world.must(world.server, "vpn", "revoke", node);
-    await world.daemon.waitFor(/tunnel down .*revoked/, { after: at });
+    await world.daemon.waitFor(/event=tunnel-down .*revoked/, { after: at });
     await device.process?.waitFor(/refuses this device's key/, { after: position });
     expect(await world.nodes()).toEqual([]);
     expect((await world.list())[0]).toMatchObject({ node, state: "revoked" });
@@ -156,7 +156,7 @@ describeWith(INTEGRATION, "trust", () => {
     await device.stop();
     const again = world.daemon.position;
     await device.start().waitFor(/refuses this device's key/);
-    expect(world.daemon.output.slice(again)).not.toMatch(/asks for access/);
+    expect(world.daemon.output.slice(again)).not.toMatch(/event=enrolment-requested/);
     await device.stop();
     // Whoever has the board in his hands can let it ask afresh; it is the same node again.
     expect(await world.must(device.host, "device", "forget")).toMatch(/device_key/);
@@ -193,7 +193,7 @@ describeWith(INTEGRATION, "trust", () => {
       );
       await device.stop();
     }
-    expect(world.daemon.output).not.toMatch(/asks for access|access denied/);
+    expect(world.daemon.output).not.toMatch(/event=enrolment-(requested|denied)/);
   }, 180_000);
 
   test("a certificate that expired while the device was off is renewed, without asking", async () => {
@@ -208,9 +208,9 @@ describeWith(INTEGRATION, "trust", () => {
     );
     const position = world.daemon.position;
     device.start();
-    await world.daemon.waitFor(/certificate renewed/, { after: position });
-    await world.daemon.waitFor(/tunnel up/, { after: position });
-    expect(world.daemon.output.slice(position)).not.toMatch(/asks for access/);
+    await world.daemon.waitFor(/event=certificate-renewed/, { after: position });
+    await world.daemon.waitFor(/event=tunnel-up/, { after: position });
+    expect(world.daemon.output.slice(position)).not.toMatch(/event=enrolment-requested/);
   }, 180_000);
 
   test("certificates are renewed while the tunnel is up", async () => {
@@ -219,10 +219,10 @@ describeWith(INTEGRATION, "trust", () => {
     const serial = async (): Promise<number> => Number((await world.list())[0]?.certificateSerial);
     const before = await serial();
     const position = world.daemon.position;
-    await world.daemon.waitFor(/certificate renewed/, { after: position });
+    await world.daemon.waitFor(/event=certificate-renewed/, { after: position });
     expect(await serial()).toBeGreaterThan(before);
     expect((await world.nodes())[0]?.state).toBe("up");
-    expect(world.daemon.output.slice(position)).not.toMatch(/tunnel down/);
+    expect(world.daemon.output.slice(position)).not.toMatch(/event=tunnel-down/);
   }, 180_000);
 
   test("a device that lost the grant on its way is given it again without an operator", async () => {

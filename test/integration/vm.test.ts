@@ -24,7 +24,7 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "virtual machine", () => {
     const log = device.process;
     const [proxy] = world.proxies;
     if (log === undefined || proxy === undefined) throw new Error("nothing runs");
-    await log.waitFor(/virtual machine runs/);
+    await log.waitFor(/event=vm-started/);
     const ack = await world.daemon.waitFor(new RegExp(`DHCPACK\\(walt-net\\) (\\S+) (52:54:\\S+) ${node}`), {
       timeout: 60_000,
     });
@@ -37,15 +37,15 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "virtual machine", () => {
     await proxy.sshd.stop("SIGKILL");
     await log.waitFor(/gate1/, { after: down });
     await startSshd(proxy.host);
-    await world.daemon.waitFor(/tunnel up/, { after: up, timeout: 60_000 });
+    await world.daemon.waitFor(/event=tunnel-up/, { after: up, timeout: 60_000 });
     expect(qemus(device)).toEqual(before);
 
     // The machine dies: it alone is started again.
     const [died, tunnel] = [log.position, world.daemon.position];
     process.kill(before[0] ?? 0, "SIGKILL");
-    await log.waitFor(/virtual machine runs/, { after: died });
+    await log.waitFor(/event=vm-started/, { after: died });
     expect(qemus(device)).not.toEqual(before);
-    expect(world.daemon.output.slice(tunnel)).not.toMatch(/tunnel down/);
+    expect(world.daemon.output.slice(tunnel)).not.toMatch(/event=tunnel-down/);
     expect(await device.status()).toMatchObject({ stage: "watch", tunnel: "up", vm: "running", node });
 
     expect(await device.stop()).toBe(0);

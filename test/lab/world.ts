@@ -265,7 +265,7 @@ function configureServer(server: Host, more = ""): void {
 
 async function startServer(host: Host, binary: string): Promise<LabProcess> {
   const daemon = host.spawn([binary, "server", "run"], { env: await serviceEnvironment() });
-  await daemon.waitFor(/server is ready/);
+  await daemon.waitFor(/event=server-ready/);
   return daemon;
 }
 

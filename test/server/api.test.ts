@@ -163,7 +163,7 @@ describe("requests", () => {
       500,
       { code: "internal", error: "internal error: oops" },
     ]);
-    expect(logged).toContain("a request failed request=/v1/nodes reason=oops");
+    expect(logged).toContain("a request failed event=api-failed request=/v1/nodes reason=oops");
     expect((await handle(new Request("http://walt/v1/trust"))).status).toBe(200);
   });
 
@@ -268,7 +268,7 @@ describe("monitors", () => {
       requests.tell(event);
       await monitor.next();
     }
-    expect(logged).toContain("a monitor left monitor=sleeper monitors=1");
+    expect(logged).toContain("a monitor left event=monitor-left monitor=sleeper monitors=1");
     // The other one goes on.
     requests.tell({ type: "alive" });
     while ((await monitor.next()).type !== "alive");
@@ -278,12 +278,12 @@ describe("monitors", () => {
 
   test("that leaves, stops counting: what waited is denied", async () => {
     const monitor = await watch("eve\u001b[2J");
-    expect(logged).toContain('a monitor watches monitor="eve?[2J" monitors=1');
+    expect(logged).toContain('a monitor watches event=monitor-began monitor="eve?[2J" monitors=1');
     const ticket = requests.ask(request(), "192.0.2.1");
     monitor.leave();
     expect(await ticket.decision).toEqual({ denied: "nobody-watching" });
     expect(requests.monitors).toBe(0);
-    expect(logged).toContain('a monitor left monitor="eve?[2J" monitors=0');
+    expect(logged).toContain('a monitor left event=monitor-left monitor="eve?[2J" monitors=0');
   });
 
   test("that breaks off in the middle of anything, stops counting too", async () => {

@@ -49,7 +49,7 @@ test("an accepted device has a certificate and a name on walt-net, and is logged
   expect(names).toEqual([{ "52:54:00:01:02:03": "vpn-010203" }]);
   const print = fingerprint(publicKey);
   expect(logged).toEqual([
-    `device accepted node=vpn-010203 board=b8:27:eb:01:02:03 code=${shortCode(publicKey)} fingerprint=${print} by=alice`,
+    `device accepted event=device-accepted node=vpn-010203 board=b8:27:eb:01:02:03 code=${shortCode(publicKey)} fingerprint=${print} by=alice`,
   ]);
   const device = registry.byKey(publicKey) as Device;
   expect(devices.grant(device).certificate).not.toBe(given.certificate);
@@ -85,7 +85,7 @@ describe("revoking", () => {
     devices.revoke("vpn-010203", "bob", now);
     expect(devices.identify(publicKey)).toBeUndefined();
     expect([names.at(-1), nodeNames(registry).size]).toEqual([{}, 0]);
-    expect(logged.at(-1)).toBe("device revoked node=vpn-010203 by=bob");
+    expect(logged.at(-1)).toBe("device revoked event=device-revoked node=vpn-010203 by=bob");
     expect(now.done).toEqual([["vpn-010203", "this node was revoked"], device.id]);
   });
 

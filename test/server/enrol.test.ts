@@ -193,7 +193,7 @@ describe("a new device", () => {
       request: { model: "Pi???? short code", serialNumber: `${"9".repeat(37)}...` },
     });
     expect(logged.at(-1)).toContain(
-      `a device asks for access request=1 code=${shortCode(key.publicKey)} mac=`,
+      `a device asks for access event=enrolment-requested request=1 code=${shortCode(key.publicKey)} mac=`,
     );
     answer(false);
     await device.served;
@@ -290,7 +290,11 @@ describe("what is no request", () => {
       expect(await device.reply()).toEqual({ type: "denied", reason: "invalid", message, retryAfter: 5 });
       await device.served;
       expect(logged.at(-1)).toBe(
-        formatLine("", "not a valid enrolment request", { from: "192.0.2.1", reason: message }),
+        formatLine("", "not a valid enrolment request", {
+          event: "enrolment-malformed",
+          from: "192.0.2.1",
+          reason: message,
+        }),
       );
     }
     expect(requests.pending).toEqual([]);

@@ -28,6 +28,7 @@ export default command({
     const listen = config.proxy.listen ?? { host: "::", port: 22 };
     const relay = await Relay.start({ listen, next, ca, enrolment, hostKey, log });
     log.info("proxy is ready", {
+      event: "relay-ready",
       listen: formatHostPort(relay.address),
       next: formatHostPort(next),
       hostKey: fingerprint(hostKey.publicKey),
@@ -37,6 +38,6 @@ export default command({
       await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
     notifySystemd("STOPPING=1");
     await relay.close();
-    log.info("proxy stops");
+    log.info("proxy stops", { event: "relay-stops" });
   },
 });

@@ -144,7 +144,12 @@ export class DeviceActions implements Actions {
     const why = (words: string): void => tell({ type: "no-network", why: words });
     const found = await this.#network.ready(config.device.interface, why, signal);
     if (found.name !== this.#interface?.name || found.address !== this.#interface.address) {
-      log.info("network", { interface: found.name, address: found.address, mac: found.boardMac });
+      log.info("network", {
+        event: "network",
+        interface: found.name,
+        address: found.address,
+        mac: found.boardMac,
+      });
     }
     this.#interface = found;
     return { type: "network" };
@@ -175,7 +180,12 @@ export class DeviceActions implements Actions {
     const code = shortCode(key.publicKey);
     const board = { mac: this.#interface?.boardMac ?? "", ...identity };
     if (!this.#asked) {
-      log.info("this device asks for access", { code, fingerprint: fingerprint(key.publicKey), ...board });
+      log.info("this device asks for access", {
+        event: "access-asked",
+        code,
+        fingerprint: fingerprint(key.publicKey),
+        ...board,
+      });
     }
     this.#asked = true;
     const pending = (): void => tell({ type: "pending", code });
@@ -184,7 +194,11 @@ export class DeviceActions implements Actions {
     if ("denied" in answer) return { type: "denied", denial: answer.denied, proxies: this.proxiesAlive() };
     this.credentials = writeCredentials(files, answer.granted);
     this.#renewer.schedule(answer.granted.renewAfter * 1000);
-    log.info("access granted", { node: answer.granted.node, mac: answer.granted.mac });
+    log.info("access granted", {
+      event: "access-granted",
+      node: answer.granted.node,
+      mac: answer.granted.mac,
+    });
     return { type: "granted" };
   }
 
@@ -196,7 +210,11 @@ export class DeviceActions implements Actions {
     const command = this.#serverCommand(files.deviceKey, encodeCommand({ name: "renew" }));
     const grant = await runServerCommand(command, (lines) => renew(lines, key.publicKey, known));
     this.credentials = writeCredentials(files, grant);
-    log.info("certificate renewed", { node: grant.node, renewAfter: grant.renewAfter });
+    log.info("certificate renewed", {
+      event: "certificate-renewed",
+      node: grant.node,
+      renewAfter: grant.renewAfter,
+    });
     const ms = grant.renewAfter * 1000;
     this.#renewer.schedule(ms);
     return ms;

@@ -47,7 +47,7 @@ export class Prerequisites {
     const made = this.#bridge;
     made.catch((error: unknown) => {
       if (this.#bridge !== made) return;
-      this.#log.error(`the bridge could not be made: ${messageOf(error)}`);
+      this.#log.error(`the bridge could not be made: ${messageOf(error)}`, { event: "bridge-failed" });
       this.#bridge = undefined;
     });
     return made;
@@ -64,7 +64,7 @@ export class Prerequisites {
 
   async #startPumps(): Promise<PumpThread> {
     const lost = (why: string): void => {
-      this.#log.error(why);
+      this.#log.error(why, { event: "pump-failed" });
       this.#pumps = undefined;
     };
     try {

@@ -79,10 +79,10 @@ export class Supervisor {
     const { stage, detail, lastError, action } = this.#state;
     const waits = action.do === "wait" && before.action !== action;
     if (lastError !== null && (lastError !== before.lastError || waits)) {
-      this.log.warn(lastError, action.do === "wait" ? { wait: action.ms } : {});
+      this.log.warn(lastError, { event: "failure", wait: action.do === "wait" ? action.ms : undefined });
     }
     if ((stage !== before.stage || detail !== before.detail) && action.do !== "wait") {
-      this.log.info(`${stage}: ${detail}`);
+      this.log.info(`${stage}: ${detail}`, { event: "stage", stage });
     }
   }
 }

@@ -63,7 +63,7 @@ export class Usb {
       onEvent: (event) => this.onUevent(event),
       onSubscribed: () => this.#lookIn(0),
       onFailure: (why) => {
-        options.log.debug(why);
+        options.log.debug(why, { event: "usb-failed" });
         this.#lookIn(BLIND_LOOK);
       },
     });
@@ -134,6 +134,7 @@ export class Usb {
         if (vm === this.#vm)
           this.options.log.debug(
             `cannot compare the USB devices with those of the virtual machine: ${messageOf(error)}`,
+            { event: "usb-failed" },
           );
         return false;
       });
@@ -174,19 +175,25 @@ export class Usb {
     try {
       if (step.do === "remove") {
         await vm.command("device_del", { id });
-        log.info("a USB device was unplugged and taken from the node", { device: id });
+        log.info("a USB device was unplugged and taken from the node", {
+          event: "usb-unplugged",
+          device: id,
+        });
         return true;
       }
       const bus = `${USB_CONTROLLER}.0`;
       await vm.command("device_add", { driver: "usb-host", hostdevice: deviceFile(step.device), id, bus });
-      log.info("a USB device was passed on to the node", fields(step.device));
+      log.info("a USB device was passed on to the node", { event: "usb-plugged", ...fields(step.device) });
       return true;
     } catch (error) {
       const why = messageOf(error);
       if (this.#refusals.get(id) !== why && vm === this.#vm) {
         this.#refusals.set(id, why);
         const about = step.do === "add" ? fields(step.device) : { device: id };
-        log.warn(`a USB device cannot be ${step.do === "add" ? "passed on" : "taken away"}: ${why}`, about);
+        log.warn(`a USB device cannot be ${step.do === "add" ? "passed on" : "taken away"}: ${why}`, {
+          event: "usb-failed",
+          ...about,
+        });
       }
       return false;
     }

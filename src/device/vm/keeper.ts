@@ -62,7 +62,7 @@ export class VmKeeper {
       if (signal.aborted) break;
       short = ran >= SHORT_LIFE ? 0 : short + 1;
       const ms = short === 0 ? 0 : withJitter(backoff(short));
-      const fields = { ran: Math.round(ran / 1000), wait: Math.round(ms) };
+      const fields = { event: "vm-ended", ran: Math.round(ran / 1000), wait: Math.round(ms) } as const;
       if (orderly) log.info(`${reason}; starting it again`, fields);
       else log.warn(`${reason}; starting it again`, fields);
       if (orderly) tell("waiting");

@@ -94,7 +94,13 @@ export class Vm {
     checkMachine(o.arch);
     await endLeftOver(o.qmpSocket, log);
     const vm = await Vm.#spawn(o, console);
-    log.debug("QEMU started", { pid: vm.pid, accel: o.accel, memory: o.memory, mac: o.nodeMac });
+    log.debug("QEMU started", {
+      event: "detail",
+      pid: vm.pid,
+      accel: o.accel,
+      memory: o.memory,
+      mac: o.nodeMac,
+    });
     let reason: string | undefined;
     void vm.ended.then((end) => {
       reason = end.reason;
@@ -217,7 +223,10 @@ async function endLeftOver(socket: string, log: Log): Promise<void> {
   }
   if (old !== undefined) {
     const { closed } = old;
-    log.warn("a QEMU was left over from an earlier run and is being ended", { socket });
+    log.warn("a QEMU was left over from an earlier run and is being ended", {
+      event: "vm-left-over",
+      socket,
+    });
     const timer = setTimeout(() => old.close(), ENDING);
     await old.execute("quit").catch(() => undefined);
     await closed;

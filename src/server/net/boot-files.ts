@@ -57,10 +57,14 @@ export class BootService {
       if (arch !== undefined && match?.[2] === "boot.ipxe") {
         const missing = await firstMissing(folder, arch);
         if (missing !== undefined) {
-          log.warn("a node asks to boot, but a boot file is missing", { from, file: missing });
+          log.warn("a node asks to boot, but a boot file is missing", {
+            event: "boot-file-missing",
+            from,
+            file: missing,
+          });
           return new Response("no boot files\n", { status: 404 });
         }
-        log.info("a node boots", { from, arch });
+        log.info("a node boots", { event: "node-boots", from, arch });
         const cmdline = (readTextIfAny(join(folder, arch, "cmdline"), 2048) ?? "")
           .trim()
           .replaceAll(/\s+/g, " ");
@@ -80,7 +84,7 @@ export class BootService {
           maxRequestBodySize: 1024,
           fetch: serve,
           error: (error) => {
-            log.error("a boot request failed", { reason: messageOf(error) });
+            log.error("a boot request failed", { event: "boot-failed", reason: messageOf(error) });
             return new Response("internal error\n", { status: 500 });
           },
         }),

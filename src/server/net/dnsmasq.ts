@@ -119,8 +119,9 @@ export class Dnsmasq {
           last = line.replace(/^dnsmasq(-dhcp)?(\[\d+\])?: /, "");
           if (/^started/.test(last)) isListening();
           // The outcome of an exchange is an event; how it went is detail.
-          if (/ DHCPACK\(| DHCPNAK\(|no address available/.test(` ${last}`)) this.log.info(last);
-          else this.log.debug(last);
+          if (/ DHCPACK\(| DHCPNAK\(|no address available/.test(` ${last}`))
+            this.log.info(last, { event: "dhcp" });
+          else this.log.debug(last, { event: "detail" });
         }
       }
       const status = await child.exited;
@@ -132,7 +133,7 @@ export class Dnsmasq {
   async #watch(ended: Promise<string>): Promise<void> {
     let reason = await ended;
     while (!this.#stopped) {
-      this.log.error("dnsmasq ended; starting it again", { reason });
+      this.log.error("dnsmasq ended; starting it again", { event: "dhcp-restart", reason });
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, 1000);
         this.#wake = () => {

@@ -49,7 +49,7 @@ export async function openWaltNet(
         hint: "server.network.managed = false means that something else makes it. Start that first, or set managed = true.",
       });
     }
-    log.info("using an existing bridge", { bridge });
+    log.info("using an existing bridge", { event: "bridge-used", bridge });
     return plainNet(bridge, mtu, isolation);
   }
   if (link !== undefined && link !== ALIAS) {
@@ -151,7 +151,7 @@ async function managedNet(
       hostsText(names),
       log.with("dhcp"),
     );
-    log.info("walt-net is up", { bridge, address, boot: bootUrl });
+    log.info("walt-net is up", { event: "walt-net-up", bridge, address, boot: bootUrl });
     const service = boot;
     return {
       ...plainNet(bridge, mtu, isolation),

@@ -74,7 +74,9 @@ export class SshListener {
       );
       net.listen(o.listen.port, o.listen.host, resolve);
     });
-    net.on("error", (error) => o.log.warn("cannot accept a connection", { error: messageOf(error) }));
+    net.on("error", (error) =>
+      o.log.warn("cannot accept a connection", { event: "connection-failed", error: messageOf(error) }),
+    );
     return listener;
   }
 
@@ -109,7 +111,11 @@ export class SshListener {
     const source = sourceOf(host);
     const log = this.#logLimiter.limit(this.o.log, source);
     if (this.#peers.size >= max) {
-      log.warn("connection refused: too many", { from: host, connections: this.#peers.size });
+      log.warn("connection refused: too many", {
+        event: "connection-refused",
+        from: host,
+        connections: this.#peers.size,
+      });
       socket.destroy();
       return;
     }

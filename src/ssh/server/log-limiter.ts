@@ -3,7 +3,7 @@
  * that are left out are counted.
  */
 
-import type { Log, LogFields } from "../../log.ts";
+import type { EventFields, Log } from "../../log.ts";
 import { type Rate, TokenBucket } from "../../token-bucket.ts";
 
 /** Of one source, and of all together. */
@@ -42,10 +42,11 @@ export class LogLimiter {
    */
   limit(log: Log, source: string): Log {
     const write =
-      (to: (message: string, fields?: LogFields) => void) => (message: string, fields?: LogFields) => {
+      (to: (message: string, fields: EventFields) => void) => (message: string, fields: EventFields) => {
         const missed = this.#ask(source);
         if (missed === undefined) return;
-        if (missed > 0) log.warn("log lines were left out", { from: source, count: missed });
+        if (missed > 0)
+          log.warn("log lines were left out", { event: "lines-left-out", from: source, count: missed });
         to(message, fields);
       };
     return {

@@ -6,7 +6,8 @@
 import type { Socket } from "node:net";
 import { messageOf, WaltError } from "../../errors.ts";
 import { release } from "../../linux/fd-socket.ts";
-import type { Log, LogFields } from "../../log.ts";
+import type { EventFields, Log } from "../../log.ts";
+import type { LogEvent } from "../../log-events.ts";
 import { safeText } from "../../text.ts";
 import type { Authorise, SignedOffer } from "../handshake/authentication.ts";
 import type { Channel } from "../handshake/channel.ts";
@@ -59,7 +60,7 @@ export class Peer {
   readonly #connection: ServerConnection;
   readonly #goners: (() => void)[] = [];
   /** How often something was said that is said once for each connection. */
-  readonly #said = new Map<string, number>();
+  readonly #said = new Map<LogEvent, { message: string; count: number }>();
   /** Runs out when it must have authenticated, then whenever it may have to be asked for a sign of life. */
   #timer: Timer;
   #heard = performance.now();
@@ -85,19 +86,27 @@ export class Peer {
       try {
         return o.authorise(user, offer);
       } catch (error) {
-        o.log.error("cannot tell whose a key is", { from: address, error: messageOf(error) });
+        o.log.error("cannot tell whose a key is", {
+          event: "connection-failed",
+          from: address,
+          error: messageOf(error),
+        });
         return "an error of the server's";
       }
     };
     const wake = (): void => this.#schedule();
     this.#connection = new ServerConnection({ hostSeed: o.hostSeed, authorise, wake });
     this.#timer = setTimeout(() => {
-      o.log.debug("connection ended: it did not authenticate in time", { from: address });
+      o.log.debug("connection ended: it did not authenticate in time", { event: "detail", from: address });
       this.#stop();
     }, o.grace);
     socket.on("data", (bytes: Buffer) => this.#hear(bytes));
     socket.on("error", (error) => {
-      o.log.debug("connection broke", { from: address, error: safeText(messageOf(error), 200) });
+      o.log.debug("connection broke", {
+        event: "detail",
+        from: address,
+        error: safeText(messageOf(error), 200),
+      });
       this.#stop();
     });
     socket.on("close", () => this.#stop());
@@ -118,7 +127,7 @@ export class Peer {
   /** End the connection at once. */
   end(reason: string): void {
     if (this.#gone) return;
-    this.o.log.info("connection ended", { from: this.address, reason });
+    this.o.log.info("connection ended", { event: "connection-ended", from: this.address, reason });
     if (this.#ended) {
       this.#owner?.(reason);
       return;
@@ -169,11 +178,11 @@ export class Peer {
     }
   }
 
-  /** Write a line into the log, once for each connection and kind; further ones are counted. */
-  note(kind: string, fields: LogFields): void {
-    const before = this.#said.get(kind) ?? 0;
-    this.#said.set(kind, before + 1);
-    if (before === 0) this.o.log.warn(kind, fields);
+  /** Write a line into the log, once for each connection and event; further ones are counted. */
+  note(message: string, fields: EventFields): void {
+    const before = this.#said.get(fields.event)?.count ?? 0;
+    this.#said.set(fields.event, { message, count: before + 1 });
+    if (before === 0) this.o.log.warn(message, fields);
   }
 
   #hear(bytes: Buffer): void {
@@ -199,7 +208,11 @@ export class Peer {
       }
     } catch (error) {
       // A mistake of ours: it ends this connection, not the server.
-      this.o.log.error("a connection failed", { from: this.address, error: messageOf(error) });
+      this.o.log.error("a connection failed", {
+        event: "connection-failed",
+        from: this.address,
+        error: messageOf(error),
+      });
       this.#stop();
     } finally {
       this.#running = false;
@@ -253,19 +266,31 @@ export class Peer {
         break;
       case "key-refused": {
         const key = event.key === undefined ? undefined : fingerprint(event.key);
-        this.note("key refused", { from, user: safeText(event.user, 32), reason: event.reason, key });
+        this.note("key refused", {
+          event: "key-refused",
+          from,
+          user: safeText(event.user, 32),
+          reason: event.reason,
+          key,
+        });
         break;
       }
       case "request":
         this.o.request(this, event.channel, event.request);
         break;
       case "refused":
-        this.note("refused", { who: this.who, from, what: event.what });
+        this.note("refused", { event: "request-refused", who: this.who, from, what: event.what });
         break;
       case "ended":
         this.#lastWords();
-        if (event.end.kind === "excess") this.note("connection ended", { from, reason: event.end.text });
-        else this.o.log.debug("connection ended", { from, reason: safeText(event.end.text, 200) });
+        if (event.end.kind === "excess")
+          this.note("connection ended", { event: "connection-ended", from, reason: event.end.text });
+        else
+          this.o.log.debug("connection ended", {
+            event: "connection-ended",
+            from,
+            reason: safeText(event.end.text, 200),
+          });
         this.#stop();
     }
   }
@@ -319,8 +344,9 @@ export class Peer {
     this.#connection.dispose();
     this.socket.destroy();
     this.#allLeft?.();
-    for (const [kind, count] of this.#said) {
-      if (count > 1) this.o.log.warn(`${kind}, again and again`, { from: this.address, count });
+    for (const { message, count } of this.#said.values()) {
+      if (count > 1)
+        this.o.log.warn(`${message}, again and again`, { event: "repeated", from: this.address, count });
     }
     if (over) this.#leave();
   }

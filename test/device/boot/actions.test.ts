@@ -127,7 +127,9 @@ const lastCall = () => ssh.calls.at(-1);
 describe("the network", () => {
   test("is the interface with an address; the log tells it once", async () => {
     for (let i = 0; i < 2; i++) expect(await perform({ do: "find-network" })).toEqual({ type: "network" });
-    expect(lines).toEqual(['network {"interface":"eth7","address":"192.0.2.7","mac":"b8:27:eb:01:02:03"}']);
+    expect(lines).toEqual([
+      'network {"event":"network","interface":"eth7","address":"192.0.2.7","mac":"b8:27:eb:01:02:03"}',
+    ]);
     expect(told).toEqual([]);
   });
 

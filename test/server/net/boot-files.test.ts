@@ -106,13 +106,13 @@ describe("the service", () => {
     ]);
     expect(await get("/boot/x86_64/vmlinuz")).toEqual([200, "kernel"]);
     expect(await get("/boot/x86_64/initrd.img")).toEqual([200, "initramfs"]);
-    expect(logged).toContain("a node boots from=127.0.0.1 arch=x86_64");
+    expect(logged).toContain("a node boots event=node-boots from=127.0.0.1 arch=x86_64");
   });
 
   test("a missing file is 404, and the log names it", async () => {
     expect(await get("/boot/arm64/boot.ipxe")).toEqual([404, "no boot files\n"]);
     expect(logged.at(-1)).toBe(
-      `a node asks to boot, but a boot file is missing from=127.0.0.1 file=${dir}/boot/arm64/initrd.img`,
+      `a node asks to boot, but a boot file is missing event=boot-file-missing from=127.0.0.1 file=${dir}/boot/arm64/initrd.img`,
     );
     expect(await get("/boot/arm64/initrd.img")).toEqual([404, "not found\n"]);
   });
@@ -157,7 +157,7 @@ describe("the service", () => {
     writeFileSync(join(dir, "boot/arm64/cmdline"), "x".repeat(3000));
     expect(await get("/boot/arm64/boot.ipxe")).toEqual([500, "internal error\n"]);
     expect(logged.at(-1)).toBe(
-      `a boot request failed reason="${dir}/boot/arm64/cmdline is larger than 2048 bytes"`,
+      `a boot request failed event=boot-failed reason="${dir}/boot/arm64/cmdline is larger than 2048 bytes"`,
     );
   });
 

@@ -88,7 +88,9 @@ test("who is in does not count as half-open; one more than all is refused", asyn
   expect(at.connections).toBe(8);
   const late = await halfOpen(at, "127.0.0.1");
   await new Promise((resolve) => late.once("close", resolve));
-  expect(lines).toEqual(["connection refused: too many from=127.0.0.1 connections=8"]);
+  expect(lines).toEqual([
+    "connection refused: too many event=connection-refused from=127.0.0.1 connections=8",
+  ]);
   all[0]?.close();
   await until("room", () => at.connections === 7);
   await login(at);
@@ -164,7 +166,7 @@ test("of each kind a connection writes one line, and in the end how many there w
   client.close();
   await until("its end", () => at.connections === 0);
   expect(lines).toHaveLength(2);
-  expect(lines[0]).toMatch(/^refused from=127.0.0.1:\d+ what="a channel x11"$/);
+  expect(lines[0]).toMatch(/^refused event=request-refused from=127.0.0.1:\d+ what="a channel x11"$/);
   expect(lines[1]).toMatch(/^refused, again and again from=127.0.0.1:\d+ count=20$/);
 });
 
