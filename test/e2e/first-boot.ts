@@ -27,7 +27,7 @@ export async function firstBoot(r: Run, world: World, image: string, stick: Uint
     return { detail: address, value: undefined };
   });
   await r.steps.run("the board asks, and nobody watches", async () => {
-    const [, why = ""] = await log.waitFor(/(denied: nobody runs `walt vpn monitor`[^\n]*?) wait=/, {
+    const [, why = ""] = await log.waitFor(/(denied: nobody runs `walt vpn monitor`[^\n]*?) event=failure wait=/, {
       timeout: SLOW,
     });
     return { detail: why, value: undefined };

@@ -167,7 +167,7 @@ test("of each kind a connection writes one line, and in the end how many there w
   await until("its end", () => at.connections === 0);
   expect(lines).toHaveLength(2);
   expect(lines[0]).toMatch(/^refused event=request-refused from=127.0.0.1:\d+ what="a channel x11"$/);
-  expect(lines[1]).toMatch(/^refused, again and again from=127.0.0.1:\d+ count=20$/);
+  expect(lines[1]).toMatch(/^refused, again and again event=repeated from=127.0.0.1:\d+ count=20$/);
 });
 
 test("who is refused too often is ended, with a line", async () => {
