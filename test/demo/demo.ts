@@ -122,7 +122,9 @@ async function firstBoot(world: World, steps: Steps, interactive: boolean): Prom
   }));
   const log = device.start();
   await steps.run("the device asks, and nobody watches", async () => {
-    const [, why = ""] = await log.waitFor(/(denied: nobody runs `walt vpn monitor`[^\n]*?) event=failure wait=/);
+    const [, why = ""] = await log.waitFor(
+      /(denied: nobody runs `walt vpn monitor`[^\n]*?) event=failure wait=/,
+    );
     return { detail: why, value: undefined };
   });
   const asked = performance.now();

@@ -27,9 +27,12 @@ export async function firstBoot(r: Run, world: World, image: string, stick: Uint
     return { detail: address, value: undefined };
   });
   await r.steps.run("the board asks, and nobody watches", async () => {
-    const [, why = ""] = await log.waitFor(/(denied: nobody runs `walt vpn monitor`[^\n]*?) event=failure wait=/, {
-      timeout: SLOW,
-    });
+    const [, why = ""] = await log.waitFor(
+      /(denied: nobody runs `walt vpn monitor`[^\n]*?) event=failure wait=/,
+      {
+        timeout: SLOW,
+      },
+    );
     return { detail: why, value: undefined };
   });
   const node = await accept(r, world, board);
