@@ -3,8 +3,9 @@
 import { createServer, type Server as NetServer, type Socket } from "node:net";
 import ssh2, { type AuthContext, type Connection } from "ssh2";
 import { formatHostPort, type HostPort } from "../address.ts";
-import { messageOf, WaltError } from "../errors.ts";
+import { messageOf } from "../errors.ts";
 import { FairSet } from "../fair-set.ts";
+import { addressOf as listeningAddress, listenOn } from "../linux/tcp-listen.ts";
 import { plainAddress, sourceOf } from "../source.ts";
 import { ALGORITHMS } from "../ssh/handshake/algorithms.ts";
 import type { GoodOffer } from "../ssh/handshake/authentication.ts";
@@ -87,18 +88,7 @@ export class SshListener {
   static async start(o: ListenerOptions): Promise<SshListener> {
     const net = createServer({ noDelay: true });
     const listener = new SshListener(o, net);
-    await new Promise<void>((resolve, reject) => {
-      net.once("error", (error) =>
-        reject(
-          new WaltError(`cannot listen on ${formatHostPort(o.listen)}: ${messageOf(error)}`, {
-            hint: "Is something else listening there, or is a port below 1024 only root's?",
-            cause: error,
-          }),
-        ),
-      );
-      net.listen(o.listen.port, o.listen.host, resolve);
-    });
-    net.on("error", (error) =>
+    await listenOn(net, o.listen, (error) =>
       o.log.line("warn", "", false, "cannot accept a connection", {
         event: "connection-failed",
         error: messageOf(error),
@@ -109,10 +99,7 @@ export class SshListener {
 
   /** Where it listens: with the port that it was given when 0 was asked for. */
   get address(): HostPort {
-    const address = this.net.address();
-    return typeof address === "object" && address !== null
-      ? { host: address.address, port: address.port }
-      : this.o.listen;
+    return listeningAddress(this.net, this.o.listen);
   }
 
   /** Connections that are open. */

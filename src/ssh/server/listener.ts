@@ -6,8 +6,9 @@
 
 import { createServer, type Server as NetServer, type Socket } from "node:net";
 import { formatHostPort, type HostPort } from "../../address.ts";
-import { messageOf, WaltError } from "../../errors.ts";
+import { messageOf } from "../../errors.ts";
 import { FairSet } from "../../fair-set.ts";
+import { addressOf, listenOn } from "../../linux/tcp-listen.ts";
 import type { Log } from "../../log.ts";
 import { plainAddress, sourceOf } from "../../source.ts";
 import type { Authorise } from "../handshake/authentication.ts";
@@ -63,18 +64,7 @@ export class SshListener {
   static async start(o: ListenerOptions): Promise<SshListener> {
     const net = createServer({ noDelay: true });
     const listener = new SshListener(o, net);
-    await new Promise<void>((resolve, reject) => {
-      net.once("error", (error) =>
-        reject(
-          new WaltError(`cannot listen on ${formatHostPort(o.listen)}: ${messageOf(error)}`, {
-            hint: "Is something else listening there, or is a port below 1024 only root's?",
-            cause: error,
-          }),
-        ),
-      );
-      net.listen(o.listen.port, o.listen.host, resolve);
-    });
-    net.on("error", (error) =>
+    await listenOn(net, o.listen, (error) =>
       o.log.warn("cannot accept a connection", { event: "connection-failed", error: messageOf(error) }),
     );
     return listener;
@@ -82,10 +72,7 @@ export class SshListener {
 
   /** Where it listens: with the port that it was given when 0 was asked for. */
   get address(): HostPort {
-    const address = this.net.address();
-    return typeof address === "object" && address !== null
-      ? { host: address.address, port: address.port }
-      : this.o.listen;
+    return addressOf(this.net, this.o.listen);
   }
 
   /** Connections that are open. */
