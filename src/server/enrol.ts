@@ -123,7 +123,7 @@ export async function serveEnrolment(
     if (ticket.waits || decision.denied !== "busy")
       log.info("access denied", {
         event: "enrolment-denied",
-        request: ticket.id,
+        request: ticket.waits ? ticket.id : undefined,
         reason: decision.denied,
         ...about,
       });

@@ -131,7 +131,7 @@ async function firstBoot(world: World, steps: Steps, interactive: boolean): Prom
   const node = interactive ? await askPerson(world, device) : await accept(steps, await world.monitor());
   if (interactive) steps.note("accepted", `node ${node}`, performance.now() - asked);
   await steps.run("VPN", async () => {
-    await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { timeout: 60_000 });
+    await world.daemon.waitFor(new RegExp(`event=tunnel-up node=${node}`), { timeout: 60_000 });
     return { detail: "outer ssh, inner ssh, TAP and bridge", value: undefined };
   });
   return await seeNode(world, device, steps, node);

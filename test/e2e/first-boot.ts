@@ -63,7 +63,7 @@ async function accept(r: Run, world: World, board: Board): Promise<string> {
 
 async function vpn(r: Run, world: World, board: Board, node: string): Promise<void> {
   await r.steps.run("VPN", async () => {
-    await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { timeout: SLOW });
+    await world.daemon.waitFor(new RegExp(`event=tunnel-up node=${node}`), { timeout: SLOW });
     await board.console.waitFor(new RegExp(`walt-os: screen: Node +${node}`), { timeout: SLOW });
     return { detail: node, value: undefined };
   });

@@ -51,6 +51,6 @@ export async function laterBoots(r: Run, world: World, board: Board): Promise<vo
 async function comesUp(world: World, board: Board, node: string): Promise<void> {
   const after = world.daemon.position;
   const log = await board.powerOn();
-  await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { timeout: SLOW, after });
+  await world.daemon.waitFor(new RegExp(`event=tunnel-up node=${node}`), { timeout: SLOW, after });
   if (/this device asks for access/.test(log.output)) throw new WaltError("the board asked for access again");
 }

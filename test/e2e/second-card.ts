@@ -76,7 +76,7 @@ export async function secondCard(r: Run, world: World, image: string): Promise<v
   await r.steps.run("the boot after that", async () => {
     const after = world.daemon.position;
     await live(async () => {
-      await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { timeout: SLOW, after });
+      await world.daemon.waitFor(new RegExp(`event=tunnel-up node=${node}`), { timeout: SLOW, after });
       await board.cutPower();
     });
     return { detail: `${node} is up without a person`, value: undefined };

@@ -42,7 +42,7 @@ describeWith(INTEGRATION, "topologies", () => {
     await joins(world, device, "gate1.example.org:22,gate2.example.org:22");
     // The inner proxy sees the outer one only, the server the inner one.
     expect(world.daemon.output).toMatch(
-      new RegExp(`tunnel up .*from=${world.proxies[1]?.host.address("lan2")}`),
+      new RegExp(`event=tunnel-up .*from=${world.proxies[1]?.host.address("lan2")}`),
     );
   }, 180_000);
 

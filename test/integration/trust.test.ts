@@ -238,6 +238,6 @@ describeWith(INTEGRATION, "trust", () => {
     const position = world.daemon.position;
     device.start();
     await world.daemon.waitFor(/an accepted device asks again/, { after: position });
-    await world.daemon.waitFor(new RegExp(`tunnel up node=${node}`), { after: position });
+    await world.daemon.waitFor(new RegExp(`event=tunnel-up node=${node}`), { after: position });
   }, 180_000);
 });
