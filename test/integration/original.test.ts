@@ -161,7 +161,7 @@ start = false
 
     // Nobody knows it yet: it says what is to be done, first for the proxy and then for the server, and asks for nothing.
     let device = host.spawn([binary, "device", "run"]);
-    const [, key = ""] = await device.waitFor(/authorized_keys needs key="(ssh-ed25519 [^"]+)"/);
+    const [, key = ""] = await device.waitFor(/event=key-to-install key="(ssh-ed25519 [^"]+)"/);
     await device.waitFor(/proxy gate1.example.org:22: it does not accept our key/);
     await device.stop();
     const through = `permitopen="${SERVER}:22",permitlisten="127.0.0.1:1",command="exec cat"`;
