@@ -1,6 +1,7 @@
 /**
  * Split a super-frame in two super-frames. On a slow path a frame of 64 KB would make everything behind it
- * wait for as long as its transmission takes.
+ * wait for as long as its transmission takes. Whether one is split is decided in fair-queue.ts (`slice`), from the
+ * rate of the path that `tune` of sender.ts sets.
  */
 
 import { readU16, readU32, writeU32 } from "../../bytes.ts";
