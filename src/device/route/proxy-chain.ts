@@ -52,6 +52,8 @@ export class ProxyChain {
   readonly #watchers = new Set<(failure: RouteFailure) => void>();
   #target: HostPort = { host: "127.0.0.1", port: 0 };
   #failure: RouteFailure | undefined;
+  /** Gives up the attempt to connect to the next proxy, when an earlier connection ends. */
+  readonly #attempt = new AbortController();
 
   private constructor(readonly options: ProxyChainOptions) {}
 
@@ -162,29 +164,30 @@ export class ProxyChain {
       });
       const { silence, children } = options;
       try {
-        const opened = ProxyConnection.open({
+        const connection = await ProxyConnection.open({
           command,
           name: `proxy ${alias}`,
           silence,
           openTimeout: OPEN_TIMEOUT,
+          signal: this.#attempt.signal,
           children,
         });
-        // If an earlier connection ends meanwhile, that is the reason to report.
-        const connection = await this.during(opened);
         this.#proxies.push(connection);
         void connection.ended.then((end) => this.#lost(new RouteFailure(end)));
         this.#target = { host: "127.0.0.1", port: localPort };
         return;
       } catch (error) {
-        if (!(error instanceof RouteFailure)) throw error;
-        if (error.end.kind === "port-taken" && attempt < PORT_ATTEMPTS) continue;
-        throw new RouteFailure(await causeAt(before, mark, error.end));
+        const failure = this.#failure ?? error; // an earlier connection that ended meanwhile is the reason
+        if (!(failure instanceof RouteFailure)) throw failure;
+        if (failure.end.kind === "port-taken" && attempt < PORT_ATTEMPTS) continue;
+        throw new RouteFailure(await causeAt(before, mark, failure.end));
       }
     }
   }
 
   #lost(failure: RouteFailure): void {
     this.#failure ??= failure;
+    this.#attempt.abort();
     for (const watcher of this.#watchers) watcher(failure);
   }
 }

@@ -30,6 +30,8 @@ export interface ProxyConnectionOptions {
   readonly silence: number;
   /** Milliseconds until the first echo. */
   readonly openTimeout: number;
+  /** Gives up an attempt to connect. It has no effect on a connection that is up. */
+  readonly signal?: AbortSignal;
   /** The device's child processes; the ssh is added to them. */
   readonly children: Children;
 }
@@ -66,11 +68,16 @@ export class ProxyConnection {
 
   /**
    * Connect to a proxy; the connection is up when this resolves.
-   * @throws RouteFailure naming the proxy and the reason.
+   * @throws RouteFailure naming the proxy and the reason, when its ssh has ended.
    */
   static async open(options: ProxyConnectionOptions): Promise<ProxyConnection> {
+    const { signal } = options;
     const proxy = new ProxyConnection(options);
+    const giveUp = (): void => proxy.#fail({ kind: "stopped", text: `${options.name}: given up` });
+    signal?.addEventListener("abort", giveUp);
+    if (signal?.aborted) giveUp();
     const end = await Promise.race([proxy.#up.promise, proxy.#ended.promise]);
+    signal?.removeEventListener("abort", giveUp);
     if (end === undefined) return proxy;
     await proxy.stop();
     throw new RouteFailure(end);

@@ -130,12 +130,13 @@ describe("opening", () => {
     expect(ssh.calls).toHaveLength(3 + 4);
   });
 
-  test("a first proxy that is lost while the second is being opened is the reason", async () => {
+  test("a first proxy that is lost while the second is being opened is the reason, and nothing stays behind", async () => {
     ssh.plays(B, "exec sleep 60");
     const opening = failure(open(entrypoint(A, B)));
     await ssh.call(1);
     await lose(0);
     expect((await opening).end).toEqual({ kind: "closed", text: `proxy ${A}: it closed the connection` });
+    for (const { pid } of ssh.calls) expect(isAlive(pid)).toBe(false);
   });
 });
 
