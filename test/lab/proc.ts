@@ -43,7 +43,10 @@ export function descendantsOf(pid: number): number[] {
   return found.slice(1);
 }
 
-/** The processes in the same PID namespace as `pid`, itself left out, with their command lines. One that is ending has none any more. */
+/**
+ * The processes in the same PID namespace as `pid`, itself left out, with their command lines. One that is ending has no
+ * program any more and is left out.
+ */
 export function namespaceOf(pid: number): { pid: number; command: string }[] {
   const inside = namespaceId(pid);
   return all()
@@ -63,9 +66,14 @@ function namespaceId(pid: number): string | undefined {
   }
 }
 
+/**
+ * A process' command line. During execve(2) it is empty for a moment, while /proc/PID/exe names the program already: then it
+ * is that name. It is empty when the process is ending.
+ */
 function commandLine(pid: number): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ").trim();
+    const words = readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ").trim();
+    return words === "" ? readlinkSync(`/proc/${pid}/exe`) : words;
   } catch {
     return "";
   }
