@@ -353,6 +353,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     let got: Uint8Array | undefined;
     while (got === undefined) got = expectMessages(peer, TYPE.frame, 1).find(ours);
     expect([...got]).toEqual([...back]);
+    await eventually("the count", () => link.stats().framesIn, { fits: (frames) => frames === 1 });
     expect(link.stats()).toMatchObject({ framesIn: 1, bytesIn: sent.length, refused: 0 });
     link.close("test over");
     expect((await eventually("end", link.ended)).text).toBe("test over");
@@ -606,7 +607,8 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     await site.ip("link set tunnel down");
     const sent = frame(MACHINE, [...EXPERIMENT, ...Array<number>(60).fill(4)]);
     writeNow(peer, Buffer.concat([message(TYPE.frame, sent), message(TYPE.ping, PING_BACK)]));
-    expectMessages(peer, TYPE.pong, 1); // comes after the frame was tried
+    expectMessages(peer, TYPE.pong, 1); // comes after the frame was tried, but may come before it was counted
+    await eventually("the count", () => link.stats().dropped, { fits: (dropped) => dropped === 1 });
     expect(link.stats()).toMatchObject({ framesIn: 0, dropped: 1 });
     await site.ip("link set tunnel up");
     writeNow(peer, message(TYPE.frame, sent));
