@@ -13,6 +13,10 @@ export const CODES = {
   "unknown-node": 400,
   /** The request for access was answered already, expired, or was withdrawn. */
   "not-waiting": 400,
+  /** There is no such token or expected board, or it was withdrawn. */
+  "unknown-invitation": 400,
+  /** There are as many as there may be. */
+  "too-many": 400,
   /** It could not be done; the words say why. */
   failed: 400,
   /** A bug: the daemon's log has it. */

@@ -58,6 +58,23 @@ export function parseMonitorEvent(f: Fields) {
   }
 }
 
+/** A request for access in a listing: one that waits, or one that is remembered. */
+export type ListedRequest = ReturnType<typeof parseListedRequest>;
+
+export function parseListedRequest(f: Fields) {
+  return {
+    ...parseRequest(f),
+    /**
+     * waiting: the device waits, and the monitors show it. remembered: it was denied because no operator was
+     * there; it asks again. denied: an operator has denied it, and it is not shown to monitors any more.
+     */
+    state: f.choice("state", ["waiting", "remembered", "denied"]),
+    /** How often it asked while nobody was there. */
+    asked: f.integer("asked", 0, 1e9),
+    lastAskedAt: f.time("lastAskedAt"),
+  };
+}
+
 function parseRequest(f: Fields) {
   return {
     id: f.words("id", 40),

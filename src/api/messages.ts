@@ -3,9 +3,10 @@
  * function returns. Fields that a newer version added are ignored, and a field that is missing is an error.
  */
 
+import { TOKEN } from "../enrolment/token.ts";
 import { WaltError } from "../errors.ts";
-import type { Fields } from "../parse.ts";
-import { safeText } from "../text.ts";
+import { type Fields, MAC } from "../parse.ts";
+import { plainText, safeText } from "../text.ts";
 import { COUNTER_NAMES, type LinkStats } from "../tunnel/counters.ts";
 import { FRAMING_NAMES } from "../tunnel/framing.ts";
 
@@ -18,6 +19,14 @@ export const MAX_ENTRYPOINT = 4096;
 
 /** Larger than any count of bytes or frames: the largest whole number that a double holds exactly. */
 const MAX_COUNT = Number.MAX_SAFE_INTEGER;
+
+const INVITATION_KINDS = ["token", "board"] as const;
+/** Devices that may come in by one token. */
+export const MAX_USES = 10_000;
+/** ms for which a token or an expected board is valid: ten years. */
+const MAX_EXPIRES = 10 * 365 * 86_400_000;
+/** Characters of a note. */
+export const MAX_NOTE = 200;
 
 /** The counters of a tunnel. */
 export function parseTraffic(f: Fields): LinkStats {
@@ -120,6 +129,66 @@ export function parseAnswer(f: Fields) {
 /** What an answer led to: the node's name, or null when the device was denied. */
 export function parseAnswered(f: Fields) {
   return { node: f.orNull("node", (key) => f.words(key)) };
+}
+
+/** A token, or a board that is expected: devices that are accepted before they ask. */
+export type InvitationInfo = ReturnType<typeof parseInvitation>;
+
+export function parseInvitation(f: Fields) {
+  return {
+    id: f.integer("id", 1, MAX_COUNT),
+    kind: f.choice("kind", INVITATION_KINDS),
+    state: f.choice("state", ["valid", "withdrawn", "expired", "used up"]),
+    /** What an expected board says of itself; null where anything will do, and of a token. */
+    mac: f.orNull("mac", (key) => f.words(key)),
+    serialNumber: f.orNull("serialNumber", (key) => f.words(key)),
+    note: f.words("note", MAX_NOTE),
+    /** How many devices may come in by it, and how many have. */
+    uses: f.integer("uses", 1, MAX_USES),
+    used: f.integer("used", 0, MAX_USES),
+    expiresAt: f.time("expiresAt"),
+    addedAt: f.time("addedAt"),
+    addedBy: f.words("addedBy"),
+  };
+}
+
+/** An operator's order for a new token. `expires` is in ms from now. */
+export function parseNewToken(f: Fields) {
+  return {
+    uses: f.integer("uses", 1, MAX_USES),
+    expires: f.integer("expires", 1000, MAX_EXPIRES),
+    note: f.words("note", MAX_NOTE),
+    by: parseOperator(f),
+  };
+}
+
+/** The new token, which the server does not know any more once it has said it. */
+export function parseAddedToken(f: Fields) {
+  return { ...parseInvitation(f), token: f.text("token", 40, TOKEN) };
+}
+
+/** An operator's order to expect a board: at least one of MAC address and serial number is told. */
+export function parseExpected(f: Fields) {
+  const mac = f.optionalText("mac", 17, MAC);
+  const serialNumber = f.has("serialNumber") ? plainText(f.text("serialNumber", 64)) : undefined;
+  if (mac === undefined && (serialNumber ?? "") === "")
+    throw new WaltError("neither a MAC address nor a serial number was told, so nothing can be expected");
+  return {
+    mac,
+    serialNumber,
+    expires: f.integer("expires", 1000, MAX_EXPIRES),
+    note: f.words("note", MAX_NOTE),
+    by: parseOperator(f),
+  };
+}
+
+/** An operator's order to withdraw a token or an expected board. */
+export function parseWithdrawal(f: Fields) {
+  return {
+    id: Number(f.text("id", 15, /^\d+$/)),
+    kind: f.choice("kind", INVITATION_KINDS),
+    by: parseOperator(f),
+  };
 }
 
 /** An operator's order to revoke the device of a node. */

@@ -7,16 +7,21 @@ import { Fields, parseList } from "../parse.ts";
 import { safeText } from "../text.ts";
 import { ApiError } from "./api-error.ts";
 import { parseDeviceStatus } from "./device-status.ts";
-import { parseMonitorEvent } from "./events.ts";
+import { parseListedRequest, parseMonitorEvent } from "./events.ts";
 import {
+  parseAddedToken,
   parseAnswer,
   parseAnswered,
   parseDevice,
+  parseExpected,
+  parseInvitation,
+  parseNewToken,
   parseNode,
   parseNothing,
   parseRevocation,
   parseTrust,
   parseWatch,
+  parseWithdrawal,
 } from "./messages.ts";
 
 /**
@@ -98,7 +103,12 @@ export const SERVER = {
   nodes: get("/nodes", list(parseNode)),
   devices: get("/devices", list(parseDevice)),
   trust: get("/trust", object(parseTrust)),
+  requests: get("/requests", list(parseListedRequest)),
   answer: post("/requests/:id", parseAnswer, parseAnswered),
+  invitations: get("/invitations", list(parseInvitation)),
+  addToken: post("/tokens", parseNewToken, parseAddedToken),
+  expect: post("/expected", parseExpected, parseInvitation),
+  withdraw: post("/invitations/:id/withdraw", parseWithdrawal, parseNothing),
   revoke: post("/devices/:node/revoke", parseRevocation, parseNothing),
   monitor: stream("/monitor", parseWatch, parseMonitorEvent),
 } as const;

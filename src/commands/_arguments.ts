@@ -27,7 +27,7 @@ export type Values<T extends ArgsDef> = {
 
 export interface Arguments<T extends ArgsDef> {
   readonly values: Values<T>;
-  /** All values of an option, in the order in which they were typed. */
+  /** All values of an option or argument, in the order in which they were typed. */
   every(option: string): readonly string[];
 }
 
@@ -44,12 +44,13 @@ export function parseArguments<T extends ArgsDef>(
   const wrong = (what: string): Error =>
     usageError(`${name}: ${what}`, `\`${name} --help\` tells how it is used.`);
   const options = Object.entries<ArgDef>(args).filter(([, arg]) => arg.type !== "positional");
+  // The last argument takes all words that are left where its hint says so: "…".
   const positionals = Object.entries<ArgDef>(args).filter(([, arg]) => arg.type === "positional");
   const given = new Map<string, (string | true)[]>();
   const words: string[] = [];
   for (const token of tokensOf(rawArgs, options)) {
     if (token.kind === "positional") {
-      if (words.push(token.value) > positionals.length)
+      if (words.push(token.value) > positionals.length && positionals.at(-1)?.[1].valueHint !== "…")
         throw wrong(`unexpected argument ${quoted(token.value)}`);
     } else if (token.kind === "option") {
       const arg = options.find(([option]) => option === token.name)?.[1];
@@ -63,6 +64,7 @@ export function parseArguments<T extends ArgsDef>(
   for (const [option, arg] of options) values[option] = given.get(option)?.at(-1) ?? arg.default;
   for (const [index, [key, arg]] of positionals.entries()) {
     values[key] = words[index];
+    given.set(key, index === positionals.length - 1 ? words.slice(index) : words.slice(index, index + 1));
     if (words[index] === undefined && arg.required === true) throw wrong(`${key.toUpperCase()} is missing`);
   }
   return {

@@ -25,7 +25,10 @@ export interface CommandOptions<T extends ArgsDef> {
   description: string;
   examples: readonly [string, ...string[]];
   args: T;
-  /** `every` gives all values of an option that may be given several times; `args` has the last one only. */
+  /**
+   * `every` gives all values of an option that may be given several times, and all words of an argument that
+   * takes several; `args` has only one of them.
+   */
   run(args: Values<T>, every: (option: string) => readonly string[]): Promise<void>;
 }
 
@@ -70,6 +73,11 @@ export function write(text: string): void {
 /** Print a line to standard output. */
 export function print(text: string): void {
   write(`${text}\n`);
+}
+
+/** A time in ISO 8601 as people read it, to the minute: `2026-03-01 14:05`, UTC. */
+export function minute(time: string): string {
+  return time.slice(0, 16).replace("T", " ");
 }
 
 /** Characters that were printed, and wait for the reader of standard output. */

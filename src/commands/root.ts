@@ -12,6 +12,16 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards as nodes 
       "setup-proxy": async (): Loaded => (await import("./vpn/setup-proxy.ts")).default,
       "setup-node": async (): Loaded => (await import("./vpn/setup-node.ts")).default,
       monitor: async (): Loaded => (await import("./vpn/monitor.ts")).default,
+      requests: async (): Loaded => (await import("./vpn/requests.ts")).default,
+      accept: async (): Loaded => (await import("./vpn/accept.ts")).default,
+      deny: async (): Loaded => (await import("./vpn/deny.ts")).default,
+      expect: async (): Loaded => (await import("./vpn/expect.ts")).default,
+      token: async (): Promise<Group> =>
+        group("walt vpn token", "Tokens, with which devices are accepted without asking", {
+          add: async (): Loaded => (await import("./vpn/token/add.ts")).default,
+          list: async (): Loaded => (await import("./vpn/token/list.ts")).default,
+          withdraw: async (): Loaded => (await import("./vpn/token/withdraw.ts")).default,
+        }),
       list: async (): Loaded => (await import("./vpn/list.ts")).default,
       revoke: async (): Loaded => (await import("./vpn/revoke.ts")).default,
     }),

@@ -102,7 +102,8 @@ export function integerOr<const W extends string>(
 
 const UNITS: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-function milliseconds(value: unknown): number | undefined {
+/** `30s`, `5m`, `12h` or `7d` in ms; undefined when it is no such duration. */
+export function parseSpan(value: unknown): number | undefined {
   const match = typeof value === "string" ? /^(\d{1,6})(s|m|h|d)$/.exec(value) : null;
   const unit = UNITS[match?.[2] ?? ""];
   return match === null || unit === undefined ? undefined : Number(match[1]) * unit;
@@ -110,13 +111,13 @@ function milliseconds(value: unknown): number | undefined {
 
 /** A duration, kept in ms. */
 export function span(fallback: string, min: string, max: string, doc: string): Key<number> {
-  const bound = (t: string): number => milliseconds(t) ?? 0;
+  const bound = (t: string): number => parseSpan(t) ?? 0;
   return {
     default: bound(fallback),
     doc,
     allowed: `a duration from "${min}" to "${max}", such as "30s", "5m", "12h" or "7d"`,
     read: (v) => {
-      const ms = milliseconds(v);
+      const ms = parseSpan(v);
       return ms !== undefined && ms >= bound(min) && ms <= bound(max) ? ms : undefined;
     },
     show: (ms) => {

@@ -43,6 +43,11 @@ export const TABLES = {
       "the name of a group",
       /^[a-z_][a-z0-9_-]{0,31}$/,
     ),
+    admission: choice(
+      "queue",
+      ["queue", "monitor"],
+      "Who answers a new device. queue: a monitor that runs while it asks, or later `walt vpn accept`, for requests that nobody saw are remembered. monitor: a monitor that runs while it asks; nothing is remembered.",
+    ),
     answer_timeout: span("5m", "1s", "1h", "A request that no monitor answers is denied after this long."),
     retry_after: span("5s", "1s", "1h", "How long a denied device waits before it asks again."),
     certificate_validity: span(

@@ -12,6 +12,8 @@ export interface DeviceFiles {
   readonly knownHosts: string;
   /** The enrolment key, with which a device without credentials may ask for them. Beside vpn.toml. */
   readonly enrolmentKey: string;
+  /** A token with which the server accepts the device without asking, if there is one. Beside vpn.toml. */
+  readonly enrolmentToken: string;
   /** The state folder, whose files survive a reboot (`device.state`). */
   readonly state: string;
   /** The device key: a private key that the device makes itself. In the state folder. */
@@ -46,7 +48,11 @@ export function deviceFiles(config: Config): DeviceFiles {
 
 /** Paths of the files beside vpn.toml. */
 function configFiles(folder: string) {
-  return { knownHosts: join(folder, "known_hosts"), enrolmentKey: join(folder, "enrolment_key") };
+  return {
+    knownHosts: join(folder, "known_hosts"),
+    enrolmentKey: join(folder, "enrolment_key"),
+    enrolmentToken: join(folder, "enrolment_token"),
+  };
 }
 
 /** Paths of the files that survive a reboot. The configuration need not be from a file. */

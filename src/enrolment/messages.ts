@@ -33,6 +33,8 @@ export interface Board {
 /** A parsed request whose signature was checked: the asker holds the private half of `publicKey`. */
 export interface EnrolmentRequest extends Board {
   publicKey: PublicKey;
+  /** The token on its card (token.ts), valid or not; undefined when there is none. */
+  token?: string | undefined;
 }
 
 /** What an accepted device is given. */
@@ -89,13 +91,15 @@ export function parseChallenge(line: string): Buffer {
   return fields.base64("challenge", CHALLENGE_LENGTH);
 }
 
-export function encodeRequest(board: Board, key: KeyPair, challenge: Uint8Array): string {
+/** @param token of the device's card, if it has one */
+export function encodeRequest(board: Board, key: KeyPair, challenge: Uint8Array, token?: string): string {
   const signature = sign(key, signedBytes(challenge, board, key.publicKey));
   const request = {
     version: ENROLMENT_VERSION,
     ...board,
     publicKey: publicKeyLine(key.publicKey),
     signature: signature.toString("base64"),
+    ...(token === undefined ? {} : { token }),
   };
   return `${JSON.stringify(request)}\n`;
 }
@@ -114,7 +118,13 @@ export function parseRequest(line: string, challenge: Uint8Array): EnrolmentRequ
     throw new WaltError("enrolment request: the signature does not belong to the public key");
   }
   const [model, serialNumber] = [plainText(raw.model), plainText(raw.serialNumber)];
-  return { mac: raw.mac, model, serialNumber, publicKey };
+  return {
+    mac: raw.mac,
+    model,
+    serialNumber,
+    publicKey,
+    ...fields.optional("token", (key) => fields.text(key, 200)),
+  };
 }
 
 export function encodeReply(reply: Reply): string {

@@ -1,15 +1,16 @@
 /**
- * Where requests for access and the operators' monitors meet. A request is told to all monitors; the first
- * answer wins; without a monitor it is denied. A request that waits keeps its place until it is answered, its
- * time is over, or its device goes away: no other request takes it. No I/O: monitors are functions, time is
- * given.
+ * Where requests for access and the operators' answers meet. A request is told to all monitors; the first
+ * answer wins; without a monitor it is denied, and remembered for an answer that comes later. A request that
+ * waits keeps its place until it is answered, its time is over, or its device goes away: no other request takes
+ * it. No I/O: monitors are functions, time is given.
  */
 
 import { ApiError } from "../api/api-error.ts";
-import type { MonitorEvent, Outcome, PendingRequest } from "../api/events.ts";
+import type { ListedRequest, MonitorEvent, Outcome, PendingRequest } from "../api/events.ts";
 import type { DenialReason, EnrolmentRequest, Grant } from "../enrolment/messages.ts";
 import { sourceOf } from "../source.ts";
 import { fingerprint, shortCode } from "../ssh/keys/ed25519.ts";
+import { type Remembered, RememberedRequests } from "./remembered-requests.ts";
 import { RequestLimits } from "./request-limits.ts";
 
 /** Requests that ended without being accepted and are remembered, to warn of one that resembles them. */
@@ -22,6 +23,8 @@ const REPORT_ADDRESSES = 3;
 export interface AccessRequestsOptions {
   /** ms after which an unanswered request is denied. */
   answerTimeout: number;
+  /** Whether requests that no operator saw are remembered. */
+  remember: boolean;
   /** Register the device and give it its first credentials. Throws when it cannot; then nothing is stored. */
   accept(request: EnrolmentRequest, by: string): Grant;
   /** So many more requests, from these addresses, were denied because of the limits; at most once in 10 s. */
@@ -73,6 +76,9 @@ export class AccessRequests {
   readonly #monitors = new Map<symbol, (event: MonitorEvent) => void>();
   readonly #waiting = new Map<string, Waiting>();
   readonly #limits = new RequestLimits();
+  readonly #remembered = new RememberedRequests();
+  /** Of requests that are remembered: a flood of new keys does not push out those of honest boards. */
+  readonly #memoryLimits = new RequestLimits();
   /** What ended within the last `answerTimeout` without being accepted, oldest first. */
   #ended: { shown: PendingRequest; at: number; outcome: Outcome }[] = [];
   #next = 1;
@@ -86,6 +92,22 @@ export class AccessRequests {
 
   get pending(): PendingRequest[] {
     return [...this.#waiting.values()].map((w) => w.shown);
+  }
+
+  /** What waits, then what is remembered, each with the warnings about the others. */
+  list(): ListedRequest[] {
+    const waiting = [...this.#waiting.values()].map(({ shown }) => ({
+      ...shown,
+      state: "waiting" as const,
+      asked: 1,
+      lastAskedAt: shown.receivedAt,
+    }));
+    const remembered = this.#remembered.list(this.options.now());
+    const all = [...waiting, ...remembered];
+    return [
+      ...waiting,
+      ...remembered.map((one) => ({ ...one, warnings: [...one.warnings, ...alike(one, all)] })),
+    ];
   }
 
   /** A monitor begins to watch: it is told all that waits. The function returned ends its watch. */
@@ -109,37 +131,47 @@ export class AccessRequests {
    * A device asks. The key of a request is proven by its signature: a second request with the same key is the
    * same device on a new connection, and keeps the id and the place of the first.
    * @param address of the last proxy, as the server sees it
-   * @param warning for the operator, shown with the request
+   * @param warnings for the operator, shown with the request
    */
-  ask(request: EnrolmentRequest, address: string, warning?: string): Ticket {
-    if (this.#monitors.size === 0) return deniedAtOnce("nobody-watching");
+  ask(request: EnrolmentRequest, address: string, warnings: readonly string[] = []): Ticket {
+    const now = this.options.now();
+    const source = sourceOf(address);
     const print = fingerprint(request.publicKey);
+    const remembered = this.#remembered.of(print);
+    const denied = remembered?.deniedBy !== undefined;
+    const later = denied || this.#monitors.size === 0;
+    // A key that describes its board in other words is another request: an answer to the first is not for it.
+    const known = later && remembered !== undefined && sameBoard(remembered.request, request);
+    const shown: PendingRequest = {
+      id: known ? remembered.shown.id : String(this.#next++),
+      mac: request.mac,
+      model: request.model,
+      serialNumber: request.serialNumber,
+      address,
+      fingerprint: print,
+      code: shortCode(request.publicKey),
+      receivedAt: new Date(now).toISOString(),
+      expiresAt: new Date(now + this.options.answerTimeout).toISOString(),
+      warnings: [...warnings],
+    };
+    if (later) {
+      this.#remember({ shown, request, source });
+      return deniedAtOnce(denied ? "operator" : "nobody-watching");
+    }
     const before = [...this.#waiting.values()].find((one) => one.shown.fingerprint === print);
     if (before !== undefined) {
       if (before.shown.address === address && sameBoard(before.request, request)) return this.#rejoin(before);
       const why = "the device, which asks again in other words";
       this.#end(before.shown.id, { denied: "busy" }, "withdrawn", why);
     }
-    const now = this.options.now();
-    const source = sourceOf(address);
     if (!this.#limits.enter(source, now)) {
       this.#report(address);
       return deniedAtOnce("busy");
     }
-    const id = String(this.#next++);
+    this.#remembered.drop(print);
+    const { id } = shown;
     const waiting: Waiting = {
-      shown: {
-        id,
-        mac: request.mac,
-        model: request.model,
-        serialNumber: request.serialNumber,
-        address,
-        fingerprint: print,
-        code: shortCode(request.publicKey),
-        receivedAt: new Date(now).toISOString(),
-        expiresAt: new Date(now + this.options.answerTimeout).toISOString(),
-        warnings: warning === undefined ? [] : [warning],
-      },
+      shown,
       request,
       source,
       warned: new Set(),
@@ -162,20 +194,23 @@ export class AccessRequests {
    */
   answer(id: string, { accept, fingerprint: print, by }: Answer): string | undefined {
     const waiting = this.#waiting.get(id);
-    if (waiting === undefined) {
+    const remembered = this.#remembered.byId(id);
+    const shown = (waiting ?? remembered)?.shown;
+    if (shown === undefined) {
       throw new ApiError(
         "not-waiting",
         `request ${id} does not wait for an answer any more`,
         "Another monitor answered it, its time was over, or the device went away.",
       );
     }
-    if (waiting.shown.fingerprint !== print) {
+    if (shown.fingerprint !== print) {
       throw new ApiError(
         "not-waiting",
         `request ${id} is of another key than the one that was answered; nothing was done`,
-        `It is of the key ${waiting.shown.fingerprint}, with the short code ${waiting.shown.code}.`,
+        `It is of the key ${shown.fingerprint}, with the short code ${shown.code}.`,
       );
     }
+    if (waiting === undefined) return this.#answerLater(remembered, accept, by);
     if (!accept) {
       this.#end(id, { denied: "operator" }, "denied", by);
       return undefined;
@@ -183,6 +218,28 @@ export class AccessRequests {
     const granted = this.options.accept(waiting.request, by);
     this.#end(id, { granted }, "accepted", by, granted.node);
     return granted.node;
+  }
+
+  /** The answer to a request whose device asks again in a while. */
+  #answerLater(remembered: Remembered | undefined, accept: boolean, by: string): string | undefined {
+    if (remembered === undefined) return undefined;
+    if (!accept) {
+      remembered.deniedBy = by;
+      return undefined;
+    }
+    const { node } = this.options.accept(remembered.request, by);
+    this.#remembered.drop(remembered.shown.fingerprint);
+    return node;
+  }
+
+  #remember({ shown, request, source }: Pick<Waiting, "shown" | "request" | "source">): void {
+    if (!this.options.remember) return;
+    const now = this.options.now();
+    if (this.#remembered.of(shown.fingerprint) === undefined) {
+      if (!this.#memoryLimits.enter(source, now)) return;
+      this.#memoryLimits.leave(source);
+    }
+    this.#remembered.note(shown, request, source, now);
   }
 
   /** A new ticket for what waits; the one before it, if any, must have been settled. */
@@ -253,6 +310,8 @@ export class AccessRequests {
         -MAX_ENDED,
       );
     }
+    if (outcome === "expired" || ("denied" in decision && decision.denied === "nobody-watching"))
+      this.#remember(waiting);
     waiting.cancelTimer();
     waiting.settle(decision);
     this.tell({
@@ -275,6 +334,14 @@ function sameBoard(a: EnrolmentRequest, b: EnrolmentRequest): boolean {
   return a.mac === b.mac && a.model === b.model && a.serialNumber === b.serialNumber;
 }
 
+/** Warnings about other requests in a listing whose key claims the same. */
+function alike(one: ListedRequest, all: readonly ListedRequest[]): string[] {
+  return CLAIMS.flatMap((claim) => {
+    const other = all.find((each) => sameClaim(claim, one, each));
+    return other === undefined ? [] : [warningText(claim, other.code)];
+  });
+}
+
 /** Whether two keys claim the same. A serial number that is not there is nobody's. */
 function sameClaim(claim: Claim, a: PendingRequest, b: PendingRequest): boolean {
   if (a.fingerprint === b.fingerprint) return false;
@@ -287,7 +354,12 @@ function sameClaim(claim: Claim, a: PendingRequest, b: PendingRequest): boolean 
 function warn(waiting: Waiting, claim: Claim, other: string): boolean {
   if (waiting.warned.has(claim)) return false;
   waiting.warned.add(claim);
-  const text = `${other} claims the same ${claim}; only the code tells which one the device is`;
+  const text = warningText(claim, other);
   waiting.shown = { ...waiting.shown, warnings: [...waiting.shown.warnings, text] };
   return true;
+}
+
+/** @param other the short code of another key, and what became of it */
+function warningText(claim: Claim, other: string): string {
+  return `${other} claims the same ${claim}; only the code tells which one the device is`;
 }

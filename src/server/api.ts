@@ -5,11 +5,13 @@ import type { DeviceInfo, NodeInfo, TrustInfo } from "../api/messages.ts";
 import { SERVER } from "../api/routes.ts";
 import type { Log } from "../log.ts";
 import type { AccessRequests } from "./access-requests.ts";
+import type { Devices } from "./devices.ts";
 
 export interface ServerApi {
   requests: AccessRequests;
+  devices: Pick<Devices, "addToken" | "expect" | "invitations" | "withdraw">;
   nodes(): Promise<NodeInfo[]>;
-  devices(): DeviceInfo[];
+  registered(): DeviceInfo[];
   trust(): TrustInfo;
   /** @throws ApiError when there is no such node. */
   revoke(node: string, by: string): void;
@@ -23,13 +25,21 @@ const ALIVE = 10_000;
 
 /** The handler of all requests. */
 export function serverHandler(api: ServerApi): (request: Request) => Promise<Response> {
-  const { requests, log } = api;
+  const { requests, devices, log } = api;
   return apiHandler(
     [
       serve(SERVER.nodes, api.nodes),
-      serve(SERVER.devices, api.devices),
+      serve(SERVER.devices, api.registered),
       serve(SERVER.trust, api.trust),
       serve(SERVER.answer, ({ id, ...answer }) => ({ node: requests.answer(id, answer) ?? null })),
+      serve(SERVER.requests, () => requests.list()),
+      serve(SERVER.invitations, () => devices.invitations()),
+      serve(SERVER.addToken, (order) => devices.addToken(order)),
+      serve(SERVER.expect, (order) => devices.expect(order)),
+      serve(SERVER.withdraw, ({ kind, id, by }) => {
+        devices.withdraw(kind, id, by);
+        return {};
+      }),
       serve(SERVER.revoke, ({ node, by }) => {
         api.revoke(node, by);
         return {};

@@ -68,6 +68,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         denied,
         from: from.join(","),
       }),
+    remember: server.admission === "queue",
     accept: (request, by) => devices.accept(request, by),
   });
   // Strangers cannot use up what devices may say.
@@ -93,6 +94,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         requests,
         registry,
         grant: (device) => devices.grant(device),
+        acceptInvited: (request) => devices.acceptInvited(request),
         retryAfter: Math.ceil(server.retry_after / 1000),
         log: logLimiter.limit(log.with("enrolment"), from),
       }),
@@ -122,11 +124,12 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     groupId(server.group) === undefined ? undefined : server.group,
     serverHandler({
       requests,
+      devices,
       nodes: async () => {
         const active = registry.active();
         return nodeList(active, tunnels, await net.addresses(active.map((device) => device.mac)));
       },
-      devices: () => deviceList(registry.list(), tunnels),
+      registered: () => deviceList(registry.list(), tunnels),
       trust: () => trustInfo(keys, address),
       revoke: (node, by) => devices.revoke(node, by, { tunnels, endpoint }),
       log: log.with("api"),

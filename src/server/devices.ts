@@ -4,16 +4,22 @@
  */
 
 import { ApiError } from "../api/api-error.ts";
+import type { InvitationInfo, parseExpected, parseNewToken } from "../api/messages.ts";
 import type { EnrolmentRequest, Grant } from "../enrolment/messages.ts";
+import { newToken } from "../enrolment/token.ts";
 import { messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { fingerprint, type PublicKey, sameKey, shortCode } from "../ssh/keys/ed25519.ts";
 import { admit, grant } from "./credentials.ts";
 import type { Endpoint, Identity } from "./endpoint.ts";
+import { acceptedBy, type Invitation, type Invited, validity } from "./invitations.ts";
 import type { ServerKeys } from "./keys.ts";
 import type { WaltNet } from "./net/walt-net.ts";
 import type { Device, Registry } from "./registry.ts";
 import type { Tunnels } from "./tunnels.ts";
+
+type NewToken = ReturnType<typeof parseNewToken>;
+type Expected = ReturnType<typeof parseExpected>;
 
 export class Devices {
   constructor(
@@ -37,10 +43,20 @@ export class Devices {
    * @throws WaltError when there is no name left for its node, or the server's clock was never set.
    */
   accept(request: EnrolmentRequest, by: string): Grant {
-    const given = admit(this.registry, this.keys.ca, request, by, this.validity, new Date());
+    const given = this.#admit(request, by);
+    this.#announce(given.node, request, by);
+    return given;
+  }
+
+  #admit(request: EnrolmentRequest, by: string): Grant {
+    return admit(this.registry, this.keys.ca, request, by, this.validity, new Date());
+  }
+
+  /** A device was accepted: for the log, and for DHCP. */
+  #announce(node: string, request: EnrolmentRequest, by: string): void {
     this.log.info("device accepted", {
       event: "device-accepted",
-      node: given.node,
+      node,
       board: request.mac,
       code: shortCode(request.publicKey),
       fingerprint: fingerprint(request.publicKey),
@@ -55,7 +71,73 @@ export class Devices {
         reason: messageOf(error),
       });
     }
-    return given;
+  }
+
+  /**
+   * Accept a device that is invited: by the token that it carries, else by what it says of its board.
+   * @returns undefined, and why not, when it is not.
+   * @throws WaltError as `accept`. Then the invitation is as it was.
+   */
+  acceptInvited(request: EnrolmentRequest): { granted: Grant } | { warnings: string[] } {
+    const { invitations } = this.registry;
+    const now = new Date();
+    const ofToken = request.token === undefined ? undefined : invitations.byToken(request.token);
+    const worth = ofToken === undefined ? "not known to this server" : validity(ofToken, now);
+    const invitation = worth === "valid" ? ofToken : invitations.byBoard(request, now);
+    if (invitation === undefined) {
+      return { warnings: request.token === undefined ? [] : [`the token on its card is ${worth}`] };
+    }
+    const by = acceptedBy(invitation);
+    const granted = this.registry.atomically(() => {
+      invitations.use(invitation);
+      return this.#admit(request, by);
+    });
+    this.#announce(granted.node, request, by);
+    return { granted };
+  }
+
+  invitations(): InvitationInfo[] {
+    const now = new Date();
+    return this.registry.invitations.list().map((one) => shown(one, now));
+  }
+
+  /** @throws ApiError when there are too many. */
+  addToken({ uses, expires, note, by }: NewToken): InvitationInfo & { token: string } {
+    const token = newToken();
+    return { ...this.#invite({ token }, { uses, expires, note, by }), token };
+  }
+
+  /** @throws ApiError when there are too many. */
+  expect({ mac, serialNumber, expires, note, by }: Expected): InvitationInfo {
+    return this.#invite({ mac, serialNumber }, { uses: 1, expires, note, by });
+  }
+
+  #invite(invited: Invited, o: NewToken): InvitationInfo {
+    const now = new Date();
+    const expires = new Date(now.getTime() + o.expires);
+    const added = this.registry.invitations.add(invited, { ...o, expires, now });
+    this.log.info(added.kind === "token" ? "a token was made" : "a board is expected", {
+      event: "invitation-added",
+      invitation: added.id,
+      kind: added.kind,
+      mac: added.mac ?? undefined,
+      serialNumber: added.serialNumber ?? undefined,
+      uses: added.uses,
+      expires: added.expiresAt,
+      by: o.by,
+    });
+    return shown(added, now);
+  }
+
+  /** @throws ApiError when there is no such one, or it is withdrawn already. */
+  withdraw(kind: Invitation["kind"], id: number, by: string): void {
+    this.registry.invitations.withdraw(kind, id, new Date());
+    this.log.info("an invitation was withdrawn", {
+      event: "invitation-withdrawn",
+      invitation: id,
+      kind,
+      by,
+    });
   }
 
   /** The next certificate of a registered device. */
@@ -87,6 +169,11 @@ export class Devices {
     this.net.setNames(nodeNames(this.registry));
     this.log.info("device revoked", { event: "device-revoked", node, by });
   }
+}
+
+function shown(one: Invitation, now: Date): InvitationInfo {
+  const { withdrawnAt: _, ...rest } = one;
+  return { ...rest, state: validity(one, now) };
 }
 
 /** The names of the nodes by their MAC addresses, for walt-net's DHCP. */

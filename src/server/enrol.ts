@@ -34,6 +34,8 @@ export interface EnrolmentService {
   requests: AccessRequests;
   registry: Registry;
   grant(device: Device): Grant;
+  /** Accept a device that was accepted before it asked; else warnings for the operator. */
+  acceptInvited(request: EnrolmentRequest): { granted: Grant } | { warnings: string[] };
   /** Seconds a denied device should wait. */
   retryAfter: number;
   log: Log;
@@ -104,12 +106,20 @@ export async function serveEnrolment(
     return;
   }
 
+  const invited = service.acceptInvited(request);
+  if ("granted" in invited) {
+    void channel.write(encodeReply({ type: "granted", ...invited.granted }));
+    channel.end(0);
+    return;
+  }
   const same = registry.byBoardMac(request.mac).map((d) => d.node);
-  const warning =
-    same.length === 0
-      ? undefined
-      : `a registered device with this MAC address exists already: ${same.join(", ")}`;
-  const ticket = requests.ask(request, from, warning);
+  const warnings = [
+    ...invited.warnings,
+    ...(same.length === 0
+      ? []
+      : [`a registered device with this MAC address exists already: ${same.join(", ")}`]),
+  ];
+  const ticket = requests.ask(request, from, warnings);
   if (ticket.waits) {
     log.info("a device asks for access", { event: "enrolment-requested", request: ticket.id, ...about });
     void channel.write(encodeReply({ type: "pending" }));

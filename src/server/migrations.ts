@@ -25,4 +25,20 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX certificates_device ON certificates (device_id, serial);
   `,
+  `
+  CREATE TABLE invitations (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind          TEXT NOT NULL CHECK (kind IN ('token', 'board')),
+    token_hash    TEXT UNIQUE,            -- SHA-256 in hexadecimal; of kind 'token'
+    mac           TEXT,                   -- of the board; of kind 'board', where at least one of the two is told
+    serial_number TEXT,
+    note          TEXT NOT NULL,
+    uses          INTEGER NOT NULL,
+    used          INTEGER NOT NULL DEFAULT 0,
+    expires_at    TEXT NOT NULL,
+    added_at      TEXT NOT NULL,
+    added_by      TEXT NOT NULL,
+    withdrawn_at  TEXT
+  ) STRICT;
+  `,
 ];

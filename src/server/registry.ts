@@ -1,10 +1,11 @@
-/** Who got in: devices and the certificates given to them, in SQLite. */
+/** Who got in: devices and the certificates given to them, in SQLite; and who is invited (invitations.ts). */
 
 import { Database } from "bun:sqlite";
 import { createHash } from "node:crypto";
 import type { EnrolmentRequest } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { type PublicKey, publicKeyLine } from "../ssh/keys/ed25519.ts";
+import { Invitations } from "./invitations.ts";
 import { MIGRATIONS } from "./migrations.ts";
 
 export interface Device {
@@ -37,6 +38,7 @@ function keyText(key: PublicKey): string {
 
 export class Registry {
   readonly #db: Database;
+  readonly invitations: Invitations;
 
   /**
    * Open the file, make it where there is none, and bring it to the newest version.
@@ -61,6 +63,7 @@ export class Registry {
       this.#db.close();
       throw error;
     }
+    this.invitations = new Invitations(this.#db);
   }
 
   #migrate(): void {

@@ -39,11 +39,18 @@ test("the commands are spelled as the manual says", () => {
     ...[
       "server install",
       "server run",
+      "vpn accept",
+      "vpn deny",
+      "vpn expect",
       "vpn list",
       "vpn monitor",
+      "vpn requests",
       "vpn revoke",
       "vpn setup-node",
       "vpn setup-proxy",
+      "vpn token add",
+      "vpn token list",
+      "vpn token withdraw",
     ],
   ])
     expect(names).toContain(name);

@@ -184,7 +184,14 @@ ip link delete walt-net 2>/dev/null || :`;
    */
   async device(
     name: string,
-    options: { entrypoints?: readonly string[]; toml?: string; network?: string; next?: string } = {},
+    options: {
+      entrypoints?: readonly string[];
+      toml?: string;
+      network?: string;
+      next?: string;
+      /** More words for `walt vpn setup-node`. */
+      setup?: readonly string[];
+    } = {},
   ): Promise<WorldDevice> {
     const host = await this.lab.host(name, { networks: [options.network ?? INTERNET] });
     const names = this.proxies.map((p) => [p.name, p.host.ports[0]?.ipv4 ?? ""] as const);
@@ -208,6 +215,7 @@ ip link delete walt-net 2>/dev/null || :`;
         "vpn",
         "setup-node",
         ...["--board", "generic"],
+        ...(options.setup ?? []),
         ...(options.entrypoints ?? [this.entrypoint]).flatMap((one) => ["--entrypoint", one]),
         "--known-hosts",
         known,
@@ -221,8 +229,11 @@ ip link delete walt-net 2>/dev/null || :`;
       ["vpn.toml", 0o644],
       ["known_hosts", 0o644],
       ["enrolment_key", 0o600],
+      ["enrolment_token", 0o600],
     ] as const) {
-      const text = await Bun.file(this.server.path(`${folder}/${file}`)).text();
+      const written = Bun.file(this.server.path(`${folder}/${file}`));
+      if (!(await written.exists())) continue;
+      const text = await written.text();
       const more = file === "vpn.toml" ? (options.toml ?? "[device.vm]\nstart = false\n") : "";
       host.writeFile(`/etc/walt/${file}`, text + more, mode);
     }

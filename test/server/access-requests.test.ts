@@ -43,6 +43,7 @@ beforeEach(() => {
     now: () => clock.now,
     after: clock.after,
     overloaded: (denied, from) => overloads.push([denied, ...from]),
+    remember: true,
     accept: (request, by) => {
       if (acceptFails !== undefined) throw acceptFails;
       accepted.push({ request, by });
@@ -90,7 +91,7 @@ function decided(ticket: Ticket): Promise<Decision | undefined> {
 }
 
 describe("without a monitor", () => {
-  test("a request is denied at once, and nothing stays", async () => {
+  test("a request is denied at once, and no monitor is told of it later", async () => {
     expect(await decided(requests.ask(request(), "192.0.2.1"))).toEqual({ denied: "nobody-watching" });
     expect(requests.pending).toEqual([]);
     expect(clock.timers.size).toBe(0);
@@ -108,7 +109,7 @@ describe("a request", () => {
   test("is shown with all that an operator needs", () => {
     const { events } = monitor();
     const asked = request();
-    const ticket = requests.ask(asked, "192.0.2.1", "beware");
+    const ticket = requests.ask(asked, "192.0.2.1", ["beware"]);
     const shown = {
       id: ticket.id,
       mac: asked.mac,
@@ -227,7 +228,8 @@ describe("a request ends without an answer", () => {
       by: "nobody",
       reason: "timeout",
     });
-    expect(() => answer(ticket.id, true, "late")).toThrow(/does not wait/);
+    // An answer that comes late is for the next time that it asks.
+    expect(requests.list()).toMatchObject([{ id: ticket.id, state: "remembered" }]);
   });
 
   test("when the device goes away", async () => {
@@ -339,7 +341,7 @@ describe("two keys that claim the same", () => {
     const { events } = monitor();
     const [one, two] = [request(), request()];
     const first = requests.ask(one, "a");
-    const second = requests.ask({ ...two, mac: one.mac }, "b", "beware");
+    const second = requests.ask({ ...two, mac: one.mac }, "b", ["beware"]);
     expect(warnings()).toEqual([
       [words("MAC address", shortCode(two.publicKey))],
       ["beware", words("MAC address", shortCode(one.publicKey))],
@@ -460,4 +462,130 @@ test("anybody may be told anything", () => {
   requests.tell({ type: "node", node: "vpn-1", state: "up", via: "x" });
   expect(one.events).toHaveLength(1);
   expect(two.events).toHaveLength(0);
+});
+
+describe("what no operator saw", () => {
+  const print = (asked: EnrolmentRequest): string => fingerprint(asked.publicKey);
+  const later = (asked: EnrolmentRequest, accept: boolean): string | undefined => {
+    const id = requests.list().find((one) => one.fingerprint === print(asked))?.id ?? "";
+    return requests.answer(id, { accept, fingerprint: print(asked), by: "carol" });
+  };
+
+  test("is remembered by key, with how often it asked and when", () => {
+    const asked = request();
+    requests.ask(asked, "192.0.2.1", ["beware"]);
+    clock.pass(5000);
+    requests.ask(asked, "192.0.2.1", ["beware"]);
+    expect(requests.list()).toMatchObject([
+      {
+        code: shortCode(asked.publicKey),
+        state: "remembered",
+        asked: 2,
+        lastAskedAt: "2026-03-01T12:00:05.000Z",
+        warnings: ["beware"],
+      },
+    ]);
+    expect(requests.pending).toEqual([]);
+  });
+
+  test("is accepted later: the device is registered, and remembered no more", () => {
+    const asked = request();
+    requests.ask(asked, "192.0.2.1");
+    expect(later(asked, true)).toBe(grantFor(asked).node);
+    expect(accepted).toEqual([{ request: asked, by: "carol" }]);
+    expect(requests.list()).toEqual([]);
+  });
+
+  test("stays when it cannot be registered", () => {
+    const asked = request();
+    requests.ask(asked, "192.0.2.1");
+    acceptFails = new Error("no clock");
+    expect(() => later(asked, true)).toThrow("no clock");
+    expect(requests.list()).toHaveLength(1);
+  });
+
+  test("that was denied is denied from then on, also with a monitor, until it is accepted", async () => {
+    const asked = request();
+    requests.ask(asked, "192.0.2.1");
+    later(asked, false);
+    const { events } = monitor();
+    expect(await decided(requests.ask(asked, "192.0.2.1"))).toEqual({ denied: "operator" });
+    expect(events).toEqual([]);
+    expect(requests.list()).toMatchObject([{ state: "denied", asked: 2 }]);
+    expect(later(asked, true)).toBe(grantFor(asked).node);
+  });
+
+  test("an answer is for the key and the words that were listed", () => {
+    const asked = request();
+    requests.ask(asked, "192.0.2.1");
+    const [{ id = "" } = {}] = requests.list();
+    expect(() => requests.answer(id, { accept: true, fingerprint: "SHA256:x", by: "carol" })).toThrow(
+      "another key",
+    );
+    requests.ask({ ...asked, model: "Another" }, "192.0.2.1");
+    expect(() => requests.answer(id, { accept: true, fingerprint: print(asked), by: "carol" })).toThrow(
+      "does not wait",
+    );
+    expect(accepted).toEqual([]);
+  });
+
+  test("waits like any other once somebody watches, and is remembered again after it has expired", () => {
+    const asked = request();
+    requests.ask(asked, "192.0.2.1");
+    const { leave } = monitor();
+    requests.ask(asked, "192.0.2.1");
+    expect(requests.list()).toMatchObject([{ state: "waiting" }]);
+    clock.pass(TIMEOUT);
+    expect(requests.list()).toMatchObject([{ state: "remembered" }]);
+    requests.ask(asked, "192.0.2.1");
+    leave();
+    expect(requests.list()).toMatchObject([{ state: "remembered" }]);
+  });
+
+  test("what a monitor denied is not remembered", () => {
+    monitor();
+    const ticket = requests.ask(request(), "192.0.2.1");
+    answer(ticket.id, false, "bob");
+    expect(requests.list()).toEqual([]);
+  });
+
+  test("two keys that claim the same are listed with a warning", () => {
+    const [one, two] = [request(), request()];
+    requests.ask(one, "192.0.2.1");
+    requests.ask({ ...two, mac: one.mac }, "192.0.2.1");
+    const [first, second] = requests.list();
+    expect(first?.warnings).toEqual([
+      expect.stringContaining(`${shortCode(two.publicKey)} claims the same MAC`),
+    ]);
+    expect(second?.warnings).toEqual([
+      expect.stringContaining(`${shortCode(one.publicKey)} claims the same MAC`),
+    ]);
+  });
+
+  test("a flood of new keys does not push out the board that asked before, nor one of another source", () => {
+    const [honest, far] = [request(), request()];
+    for (let round = 0; round < 400; round++) {
+      if (round % 5 === 0) requests.ask(honest, "192.0.2.1");
+      if (round === 300) requests.ask(far, "198.51.100.1");
+      for (let n = 0; n < 3; n++) requests.ask(request(), "192.0.2.1");
+      clock.pass(1000);
+    }
+    const listed = requests.list();
+    expect(listed.length).toBeLessThanOrEqual(256);
+    for (const one of [honest, far]) expect(listed.map((r) => r.fingerprint)).toContain(print(one));
+  }, 60_000);
+
+  test("is forgotten a day after it asked last", () => {
+    requests.ask(request(), "192.0.2.1");
+    clock.pass(86_400_000 - 1);
+    expect(requests.list()).toHaveLength(1);
+    clock.pass(1);
+    expect(requests.list()).toEqual([]);
+  });
+
+  test("is not remembered where only monitors may answer", () => {
+    const strict = new AccessRequests({ ...requests.options, remember: false });
+    strict.ask(request(), "192.0.2.1");
+    expect(strict.list()).toEqual([]);
+  });
 });

@@ -9,7 +9,7 @@ import { ApiError } from "../../src/api/api-error.ts";
 import type { MonitorEvent } from "../../src/api/events.ts";
 import { apiHandler, serve } from "../../src/api/handler.ts";
 import { type ApiServer, listenApi } from "../../src/api/listen.ts";
-import type { DeviceInfo, NodeInfo, TrustInfo } from "../../src/api/messages.ts";
+import type { DeviceInfo, InvitationInfo, NodeInfo, TrustInfo } from "../../src/api/messages.ts";
 import { SERVER } from "../../src/api/routes.ts";
 import { formatLine, type Log } from "../../src/log.ts";
 import { AccessRequests } from "../../src/server/access-requests.ts";
@@ -26,6 +26,23 @@ const note = (message: string, fields?: Parameters<Log["info"]>[1]): void => {
 };
 const log: Log = { debug: note, info: note, warn: note, error: note, with: () => log };
 const revoked: [string, string][] = [];
+const orders: unknown[] = [];
+const invitation: InvitationInfo = {
+  ...{ id: 4, kind: "token", state: "valid", mac: null, serialNumber: null, note: "n", uses: 1, used: 0 },
+  ...{ expiresAt: "2026-03-02T12:00:00.000Z", addedAt: "2026-03-01T12:00:00.000Z", addedBy: "al" },
+};
+const devices = {
+  invitations: () => [invitation],
+  addToken: (order: unknown) => {
+    orders.push(order);
+    return { ...invitation, token: "walt_AAAAAAAAAAAAAAAAAAAAAA" };
+  },
+  expect: (order: unknown) => {
+    orders.push(order);
+    return { ...invitation, kind: "board" as const };
+  },
+  withdraw: (...order: unknown[]) => void orders.push(order),
+};
 let requests: AccessRequests;
 let api: ApiServer;
 
@@ -34,7 +51,8 @@ beforeAll(async () => {
     serverHandler({
       requests,
       nodes: () => Promise.resolve([{ name: "vpn-1" } as NodeInfo]),
-      devices: () => [{ node: "vpn-1" } as DeviceInfo],
+      registered: () => [{ node: "vpn-1" } as DeviceInfo],
+      devices,
       trust: () => ({ ca: "x" }) as TrustInfo,
       revoke: (node, by) => {
         if (node !== "vpn-1")
@@ -55,6 +73,7 @@ beforeEach(() => {
     now: Date.now,
     after: () => () => {},
     overloaded: () => {},
+    remember: true,
     accept: () => ({ node: "vpn-1", mac: "52:54:00:01:02:03", certificate: "", renewAfter: 1 }),
   });
 });
@@ -80,6 +99,29 @@ describe("requests", () => {
     expect(await ask("GET", "/v1/nodes")).toEqual([200, [{ name: "vpn-1" }]]);
     expect(await ask("GET", "/v1/devices")).toEqual([200, [{ node: "vpn-1" }]]);
     expect(await ask("GET", "/v1/trust")).toEqual([200, { ca: "x" }]);
+  });
+
+  test("tokens and expected boards", async () => {
+    expect(await ask("GET", "/v1/invitations")).toEqual([200, [invitation]]);
+    const token = '{"uses":3,"expires":5000,"note":"n","by":"al"}';
+    expect(await ask("POST", "/v1/tokens", token)).toMatchObject([200, { id: 4, token: expect.any(String) }]);
+    const board = '{"serialNumber":"  7 ","expires":5000,"note":"","by":"al"}';
+    expect(await ask("POST", "/v1/expected", board)).toMatchObject([200, { kind: "board" }]);
+    expect(await ask("POST", "/v1/invitations/4/withdraw", '{"kind":"token","by":"al"}')).toEqual([200, {}]);
+    expect(orders.splice(0)).toEqual([
+      { uses: 3, expires: 5000, note: "n", by: "al" },
+      { mac: undefined, serialNumber: "7", expires: 5000, note: "", by: "al" },
+      ["token", 4, "al"],
+    ]);
+    for (const [path, body] of [
+      ["/v1/tokens", '{"uses":0,"expires":5000,"note":"n","by":"al"}'],
+      ["/v1/tokens", '{"uses":1,"expires":1e18,"note":"n","by":"al"}'],
+      ["/v1/expected", '{"expires":5000,"note":"","by":"al"}'],
+      ["/v1/expected", '{"serialNumber":" ","expires":5000,"note":"","by":"al"}'],
+      ["/v1/invitations/x/withdraw", '{"kind":"token","by":"al"}'],
+    ] as const)
+      expect([path, (await ask("POST", path, body))[0]]).toEqual([path, 400]);
+    expect(orders).toEqual([]);
   });
 
   test("others do not exist", async () => {

@@ -1,10 +1,11 @@
 /** Who may use the VPN, with a real registry: keys, acceptance, certificates, revocation. */
 
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ApiError } from "../../src/api/api-error.ts";
+import { tokenHash } from "../../src/enrolment/token.ts";
 import { formatLine, type Log } from "../../src/log.ts";
 import { Devices, nodeNames } from "../../src/server/devices.ts";
 import { type Device, Registry } from "../../src/server/registry.ts";
@@ -53,6 +54,87 @@ test("an accepted device has a certificate and a name on walt-net, and is logged
   ]);
   const device = registry.byKey(publicKey) as Device;
   expect(devices.grant(device).certificate).not.toBe(given.certificate);
+});
+
+describe("a device that is invited", () => {
+  const order = { uses: 1, expires: 86_400_000, note: "school", by: "alice" };
+  const other = () => ({ ...request, publicKey: generateKey("other").publicKey });
+
+  test("comes in by its token, as often as that lasts", () => {
+    const { token, id } = devices.addToken({ ...order, uses: 2 });
+    for (const n of [1, 2]) {
+      const invited = devices.acceptInvited({ ...other(), mac: `b8:27:eb:01:02:0${n}`, token });
+      expect(invited).toMatchObject({ granted: { node: `vpn-01020${n}` } });
+    }
+    expect(registry.list().map((one) => one.acceptedBy)).toEqual(Array(2).fill(`token ${id} of alice`));
+    expect(devices.invitations()).toMatchObject([{ used: 2, state: "used up", note: "school" }]);
+    expect(devices.acceptInvited({ ...other(), token })).toEqual({
+      warnings: ["the token on its card is used up"],
+    });
+    expect(registry.list()).toHaveLength(2);
+  });
+
+  test("by no token that was withdrawn, has expired or was never given", () => {
+    const withdrawn = devices.addToken(order);
+    devices.withdraw("token", withdrawn.id, "bob");
+    const expired = devices.addToken({ ...order, expires: 0 });
+    for (const [token, why] of [
+      [withdrawn.token, "withdrawn"],
+      [expired.token, "expired"],
+      ["walt_AAAAAAAAAAAAAAAAAAAAAA", "not known to this server"],
+    ] as const)
+      expect(devices.acceptInvited({ ...other(), token })).toEqual({
+        warnings: [`the token on its card is ${why}`],
+      });
+    expect(devices.acceptInvited(other())).toEqual({ warnings: [] });
+    expect(registry.list()).toEqual([]);
+    expect(() => devices.withdraw("token", withdrawn.id, "bob")).toThrow("withdrawn already");
+    expect(() => devices.withdraw("board", expired.id, "bob")).toThrow("no expected board");
+  });
+
+  test("by what it says of its board: all that was told must fit, and once", () => {
+    const { expires, note, by } = order;
+    devices.expect({ mac: request.mac, serialNumber: "8", expires, note, by });
+    expect(devices.acceptInvited(request)).toEqual({ warnings: [] });
+    devices.expect({ mac: undefined, serialNumber: "7", expires, note, by });
+    expect(devices.acceptInvited(request)).toMatchObject({ granted: { node: "vpn-010203" } });
+    expect(devices.acceptInvited(other())).toEqual({ warnings: [] });
+  });
+
+  test("by what it says of its board, where its token is none", () => {
+    devices.expect({ ...order, mac: request.mac, serialNumber: undefined });
+    expect(devices.acceptInvited({ ...request, token: "walt_x" })).toHaveProperty("granted");
+  });
+
+  test("keeps its token when it cannot be registered", () => {
+    const { token } = devices.addToken(order);
+    const failing = new Devices(registry, keys, { setNames: () => {} }, Number.NaN, devices.log);
+    expect(() => failing.acceptInvited({ ...request, token })).toThrow();
+    expect(devices.invitations()).toMatchObject([{ used: 0 }]);
+    expect(registry.list()).toEqual([]);
+    expect(devices.acceptInvited({ ...request, token })).toHaveProperty("granted");
+  });
+
+  test("the registry has no token, only its hash", () => {
+    const { token } = devices.addToken(order);
+    const stored = registries.map(({ path }) =>
+      [path, `${path}-wal`].map((file) => readFileSync(file, "latin1")).join(),
+    );
+    expect(stored.join()).not.toContain(token);
+    expect(stored.join()).toContain(tokenHash(token));
+    expect(logged.join()).not.toContain(token);
+  });
+
+  test("there are at most 1000 at a time, and those that are over make room", () => {
+    const { expires, note, by } = order;
+    const first = devices.expect({ mac: request.mac, serialNumber: undefined, expires, note, by });
+    for (let n = 1; n < 1000; n++)
+      devices.expect({ mac: undefined, serialNumber: String(n), expires, note, by });
+    expect(() => devices.addToken(order)).toThrow("1000 tokens and expected boards are valid already");
+    devices.withdraw("board", first.id, "bob");
+    devices.addToken(order);
+    expect(devices.invitations()).toHaveLength(1000);
+  });
 });
 
 describe("revoking", () => {

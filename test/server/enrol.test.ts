@@ -18,7 +18,7 @@ import { formatLine, type Log } from "../../src/log.ts";
 import { AccessRequests } from "../../src/server/access-requests.ts";
 
 import { admit, grant } from "../../src/server/credentials.ts";
-import { serveEnrolment } from "../../src/server/enrol.ts";
+import { type EnrolmentService, serveEnrolment } from "../../src/server/enrol.ts";
 import { type Device, Registry } from "../../src/server/registry.ts";
 import { Channel } from "../../src/ssh/handshake/channel.ts";
 import { generateKey, type KeyPair, shortCode } from "../../src/ssh/keys/ed25519.ts";
@@ -37,6 +37,7 @@ const board: Board = { mac: "b8:27:eb:01:02:03", model: "Pi", serialNumber: "7" 
 const NOW = new Date("2026-03-01T12:00:00Z");
 const give = (device: Device) => grant(registry, ca, device, 60_000, NOW);
 
+let invited: ReturnType<EnrolmentService["acceptInvited"]>;
 let registry: Registry;
 let clock: Date;
 let requests: AccessRequests;
@@ -47,6 +48,7 @@ beforeEach(() => {
   registries.push(registry);
   logged = [];
   clock = NOW;
+  invited = { warnings: [] };
   const note = (message: string, fields?: Parameters<Log["info"]>[1]): void => {
     logged.push(formatLine("", message, fields));
   };
@@ -56,6 +58,7 @@ beforeEach(() => {
     now: Date.now,
     after: () => () => {},
     overloaded: () => {},
+    remember: true,
     accept: (request, by) => admit(registry, ca, request, by, 60_000, clock),
   });
 });
@@ -84,6 +87,7 @@ function connect() {
     requests,
     registry,
     grant: give,
+    acceptInvited: () => invited,
     retryAfter: 5,
     log,
   });
@@ -123,6 +127,32 @@ function answer(accept: boolean): void {
   const { id, fingerprint } = requests.pending[0] ?? { id: "", fingerprint: "" };
   requests.answer(id, { accept, fingerprint, by: "alice" });
 }
+
+describe("a device that is invited", () => {
+  test("gets its credentials though nobody watches", async () => {
+    const granted = {
+      node: "vpn-1",
+      mac: "52:54:00:01:02:03",
+      certificate: "ssh-ed25519-cert-v01@openssh.com A",
+      renewAfter: 9,
+    };
+    invited = { granted };
+    const device = connect();
+    device.request(generateKey("x"));
+    expect(await device.reply()).toEqual({ type: "granted", ...granted });
+    await device.served;
+    expect(requests.list()).toEqual([]);
+  });
+
+  test("in vain is asked about, with a warning", async () => {
+    invited = { warnings: ["the token on its card is expired"] };
+    const { events } = watch();
+    const device = connect();
+    device.request(generateKey("x"));
+    expect(await device.reply()).toEqual({ type: "pending" });
+    expect(events).toMatchObject([{ request: { warnings: ["the token on its card is expired"] } }]);
+  });
+});
 
 describe("a new device", () => {
   test("is denied when nobody watches, and told when to come back", async () => {

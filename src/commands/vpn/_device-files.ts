@@ -11,12 +11,16 @@ import { SERVER_ALIAS } from "../../ssh/openssh/arguments.ts";
 import type { Trust } from "./_trust.ts";
 
 /** Names and contents. */
-export type DeviceFiles = Record<"vpn.toml" | "known_hosts" | "enrolment_key", string>;
+export type DeviceFiles = Record<"vpn.toml" | "known_hosts" | "enrolment_key", string> & {
+  /** Where boards are accepted without asking. */
+  enrolment_token?: string;
+};
 
-const MODES: Record<keyof DeviceFiles, number> = {
+const MODES: Required<Record<keyof DeviceFiles, number>> = {
   "vpn.toml": 0o644,
   known_hosts: 0o644,
   enrolment_key: 0o600,
+  enrolment_token: 0o600,
 };
 
 export interface DeviceConfiguration {
@@ -27,6 +31,8 @@ export interface DeviceConfiguration {
   board: string;
   /** Lines of known_hosts for the proxies. */
   hostKeys: readonly string[];
+  /** A token, with which the server accepts the boards without asking. */
+  token?: string | undefined;
 }
 
 export function deviceFiles(o: DeviceConfiguration, trust: Trust): DeviceFiles {
@@ -41,6 +47,7 @@ export function deviceFiles(o: DeviceConfiguration, trust: Trust): DeviceFiles {
     }),
     known_hosts: `${[knownHostsLine(SERVER_ALIAS, trust.serverKey), ...o.hostKeys].join("\n")}\n`,
     enrolment_key: trust.enrolmentPrivateKey,
+    ...(o.token === undefined ? {} : { enrolment_token: `${o.token}\n` }),
   };
 }
 
@@ -69,7 +76,8 @@ export function writeFolder(folder: string, files: DeviceFiles): void {
   try {
     temp = mkdtempSync(`${folder}.`);
     for (const [name, mode] of Object.entries(MODES)) {
-      writeFileAtomic(join(temp, name), files[name as keyof DeviceFiles], { mode });
+      const text = files[name as keyof DeviceFiles];
+      if (text !== undefined) writeFileAtomic(join(temp, name), text, { mode });
     }
     mkdirSync(folder); // fails when somebody else made it meanwhile
     renameSync(temp, folder);

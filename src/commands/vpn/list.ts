@@ -2,7 +2,7 @@
 
 import { SERVER } from "../../api/routes.ts";
 import { plainText, table } from "../../text.ts";
-import { command, jsonOption, print } from "../_command.ts";
+import { command, jsonOption, minute, print } from "../_command.ts";
 import { serverOptions, withServer } from "../_server.ts";
 
 export default command({
@@ -39,8 +39,3 @@ export default command({
     );
   },
 });
-
-/** `2026-03-01 14:05`, UTC. */
-function minute(time: string): string {
-  return time.slice(0, 16).replace("T", " ");
-}

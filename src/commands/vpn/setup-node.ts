@@ -13,6 +13,7 @@ import {
 } from "../../address.ts";
 import { BOARD_NAMES, BOARDS } from "../../boards.ts";
 import { loadConfig } from "../../config/load.ts";
+import { TOKEN } from "../../enrolment/token.ts";
 import { usageError } from "../../errors.ts";
 import { fingerprint } from "../../ssh/keys/ed25519.ts";
 import { ask } from "../_ask.ts";
@@ -108,9 +109,16 @@ export default command({
       valueHint: "file",
       description: "Public keys that may log in to the board's own system as root; nobody may unless told",
     },
+    token: {
+      type: "string",
+      valueHint: "token",
+      description:
+        "A token from `walt vpn token add`: boards with this card are accepted without asking; `-` reads it from standard input",
+    },
     ...serverOptions,
   },
   async run(args, every) {
+    const token = args.token === undefined ? undefined : await readToken(args.token);
     const given = entrypointsOf(every("entrypoint"));
     if (args.next !== undefined) parseHostPort(args.next, SERVER_PORT);
     const { board, flash } = args;
@@ -151,7 +159,7 @@ export default command({
         file: args["known-hosts"],
         yes,
       });
-      const files = deviceFiles({ entrypoints, server, board, hostKeys }, trust);
+      const files = deviceFiles({ entrypoints, server, board, hostKeys, token }, trust);
       const ways = entrypoints.map(formatEntrypoint).join(", then ");
       const about = `for devices with entrypoint ${ways}; server key ${fingerprint(trust.serverKey)}`;
       if (board === "generic") {
@@ -189,4 +197,14 @@ function entrypointsOf(texts: readonly string[]): Entrypoint[] {
 function proxiesOf(entrypoints: readonly Entrypoint[]): HostPort[] {
   const all = entrypoints.flatMap((one) => ("proxies" in one ? one.proxies : []));
   return [...new Map(all.map((proxy) => [formatHostPort(proxy), proxy])).values()];
+}
+
+/** The token that --token names. @throws WaltError (usage) when it is none. */
+async function readToken(option: string): Promise<string> {
+  const text = (option === "-" ? await Bun.stdin.slice(0, 1000).text() : option).trim();
+  if (TOKEN.test(text)) return text;
+  throw usageError(
+    option === "-" ? "standard input has no token" : "--token is no token",
+    "`walt vpn token add` makes one: it begins with walt_.",
+  );
 }

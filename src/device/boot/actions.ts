@@ -4,8 +4,10 @@ import type { Entrypoint } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";
 import type { End } from "../../end.ts";
 import { encodeCommand } from "../../enrolment/commands.ts";
+import { TOKEN } from "../../enrolment/token.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { Children } from "../../linux/child.ts";
+import { readTextIfAny } from "../../linux/files.ts";
 import { withJitter } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";
 import { fingerprint, type KeyPair, shortCode } from "../../ssh/keys/ed25519.ts";
@@ -190,7 +192,8 @@ export class DeviceActions implements Actions {
     this.#asked = true;
     const pending = (): void => tell({ type: "pending", code });
     const command = this.#serverCommand(files.enrolmentKeyCopy, encodeCommand({ name: "enrol" }));
-    const answer = await runServerCommand(command, (lines) => ask(lines, board, key, pending));
+    const token = this.#token();
+    const answer = await runServerCommand(command, (lines) => ask(lines, board, key, token, pending));
     if ("denied" in answer) return { type: "denied", denial: answer.denied, proxies: this.proxiesAlive() };
     this.credentials = writeCredentials(files, answer.granted);
     this.#renewer.schedule(answer.granted.renewAfter * 1000);
@@ -200,6 +203,18 @@ export class DeviceActions implements Actions {
       mac: answer.granted.mac,
     });
     return { type: "granted" };
+  }
+
+  /** The token on the card; undefined when there is none, or it is damaged. */
+  #token(): string | undefined {
+    const { files, log } = this.parts;
+    const token = readTextIfAny(files.enrolmentToken)?.trim();
+    if (token === undefined || TOKEN.test(token)) return token;
+    log.warn("the token is damaged, so an operator will be asked", {
+      event: "token-damaged",
+      file: files.enrolmentToken,
+    });
+    return undefined;
   }
 
   /** Fetch a new certificate, and write it to the disk. @returns ms after which to fetch the next one. */

@@ -29,13 +29,20 @@ export type Answer = { granted: Grant } | { denied: Denial };
 /**
  * Ask the server for access, and wait for its decision.
  * @param lines the conversation with the server's command `enrol`.
+ * @param token of the device's card, if it has one.
  * @param pending called once, when the request waits for an operator.
  * @throws WaltError when the server does not follow the protocol, is silent for too long, or closes the
  *   connection.
  */
-export async function ask(lines: Lines, board: Board, key: KeyPair, pending: () => void): Promise<Answer> {
+export async function ask(
+  lines: Lines,
+  board: Board,
+  key: KeyPair,
+  token: string | undefined,
+  pending: () => void,
+): Promise<Answer> {
   const challenge = parseChallenge(await nextLine(lines, REPLY_TIMEOUT, "it greeted"));
-  lines.write(encodeRequest(board, key, challenge));
+  lines.write(encodeRequest(board, key, challenge, token));
   let timeout = REPLY_TIMEOUT;
   for (let count = 0; count < MAX_PENDING; count++) {
     const reply = parseReply(await nextLine(lines, timeout, "it answered the request"));

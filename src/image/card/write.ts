@@ -31,6 +31,7 @@ export const DEVICE_FILES: Readonly<Record<string, boolean>> = {
   "vpn.toml": true,
   known_hosts: true,
   enrolment_key: true,
+  enrolment_token: false,
   "os.txt": false,
   authorized_keys: false,
 };

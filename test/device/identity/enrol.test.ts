@@ -64,7 +64,7 @@ function server(before: string, after?: string): { lines: ChildLines; request: s
 }
 
 const asking = (lines: ChildLines, waits: () => void = () => {}): Promise<Answer> =>
-  ask(lines, board, key, waits);
+  ask(lines, board, key, undefined, waits);
 const why = async (before: string, after?: string): Promise<string> => {
   try {
     return JSON.stringify(await asking(server(before, after).lines));

@@ -1,0 +1,12 @@
+/** `walt vpn deny` */
+
+import { command } from "../_command.ts";
+import { answerCodes, answerOptions } from "./_answer.ts";
+
+export default command({
+  name: "walt vpn deny",
+  description: "Deny devices that ask for access, and show them to nobody any more",
+  examples: ["walt vpn deny PG2WB-J9NS3", "walt vpn deny PG2 7K3 --server ssh://admin@walt.lab.example"],
+  args: answerOptions,
+  run: (args, every) => answerCodes(args, every("code"), false),
+});
