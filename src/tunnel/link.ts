@@ -158,6 +158,7 @@ export class PumpLink implements ControlMessages {
     }
     const { window } = this.#sender;
     window?.tick(now);
+    this.#sender.tick(now);
     if (this.#receiver.acknowledge(now)) this.#flush();
     if (this.over) return 0;
     const silence = this.up ? this.#order.silence : Math.max(this.#order.silence, HELLO_TIMEOUT);

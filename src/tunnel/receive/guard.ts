@@ -1,16 +1,17 @@
 /**
  * The guard: which frames a node may send to walt-net. They must come from the node's own MAC address, and
- * must not be those of a DHCP server or a router. A frame is refused, too, if a header is cut off or hidden,
- * as nobody can tell what follows.
+ * must not be those of a DHCP server or a router, nor those of a DHCP client with another address (dhcp.ts). A
+ * frame is refused, too, if a header is cut off or hidden, as nobody can tell what follows.
  */
 
 import { readU16 } from "../../bytes.ts";
 import { WaltError } from "../../errors.ts";
 import { findHeaders, Headers, ICMPV6, UDP } from "../frame/headers.ts";
+import { isOwnRequest, isOwnSolicitation } from "./dhcp.ts";
 
 /**
- * Why a frame is refused: another source address, from a DHCP server or to a DHCP client, a router
- * advertisement, a frame of switches among themselves, or headers that are cut off or hidden.
+ * Why a frame is refused: another source address, from a DHCP server or to a DHCP client, a request to a DHCP
+ * server that is not the node's own, a router advertisement, a frame of switches among themselves, or headers that are cut off or hidden.
  */
 export type Refusal = "source" | "dhcp" | "router" | "control" | "malformed";
 
@@ -87,6 +88,7 @@ const found = new Headers();
  * @param start offset of the frame in `bytes`.
  * @param length bytes of the frame.
  * @param mac the 6 bytes of the only source address that is allowed.
+ * @param segments frames that the kernel makes of this one: of all but the first only the headers are known.
  * @returns why it is refused; undefined = it may pass.
  */
 export function refusal(
@@ -94,6 +96,7 @@ export function refusal(
   start: number,
   length: number,
   mac: Uint8Array,
+  segments = 1,
 ): Refusal | undefined {
   const end = start + length;
   findHeaders(bytes, start, end, found);
@@ -105,11 +108,7 @@ export function refusal(
   // first fragment, and that one is checked.
   const { upper, upperProtocol, version } = found;
   if (upper < 0) return undefined;
-  if (upperProtocol === UDP) {
-    return version === 4
-      ? refusalOfUdp(bytes, upper, end, DHCP_SERVER, DHCP_CLIENT)
-      : refusalOfUdp(bytes, upper, end, DHCPV6_SERVER, DHCPV6_CLIENT);
-  }
+  if (upperProtocol === UDP) return refusalOfUdp(bytes, end, mac, segments);
   if (version !== 6 || upperProtocol !== ICMPV6) return undefined;
   if (upper >= end) return "malformed";
   return bytes[upper] === ROUTER_ADVERTISEMENT ? "router" : undefined;
@@ -126,14 +125,24 @@ function isControl(bytes: Uint8Array, start: number): boolean {
   return CISCO.every((byte, i) => bytes[start + i] === byte) && last >= 0xc0 && last <= 0xcf;
 }
 
+/** The datagram at `found.upper`. */
 function refusalOfUdp(
   bytes: Uint8Array,
-  at: number,
   end: number,
-  server: number,
-  client: number,
+  mac: Uint8Array,
+  segments: number,
 ): Refusal | undefined {
-  if (at + 4 > end) return "malformed";
+  const { upper, transport, version } = found;
+  if (upper + 4 > end) return "malformed";
+  const [from, to] = [readU16(bytes, upper), readU16(bytes, upper + 2)];
+  const [server, client] = version === 4 ? [DHCP_SERVER, DHCP_CLIENT] : [DHCPV6_SERVER, DHCPV6_CLIENT];
   // Refuse frames to a client's port whatever their source port is: not every client checks that.
-  return readU16(bytes, at) === server || readU16(bytes, at + 2) === client ? "dhcp" : undefined;
+  if (from === server || to === client) return "dhcp";
+  if (to !== server) return undefined;
+  // A fragment, or a super-frame, has parts that are not looked at: no client sends such.
+  if (transport !== upper || segments > 1) return "dhcp";
+  const message = upper + 8;
+  const last = Math.min(end, upper + readU16(bytes, upper + 4));
+  const own = version === 4 ? isOwnRequest : isOwnSolicitation;
+  return own(bytes, message, last, mac) ? undefined : "dhcp";
 }

@@ -250,9 +250,10 @@ export class Receiver {
   #refuses(bytes: Uint8Array, guard: Uint8Array, header: number, end: number, now: number): boolean {
     const frame = header + VIRTIO;
     const length = end - frame;
-    if (refusal(bytes, frame, length, guard) !== undefined) return true;
+    const segments = segmentsOf(bytes, header, end);
+    if (refusal(bytes, frame, length, guard, segments) !== undefined) return true;
     const group = ((bytes[frame] ?? 0) & 1) !== 0;
-    return group && !this.#groups.allows(segmentsOf(bytes, header, end), length, now);
+    return group && !this.#groups.allows(segments, length, now);
   }
 
   #deliver(tap: number, address: number, length: number, frame: number): void {

@@ -19,7 +19,8 @@
  * a slow path, so that other flows wait for `slice` bytes at most. And where a frame is to be dropped, a
  * super-frame loses only its first segment.
  *
- * Limits in bytes, in frames and in age hold besides; the longest flow loses frames first.
+ * Limits in memory and in age hold besides. Memory is counted in whole slots of the pool, as slots are what
+ * runs out; the longest flow loses frames first, and of several links the one that holds most.
  *
  * All lists are linked by arrays of numbers, so that no frame and no turn allocates memory.
  */
@@ -27,15 +28,18 @@
 import { findHeaders, fixIpv4Checksum, Headers } from "../frame/headers.ts";
 import { VIRTIO } from "../frame/virtio.ts";
 import { HEADER, TYPE, writeHeader } from "../message.ts";
-import type { FramePool } from "./frame-pool.ts";
+import { type FramePool, type Size, SLOT_BYTES, type SlotHolder } from "./frame-pool.ts";
 import { plan, planSplit, split } from "./super-frame.ts";
 
-/** Bytes that may wait on one link. Half of what the pool has left is the limit if that is less. */
-const BYTES_MAX = 4 << 20;
-/** Frames that may wait on one link. */
-const FRAMES_MAX = 3072;
+/**
+ * Bytes of slots that one link may hold: 3072 small ones, or 90 large ones. Where the pool has no more, it takes
+ * from the link that holds most.
+ */
+const HELD_MAX = 6 << 20;
 /** Frames that have waited longer than this, ms, are dropped: their ends have given them up. */
 const AGE_MAX = 2000;
+/** ms between two looks for such frames on a link that takes none. */
+const AGE_LOOK = 250;
 /**
  * Bytes of two full Ethernet frames. So many may always wait: with fewer, the link would be idle between two
  * frames (RFC 8289 uses one MTU).
@@ -51,11 +55,17 @@ const OLD = 2;
 
 const found = new Headers();
 
-export class FairQueue {
+export class FairQueue implements SlotHolder {
   /** Bytes that wait. */
   bytes = 0;
   /** Frames that wait. */
   frames = 0;
+  /** Slots of the pool in which they are, by size. */
+  readonly held = new Int32Array(SLOT_BYTES.length);
+  /** Bytes of these slots. */
+  #heldBytes = 0;
+  /** When to look for old frames next, ms. */
+  #lookAt = 0;
   /** Frames dropped since the beginning because there was no room for them or because they were too old. */
   overflow = 0;
   /** Frames, or first segments of super-frames, that CoDel dropped since the beginning. */
@@ -121,6 +131,7 @@ export class FairQueue {
     this.#count = new Int32Array(flows);
     this.#lastCount = new Int32Array(flows);
     this.#dropping = new Uint8Array(flows);
+    pool.join(this);
   }
 
   /** Whether a flow of the list NEW waits, that is one that sends little. */
@@ -147,12 +158,40 @@ export class FairQueue {
     this.#backlog[flow] = (this.#backlog[flow] ?? 0) + length;
     this.bytes += length;
     this.frames++;
+    const size = pool.sizeOf(slot);
+    this.held[size] = (this.held[size] ?? 0) + 1;
+    this.#heldBytes += SLOT_BYTES[size];
     if (this.#list[flow] === IDLE) {
       this.#deficit[flow] = this.quantum;
       this.#append(flow, NEW);
     }
-    const most = Math.min(BYTES_MAX, pool.room / 2 + BACKLOG_MIN);
-    while ((this.bytes > most || this.frames > FRAMES_MAX) && this.frames > 1) this.dropLongest();
+    while (this.#heldBytes > HELD_MAX) this.dropLongest();
+  }
+
+  /** Drop frames of the longest flow until a slot of this size is free, of which the queue holds one at least. */
+  give(size: Size): void {
+    const before = this.held[size] ?? 0;
+    while ((this.held[size] ?? 0) === before && this.dropLongest());
+  }
+
+  /** Drop the frames that are too old, also where none leaves. @param now ms. */
+  age(now: number): void {
+    if (this.frames === 0 || now < this.#lookAt) return;
+    this.#lookAt = now + AGE_LOOK;
+    for (let list = 0; list < 2; list++) {
+      for (
+        let flow = list === 0 ? this.#newHead : this.#oldHead;
+        flow >= 0;
+        flow = this.#nextFlow[flow] ?? -1
+      ) {
+        for (;;) {
+          const slot = this.#head[flow] ?? -1;
+          if (slot < 0 || now - (this.#pool.time[slot] ?? 0) <= AGE_MAX) break;
+          this.#pool.free(this.#shift(flow));
+          this.overflow++;
+        }
+      }
+    }
   }
 
   /** Drop the oldest frame of the flow that has the most bytes. @returns false if nothing waits. */
@@ -211,7 +250,13 @@ export class FairQueue {
 
   /** Drop everything that waits. */
   clear(): void {
-    while (this.bytes > 0) if (!this.dropLongest()) break;
+    while (this.dropLongest());
+  }
+
+  /** Drop everything that waits. The queue is not used any more. */
+  dispose(): void {
+    this.clear();
+    this.#pool.leave(this);
   }
 
   /**
@@ -388,6 +433,9 @@ export class FairQueue {
     this.#backlog[flow] = (this.#backlog[flow] ?? 0) - length;
     this.bytes -= length;
     this.frames--;
+    const size = pool.sizeOf(slot);
+    this.held[size] = (this.held[size] ?? 0) - 1;
+    this.#heldBytes -= SLOT_BYTES[size];
     return slot;
   }
 

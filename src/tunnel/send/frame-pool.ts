@@ -1,26 +1,42 @@
 /**
- * Memory for the frames that wait, shared by all links of a thread: slots of two sizes in one block,
+ * Memory for the frames that wait, shared by all links of a thread: slots of three sizes in one block,
  * allocated once.
  *
- * A slot is known by its number, the large ones first. `start`, `length`, `next` and `time` are indexed by
- * it.
+ * A slot is known by its number. `start`, `length`, `next` and `time` are indexed by it. A frame gets a slot of
+ * the smallest size that fits, and never a larger one: so what runs out is slots of one size. Then the queue
+ * that holds most of them gives one back.
  */
 
 import { allocate, at, libc, type Memory } from "../../linux/libc.ts";
 
-/** Bytes of a large slot. It holds one message with a super-frame: 64 KB, VLAN tags and all headers. */
-export const LARGE = 69_632;
-/** Bytes of a small slot. It holds the message of one ordinary frame. */
-export const SMALL = 2048;
+/** The sizes, as indexes of what is counted by size. */
+export const SMALL = 0;
+export const MEDIUM = 1;
+export const LARGE = 2;
+
+/** A size of slots, by its index. */
+export type Size = typeof SMALL | typeof MEDIUM | typeof LARGE;
+
+/**
+ * Bytes of a slot of each size. A small one holds the message of an ordinary frame; a medium one that of a
+ * jumbo frame (MTU 9000), or of a short super-frame; a large one any message: 64 KB, VLAN tags and all headers.
+ */
+export const SLOT_BYTES = [2048, 10_240, 69_632] as const;
 /**
  * Offset in a slot at which the virtio-net header of a frame is read. So there is room for the message's
  * header in front, and the frame itself is aligned to 16 bytes.
  */
 export const LEAD = 6;
-/** Large slots: 13 MB. Only the pages that were ever used are resident. */
-const LARGE_SLOTS = 192;
-/** Small slots: 12 MB. */
-const SMALL_SLOTS = 6144;
+/** Slots of each size: 12, 10 and 25 MB. Only the pages that were ever used are resident. */
+const SLOTS = [6144, 1024, 384] as const;
+
+/** A queue whose frames are in the pool. */
+export interface SlotHolder {
+  /** Slots that it holds, by size. */
+  readonly held: Readonly<Int32Array>;
+  /** Free a slot of this size, of which it holds at least one. */
+  give(size: Size): void;
+}
 
 export class FramePool {
   /** All slots, one behind the other. */
@@ -35,75 +51,101 @@ export class FramePool {
   readonly time: Float64Array;
   /** The large slot that the next frame is read into, whatever the link. */
   spare: number;
-  /** How many large slots there are. */
-  readonly #large: number;
-  /** First free large slot, -1 = none. */
-  #freeLarge = -1;
-  /** First free small slot, -1 = none. */
-  #freeSmall = -1;
-  /** How many large slots are free. */
-  #freeLargeCount = 0;
-  /** How many small slots are free. */
-  #freeSmallCount = 0;
+  /** The queues of all links that have one. */
+  readonly #holders = new Set<SlotHolder>();
+  // By size:
+  /** The number of its first slot, and behind the last size the number of all slots. */
+  readonly #first: readonly [number, number, number, number];
+  /** Where its first slot begins in `memory`. */
+  readonly #base: readonly [number, number, number];
+  /** Its first free slot; -1 = none is free. */
+  readonly #free = new Int32Array(SLOT_BYTES.length).fill(-1);
 
-  /** @param large how many large slots. @param small how many small ones. */
-  constructor(large = LARGE_SLOTS, small = SMALL_SLOTS) {
-    this.#large = large;
-    this.memory = allocate(large * LARGE + small * SMALL);
-    const slots = large + small;
-    this.start = new Int32Array(slots);
-    this.length = new Int32Array(slots);
-    this.next = new Int32Array(slots);
-    this.time = new Float64Array(slots);
+  /** @param slots how many small, medium and large ones. */
+  constructor([small, medium, large]: readonly [number, number, number] = SLOTS) {
+    this.#first = [0, small, small + medium, small + medium + large];
+    const smallBytes = small * SLOT_BYTES[SMALL];
+    this.#base = [0, smallBytes, smallBytes + medium * SLOT_BYTES[MEDIUM]];
+    this.memory = allocate(this.#base[LARGE] + large * SLOT_BYTES[LARGE]);
+    const count = this.#first[3];
+    this.start = new Int32Array(count);
+    this.length = new Int32Array(count);
+    this.next = new Int32Array(count);
+    this.time = new Float64Array(count);
     // The slot that was freed last is used first, so that few pages are ever touched.
-    for (let slot = slots - 1; slot >= 0; slot--) this.free(slot);
-    this.spare = this.takeLarge();
+    for (let slot = count - 1; slot >= 0; slot--) this.free(slot);
+    this.spare = this.take(SLOT_BYTES[LARGE]);
   }
 
-  /** Bytes of the free slots. How much may wait on a link depends on it. */
+  /** The size of a slot. */
+  sizeOf(slot: number): Size {
+    return slot < this.#first[MEDIUM] ? SMALL : slot < this.#first[LARGE] ? MEDIUM : LARGE;
+  }
+
+  /** The smallest size whose slots hold `length` bytes. */
+  sizeFor(length: number): Size {
+    return length <= SLOT_BYTES[SMALL] ? SMALL : length <= SLOT_BYTES[MEDIUM] ? MEDIUM : LARGE;
+  }
+
+  /** Bytes of the free slots. */
   get room(): number {
-    return this.#freeLargeCount * LARGE + this.#freeSmallCount * SMALL;
+    let sum = 0;
+    for (const size of [SMALL, MEDIUM, LARGE] as const)
+      for (let slot = this.#free[size] ?? -1; slot >= 0; slot = this.next[slot] ?? -1)
+        sum += SLOT_BYTES[size];
+    return sum;
+  }
+
+  /** Take a free slot of the size for `length` bytes, which fit into a large one. @returns -1 = none is free. */
+  take(length: number): number {
+    const size = this.sizeFor(length);
+    const slot = this.#free[size] ?? -1;
+    if (slot >= 0) this.#free[size] = this.next[slot] ?? -1;
+    return slot;
   }
 
   /**
-   * Take a slot for `length` bytes: a small one if one is free and large enough.
-   * @returns -1 = none is free.
+   * As `take`. Where no slot is free the queue that holds most of the size that fits gives one: that of a link
+   * which takes nothing does not keep the others waiting.
+   * @returns -1 = all slots of that size are committed to streams.
    */
-  take(length: number): number {
-    if (length <= SMALL && this.#freeSmall >= 0) {
-      const slot = this.#freeSmall;
-      this.#freeSmall = this.next[slot] ?? -1;
-      this.#freeSmallCount--;
-      return slot;
+  claim(length: number): number {
+    const slot = this.take(length);
+    if (slot >= 0) return slot;
+    const size = this.sizeFor(length);
+    let most = 0;
+    let holder: SlotHolder | undefined;
+    for (const one of this.#holders) {
+      const held = one.held[size] ?? 0;
+      if (held <= most) continue;
+      most = held;
+      holder = one;
     }
-    return length <= LARGE ? this.takeLarge() : -1;
-  }
-
-  /** Take a large slot. @returns -1 = none is free. */
-  takeLarge(): number {
-    const slot = this.#freeLarge;
-    if (slot < 0) return -1;
-    this.#freeLarge = this.next[slot] ?? -1;
-    this.#freeLargeCount--;
-    return slot;
+    holder?.give(size);
+    return this.take(length);
   }
 
   /** Give a slot back. */
   free(slot: number): void {
-    if (slot < this.#large) {
-      this.next[slot] = this.#freeLarge;
-      this.#freeLarge = slot;
-      this.#freeLargeCount++;
-    } else {
-      this.next[slot] = this.#freeSmall;
-      this.#freeSmall = slot;
-      this.#freeSmallCount++;
-    }
+    const size = this.sizeOf(slot);
+    this.next[slot] = this.#free[size] ?? -1;
+    this.#free[size] = slot;
+  }
+
+  /** A queue puts frames into the pool from now on. */
+  join(holder: SlotHolder): void {
+    this.#holders.add(holder);
+  }
+
+  /** A queue is empty, and not used any more. */
+  leave(holder: SlotHolder): void {
+    this.#holders.delete(holder);
   }
 
   /** Where a slot's bytes begin in `memory`. */
   offset(slot: number): number {
-    return slot < this.#large ? slot * LARGE : this.#large * LARGE + (slot - this.#large) * SMALL;
+    const size = this.sizeOf(slot);
+    return this.#base[size] + (slot - this.#first[size]) * SLOT_BYTES[size];
   }
 
   /** Copy `length` bytes within `memory`; `from` and `to` are offsets of areas that do not overlap. */

@@ -3,7 +3,8 @@
  *
  * 1. `pull` reads one frame from the TAP into the spare slot of the pool (frame-pool.ts), and writes the
  *    message's header in front of it.
- * 2. `#keep` moves a short frame into a small slot. If the pool is full, the longest flow loses frames.
+ * 2. `#keep` moves a short frame into a shorter slot. If the pool is full, the queue that holds most of it
+ *    loses frames.
  * 3. `pull` adds the frame to the queue of its flow (flow.ts, fair-queue.ts). Only the queue drops or marks
  *    frames because of congestion.
  * 4. `flush` runs when the stream can take bytes: it repeats steps 5 and 6.
@@ -33,12 +34,15 @@ import {
 import { IOVEC, type Stream } from "../transport/stream.ts";
 import { FairQueue } from "./fair-queue.ts";
 import { FLOWS, flowOf } from "./flow.ts";
-import { LARGE, LEAD, SMALL, threadPool } from "./frame-pool.ts";
+import { LARGE, LEAD, SLOT_BYTES, SMALL, threadPool } from "./frame-pool.ts";
 import type { Window } from "./window.ts";
 
 /** Buffers that are committed at a time: one for all control messages, and one for each frame. */
 const ENTRIES = 32;
-/** No further frame is committed once this many bytes of frames are. */
+/**
+ * No further frame is committed once this many bytes of slots are: 2 large ones, 13 medium or 32 small ones. So
+ * much is held by a link that takes nothing, and cannot be taken from it.
+ */
 const COMMIT_BYTES = 131_072;
 /** Bytes of control messages that may wait, apart from CLOSE. */
 const CONTROL_MAX = 256;
@@ -186,7 +190,7 @@ export class Sender {
     const header = pool.offset(pool.spare) + LEAD;
     const frame = header + VIRTIO;
     const into = vnet ? header : frame;
-    const room = pool.offset(pool.spare) + LARGE - into;
+    const room = pool.offset(pool.spare) + SLOT_BYTES[LARGE] - into;
     const n = libc.read(tap, at(address + into), room);
     if (n < 0) return -errno();
     const end = into + n;
@@ -201,34 +205,32 @@ export class Sender {
     writeHeader(bytes, start, start < header ? TYPE.offloaded : TYPE.frame, end - start - HEADER);
     this.#queue ??= new FairQueue(pool, FLOWS);
     const flow = flowOf(bytes, frame, end, this.#salt);
-    const slot = this.#keep(this.#queue, start, end - start);
+    const slot = this.#keep(start, end - start);
     if (slot < 0) this.lost++;
     else this.#queue.push(slot, flow, now);
     return n;
   }
 
   /**
-   * Move the message in the spare slot into a slot of its own. A short one is copied into a small slot. A
+   * Move the message in the spare slot into a slot of its own. A short one is copied into a shorter slot. A
    * long one stays where it is, and another large slot becomes the spare one.
    * @param start where the message begins in the pool's memory.
    * @param length its bytes, header included.
    * @returns the message's slot; -1 = no slot is free.
    */
-  #keep(queue: FairQueue, start: number, length: number): number {
+  #keep(start: number, length: number): number {
     const pool = threadPool();
-    const small = length <= SMALL;
-    let slot = small ? pool.take(length) : pool.takeLarge();
-    while (slot < 0 && queue.dropLongest()) slot = small ? pool.take(length) : pool.takeLarge();
-    if (slot < 0) return -1;
-    if (small) {
+    const claimed = pool.claim(length);
+    if (claimed < 0) return -1;
+    let slot = claimed;
+    if (pool.sizeOf(claimed) === LARGE) {
+      slot = pool.spare;
+      pool.spare = claimed;
+      pool.start[slot] = start;
+    } else {
       const to = pool.offset(slot);
       pool.copy(to, start, length);
       pool.start[slot] = to;
-    } else {
-      const taken = pool.spare;
-      pool.spare = slot;
-      slot = taken;
-      pool.start[slot] = start;
     }
     pool.length[slot] = length;
     return slot;
@@ -267,7 +269,8 @@ export class Sender {
     const pool = threadPool();
     const { bytes, address } = pool.memory;
     let sum = 0;
-    while (this.#entries < ENTRIES && sum < COMMIT_BYTES && queue.frames > 0) {
+    let held = 0;
+    while (this.#entries < ENTRIES && held < COMMIT_BYTES && queue.frames > 0) {
       // Bytes by which the window would already be exceeded, below zero while it is open.
       const over = window === undefined ? -1 : window.inFlight + sum - window.size;
       if (over >= 0 && (!queue.sparse || over >= OVERDRAFT)) break;
@@ -277,6 +280,7 @@ export class Sender {
       const length = pool.length[slot] ?? 0;
       this.#entry(address + start + this.#skip, length - this.#skip, slot);
       sum += length;
+      held += SLOT_BYTES[pool.sizeOf(slot)];
       this.framesOut++;
       this.bytesOut += length - HEADER - (bytes[start] === TYPE.offloaded ? VIRTIO : 0);
     }
@@ -317,13 +321,18 @@ export class Sender {
     if (slot >= 0) threadPool().free(slot);
   }
 
+  /** Drop what has waited too long, also where the stream takes nothing. @param now ms. */
+  tick(now: number): void {
+    this.#queue?.age(now);
+  }
+
   /** Adapt the queue to the path, as the window knows it. */
   tune(): void {
     const queue = this.#queue;
     const window = this.window;
     if (queue === undefined || window === undefined || window.rate === 0) return;
-    queue.slice = Math.max(SMALL, window.rate * SLICE_TIME);
-    queue.quantum = Math.min(LARGE, Math.max(1514, window.rate));
+    queue.slice = Math.max(SLOT_BYTES[SMALL], window.rate * SLICE_TIME);
+    queue.quantum = Math.min(SLOT_BYTES[LARGE], Math.max(1514, window.rate));
     // Longer than a router's 5 ms, as only the flow itself waits behind its own queue. So the queue may be
     // long enough to keep the path busy when a TCP connection halves its window.
     queue.target = 15 + window.minRtt / 2;
@@ -332,7 +341,7 @@ export class Sender {
 
   /** Give all slots back to the pool. The sender is not used any more. */
   dispose(): void {
-    this.#queue?.clear();
+    this.#queue?.dispose();
     for (; this.#first < this.#entries; this.#first++) this.#free(this.#first);
     this.#controlLength = 0;
   }

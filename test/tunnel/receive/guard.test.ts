@@ -84,6 +84,36 @@ function ipv6(last: number, payload: readonly number[], chain: readonly [number,
   ];
 }
 
+/** A UDP datagram with its length. */
+function datagram(from: number, to: number, payload: readonly number[]): number[] {
+  return [...u16(from), ...u16(to), ...u16(8 + payload.length), 0, 0, ...payload];
+}
+
+interface Request {
+  from?: number;
+  op?: number;
+  htype?: number;
+  hlen?: number;
+  giaddr?: number[];
+  chaddr?: readonly number[];
+  cookie?: number[];
+  options?: readonly number[];
+}
+/** A DHCP request of the node (RFC 2131), but for what is told. */
+function request(o: Request = {}): number[] {
+  const { op = 1, htype = 1, hlen = 6, giaddr = [0, 0, 0, 0], chaddr = [...OWN] } = o;
+  const fixed = [op, htype, hlen, 0, 1, 2, 3, 4, ...Array<number>(16).fill(0), ...giaddr, ...chaddr];
+  const rest = Array<number>(236 - fixed.length).fill(0);
+  const { cookie = [99, 130, 83, 99], options = [53, 1, 3, 255] } = o;
+  return datagram(o.from ?? 68, 67, [...fixed, ...rest, ...cookie, ...options]);
+}
+const duidLl = (mac: readonly number[] = [...OWN]): number[] => [0, 3, 0, 1, ...mac];
+/** A DHCPv6 SOLICIT with this client identifier. */
+function solicit(duid: readonly number[], type = 1): number[] {
+  return datagram(546, 547, [type, 1, 2, 3, 0, 8, 0, 2, 0, 0, 0, 1, ...u16(duid.length), ...duid]);
+}
+const OTHER = [0x52, 0x54, 0, 9, 9, 9];
+
 const RA = [134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const OPTIONS: [number, number[]] = [60, [0, 0, 1, 4, 0, 0, 0, 0]];
 const HOP: [number, number[]] = [0, [0, 1, ...Array<number>(14).fill(1)]];
@@ -94,17 +124,28 @@ const laterFragment: [number, number[]] = [44, [0, 0, 0x05, 0xb9, 0, 0, 0, 9]];
 describe("what a node may send", () => {
   const may: Record<string, number[]> = {
     "an ARP request": [0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1],
-    "a DHCP request": ipv4(udp(68, 67)),
+    "a DHCP request": ipv4(request()),
+    "one from another port": ipv4(request({ from: 1068 })),
+    "one with its MAC address as identifier": ipv4(request({ options: [61, 7, 1, ...OWN, 255] })),
+    "one with an identifier of systemd": ipv4(
+      request({ options: [61, 9, 255, 1, 2, 3, 4, 0, 2, 0, 0, 255] }),
+    ),
+    "one with its DUID-LL": ipv4(
+      request({ options: [53, 1, 1, 0, 61, 15, 255, 1, 2, 3, 4, ...duidLl(), 255] }),
+    ),
+    "a BOOTP request": ipv4(request({ cookie: [0, 0, 0, 0] })),
     "an answer of a web server": ipv4([...u16(80), ...u16(40000), 0, 0, 0, 0], { protocol: 6 }),
     "UDP from elsewhere": ipv4(udp(5353, 5353)),
     "TCP with DHCP's port numbers": ipv4(udp(67, 68), { protocol: 6 }),
     "a later fragment whose bytes look like DHCP": ipv4(udp(67, 68), { fragment: 185 }),
-    "a DHCPv6 request": ipv6(17, udp(546, 547)),
+    "a DHCPv6 request": ipv6(17, solicit(duidLl())),
+    "one with a DUID-LLT": ipv6(17, solicit([0, 1, 0, 1, 9, 9, 9, 9, ...OWN])),
+    "one with a UUID": ipv6(17, solicit([0, 4, ...Array<number>(16).fill(7)])),
     "a router solicitation": ipv6(58, [133, 0, 0, 0]),
     "a neighbour advertisement behind options": ipv6(58, [136, 0, 0, 0], [HOP, OPTIONS]),
     "a later fragment of ICMPv6": ipv6(58, RA, [laterFragment]),
     "no next header": ipv6(59, []),
-    "a tagged DHCP request": [0x81, 0x00, 0, 5, ...ipv4(udp(68, 67))],
+    "a tagged DHCP request": [0x81, 0x00, 0, 5, ...ipv4(request())],
     "an unknown type": [0x88, 0xb5],
     "a length and LLC": [0, 3, 0x42, 0x42, 3],
   };
@@ -129,6 +170,43 @@ describe("what is refused", () => {
     "a DHCPv6 advertise behind extension headers": ipv6(17, udp(547, 546), [HOP, OPTIONS, AH]),
     "a DHCPv6 advertise in a first fragment": ipv6(17, udp(547, 546), [firstFragment]),
   };
+  const others: Record<string, number[]> = {
+    "a DHCP request of another address": ipv4(request({ chaddr: OTHER })),
+    "one in a VLAN": [0x81, 0x00, 0, 5, ...ipv4(request({ chaddr: OTHER }))],
+    "one behind IPv4 options": ipv4(request({ chaddr: OTHER }), { options: 4 }),
+    "one in a first fragment": ipv4(request(), { fragment: 0x2000 }),
+    "one in LLC/SNAP": [0, 60, 0xaa, 0xaa, 3, 0, 0, 0, ...ipv4(request())],
+    "one by a relay": ipv4(request({ giaddr: [10, 0, 0, 1] })),
+    "one with no Ethernet address": ipv4(request({ htype: 6 })),
+    "one with a longer address": ipv4(request({ hlen: 7 })),
+    "an answer": ipv4(request({ op: 2 })),
+    "one with another one's address as identifier": ipv4(request({ options: [61, 7, 1, ...OTHER, 255] })),
+    "one with an identifier that is longer": ipv4(request({ options: [61, 8, 1, ...OWN, 1, 255] })),
+    "one with another one's DUID-LL": ipv4(
+      request({ options: [0, 0, 61, 15, 255, 0, 0, 0, 1, ...duidLl(OTHER), 255] }),
+    ),
+    "one whose second identifier is another one's": ipv4(
+      request({ options: [61, 7, 1, ...OWN, 61, 7, 1, ...OTHER, 255] }),
+    ),
+    "one with options in other fields": ipv4(request({ options: [52, 1, 3, 255] })),
+    "one whose option is cut off": ipv4(request({ options: [53, 1, 1, 61, 7, 1] })),
+    "one that is too short": ipv4(datagram(68, 67, Array<number>(100).fill(1))),
+    "a DHCPv6 request with another one's DUID-LL": ipv6(17, solicit(duidLl(OTHER))),
+    "one with another one's DUID-LLT": ipv6(17, solicit([0, 1, 0, 1, 9, 9, 9, 9, ...OTHER])),
+    "one with a DUID that is cut off": ipv6(17, solicit([0])),
+    "one behind extension headers": ipv6(17, solicit(duidLl(OTHER)), [HOP, OPTIONS]),
+    "one in a first fragment of IPv6": ipv6(17, solicit(duidLl()), [firstFragment]),
+    "a DHCPv6 relay's": ipv6(17, solicit(duidLl(), 12)),
+    "a DHCPv6 message without options that has an end": ipv6(17, datagram(546, 547, [1, 2, 3, 4, 0, 1, 0])),
+  };
+  for (const [name, rest] of Object.entries(others)) test(name, () => expect(verdict(rest)).toBe("dhcp"));
+
+  test("a super-frame of DHCP requests, of which only the first is known", () => {
+    const bytes = frame(NODE, ipv4(request()));
+    expect(refusal(bytes, 0, bytes.length, OWN)).toBeUndefined();
+    expect(refusal(bytes, 0, bytes.length, OWN, 2)).toBe("dhcp");
+  });
+
   for (const [name, rest] of Object.entries(dhcp)) test(name, () => expect(verdict(rest)).toBe("dhcp"));
 
   const router: Record<string, number[]> = {
@@ -141,7 +219,7 @@ describe("what is refused", () => {
 
   test("any source but the node's own", () => {
     expect(verdict([0x88, 0xb5], "52:54:00:01:02:04")).toBe("source");
-    expect(verdict(ipv4(udp(68, 67)), "ff:ff:ff:ff:ff:ff")).toBe("source");
+    expect(verdict(ipv4(request()), "ff:ff:ff:ff:ff:ff")).toBe("source");
   });
 
   test("a chain of headers that continues in the next fragment", () => {

@@ -26,7 +26,7 @@ const numberOf = (pool: FramePool, slot: number): number =>
 
 test("each flow's frames leave in order, none twice, and every slot comes back", () => {
   const random = chance(77);
-  const pool = new FramePool(8, 300);
+  const pool = new FramePool([300, 8, 8]);
   const room = pool.room;
   const queue = new FairQueue(pool, FLOWS);
   const last = new Map<number, number>();
@@ -65,7 +65,7 @@ test("each flow's frames leave in order, none twice, and every slot comes back",
 });
 
 test("a flow with little to send overtakes one with much", () => {
-  const pool = new FramePool(2, 500);
+  const pool = new FramePool([500, 0, 2]);
   const queue = new FairQueue(pool, FLOWS);
   for (let i = 0; i < 200; i++) queue.push(put(pool, 1518, i), 100, 0);
   expect(numberOf(pool, queue.pop(1))).toBe(0);
@@ -79,7 +79,7 @@ test("a flow with little to send overtakes one with much", () => {
 });
 
 test("two bulk flows get equal shares, whatever the sizes of their frames", () => {
-  const pool = new FramePool(100, 3000);
+  const pool = new FramePool([3000, 0, 100]);
   const queue = new FairQueue(pool, FLOWS);
   for (let i = 0; i < 40; i++) queue.push(put(pool, 20_000, 0), 50, 0);
   for (let i = 0; i < 600; i++) queue.push(put(pool, 1300, 1), 60, 0);
@@ -94,7 +94,7 @@ test("two bulk flows get equal shares, whatever the sizes of their frames", () =
 });
 
 test("a queue that stands loses frames at its head; one that empties by itself does not", () => {
-  const pool = new FramePool(2, 3000);
+  const pool = new FramePool([3000, 0, 2]);
   const standing = new FairQueue(pool, FLOWS);
   let number = 0;
   // Behind 100 frames that came at once, one frame comes and one leaves in every ms.
@@ -117,7 +117,7 @@ test("a queue that stands loses frames at its head; one that empties by itself d
 });
 
 test("frames whose ends understand ECN are marked, with a right checksum, and not dropped", () => {
-  const pool = new FramePool(2, 3000);
+  const pool = new FramePool([3000, 0, 2]);
   const queue = new FairQueue(pool, FLOWS);
   const frame = (ecn: number): number => {
     const slot = put(pool, 1518, 0);
@@ -146,7 +146,7 @@ test("frames whose ends understand ECN are marked, with a right checksum, and no
 });
 
 test("frames that are too old are dropped", () => {
-  const pool = new FramePool(2, 10);
+  const pool = new FramePool([10, 0, 2]);
   const queue = new FairQueue(pool, FLOWS);
   queue.push(put(pool, 100, 1), 3, 0);
   queue.push(put(pool, 100, 2), 3, 2500);
