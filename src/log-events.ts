@@ -12,6 +12,7 @@ export const LOG_EVENTS = {
   dhcp: "dnsmasq gave a lease, or refused one.",
   "dhcp-restart": "dnsmasq ended, and is started again.",
   "dhcp-names-failed": "dnsmasq was not told the names of nodes.",
+  "dhcp-no-address": "More nodes are registered than the network has addresses.",
   "node-boots": "A node was sent its boot script.",
   "boot-file-missing": "A node asks to boot, and a boot file is missing.",
   "boot-failed": "A request for a boot file failed.",

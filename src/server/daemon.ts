@@ -17,12 +17,12 @@ import { PumpThread } from "../tunnel/pump-thread.ts";
 import { VERSION } from "../version.ts";
 import { AccessRequests } from "./access-requests.ts";
 import { serverHandler } from "./api.ts";
-import { Devices, nodeNames } from "./devices.ts";
+import { Devices } from "./devices.ts";
 import { Endpoint } from "./endpoint.ts";
 import { serveEnrolment } from "./enrol.ts";
 import { loadServerKeys } from "./keys.ts";
 import { metricsPage, serveMetrics } from "./metrics.ts";
-import { openWaltNet } from "./net/walt-net.ts";
+import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
 import { Registry } from "./registry.ts";
 import { Tunnels } from "./tunnels.ts";
 import { deviceList, metricsSnapshot, nodeList, trustInfo } from "./views.ts";
@@ -49,12 +49,22 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   parts.defer(() => registry.close());
   chmodSync(registry.path, 0o600);
 
-  const net = await openWaltNet(config, nodeNames(registry), log);
+  const addresses = nodeAddresses(config);
+  for (const node of addresses === undefined ? [] : registry.assignAddresses(...addresses))
+    log.error("walt-net has no address left for a node", { event: "dhcp-no-address", node });
+  const net = await openWaltNet(config, registry.active(), log);
   parts.defer(() => net.close());
   const pumps = await PumpThread.start();
   parts.defer(() => pumps.stop());
 
-  const devices = new Devices(registry, keys, net, server.certificate_validity, log);
+  const devices = new Devices(
+    registry,
+    keys,
+    net,
+    () => nodeAddresses(config),
+    server.certificate_validity,
+    log,
+  );
   const requests = new AccessRequests({
     answerTimeout: server.answer_timeout,
     now: Date.now,

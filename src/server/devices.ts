@@ -7,14 +7,14 @@ import { ApiError } from "../api/api-error.ts";
 import type { InvitationInfo, parseExpected, parseNewToken } from "../api/messages.ts";
 import type { EnrolmentRequest, Grant } from "../enrolment/messages.ts";
 import { newToken } from "../enrolment/token.ts";
-import { messageOf } from "../errors.ts";
+import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { fingerprint, type PublicKey, sameKey, shortCode } from "../ssh/keys/ed25519.ts";
 import { admit, grant } from "./credentials.ts";
 import type { Endpoint, Identity } from "./endpoint.ts";
 import { acceptedBy, type Invitation, type Invited, validity } from "./invitations.ts";
 import type { ServerKeys } from "./keys.ts";
-import type { WaltNet } from "./net/walt-net.ts";
+import type { nodeAddresses, WaltNet } from "./net/walt-net.ts";
 import type { Device, Registry } from "./registry.ts";
 import type { Tunnels } from "./tunnels.ts";
 
@@ -25,7 +25,9 @@ export class Devices {
   constructor(
     readonly registry: Registry,
     readonly keys: Pick<ServerKeys, "ca" | "enrolment">,
-    readonly net: Pick<WaltNet, "setNames">,
+    readonly net: Pick<WaltNet, "setNodes">,
+    /** Where nodes have addresses of their own: those that there are. */
+    readonly addresses: () => ReturnType<typeof nodeAddresses>,
     /** Validity of a certificate, ms. */
     readonly validity: number,
     readonly log: Log,
@@ -49,7 +51,19 @@ export class Devices {
   }
 
   #admit(request: EnrolmentRequest, by: string): Grant {
-    return admit(this.registry, this.keys.ca, request, by, this.validity, new Date());
+    return this.registry.atomically(() => {
+      const given = admit(this.registry, this.keys.ca, request, by, this.validity, new Date());
+      const addresses = this.addresses();
+      if (addresses !== undefined && this.registry.assignAddresses(...addresses).includes(given.node)) {
+        throw new WaltError(
+          `walt-net has no address left for one more node: all from ${addresses[0]} are taken`,
+          {
+            hint: "Set a larger network as `server.network.address`. Nothing was stored.",
+          },
+        );
+      }
+      return given;
+    });
   }
 
   /** A device was accepted: for the log, and for DHCP. */
@@ -63,7 +77,7 @@ export class Devices {
       by,
     });
     try {
-      this.net.setNames(nodeNames(this.registry));
+      this.net.setNodes(this.registry.active());
     } catch (error) {
       // It is accepted all the same: its node has no name in DHCP until the next device is accepted.
       this.log.error("the DHCP server was not told the node's name", {
@@ -166,7 +180,7 @@ export class Devices {
     // The tunnel has a moment to tell the device why. All other connections of the device end now.
     void live.tunnels.close(device, "this node was revoked");
     live.endpoint.cutOff(device.id);
-    this.net.setNames(nodeNames(this.registry));
+    this.net.setNodes(this.registry.active());
     this.log.info("device revoked", { event: "device-revoked", node, by });
   }
 }
@@ -174,9 +188,4 @@ export class Devices {
 function shown(one: Invitation, now: Date): InvitationInfo {
   const { withdrawnAt: _, ...rest } = one;
   return { ...rest, state: validity(one, now) };
-}
-
-/** The names of the nodes by their MAC addresses, for walt-net's DHCP. */
-export function nodeNames(registry: Registry): Map<string, string> {
-  return new Map(registry.active().map((device) => [device.mac, device.node]));
 }

@@ -41,4 +41,11 @@ export const MIGRATIONS: readonly string[] = [
     withdrawn_at  TEXT
   ) STRICT;
   `,
+  `
+  ALTER TABLE devices ADD COLUMN address TEXT;   -- the node's IPv4 address on a managed walt-net
+  -- The first three bytes of nodes' MAC addresses: locally administered, and this server's own, so that no device
+  -- gets the address of another machine by what it says of its board.
+  CREATE TABLE node_range (prefix TEXT NOT NULL) STRICT;
+  INSERT INTO node_range VALUES (printf('d6:%s:%s', lower(hex(randomblob(1))), lower(hex(randomblob(1)))));
+  `,
 ];

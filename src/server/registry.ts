@@ -2,6 +2,7 @@
 
 import { Database } from "bun:sqlite";
 import { createHash } from "node:crypto";
+import type { AddressRange } from "../address-range.ts";
 import type { EnrolmentRequest } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { type PublicKey, publicKeyLine } from "../ssh/keys/ed25519.ts";
@@ -13,6 +14,8 @@ export interface Device {
   node: string;
   /** MAC address of the node on walt-net. */
   mac: string;
+  /** Its IPv4 address there, which is its own for ever; null where something else than this server gives addresses. */
+  address: string | null;
   boardMac: string;
   model: string;
   serialNumber: string;
@@ -26,7 +29,7 @@ export interface Device {
 }
 
 const SELECT = `
-  SELECT d.id, d.node, d.mac, d.board_mac AS boardMac, d.model, d.serial_number AS serialNumber,
+  SELECT d.id, d.node, d.mac, d.address, d.board_mac AS boardMac, d.model, d.serial_number AS serialNumber,
          d.public_key AS publicKey, d.accepted_at AS acceptedAt, d.accepted_by AS acceptedBy, d.revoked_at AS revokedAt,
          coalesce(c.serial, 0) AS certificateSerial, coalesce(c.expires_at, '') AS certificateExpires
   FROM devices d LEFT JOIN certificates c ON c.serial = (SELECT max(serial) FROM certificates WHERE device_id = d.id)`;
@@ -39,6 +42,8 @@ function keyText(key: PublicKey): string {
 export class Registry {
   readonly #db: Database;
   readonly invitations: Invitations;
+  /** The first three bytes of nodes' MAC addresses. */
+  readonly #prefix: string;
 
   /**
    * Open the file, make it where there is none, and bring it to the newest version.
@@ -64,6 +69,8 @@ export class Registry {
       throw error;
     }
     this.invitations = new Invitations(this.#db);
+    this.#prefix =
+      this.#db.query<{ prefix: string }, []>("SELECT prefix FROM node_range").get()?.prefix ?? "";
   }
 
   #migrate(): void {
@@ -151,7 +158,8 @@ export class Registry {
 
   /**
    * `vpn-` and the last three bytes of the board's MAC, so that the same board is the same node when it
-   * enrols afresh; where another device has that name, three bytes of a hash take their place.
+   * enrols afresh; where another device has that name, three bytes of a hash take their place. The node's MAC
+   * address ends with the same three bytes: WalT knows nodes by that. Its beginning is this server's own.
    */
   #identity(request: EnrolmentRequest): { node: string; mac: string } {
     for (let attempt = 0; attempt < 1000; attempt++) {
@@ -164,11 +172,59 @@ export class Registry {
               .digest()
               .subarray(0, 3);
       const node = `vpn-${bytes.toString("hex")}`;
-      // 52:54:00 is the range that QEMU uses: locally administered, never on a board.
-      const mac = ["52", "54", "00", ...[...bytes].map((b) => b.toString(16).padStart(2, "0"))].join(":");
-      if (this.byNode(node) === undefined) return { node, mac };
+      if (this.byNode(node) !== undefined) continue;
+      const before = this.#db
+        .query<{ mac: string }, [string, string]>(
+          "SELECT mac FROM devices WHERE node = ? AND board_mac = ? ORDER BY id DESC",
+        )
+        .get(node, request.mac);
+      const own = [this.#prefix, ...[...bytes].map((b) => b.toString(16).padStart(2, "0"))].join(":");
+      return { node, mac: before?.mac ?? own };
     }
     throw new WaltError("no free node name was found", { hint: "Revoke nodes that are not used any more." });
+  }
+
+  /**
+   * Give each node that has no address in this range one of it, which no other node has.
+   * @param leases addresses that the DHCP server has given, by MAC address. A node keeps its own.
+   * @returns the nodes for which there was none left.
+   */
+  assignAddresses(range: AddressRange, leases: ReadonlyMap<string, string>): string[] {
+    return this.atomically(() => {
+      const left: string[] = [];
+      const all = this.list();
+      const inRange = (address: string | null): address is string =>
+        address !== null && range.contains(address);
+      const active = all.filter((one) => one.revokedAt === null);
+      const without = active.filter((one) => !inRange(one.address));
+      if (without.length === 0) return [];
+      const taken = new Set([
+        ...active.map((one) => one.address).filter(inRange),
+        ...[...leases]
+          .filter(([mac]) => !without.some((one) => one.mac === mac))
+          .map(([, address]) => address),
+      ]);
+      // Those of revoked nodes are given to others only when there are no more.
+      const revoked = new Map(
+        all.filter((one) => one.revokedAt !== null).map((one) => [one.address, one.mac]),
+      );
+      for (const { id, mac, node } of without) {
+        const own = [leases.get(mac), ...all.filter((one) => one.mac === mac).map((one) => one.address)];
+        const address =
+          own.find((one): one is string => one != null && range.contains(one) && !taken.has(one)) ??
+          range.first((one) => !taken.has(one) && !revoked.has(one)) ??
+          range.first((one) => !taken.has(one));
+        if (address === undefined) {
+          left.push(node);
+          continue;
+        }
+        taken.add(address);
+        this.#db
+          .query<unknown, [string, number]>("UPDATE devices SET address = ? WHERE id = ?")
+          .run(address, id);
+      }
+      return left;
+    });
   }
 
   /** Note a certificate about to be signed; its serial, never used before. */

@@ -19,7 +19,8 @@ export type TunnelsSeen = Pick<Tunnels, "info" | "totals">;
 
 /**
  * The nodes of devices that are not revoked.
- * @param addresses IP addresses on walt-net by MAC address, as far as they are known.
+ * @param addresses IP addresses on walt-net by MAC address, as far as they are known. Of a node that has not
+ *   been seen there it is the one that it will be given.
  */
 export function nodeList(
   devices: readonly Device[],
@@ -35,7 +36,7 @@ export function nodeList(
       type: "vpn",
       state: tunnel?.state ?? "down",
       mac: device.mac,
-      address: addresses.get(device.mac) ?? null,
+      address: addresses.get(device.mac) ?? device.address,
       since: tunnel?.since.toISOString() ?? null,
       via: up?.via || null,
       framing: up?.framing ?? null,

@@ -30,7 +30,11 @@ const device = registry.accept(
 
 test("a grant: node, MAC, a certificate without comment, and its renewal at half of the validity", () => {
   const given = grant(registry, ca, device, 7 * DAY, NOW);
-  expect(given).toMatchObject({ node: "vpn-010203", mac: "52:54:00:01:02:03", renewAfter: 302_400 });
+  expect(given).toMatchObject({
+    node: "vpn-010203",
+    mac: expect.stringMatching(/^d6:..:..:01:02:03$/),
+    renewAfter: 302_400,
+  });
   expect(given.certificate.split(" ")).toHaveLength(2);
   expect(grant(registry, ca, device, 1000, NOW).renewAfter).toBe(1);
 });

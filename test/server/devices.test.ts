@@ -4,10 +4,12 @@ import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { AddressRange } from "../../src/address-range.ts";
 import { ApiError } from "../../src/api/api-error.ts";
 import { tokenHash } from "../../src/enrolment/token.ts";
 import { formatLine, type Log } from "../../src/log.ts";
-import { Devices, nodeNames } from "../../src/server/devices.ts";
+import { Devices } from "../../src/server/devices.ts";
+import type { NodeLease } from "../../src/server/net/walt-net.ts";
 import { type Device, Registry } from "../../src/server/registry.ts";
 import { fingerprint, generateKey, shortCode } from "../../src/ssh/keys/ed25519.ts";
 
@@ -24,17 +26,19 @@ const request = { mac: "b8:27:eb:01:02:03", model: "Pi", serialNumber: "7", publ
 
 let registry: Registry;
 let devices: Devices;
-let names: Record<string, string>[];
+let nodes: string[][];
+let range: AddressRange;
 let logged: string[];
 beforeEach(() => {
   registry = new Registry(join(dir, `${registries.length}.sqlite`));
   registries.push(registry);
-  names = [];
+  nodes = [];
   logged = [];
   const note: Log["info"] = (message, fields) => void logged.push(formatLine("", message, fields));
   const log: Log = { debug: note, info: note, warn: note, error: note, with: () => log };
-  const net = { setNames: (all: ReadonlyMap<string, string>) => void names.push(Object.fromEntries(all)) };
-  devices = new Devices(registry, keys, net, 86_400_000, log);
+  const net = { setNodes: (all: readonly NodeLease[]) => void nodes.push(all.map(({ node }) => node)) };
+  range = AddressRange.beside("10.0.0.1/29");
+  devices = new Devices(registry, keys, net, () => [range, new Map()], 86_400_000, log);
 });
 
 test("a key is the enrolment key, a registered device's, or nobody's", () => {
@@ -46,8 +50,9 @@ test("a key is the enrolment key, a registered device's, or nobody's", () => {
 
 test("an accepted device has a certificate and a name on walt-net, and is logged", () => {
   const given = devices.accept(request, "alice");
-  expect(given).toMatchObject({ node: "vpn-010203", mac: "52:54:00:01:02:03", renewAfter: 43_200 });
-  expect(names).toEqual([{ "52:54:00:01:02:03": "vpn-010203" }]);
+  expect(given).toMatchObject({ node: "vpn-010203", renewAfter: 43_200 });
+  expect(nodes).toEqual([["vpn-010203"]]);
+  expect(registry.list()).toMatchObject([{ address: "10.0.0.2" }]);
   const print = fingerprint(publicKey);
   expect(logged).toEqual([
     `device accepted event=device-accepted node=vpn-010203 board=b8:27:eb:01:02:03 code=${shortCode(publicKey)} fingerprint=${print} by=alice`,
@@ -108,11 +113,29 @@ describe("a device that is invited", () => {
 
   test("keeps its token when it cannot be registered", () => {
     const { token } = devices.addToken(order);
-    const failing = new Devices(registry, keys, { setNames: () => {} }, Number.NaN, devices.log);
+    const failing = new Devices(
+      registry,
+      keys,
+      { setNodes: () => {} },
+      () => undefined,
+      Number.NaN,
+      devices.log,
+    );
     expect(() => failing.acceptInvited({ ...request, token })).toThrow();
     expect(devices.invitations()).toMatchObject([{ used: 0 }]);
     expect(registry.list()).toEqual([]);
     expect(devices.acceptInvited({ ...request, token })).toHaveProperty("granted");
+  });
+
+  test("comes in only while walt-net has an address for its node", () => {
+    for (let n = 0; n < 5; n++) devices.accept({ ...other(), mac: `b8:27:eb:01:02:0${n}` }, "alice");
+    const { token } = devices.addToken(order);
+    expect(() => devices.acceptInvited({ ...other(), mac: "b8:27:eb:01:02:09", token })).toThrow(
+      "all from 10.0.0.2 to 10.0.0.6 are taken",
+    );
+    expect([registry.list().length, devices.invitations()[0]?.used]).toEqual([5, 0]);
+    range = AddressRange.beside("10.0.0.1/28");
+    expect(devices.acceptInvited({ ...other(), mac: "b8:27:eb:01:02:09", token })).toHaveProperty("granted");
   });
 
   test("the registry has no token, only its hash", () => {
@@ -166,7 +189,7 @@ describe("revoking", () => {
     const now = live(new Promise(() => {}));
     devices.revoke("vpn-010203", "bob", now);
     expect(devices.identify(publicKey)).toBeUndefined();
-    expect([names.at(-1), nodeNames(registry).size]).toEqual([{}, 0]);
+    expect([nodes.at(-1), registry.active().length]).toEqual([[], 0]);
     expect(logged.at(-1)).toBe("device revoked event=device-revoked node=vpn-010203 by=bob");
     expect(now.done).toEqual([["vpn-010203", "this node was revoked"], device.id]);
   });

@@ -19,6 +19,7 @@ const DEVICE: Device = {
   id: 7,
   node: "vpn-010203",
   mac: "52:54:00:01:02:03",
+  address: null,
   boardMac: "b8:27:eb:01:02:03",
   model: "board",
   serialNumber: "1",

@@ -5,6 +5,7 @@ import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { AddressRange } from "../../src/address-range.ts";
 import type { EnrolmentRequest } from "../../src/enrolment/messages.ts";
 import { MIGRATIONS } from "../../src/server/migrations.ts";
 import { Registry } from "../../src/server/registry.ts";
@@ -106,7 +107,7 @@ describe("devices", () => {
     const device = registry().accept(asked, "alice", NOW);
     expect(device).toMatchObject({
       node: "vpn-0a0b0c",
-      mac: "52:54:00:0a:0b:0c",
+      mac: expect.stringMatching(/^d6:..:..:0a:0b:0c$/),
       boardMac: "b8:27:eb:0a:0b:0c",
       model: "Pi",
       serialNumber: "7",
@@ -127,8 +128,95 @@ describe("devices", () => {
     expect(new Set(nodes.map((n) => n.mac)).size).toBe(3);
     for (const node of nodes) {
       expect(node.node).toMatch(/^vpn-[0-9a-f]{6}$/);
-      expect(node.mac).toBe(`52:54:00:${node.node.slice(4).replace(/(..)(..)(..)/, "$1:$2:$3")}`);
+      expect(node.mac.slice(9)).toBe(node.node.slice(4).replace(/(..)(..)(..)/, "$1:$2:$3"));
+      expect(node.mac.slice(0, 8)).toBe(nodes[0]?.mac.slice(0, 8) ?? "");
     }
+  });
+
+  test("the beginning of nodes' MAC addresses is each server's own, and stays", () => {
+    const one = registry();
+    const mac = one.accept(request(), "alice", NOW).mac;
+    one.close();
+    open.delete(one);
+    const again = registry().accept(request("b8:27:eb:0a:0b:0c"), "alice", NOW).mac;
+    expect(again.slice(0, 8)).toBe(mac.slice(0, 8));
+    const others = Array.from({ length: 5 }, (_, n) => {
+      path = join(dir, `${count++}-other-${n}.sqlite`);
+      return registry().accept(request(), "alice", NOW).mac;
+    });
+    expect(new Set([mac, ...others]).size).toBeGreaterThan(1);
+  });
+
+  test("a MAC address that was given by an older version is kept, also when the board enrols afresh", () => {
+    const old = new Database(path, { create: true });
+    for (const sql of MIGRATIONS.slice(0, 1)) old.run(sql);
+    old.run("PRAGMA user_version = 1");
+    const asked = request();
+    old
+      .query(
+        "INSERT INTO devices VALUES (1, 'vpn-010203', '52:54:00:01:02:03', ?, 'Pi', '7', ?, ?, 'al', NULL)",
+      )
+      .run(asked.mac, "ssh-ed25519 AAAA", NOW.toISOString());
+    old.close();
+    const all = registry();
+    const [device] = all.list();
+    if (device === undefined) throw new Error("it is lost");
+    expect(device).toMatchObject({ mac: "52:54:00:01:02:03", address: null });
+    all.revoke(device, NOW);
+    expect(all.accept(request(), "alice", NOW)).toMatchObject({ node: "vpn-010203", mac: device.mac });
+    // Another board with the same last bytes does not get it.
+    all.revoke(all.active()[0] ?? device, NOW);
+    expect(all.accept(request("dc:a6:32:01:02:03"), "alice", NOW).mac).not.toBe(device.mac);
+  });
+
+  describe("addresses", () => {
+    const range = AddressRange.beside("10.0.0.1/29"); // 10.0.0.2 to 10.0.0.6
+    const board = (n: number) => request(`b8:27:eb:00:00:0${n}`);
+    const addresses = (all: Registry) => all.list().map((one) => one.address);
+
+    test("each node has one, and keeps it", () => {
+      const all = registry();
+      for (const n of [1, 2]) all.accept(board(n), "alice", NOW);
+      expect(all.assignAddresses(range, new Map())).toEqual([]);
+      all.accept(board(3), "alice", NOW);
+      all.assignAddresses(range, new Map());
+      expect(addresses(all)).toEqual(["10.0.0.2", "10.0.0.3", "10.0.0.4"]);
+    });
+
+    test("the one that DHCP gave a node before, and none that it gave to others", () => {
+      const all = registry();
+      const [one] = [all.accept(board(1), "alice", NOW), all.accept(board(2), "alice", NOW)];
+      const leases = new Map([
+        [one.mac, "10.0.0.6"],
+        ["52:54:00:99:99:99", "10.0.0.2"],
+      ]);
+      all.assignAddresses(range, leases);
+      expect(addresses(all)).toEqual(["10.0.0.6", "10.0.0.3"]);
+    });
+
+    test("another one where the network has changed", () => {
+      const all = registry();
+      all.accept(board(1), "alice", NOW);
+      all.assignAddresses(range, new Map());
+      all.assignAddresses(AddressRange.beside("10.1.0.1/29"), new Map());
+      expect(addresses(all)).toEqual(["10.1.0.2"]);
+    });
+
+    test("a board that enrols afresh has the one that it had; others get those of revoked nodes last", () => {
+      const all = registry();
+      for (const n of [1, 2, 3, 4, 5]) all.accept(board(n), "alice", NOW);
+      all.assignAddresses(range, new Map());
+      expect(all.accept(board(6), "alice", NOW)).toMatchObject({ address: null });
+      expect(all.assignAddresses(range, new Map())).toEqual(["vpn-000006"]);
+      for (const node of ["vpn-000002", "vpn-000003"]) {
+        const device = all.byNode(node);
+        if (device !== undefined) all.revoke(device, NOW);
+      }
+      all.accept(board(3), "alice", NOW);
+      expect(all.assignAddresses(range, new Map())).toEqual([]);
+      const given = (node: string) => all.byNode(node)?.address;
+      expect([given("vpn-000003"), given("vpn-000006")]).toEqual(["10.0.0.4", "10.0.0.3"]);
+    });
   });
 
   test("are found by key, node and board", () => {

@@ -21,6 +21,7 @@ const device = (id: number, more: Partial<Device> = {}): Device => ({
   id,
   node: `vpn-00000${id}`,
   mac: `52:54:00:00:00:0${id}`,
+  address: null,
   boardMac: `b8:27:eb:00:00:0${id}`,
   model: "Pi",
   serialNumber: "7",

@@ -1,6 +1,7 @@
 /** DHCP on a managed walt-net: dnsmasq(8) as a child with a configuration of ours. */
 
 import { join } from "node:path";
+import { AddressRange } from "../../address-range.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { readTextIfAny, writeFileAtomic } from "../../linux/files.ts";
 import { diesWithParent } from "../../linux/run.ts";
@@ -18,24 +19,9 @@ export interface DnsmasqOptions {
   state: string;
 }
 
-/** First and last address of a network that can be given out, the server's own left below where it is the first. */
-export function dhcpRange(address: string): { first: string; last: string; mask: string } {
-  const [ip = "", length = "24"] = address.split("/");
-  const own = ip.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
-  const size = 2 ** (32 - Number(length));
-  const base = Math.floor(own / size) * size;
-  const text = (n: number): string =>
-    [24, 16, 8, 0].map((shift) => Math.floor(n / 2 ** shift) % 256).join(".");
-  // The larger part of the network on one side of the server's own address.
-  const below = own - base - 1;
-  const above = base + size - 2 - own;
-  const [first, last] = above >= below ? [own + 1, base + size - 2] : [base + 1, own - 1];
-  return { first: text(first), last: text(last), mask: text(2 ** 32 - size) };
-}
-
 /** dnsmasq.conf(5). No DNS, no router: walt-net is isolated. */
 export function dnsmasqConfig(o: DnsmasqOptions): string {
-  const { first, last, mask } = dhcpRange(o.address);
+  const { first, last, mask } = AddressRange.beside(o.address).texts;
   return `port=0
 interface=${o.bridge}
 except-interface=lo
@@ -43,6 +29,8 @@ bind-interfaces
 no-resolv
 no-hosts
 dhcp-authoritative
+# A client is known by its MAC address alone, which the guard has checked.
+dhcp-ignore-clid
 dhcp-range=${first},${last},${mask},12h
 dhcp-leasefile=${join(o.state, "dhcp.leases")}
 dhcp-hostsfile=${join(o.run, "dhcp-hosts")}
@@ -146,19 +134,15 @@ export class Dnsmasq {
     }
   }
 
-  /** Node names by MAC address, `52:54:00:01:02:03,vpn-010203` on each line. */
+  /** What nodes are given, `52:54:00:01:02:03,192.168.192.2,vpn-010203` on each line. */
   setHosts(hosts: string): void {
     writeFileAtomic(join(this.options.run, "dhcp-hosts"), hosts);
     this.#child?.kill("SIGHUP");
   }
 
-  /** The address leased to a MAC address, if any. */
-  lease(mac: string): string | undefined {
-    for (const line of (readTextIfAny(join(this.options.state, "dhcp.leases"), 4 << 20) ?? "").split("\n")) {
-      const [, owner, address] = line.split(" ");
-      if (owner === mac) return address;
-    }
-    return undefined;
+  /** Addresses that were given, by MAC address. */
+  leases(): Map<string, string> {
+    return readLeases(this.options.state);
   }
 
   async stop(): Promise<void> {
@@ -167,4 +151,11 @@ export class Dnsmasq {
     this.#child?.kill("SIGTERM");
     await this.#loop;
   }
+}
+
+/** The leases that dnsmasq keeps in this folder: addresses by MAC address, also while it does not run. */
+export function readLeases(state: string): Map<string, string> {
+  const text = readTextIfAny(join(state, "dhcp.leases"), 4 << 20) ?? "";
+  const leases = text.split("\n").map((line) => line.split(" "));
+  return new Map(leases.flatMap(([, mac, address]) => (mac && address ? [[mac, address] as const] : [])));
 }

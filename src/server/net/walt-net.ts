@@ -3,13 +3,14 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { AddressRange } from "../../address-range.ts";
 import type { Config } from "../../config/schema.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { ipBatch, ipJson } from "../../linux/ip.ts";
 import { type RunResult, run, runAny } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import { BootService } from "./boot-files.ts";
-import { Dnsmasq } from "./dnsmasq.ts";
+import { Dnsmasq, readLeases } from "./dnsmasq.ts";
 
 /** By this we recognise a bridge that an earlier run of ours made and could not remove. */
 const ALIAS = "made by walt server";
@@ -26,21 +27,38 @@ export interface WaltNet {
   lowerPort(name: string, mtu: number): Promise<void>;
   /** The IPv4 addresses of MAC addresses, as far as known. */
   addresses(macs: readonly string[]): Promise<Map<string, string>>;
-  /** Names that DHCP gives, by MAC address. */
-  setNames(names: ReadonlyMap<string, string>): void;
+  /** What DHCP gives to nodes. */
+  setNodes(nodes: readonly NodeLease[]): void;
   close(): Promise<void>;
 }
 
-function hostsText(names: ReadonlyMap<string, string>): string {
-  return [...names].map(([mac, name]) => `${mac},${name}\n`).join("");
+/** What DHCP gives to a node: its name, and its address unless that is null. */
+export interface NodeLease {
+  readonly mac: string;
+  readonly node: string;
+  readonly address: string | null;
+}
+
+/**
+ * The addresses that a managed walt-net has for nodes, and those that were given, by MAC address; undefined where
+ * something else than this server gives them.
+ */
+export function nodeAddresses(
+  config: Config,
+): [range: AddressRange, leases: ReadonlyMap<string, string>] | undefined {
+  const { managed, address } = config["server.network"];
+  if (!managed) return undefined;
+  return [AddressRange.beside(address), readLeases(config.server.state)];
+}
+
+function hostsText(nodes: readonly NodeLease[]): string {
+  return nodes
+    .map(({ mac, node, address }) => `${[mac, ...(address === null ? [] : [address]), node].join(",")}\n`)
+    .join("");
 }
 
 /** @throws WaltError when the bridge cannot be made or is somebody else's, or a service cannot be started. */
-export async function openWaltNet(
-  config: Config,
-  names: ReadonlyMap<string, string>,
-  log: Log,
-): Promise<WaltNet> {
+export async function openWaltNet(config: Config, nodes: readonly NodeLease[], log: Log): Promise<WaltNet> {
   const { bridge, managed, mtu, isolation } = config["server.network"];
   const link = await bridgeInfo(bridge);
   if (!managed) {
@@ -57,7 +75,7 @@ export async function openWaltNet(
       hint: "Set server.network.managed = false to use it as it is, or name another server.network.bridge.",
     });
   }
-  return await managedNet(config, link !== undefined, names, log);
+  return await managedNet(config, link !== undefined, nodes, log);
 }
 
 /** The alias of a bridge, or undefined where there is no such interface. */
@@ -98,7 +116,7 @@ function plainNet(bridge: string, mtu: number, isolation: boolean): WaltNet {
     },
     lowerPort: () => Promise.resolve(),
     addresses: (macs) => neighbours(bridge, macs),
-    setNames: () => {},
+    setNodes: () => {},
     close: () => Promise.resolve(),
   };
 }
@@ -118,7 +136,7 @@ async function neighbours(bridge: string, macs: readonly string[]): Promise<Map<
 async function managedNet(
   config: Config,
   exists: boolean,
-  names: ReadonlyMap<string, string>,
+  nodes: readonly NodeLease[],
   log: Log,
 ): Promise<WaltNet> {
   const { bridge, address, boot_files, boot_port, mtu, isolation } = config["server.network"];
@@ -148,7 +166,7 @@ async function managedNet(
     const bootUrl = `http://${ip}:${boot_port}/boot.ipxe`;
     const dnsmasq = await Dnsmasq.start(
       { bridge, address, bootUrl, run: runFolder, state: config.server.state },
-      hostsText(names),
+      hostsText(nodes),
       log.with("dhcp"),
     );
     log.info("walt-net is up", { event: "walt-net-up", bridge, address, boot: bootUrl });
@@ -158,13 +176,14 @@ async function managedNet(
       lowerPort: (name, less) => ipBatch([`link set dev ${name} mtu ${less}`]),
       addresses: async (macs) => {
         const result = await neighbours(bridge, macs);
+        const leases = dnsmasq.leases();
         for (const one of macs) {
-          const lease = dnsmasq.lease(one);
+          const lease = leases.get(one);
           if (lease !== undefined) result.set(one, lease);
         }
         return result;
       },
-      setNames: (next) => dnsmasq.setHosts(hostsText(next)),
+      setNodes: (next) => dnsmasq.setHosts(hostsText(next)),
       close: async () => {
         await Promise.all([dnsmasq.stop(), service.stop()]);
         await removeBridge();
