@@ -26,6 +26,8 @@ export const LOG_EVENTS = {
   "device-accepted": "A device was accepted; `by` says by whom, or by which token.",
   "invitation-added": "An operator made a token, or expects a board.",
   "invitation-withdrawn": "An operator withdrew a token or an expected board.",
+  "rotation-began": "An operator had a new key made beside an old one.",
+  "rotation-finished": "A new key took the place of an old one.",
   "device-revoked": "An operator revoked a device.",
   "certificate-renewed": "A device has a new certificate.",
   "monitor-began": "An operator's monitor watches.",

@@ -17,6 +17,10 @@ export const CODES = {
   "unknown-invitation": 400,
   /** There are as many as there may be. */
   "too-many": 400,
+  /** There is no new key that could take the place of the old one. */
+  "not-rotating": 400,
+  /** Boards have not got the new key. */
+  "boards-left": 400,
   /** It could not be done; the words say why. */
   failed: 400,
   /** A bug: the daemon's log has it. */

@@ -96,11 +96,14 @@ export type TrustInfo = ReturnType<typeof parseTrust>;
 
 export function parseTrust(f: Fields) {
   return {
-    ca: f.text("ca", 400),
-    hostKey: f.text("hostKey", 400),
-    enrolmentPublicKey: f.text("enrolmentPublicKey", 400),
-    /** OpenSSH private key, PEM. */
+    /** Public keys, the one in use first; during a rotation two of that kind. */
+    cas: f.wordList("cas", 2, 400),
+    hostKeys: f.wordList("hostKeys", 2, 400),
+    enrolmentPublicKeys: f.wordList("enrolmentPublicKeys", 2, 400),
+    /** The newest enrolment key: OpenSSH private key, PEM. */
     enrolmentPrivateKey: f.text("enrolmentPrivateKey", 8192),
+    /** By this a proxy tells this server's lines from those of others. */
+    mark: f.text("mark", 100, /^SHA256:[A-Za-z0-9+/]{43}$/),
     /**
      * Where this server keeps its CA's public key: how a set-up script recognises the server's own machine.
      */
@@ -189,6 +192,34 @@ export function parseWithdrawal(f: Fields) {
     kind: f.choice("kind", INVITATION_KINDS),
     by: parseOperator(f),
   };
+}
+
+/** The keys that can be rotated: the CA of certificates, the server's host key, the enrolment key of cards. */
+export const ROTATED = ["ca", "host", "enrolment"] as const;
+
+/** One of the server's keys, and its rotation. */
+export type RotationInfo = ReturnType<typeof parseRotation>;
+
+export function parseRotation(f: Fields) {
+  return {
+    key: f.choice("key", ROTATED),
+    /** Of the key in use. */
+    fingerprint: f.words("fingerprint"),
+    /** Fingerprint of the new key beside it; null while it is not rotated. */
+    next: f.orNull("next", (key) => f.words(key)),
+    /** Nodes whose boards have not got the new key. */
+    waiting: f.wordList("waiting", 100_000, 40),
+  };
+}
+
+/** An operator's order for a new key beside the old one. */
+export function parseRotate(f: Fields) {
+  return { key: f.choice("key", ROTATED), by: parseOperator(f) };
+}
+
+/** An operator's order that the new key takes the place of the old one; `force`: although boards have not got it. */
+export function parseFinish(f: Fields) {
+  return { ...parseRotate(f), force: f.boolean("force") };
 }
 
 /** An operator's order to revoke the device of a node. */

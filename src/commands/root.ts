@@ -24,6 +24,7 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards as nodes 
         }),
       list: async (): Loaded => (await import("./vpn/list.ts")).default,
       revoke: async (): Loaded => (await import("./vpn/revoke.ts")).default,
+      rotate: async (): Loaded => (await import("./vpn/rotate.ts")).default,
     }),
   node: async (): Promise<Group> =>
     group("walt node", "The nodes on walt-net", {

@@ -196,14 +196,21 @@ export function mirror(doc: string): Key<string | undefined> {
   };
 }
 
-/** An ed25519 public key on one line. */
-export function publicKey(doc: string): Key<string> {
+/** Ed25519 public keys, each on one line: one, which may stand alone, or two. None unless told. */
+export function publicKeys(doc: string): Key<readonly string[]> {
   return {
-    default: "",
+    default: [],
     doc,
-    allowed: 'a public key, "ssh-ed25519 AAAA…"',
-    read: (v) => parsed(v, (t) => publicKeyLine(parsePublicKey(t, "key"))),
-    show: quote,
+    allowed: 'a public key, "ssh-ed25519 AAAA…", or an array of two',
+    read: (v) => {
+      if (v === "") return [];
+      const all = (Array.isArray(v) ? v : [v]).map((one) =>
+        parsed(one, (t) => publicKeyLine(parsePublicKey(t, "key"))),
+      );
+      const good = all.filter((one) => one !== undefined);
+      return good.length === all.length && (all.length === 1 || all.length === 2) ? good : undefined;
+    },
+    show: (keys) => (keys.length < 2 ? quote(keys[0] ?? "") : `[${keys.map(quote).join(", ")}]`),
   };
 }
 

@@ -15,7 +15,7 @@ import {
   mirror,
   network,
   path,
-  publicKey,
+  publicKeys,
   span,
   text,
 } from "./keys.ts";
@@ -96,8 +96,14 @@ export const TABLES = {
   proxy: {
     next: hostPort("", PROXY_PORT, "The next hop: the server's endpoint, or the next proxy."),
     listen: hostPort(`[::]:${PROXY_PORT}`, PROXY_PORT, "Where `walt proxy run` listens."),
-    ca: publicKey("Public key of the server's VPN CA."),
-    enrolment: publicKey("Public half of the server's enrolment key."),
+    ca: publicKeys("Public key of the server's VPN CA; while that is rotated, both."),
+    enrolment: publicKeys("Public half of the server's enrolment key; while that is rotated, both."),
+    mark: text(
+      "",
+      "What tells this server's lines in authorized_keys from those of others. Unless told, the fingerprint of `ca`.",
+      'a fingerprint, "SHA256:…"',
+      /^SHA256:[A-Za-z0-9+/]{43}$/,
+    ),
     state: path("/var/lib/walt-vpn", "Folder of the relay's own host key."),
   },
   device: {

@@ -4,7 +4,7 @@ import { mkdirSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import type { Config } from "../config/schema.ts";
 import { messageOf, WaltError } from "../errors.ts";
-import { readTextIfAny, writeFileAtomic } from "../linux/files.ts";
+import { readTextIfAny } from "../linux/files.ts";
 
 /** Paths of all files. */
 export interface DeviceFiles {
@@ -20,12 +20,18 @@ export interface DeviceFiles {
   readonly deviceKey: string;
   /** The certificate of the device key. In the state folder. */
   readonly certificate: string;
+  /** Another one, of the CA that is to take the place of the present one, while there is such. In the state folder. */
+  readonly nextCertificate: string;
+  /** What the server has said of its keys (server-keys.ts). In the state folder. */
+  readonly serverKeys: string;
   /** The credentials (credentials.ts). In the state folder. */
   readonly credentials: string;
   /** The run folder, whose files are gone after a reboot (`device.run`). */
   readonly run: string;
-  /** A copy of the enrolment key with the permissions that ssh requires. In the run folder. */
-  readonly enrolmentKeyCopy: string;
+  /** The host keys that ssh is given: those beside vpn.toml, or what the server has said since. In the run folder. */
+  readonly trustedHosts: string;
+  /** The enrolment keys that ssh is given, with the permissions that it requires: one or two. In the run folder. */
+  readonly trustedEnrolmentKeys: readonly [string, string];
   /** The socket of the device's API. In the run folder. */
   readonly socket: string;
   /** QEMU's control socket (QMP). In the run folder. */
@@ -62,6 +68,8 @@ export function stateFiles(config: Config) {
     state,
     deviceKey: join(state, "device_key"),
     certificate: join(state, "device-certificate.pub"),
+    nextCertificate: join(state, "device-certificate-next.pub"),
+    serverKeys: join(state, "server-keys.json"),
     credentials: join(state, "credentials.json"),
   };
 }
@@ -71,7 +79,8 @@ export function runFiles(config: Config) {
   const { run } = config.device;
   return {
     run,
-    enrolmentKeyCopy: join(run, "enrolment_key"),
+    trustedHosts: join(run, "trusted_hosts"),
+    trustedEnrolmentKeys: [join(run, "trusted_enrolment_key"), join(run, "trusted_enrolment_key_2")] as const,
     socket: join(run, "device.sock"),
     qmpSocket: join(run, "vm.sock"),
     consoleSocket: join(run, "console.sock"),
@@ -93,13 +102,11 @@ export function makeFolder(folder: string, mode: number): void {
 }
 
 /**
- * Check that the files beside vpn.toml are there, and copy the enrolment key into the run folder. ssh
- * refuses a private key that others can read, and on an SD card's boot partition (FAT) everybody can read
- * every file.
+ * Check that the files beside vpn.toml are there.
  * @param enrols whether the server has enrolment; otherwise there is no enrolment key.
  * @throws WaltError when a file is missing or empty.
  */
-export function prepareConfigurationFiles(files: DeviceFiles, enrols: boolean): void {
+export function checkConfigurationFiles(files: DeviceFiles, enrols: boolean): void {
   for (const [file, what] of [
     [files.knownHosts, "it must have the host keys of entrypoint and server"] as const,
     ...(enrols ? [[files.enrolmentKey, "it must have the enrolment key"] as const] : []),
@@ -109,6 +116,4 @@ export function prepareConfigurationFiles(files: DeviceFiles, enrols: boolean): 
       hint: "`walt vpn setup-node` writes it beside vpn.toml: copy the whole folder to the device.",
     });
   }
-  if (enrols)
-    writeFileAtomic(files.enrolmentKeyCopy, readTextIfAny(files.enrolmentKey) ?? "", { mode: 0o600 });
 }

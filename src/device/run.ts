@@ -1,6 +1,5 @@
 /** `walt device run`: a whole device, from the search for a network to the virtual machine on walt-net. */
 
-import { rmSync } from "node:fs";
 import { type Entrypoint, formatEntrypoint } from "../address.ts";
 import { type DeviceStatus, MAX_DETAIL } from "../api/device-status.ts";
 import type { Config } from "../config/schema.ts";
@@ -14,9 +13,10 @@ import { entrypointOf } from "./boot/state.ts";
 import { Supervisor } from "./boot/supervisor.ts";
 import { SerialConsole } from "./console/ring.ts";
 import { type ConsoleServer, serveConsole } from "./console/server.ts";
-import { type DeviceFiles, deviceFiles, makeFolder, prepareConfigurationFiles } from "./files.ts";
+import { checkConfigurationFiles, type DeviceFiles, deviceFiles, makeFolder } from "./files.ts";
 import { readBoard } from "./identity/board.ts";
 import { readCredentials } from "./identity/credentials.ts";
+import { removeTrustedKeys } from "./identity/server-keys.ts";
 import { BRIDGE, VM_TAP } from "./net/bridge.ts";
 import { type StatusSource, serveStatus } from "./status.ts";
 import { usbPorts } from "./usb/ports.ts";
@@ -97,7 +97,8 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
   let consoleServer: ConsoleServer | undefined;
   try {
     release = lockNetwork();
-    prepareConfigurationFiles(files, enrols);
+    checkConfigurationFiles(files, enrols);
+    actions.trustServerKeys();
     if (!enrols)
       log.info("the server's authorized_keys needs", {
         event: "key-to-install",
@@ -132,7 +133,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     await actions.cleanUp();
     log.info("stopped", { event: "device-stops" });
   } finally {
-    rmSync(files.enrolmentKeyCopy, { force: true });
+    removeTrustedKeys(files);
     release();
     consoleServer?.stop();
     await usb?.stop();

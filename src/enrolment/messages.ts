@@ -13,12 +13,14 @@ import {
   sign,
   verify,
 } from "../ssh/keys/ed25519.ts";
+import { parsePrivateKey } from "../ssh/keys/key-files.ts";
 import { WireWriter } from "../ssh/keys/wire.ts";
 import { plainText, safeText } from "../text.ts";
 
 /** Longest line either side sends, in bytes. */
 export const MAX_LINE = 8192;
 export const ENROLMENT_VERSION = 1;
+const CERTIFICATE = /^ssh-ed25519-cert-v01@openssh\.com [A-Za-z0-9+/=]+$/;
 /** Length of the server's challenge, in bytes. */
 export const CHALLENGE_LENGTH = 32;
 
@@ -37,6 +39,14 @@ export interface EnrolmentRequest extends Board {
   token?: string | undefined;
 }
 
+/** The keys of the server that a board has to know. */
+export interface ServerKeysSaid {
+  /** Public host keys, `ssh-ed25519 AAAA…`: one, and during a rotation two. */
+  hostKeys: string[];
+  /** Private enrolment keys, PEM: the newest first. */
+  enrolmentKeys: string[];
+}
+
 /** What an accepted device is given. */
 export interface Grant {
   node: string;
@@ -44,6 +54,10 @@ export interface Grant {
   mac: string;
   /** `ssh-ed25519-cert-v01@openssh.com AAAA…`, without a comment. */
   certificate: string;
+  /** The same of the CA that is to take the place of the present one; undefined while there is none. */
+  nextCertificate?: string | undefined;
+  /** The keys of the server that are good from now on; undefined of a server that does not say so. */
+  serverKeys?: ServerKeysSaid | undefined;
   /** Seconds after which to ask for the next certificate; the device's clock need not be right. */
   renewAfter: number;
 }
@@ -148,7 +162,32 @@ export function parseReply(line: string): Reply {
     type,
     node: fields.text("node", 32, NODE_NAME),
     mac: fields.text("mac", 17, MAC),
-    certificate: fields.text("certificate", 4096, /^ssh-ed25519-cert-v01@openssh\.com [A-Za-z0-9+/=]+$/),
+    certificate: fields.text("certificate", 4096, CERTIFICATE),
+    ...fields.optional("nextCertificate", (key) => fields.text(key, 4096, CERTIFICATE)),
+    ...fields.optional("serverKeys", (key) => parseServerKeys(fields.object(key))),
     renewAfter: fields.integer("renewAfter", 1, 10 * 365 * 86_400),
   };
+}
+
+/** @throws WaltError when one is no ed25519 key. */
+export function parseServerKeys(fields: Fields): ServerKeysSaid {
+  const texts = (key: string, max: number): string[] =>
+    fields.array(key, 2).map((one) => new Fields({ [key]: one }, fields.where).text(key, max));
+  return {
+    hostKeys: texts("hostKeys", 400).map((line) =>
+      publicKeyLine(parsePublicKey(line, "the server's host key")),
+    ),
+    enrolmentKeys: texts("enrolmentKeys", 1000).map((text) => {
+      parsePrivateKey(text, "the enrolment key from the server");
+      return text;
+    }),
+  };
+}
+
+/** What a device says once its grant is on its disk. A server that is older than this does not wait for it. */
+export const STORED = `${JSON.stringify({ type: "stored" })}\n`;
+
+/** @throws WaltError when it is something else. */
+export function parseStored(line: string): void {
+  Fields.parse(line, "the device's confirmation", MAX_LINE).choice("type", ["stored"]);
 }

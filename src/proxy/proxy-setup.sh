@@ -3,8 +3,8 @@
 # Written by `walt vpn setup-proxy` (walt @VERSION@). Read it, then run it as root or with sudo at hand.
 #
 # It makes the user walt-vpn, without password, and /home/walt-vpn/.ssh/authorized_keys with two lines, for certificates of
-# the WalT server and for the key with which new devices ask for access. Both may open one address (permitopen) and run
-# one command, whatever they ask for: cat. All files are root's. Nothing else is changed. Run again, it changes what differs.
+# the WalT server and for the key with which new devices ask for access; while the server changes a key there is a line
+# more, for the new one. All may open one address (permitopen) and run one command, whatever they ask for: cat. All files are root's. Nothing else is changed. Run again, it changes what differs.
 #
 # Another server may use the same user. This server's lines end with a mark of their own: those alone are written, replaced
 # and removed; all others stay as they are. A user walt-vpn that somebody else made keeps its shell, password and files.
@@ -16,11 +16,14 @@ export PATH LC_ALL=C
 user=walt-vpn
 home=/home/walt-vpn
 next='@NEXT@'
-ca='@CA@'
-enrolment='@ENROLMENT@'
-mark='@MARK@' # of this server's lines: the fingerprint of its CA
+cas='@CAS@' # one on each line, and during a rotation two
+enrolments='@ENROLMENTS@'
+mark='@MARK@' # of this server's lines: the fingerprint of its first CA
 server_ca_file='@SERVER_CA_FILE@' # there on the server itself only
 lines='@AUTHORIZED_KEYS@'
+
+newline='
+'
 
 say() { printf '%s\n' "$*"; }
 fail() { say "proxy-setup.sh: $*" >&2; exit 1; }
@@ -70,18 +73,26 @@ for path in "$home" "$home/.ssh" "$keys"; do
   [ ! -L "$path" ] || fail "$path is a symbolic link"
 done
 
+listed() { # a key, with or without a comment; keys, one on each line: whether it is one of them
+  rest=${1#* } value=${rest%% *}
+  case $newline$2$newline in *"$newline${1%% *} $value$newline"*) return 0 ;; esac
+  return 1
+}
 ours() { # a line: whether it is this server's, by its mark; or as earlier versions wrote it, without one, by its key
   case $1 in *" $mark") return 0 ;; esac
   value=${1#*permitopen=\"} value=${value%%\"*}
   command=${1#*command=\"} command=${command%%\"*}
   case $command in cat | "exec cat") ;; *) return 1 ;; esac
   rules="restrict,port-forwarding,permitopen=\"$value\",permitlisten=\"127.0.0.1:1\",command=\"$command\""
-  signed="cert-authority,principals=\"walt-vpn\",$rules $ca" asked="$rules $enrolment"
-  case $1 in "$signed" | "$signed "* | "$asked" | "$asked "*) return 0 ;; esac
-  return 1
+  key=$1
+  case $key in
+    "cert-authority,principals=\"walt-vpn\",$rules "*) key=${key#*"$rules "} good=$cas ;;
+    "$rules "*) key=${key#"$rules "} good=$enrolments ;;
+    *) return 1 ;;
+  esac
+  listed "$key" "$good"
 }
-mine='' others='' strangers=no newline='
-'
+mine='' others='' strangers=no
 if [ -f "$keys" ]; then
   while IFS= read -r line || [ -n "$line" ]; do
     if ours "$line"; then
@@ -137,7 +148,7 @@ fi
 
 if [ "$allow_server" = no ] && [ -r "$server_ca_file" ]; then
   read -r type key rest <"$server_ca_file" || :
-  if [ "$type $key" = "$ca" ]; then
+  if listed "$type $key" "$cas"; then
     fail "this is the WalT server itself (${rest:-its key} is in $server_ca_file); run this on the proxy.
 If devices are to enter here all the same: proxy-setup.sh --allow-server"
   fi

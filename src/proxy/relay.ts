@@ -22,8 +22,9 @@ export interface RelayOptions {
   listen: HostPort;
   /** The only address that is let through to. */
   next: HostPort;
-  ca: PublicKey;
-  enrolment: PublicKey;
+  /** One, and during a rotation of the server's two; so of the enrolment keys. */
+  cas: readonly PublicKey[];
+  enrolments: readonly PublicKey[];
   hostKey: KeyPair;
   log: Log;
   /** Connections of devices at most; 256 unless told. */
@@ -116,8 +117,11 @@ function welcome({ log, socket }: Peer, { certificate, key }: GoodOffer): void {
 function refusal(user: string, offer: GoodOffer, o: RelayOptions): string | undefined {
   if (user !== VPN_USER) return `the user is not ${VPN_USER}`;
   if (offer.certificate === undefined) {
-    return sameKey(offer.key, o.enrolment) ? undefined : "neither a certificate nor the enrolment key";
+    const good = o.enrolments.some((key) => sameKey(offer.key, key));
+    return good ? undefined : "neither a certificate nor the enrolment key";
   }
   const now = Math.floor(Date.now() / 1000);
-  return refusalOf(offer.certificate, { ca: o.ca, principal: VPN_PRINCIPAL, now });
+  const { certificate } = offer;
+  const refusals = o.cas.map((ca) => refusalOf(certificate, { ca, principal: VPN_PRINCIPAL, now }));
+  return refusals.includes(undefined) ? undefined : refusals[0];
 }

@@ -2,16 +2,18 @@
 
 import { formatHostPort, type HostPort } from "../address.ts";
 import { authorizedKeys } from "../ssh/keys/authorized-keys.ts";
-import { fingerprint, KEY_TYPE, type PublicKey } from "../ssh/keys/ed25519.ts";
+import { KEY_TYPE, type PublicKey } from "../ssh/keys/ed25519.ts";
 import { safeText } from "../text.ts";
 import template from "./proxy-setup.sh" with { type: "text" };
 
 /** What the script is made from. */
 export interface ProxyScriptOptions {
-  /** Signs the certificates of the devices. */
-  ca: PublicKey;
-  /** What a device without certificate comes with. */
-  enrolment: PublicKey;
+  /** Sign the certificates of the devices: one, and during its rotation two, the one in use first. */
+  cas: readonly PublicKey[];
+  /** What devices without certificate come with. */
+  enrolments: readonly PublicKey[];
+  /** Tells this server's lines from those of others, whatever keys it has: the fingerprint of its first CA. */
+  mark: string;
   /**
    * The only address that devices may open from the proxy: the server's endpoint, or the next proxy's sshd.
    */
@@ -26,18 +28,18 @@ export interface ProxyScriptOptions {
  * The last word of this server's lines in a proxy's authorized_keys, where sshd wants a comment (sshd(8)): by it they are told
  * from the lines of others.
  */
-export function proxyMark(ca: PublicKey): string {
-  return `walt-vpn=${fingerprint(ca)}`;
+function proxyMark(mark: string): string {
+  return `walt-vpn=${mark}`;
 }
 
 /** The lines for authorized_keys, each with the server's mark and its line break. */
-export function markedKeys(o: Pick<ProxyScriptOptions, "ca" | "enrolment" | "next">): string {
+export function markedKeys(o: Pick<ProxyScriptOptions, "cas" | "enrolments" | "mark" | "next">): string {
   const marked = (key: PublicKey): PublicKey => ({
     blob: key.blob,
     // A comment that is too long would be cut, and the mark with it.
-    comment: `${safeText(key.comment, 100)} ${proxyMark(o.ca)}`.trimStart(),
+    comment: `${safeText(key.comment, 100)} ${proxyMark(o.mark)}`.trimStart(),
   });
-  return authorizedKeys({ ca: marked(o.ca), enrolment: marked(o.enrolment), next: o.next });
+  return authorizedKeys({ cas: o.cas.map(marked), enrolments: o.enrolments.map(marked), next: o.next });
 }
 
 /** The text of the script: POSIX sh. */
@@ -45,10 +47,10 @@ export function proxySetupScript(o: ProxyScriptOptions): string {
   const values: Record<string, string> = {
     VERSION: safeText(o.version, 40),
     NEXT: shellQuote(formatHostPort(o.next)),
-    CA: shellQuote(`${KEY_TYPE} ${o.ca.blob.toString("base64")}`),
+    CAS: shellQuote(o.cas.map(keyText).join("\n")),
     SERVER_CA_FILE: shellQuote(o.serverCaFile),
-    ENROLMENT: shellQuote(`${KEY_TYPE} ${o.enrolment.blob.toString("base64")}`),
-    MARK: shellQuote(proxyMark(o.ca)),
+    ENROLMENTS: shellQuote(o.enrolments.map(keyText).join("\n")),
+    MARK: shellQuote(proxyMark(o.mark)),
     AUTHORIZED_KEYS: shellQuote(markedKeys(o).trimEnd()),
   };
   // In the template a value is either a word in quotes of its own, which are replaced with it, or part of a
@@ -58,6 +60,11 @@ export function proxySetupScript(o: ProxyScriptOptions): string {
     if (value === undefined) throw new Error(`proxy-setup.sh has a placeholder ${name} too many`);
     return value;
   });
+}
+
+/** A key without its comment. */
+function keyText({ blob }: PublicKey): string {
+  return `${KEY_TYPE} ${blob.toString("base64")}`;
 }
 
 /** Any text as one word of a POSIX shell. */

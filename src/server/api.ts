@@ -6,10 +6,12 @@ import { SERVER } from "../api/routes.ts";
 import type { Log } from "../log.ts";
 import type { AccessRequests } from "./access-requests.ts";
 import type { Devices } from "./devices.ts";
+import type { Rotation } from "./rotation.ts";
 
 export interface ServerApi {
   requests: AccessRequests;
   devices: Pick<Devices, "addToken" | "expect" | "invitations" | "withdraw">;
+  rotation: Pick<Rotation, "list" | "begin" | "finish">;
   nodes(): Promise<NodeInfo[]>;
   registered(): DeviceInfo[];
   trust(): TrustInfo;
@@ -25,7 +27,7 @@ const ALIVE = 10_000;
 
 /** The handler of all requests. */
 export function serverHandler(api: ServerApi): (request: Request) => Promise<Response> {
-  const { requests, devices, log } = api;
+  const { requests, devices, rotation, log } = api;
   return apiHandler(
     [
       serve(SERVER.nodes, api.nodes),
@@ -40,6 +42,9 @@ export function serverHandler(api: ServerApi): (request: Request) => Promise<Res
         devices.withdraw(kind, id, by);
         return {};
       }),
+      serve(SERVER.rotations, () => rotation.list()),
+      serve(SERVER.rotate, ({ key, by }) => rotation.begin(key, by)),
+      serve(SERVER.finishRotation, ({ key, force, by }) => rotation.finish(key, force, by)),
       serve(SERVER.revoke, ({ node, by }) => {
         api.revoke(node, by);
         return {};

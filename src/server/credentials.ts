@@ -3,7 +3,9 @@
 import type { EnrolmentRequest, Grant } from "../enrolment/messages.ts";
 import { WaltError } from "../errors.ts";
 import { signCertificate, VPN_PRINCIPAL } from "../ssh/keys/certificate.ts";
-import { type KeyPair, parsePublicKey } from "../ssh/keys/ed25519.ts";
+import { type KeyPair, parsePublicKey, publicKeyLine } from "../ssh/keys/ed25519.ts";
+import { encodePrivateKey } from "../ssh/keys/key-files.ts";
+import type { ServerKeys } from "./keys.ts";
 import type { Device, Registry } from "./registry.ts";
 
 /** Seconds by which a certificate's validity begins early: proxies' clocks differ. */
@@ -16,30 +18,44 @@ const EARLIEST = Date.parse("2024-01-01T00:00:00Z");
  * @param validity ms
  * @throws WaltError when the server's clock was never set. Whatever is thrown, nothing is stored.
  */
-export function grant(registry: Registry, ca: KeyPair, device: Device, validity: number, now: Date): Grant {
+export function grant(
+  registry: Registry,
+  keys: ServerKeys,
+  device: Device,
+  validity: number,
+  now: Date,
+): Grant {
   if (now.getTime() < EARLIEST) {
     throw new WaltError(
       `the server's clock says ${now.toISOString()}, so a certificate made now would be valid for no proxy`,
       { hint: "Set the clock of the server (`timedatectl` shows it), then try again. Nothing was stored." },
     );
   }
-  const expires = new Date(now.getTime() + validity);
-  const certificate = registry.atomically(() =>
-    signCertificate(ca, {
+  return registry.atomically(() => {
+    const expires = new Date(now.getTime() + validity);
+    const serial = registry.issue(device, now, expires);
+    const content = {
       publicKey: parsePublicKey(device.publicKey, `registry: key of ${device.node}`),
-      serial: registry.issue(device, now, expires),
+      serial,
       keyId: `${device.node} ${device.boardMac}`,
       principals: [VPN_PRINCIPAL],
       validAfter: Math.floor(now.getTime() / 1000) - BACKDATE,
       validBefore: Math.floor(expires.getTime() / 1000),
-    }),
-  );
-  return {
-    node: device.node,
-    mac: device.mac,
-    certificate: certificate.split(" ", 2).join(" "),
-    renewAfter: Math.max(1, Math.floor(validity / 2000)),
-  };
+    };
+    const certificate = (ca: KeyPair): string => signCertificate(ca, content).split(" ", 2).join(" ");
+    const next = keys.nextOf("ca");
+    return {
+      node: device.node,
+      mac: device.mac,
+      certificate: certificate(keys.of("ca")),
+      ...(next === undefined ? {} : { nextCertificate: certificate(next) }),
+      serverKeys: {
+        hostKeys: keys.all("host").map((one) => publicKeyLine({ ...one.publicKey, comment: "" })),
+        enrolmentKeys: keys.all("enrolment").map(encodePrivateKey).toReversed(),
+      },
+      renewAfter: Math.max(1, Math.floor(validity / 2000)),
+    };
+  });
 }
 
 /**
@@ -50,11 +66,11 @@ export function grant(registry: Registry, ca: KeyPair, device: Device, validity:
  */
 export function admit(
   registry: Registry,
-  ca: KeyPair,
+  keys: ServerKeys,
   request: EnrolmentRequest,
   by: string,
   validity: number,
   now: Date,
 ): Grant {
-  return registry.atomically(() => grant(registry, ca, registry.accept(request, by, now), validity, now));
+  return registry.atomically(() => grant(registry, keys, registry.accept(request, by, now), validity, now));
 }

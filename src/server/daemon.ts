@@ -6,12 +6,11 @@ import { dirname, join } from "node:path";
 import { formatHostPort, SERVER_PORT } from "../address.ts";
 import { groupId, listenApi, refuseSecond } from "../api/listen.ts";
 import type { Config } from "../config/schema.ts";
-import { encodeReply } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import type { Log } from "../log.ts";
-import { fingerprint } from "../ssh/keys/ed25519.ts";
+import { fingerprint, parsePublicKey } from "../ssh/keys/ed25519.ts";
 import { LogLimiter, NO_LIMIT } from "../ssh/server/log-limiter.ts";
 import { PumpThread } from "../tunnel/pump-thread.ts";
 import { VERSION } from "../version.ts";
@@ -19,11 +18,12 @@ import { AccessRequests } from "./access-requests.ts";
 import { serverHandler } from "./api.ts";
 import { Devices } from "./devices.ts";
 import { Endpoint } from "./endpoint.ts";
-import { serveEnrolment } from "./enrol.ts";
-import { loadServerKeys } from "./keys.ts";
+import { give, serveEnrolment } from "./enrol.ts";
+import { ServerKeys } from "./keys.ts";
 import { metricsPage, serveMetrics } from "./metrics.ts";
 import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
 import { Registry } from "./registry.ts";
+import { Rotation } from "./rotation.ts";
 import { Tunnels } from "./tunnels.ts";
 import { deviceList, metricsSnapshot, nodeList, trustInfo } from "./views.ts";
 
@@ -44,7 +44,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       hint: "The server runs as root.",
     });
   }
-  const keys = loadServerKeys(server.state);
+  const keys = ServerKeys.load(server.state);
   const registry = new Registry(join(server.state, "registry.sqlite"));
   parts.defer(() => registry.close());
   chmodSync(registry.path, 0o600);
@@ -94,7 +94,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   const endpoint = await Endpoint.start({
     logLimiter,
     listen: server.listen ?? { host: "::", port: SERVER_PORT },
-    hostKey: keys.host,
+    hostKey: () => keys.of("host"),
     log: log.with("endpoint"),
     // A tunnel that notices the silence itself tells it in its own words: it comes first.
     silence: server.silence + 500,
@@ -105,18 +105,19 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         registry,
         grant: (device) => devices.grant(device),
         acceptInvited: (request) => devices.acceptInvited(request),
+        confirmation: (key) => devices.confirmation(key),
         retryAfter: Math.ceil(server.retry_after / 1000),
         log: logLimiter.limit(log.with("enrolment"), from),
       }),
-    renew: (device, channel) => {
+    renew: async (device, channel) => {
       const next = devices.grant(device);
-      void channel.write(encodeReply({ type: "granted", ...next }));
-      channel.end(0);
       logLimiter.limit(log, device.node).info("certificate renewed", {
         event: "certificate-renewed",
         node: device.node,
         next: next.renewAfter,
       });
+      const key = parsePublicKey(device.publicKey, `registry: key of ${device.node}`);
+      await give(channel, next, devices.confirmation(key));
     },
     tunnel: (device, request, via, from) => tunnels.open(device, request, via, from),
     originalTunnel: (device, request, from) => tunnels.open(device, request, undefined, from),
@@ -135,6 +136,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     serverHandler({
       requests,
       devices,
+      rotation: new Rotation(keys, registry, log),
       nodes: async () => {
         const active = registry.active();
         return nodeList(active, tunnels, await net.addresses(active.map((device) => device.mac)));
@@ -158,7 +160,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     endpoint: formatHostPort(endpoint.address),
     socket: server.socket,
     metrics: server.metrics === undefined ? undefined : formatHostPort(server.metrics),
-    hostKey: fingerprint(keys.host.publicKey),
+    hostKey: fingerprint(keys.of("host").publicKey),
     version: VERSION,
   });
   notifySystemd("READY=1");

@@ -9,7 +9,7 @@ import type { EnrolmentRequest, Grant } from "../enrolment/messages.ts";
 import { newToken } from "../enrolment/token.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { fingerprint, type PublicKey, sameKey, shortCode } from "../ssh/keys/ed25519.ts";
+import { fingerprint, type PublicKey, shortCode } from "../ssh/keys/ed25519.ts";
 import { admit, grant } from "./credentials.ts";
 import type { Endpoint, Identity } from "./endpoint.ts";
 import { acceptedBy, type Invitation, type Invited, validity } from "./invitations.ts";
@@ -24,7 +24,7 @@ type Expected = ReturnType<typeof parseExpected>;
 export class Devices {
   constructor(
     readonly registry: Registry,
-    readonly keys: Pick<ServerKeys, "ca" | "enrolment">,
+    readonly keys: ServerKeys,
     readonly net: Pick<WaltNet, "setNodes">,
     /** Where nodes have addresses of their own: those that there are. */
     readonly addresses: () => ReturnType<typeof nodeAddresses>,
@@ -35,7 +35,7 @@ export class Devices {
 
   /** Whose a key is; undefined for one that may not connect. */
   identify(key: PublicKey): Identity | undefined {
-    if (sameKey(key, this.keys.enrolment.publicKey)) return { kind: "enrolment" };
+    if (this.keys.has("enrolment", key)) return { kind: "enrolment" };
     const device = this.registry.byKey(key);
     return device === undefined || device.revokedAt !== null ? undefined : { kind: "device", device };
   }
@@ -52,7 +52,7 @@ export class Devices {
 
   #admit(request: EnrolmentRequest, by: string): Grant {
     return this.registry.atomically(() => {
-      const given = admit(this.registry, this.keys.ca, request, by, this.validity, new Date());
+      const given = admit(this.registry, this.keys, request, by, this.validity, new Date());
       const addresses = this.addresses();
       if (addresses !== undefined && this.registry.assignAddresses(...addresses).includes(given.node)) {
         throw new WaltError(
@@ -156,7 +156,16 @@ export class Devices {
 
   /** The next certificate of a registered device. */
   grant(device: Device): Grant {
-    return grant(this.registry, this.keys.ca, device, this.validity, new Date());
+    return grant(this.registry, this.keys, device, this.validity, new Date());
+  }
+
+  /** What to do when the device of this key confirms that it has stored what it is given now. */
+  confirmation(key: PublicKey): () => void {
+    const { prints } = this.keys;
+    return () => {
+      const device = this.registry.byKey(key);
+      if (device !== undefined) this.registry.confirmKeys(device, prints);
+    };
   }
 
   /**

@@ -37,7 +37,8 @@ export interface TunnelRequest {
 
 export interface EndpointOptions {
   listen: HostPort;
-  hostKey: KeyPair;
+  /** By which the server proves itself, asked for each connection. */
+  hostKey(): KeyPair;
   log: Log;
   /** Bounds the lines that peers cause. */
   logLimiter: LogLimiter;
@@ -48,7 +49,7 @@ export interface EndpointOptions {
    * another one with the same key. Whoever calls it bounds how many connections are kept.
    */
   enrol(channel: Channel, from: string, keep: () => () => void): Promise<void>;
-  renew(device: Device, channel: Channel): void;
+  renew(device: Device, channel: Channel): Promise<void>;
   tunnel(device: Device, request: TunnelRequest, via: string, from: string): Promise<void>;
   /** A session without a command: a tunnel in the original framing. */
   originalTunnel(device: Device, request: TunnelRequest, from: string): Promise<void>;
@@ -84,7 +85,7 @@ export class Endpoint {
   static async start(options: EndpointOptions): Promise<Endpoint> {
     const listener = await SshListener.start({
       listen: options.listen,
-      hostKey: options.hostKey,
+      hostKey: () => options.hostKey(),
       log: options.log,
       logLimiter: options.logLimiter,
       maxConnections: LIMITS.connections,

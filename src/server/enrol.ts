@@ -10,11 +10,12 @@ import {
   type Grant,
   MAX_LINE,
   parseRequest,
+  parseStored,
 } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Channel } from "../ssh/handshake/channel.ts";
-import { fingerprint, shortCode } from "../ssh/keys/ed25519.ts";
+import { fingerprint, type PublicKey, shortCode } from "../ssh/keys/ed25519.ts";
 import type { AccessRequests } from "./access-requests.ts";
 import type { Device, Registry } from "./registry.ts";
 
@@ -34,6 +35,8 @@ export interface EnrolmentService {
   requests: AccessRequests;
   registry: Registry;
   grant(device: Device): Grant;
+  /** What to do when the device of this key confirms that it has stored what it is given now. */
+  confirmation(key: PublicKey): () => void;
   /** Accept a device that was accepted before it asked; else warnings for the operator. */
   acceptInvited(request: EnrolmentRequest): { granted: Grant } | { warnings: string[] };
   /** Seconds a denied device should wait. */
@@ -41,17 +44,42 @@ export interface EnrolmentService {
   log: Log;
 }
 
-/** The first line that comes, within REQUEST_TIME. What comes after it is thrown away. */
-async function firstLine(channel: Channel): Promise<string> {
+/**
+ * The next line that comes, within REQUEST_TIME; undefined when the device went away.
+ * @throws WaltError when none comes, or it is too long.
+ */
+async function nextLine(channel: Channel): Promise<string | undefined> {
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new WaltError("no request came within 10 s")), REQUEST_TIME);
+  const timer = setTimeout(() => late.reject(new WaltError("nothing came within 10 s")), REQUEST_TIME);
   try {
-    const line = await Promise.race([channel.readLine(MAX_LINE), late.promise]);
-    if (line === undefined) throw new WaltError("the device went away before it sent its request");
-    return line;
+    return await Promise.race([channel.readLine(MAX_LINE), late.promise]);
   } finally {
     clearTimeout(timer);
-    channel.discard();
+  }
+}
+
+/** The device's request. What comes after it is for `give`. */
+async function requestLine(channel: Channel): Promise<string> {
+  const line = await nextLine(channel);
+  if (line === undefined) throw new WaltError("the device went away before it sent its request");
+  return line;
+}
+
+/**
+ * Send a device its credentials, and wait until it has them on its disk, or goes.
+ * @param stored what to do then. A device that is older than that goes without a word.
+ */
+export async function give(channel: Channel, given: Grant, stored: () => void): Promise<void> {
+  void channel.write(encodeReply({ type: "granted", ...given }));
+  try {
+    const line = await nextLine(channel);
+    if (line === undefined) return;
+    parseStored(line);
+    stored();
+  } catch {
+    // It has its credentials; what it does not confirm counts as not stored.
+  } finally {
+    channel.end(0);
   }
 }
 
@@ -75,7 +103,7 @@ export async function serveEnrolment(
   void channel.write(encodeChallenge(challenge));
   let request: EnrolmentRequest;
   try {
-    request = parseRequest(await firstLine(channel), challenge);
+    request = parseRequest(await requestLine(channel), challenge);
   } catch (error) {
     log.warn("not a valid enrolment request", {
       event: "enrolment-malformed",
@@ -101,16 +129,12 @@ export async function serveEnrolment(
       node: known.node,
       ...about,
     });
-    void channel.write(encodeReply({ type: "granted", ...service.grant(known) }));
-    channel.end(0);
-    return;
+    return await give(channel, service.grant(known), service.confirmation(request.publicKey));
   }
 
   const invited = service.acceptInvited(request);
   if ("granted" in invited) {
-    void channel.write(encodeReply({ type: "granted", ...invited.granted }));
-    channel.end(0);
-    return;
+    return await give(channel, invited.granted, service.confirmation(request.publicKey));
   }
   const same = registry.byBoardMac(request.mac).map((d) => d.node);
   const warnings = [
@@ -140,6 +164,5 @@ export async function serveEnrolment(
     deny(decision.denied);
     return;
   }
-  void channel.write(encodeReply({ type: "granted", ...decision.granted }));
-  channel.end(0);
+  await give(channel, decision.granted, service.confirmation(request.publicKey));
 }

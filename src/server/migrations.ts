@@ -48,4 +48,6 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE node_range (prefix TEXT NOT NULL) STRICT;
   INSERT INTO node_range VALUES (printf('d6:%s:%s', lower(hex(randomblob(1))), lower(hex(randomblob(1)))));
   `,
+  // Fingerprints of the server's keys that a board has confirmed to have, separated by blanks.
+  "ALTER TABLE devices ADD COLUMN has_keys TEXT NOT NULL DEFAULT ''",
 ];

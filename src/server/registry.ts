@@ -238,6 +238,22 @@ export class Registry {
     return BigInt(row.serial);
   }
 
+  /** A board has these keys of the server on its disk, by fingerprint. */
+  confirmKeys({ id }: Device, prints: readonly string[]): void {
+    this.#db
+      .query<unknown, [string, number]>("UPDATE devices SET has_keys = ? WHERE id = ?")
+      .run(prints.join(" "), id);
+  }
+
+  /** Devices that are not revoked and have not confirmed to have this key of the server. */
+  withoutKey(print: string): Device[] {
+    return this.#db
+      .query<Device, [string]>(
+        `${SELECT} WHERE d.revoked_at IS NULL AND instr(' ' || d.has_keys || ' ', ' ' || ? || ' ') = 0 ORDER BY d.node`,
+      )
+      .all(print);
+  }
+
   revoke(device: Device, now: Date): void {
     this.#db
       .query<unknown, [string, number]>("UPDATE devices SET revoked_at = ? WHERE id = ?")

@@ -9,7 +9,7 @@ import { fingerprint, parsePublicKey, publicKeyLine, shortCode } from "../ssh/ke
 import { encodePrivateKey } from "../ssh/keys/key-files.ts";
 import { VERSION } from "../version.ts";
 import type { AccessRequests } from "./access-requests.ts";
-import type { ServerKeys } from "./keys.ts";
+import type { KeyName, ServerKeys } from "./keys.ts";
 import type { ServerMetrics } from "./metrics.ts";
 import type { Device } from "./registry.ts";
 import type { Tunnels } from "./tunnels.ts";
@@ -91,11 +91,13 @@ export function metricsSnapshot(
 
 /** @param address by which proxies reach this server. */
 export function trustInfo(keys: ServerKeys, address: HostPort): TrustInfo {
+  const lines = (name: KeyName): string[] => keys.all(name).map((one) => publicKeyLine(one.publicKey));
   return {
-    ca: publicKeyLine(keys.ca.publicKey),
-    hostKey: publicKeyLine(keys.host.publicKey),
-    enrolmentPublicKey: publicKeyLine(keys.enrolment.publicKey),
-    enrolmentPrivateKey: encodePrivateKey(keys.enrolment),
+    cas: lines("ca"),
+    hostKeys: lines("host"),
+    enrolmentPublicKeys: lines("enrolment"),
+    enrolmentPrivateKey: encodePrivateKey(keys.nextOf("enrolment") ?? keys.of("enrolment")),
+    mark: keys.mark,
     caFile: keys.caFile,
     address: formatHostPort(address),
     version: VERSION,

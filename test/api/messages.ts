@@ -40,10 +40,11 @@ export const REGISTERED: DeviceInfo = {
 };
 
 export const TRUST: TrustInfo = {
-  ca: "ssh-ed25519 AAAA ca",
-  hostKey: "ssh-ed25519 AAAA host",
-  enrolmentPublicKey: "ssh-ed25519 AAAA enrolment",
+  cas: ["ssh-ed25519 AAAA ca"],
+  hostKeys: ["ssh-ed25519 AAAA host", "ssh-ed25519 AAAB host"],
+  enrolmentPublicKeys: ["ssh-ed25519 AAAA enrolment"],
   enrolmentPrivateKey: "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+  mark: `SHA256:${"x".repeat(43)}`,
   caFile: "/var/lib/walt-vpn/keys/ca.pub",
   address: "walt.lab.example:2222",
   version: "0.1.0",

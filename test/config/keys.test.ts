@@ -13,7 +13,7 @@ import {
   loopback,
   network,
   path,
-  publicKey,
+  publicKeys,
   refusal,
   span,
   text,
@@ -132,15 +132,20 @@ const KINDS: Record<string, { key: Key<unknown>; good: [unknown, unknown][]; bad
       ...[["a", ""], ["a", 3], [["a"]], ["a", "A:22"], "abcdefghi".split("")],
     ],
   },
-  publicKey: {
-    key: publicKey(""),
+  publicKeys: {
+    key: publicKeys(""),
     good: [
-      [KEY, KEY],
-      [KEY.split(" ", 2).join(" "), KEY.split(" ", 2).join(" ")],
+      [KEY, [KEY]],
+      [KEY.split(" ", 2).join(" "), [KEY.split(" ", 2).join(" ")]],
+      [
+        [KEY, KEY],
+        [KEY, KEY],
+      ],
     ],
     bad: [
-      ...NOT_TEXT,
-      "",
+      ...NOT_TEXT.filter((value) => !Array.isArray(value) || value.length === 0),
+      [KEY, KEY, KEY],
+      [KEY, "x"],
       "ssh-ed25519",
       "ssh-rsa AAAA",
       KEY.slice(0, 40),

@@ -43,7 +43,7 @@ describe("defaults", () => {
       certificate_validity: 7 * 86_400_000,
     });
     expect(rest["server.network"]).toMatchObject({ bridge: "walt-net", managed: true, boot_port: 8080 });
-    expect(proxy).toMatchObject({ listen: { host: "::", port: 22 }, ca: "" });
+    expect(proxy).toMatchObject({ listen: { host: "::", port: 22 }, ca: [] });
     expect(device).toMatchObject({ entrypoint: [], board: "generic", run: "/run/walt-vpn" });
     expect(rest["device.vm"]).toMatchObject({ start: true });
   });

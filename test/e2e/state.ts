@@ -41,6 +41,7 @@ export async function checkState(file: string, folder: string): Promise<StateChe
     const files = {
       state: root,
       certificate: path("device-certificate.pub"),
+      nextCertificate: path("device-certificate-next.pub"),
       credentials: path("credentials.json"),
     };
     const found = readCredentials(files, loadKey(path("device_key")).publicKey, (why) => {

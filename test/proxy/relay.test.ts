@@ -101,7 +101,7 @@ async function start(more: Partial<RelayOptions> = {}): Promise<void> {
   await relay?.close();
   relay = await Relay.start({
     ...{ listen: { host: "127.0.0.1", port: 0 }, next: { host: "127.0.0.1", port: portOf(next) } },
-    ...{ ca: ca.publicKey, enrolment: enrolment.publicKey, hostKey, log: kept.log },
+    ...{ cas: [ca.publicKey], enrolments: [enrolment.publicKey], hostKey, log: kept.log },
     ...more,
   });
 }
@@ -151,8 +151,8 @@ async function freePort(): Promise<number> {
 async function commandLine(way: TunnelTransport): Promise<{ command: string[]; port: number }> {
   const port = await freePort();
   const command = proxyArguments({
-    ...{ connect: relay.address, alias: "relay", keyFile: file(way.key ?? "device") },
-    ...(way.certificate === undefined ? {} : { certificateFile: file(way.certificate) }),
+    ...{ connect: relay.address, alias: "relay", keyFiles: [file(way.key ?? "device")] },
+    ...(way.certificate === undefined ? {} : { certificateFiles: [file(way.certificate)] }),
     ...{ knownHosts: file("known_hosts"), connectTimeout: 5, aes: false },
     forward: { localPort: port, to: { host: "127.0.0.1", port: way.to ?? portOf(next) } },
   });
@@ -255,7 +255,7 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
 
   test("the command line for the server's endpoint agrees with what our listener speaks", async () => {
     const inner = {
-      keyFile: file("enrolment"),
+      keyFiles: [file("enrolment")],
       knownHosts: file("server_hosts"),
       command: "enrol",
       connectTimeout: 5,

@@ -4,10 +4,10 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { run, runAny } from "../../src/linux/run.ts";
-import { markedKeys, type ProxyScriptOptions, proxyMark, proxySetupScript } from "../../src/proxy/script.ts";
+import { markedKeys, type ProxyScriptOptions, proxySetupScript } from "../../src/proxy/script.ts";
 import { authorizedKeys } from "../../src/ssh/keys/authorized-keys.ts";
 import { signCertificate } from "../../src/ssh/keys/certificate.ts";
-import { generateKey, type KeyPair, publicKeyLine } from "../../src/ssh/keys/ed25519.ts";
+import { fingerprint, generateKey, type KeyPair, publicKeyLine } from "../../src/ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../../src/ssh/keys/key-files.ts";
 import { knownHostsLine } from "../../src/ssh/keys/known-hosts.ts";
 import { proxyArguments } from "../../src/ssh/openssh/arguments.ts";
@@ -18,8 +18,9 @@ import { type Sshd, startSshd } from "../lab/sshd.ts";
 
 const ca = generateKey('it\'s "quoted" $(touch /x) `id` \\');
 const options: ProxyScriptOptions = {
-  ca: ca.publicKey,
-  enrolment: generateKey("enrolment").publicKey,
+  cas: [ca.publicKey],
+  enrolments: [generateKey("enrolment").publicKey],
+  mark: fingerprint(ca.publicKey),
   next: { host: "server.lab", port: 2222 },
   serverCaFile: "/var/lib/walt-vpn/ca.pub",
   version: "1.2.3",
@@ -37,18 +38,18 @@ test("it is filled in: no placeholder is left, and every shell can parse it", as
 describeWith({ programs: ["shellcheck"] }, "with shellcheck", () => {
   test("it has nothing to complain of", async () => {
     // With ordinary comments in the keys: the others look like a mistake to it.
-    const input = proxySetupScript({ ...options, ca: options.enrolment });
+    const input = proxySetupScript({ ...options, cas: options.enrolments });
     expect((await runAny(["shellcheck", "-s", "sh", "-"], { input })).stdout).toBe("");
   });
 });
 
 test("the mark is the last word of each line, however long the comment of a key is", () => {
   const long = generateKey("x".repeat(300)).publicKey;
-  const lines = markedKeys({ ...options, ca: long, enrolment: long })
+  const lines = markedKeys({ ...options, cas: [long], enrolments: [long], mark: fingerprint(long) })
     .trimEnd()
     .split("\n");
   expect(lines).toHaveLength(2);
-  for (const line of lines) expect(line).toEndWith(` ${proxyMark(long)}`);
+  for (const line of lines) expect(line).toEndWith(` walt-vpn=${fingerprint(long)}`);
 });
 
 test("an unknown option is an error of usage, and --help needs no root", async () => {
@@ -108,7 +109,11 @@ for (const shell of SHELLS) {
       );
       return proxyArguments({
         ...{ connect: { host: "127.0.0.1", port: 2022 }, alias: "p", connectTimeout: 5, aes: false },
-        ...{ keyFile: file("key"), certificateFile: file("certificate"), knownHosts: file("known_hosts") },
+        ...{
+          keyFiles: [file("key")],
+          certificateFiles: [file("certificate")],
+          knownHosts: file("known_hosts"),
+        },
         forward: { localPort: 4000, to: server.next },
       });
     }
@@ -270,8 +275,9 @@ for (const shell of SHELLS) {
       const secondCa = generateKey("second");
       const second: ProxyScriptOptions = {
         ...options,
-        ca: secondCa.publicKey,
-        enrolment: generateKey("second enrolment").publicKey,
+        cas: [secondCa.publicKey],
+        enrolments: [generateKey("second enrolment").publicKey],
+        mark: fingerprint(secondCa.publicKey),
         next: { host: "second.lab", port: 2222 },
       };
       /** What somebody else has there: comments, odd blanks, a line of WalT's own devices. */

@@ -8,10 +8,10 @@ import { runAny } from "../../src/linux/run.ts";
 
 const SOURCE = `
 import { setupProxy } from "${join(import.meta.dir, "../../src/proxy/setup.ts")}";
-import { generateKey } from "${join(import.meta.dir, "../../src/ssh/keys/ed25519.ts")}";
+import { fingerprint, generateKey } from "${join(import.meta.dir, "../../src/ssh/keys/ed25519.ts")}";
 const key = generateKey("k").publicKey;
 const next = { host: "server.lab", port: 2222 };
-const o = { ca: key, enrolment: key, next, serverCaFile: "/nonesuch", version: "1" };
+const o = { cas: [key], enrolments: [key], mark: fingerprint(key), next, serverCaFile: "/nonesuch", version: "1" };
 process.exitCode = await setupProxy(o, process.argv.slice(1));
 `;
 

@@ -9,7 +9,13 @@ import { ApiError } from "../../src/api/api-error.ts";
 import type { MonitorEvent } from "../../src/api/events.ts";
 import { apiHandler, serve } from "../../src/api/handler.ts";
 import { type ApiServer, listenApi } from "../../src/api/listen.ts";
-import type { DeviceInfo, InvitationInfo, NodeInfo, TrustInfo } from "../../src/api/messages.ts";
+import type {
+  DeviceInfo,
+  InvitationInfo,
+  NodeInfo,
+  RotationInfo,
+  TrustInfo,
+} from "../../src/api/messages.ts";
 import { SERVER } from "../../src/api/routes.ts";
 import { formatLine, type Log } from "../../src/log.ts";
 import { AccessRequests } from "../../src/server/access-requests.ts";
@@ -43,6 +49,18 @@ const devices = {
   },
   withdraw: (...order: unknown[]) => void orders.push(order),
 };
+const rotated: RotationInfo = { key: "ca", fingerprint: "SHA256:x", next: null, waiting: [] };
+const rotation = {
+  list: () => [rotated],
+  begin: (...order: unknown[]) => {
+    orders.push(order);
+    return { ...rotated, next: "SHA256:y", waiting: ["vpn-1"] };
+  },
+  finish: (...order: unknown[]) => {
+    orders.push(order);
+    return rotated;
+  },
+};
 let requests: AccessRequests;
 let api: ApiServer;
 
@@ -53,7 +71,8 @@ beforeAll(async () => {
       nodes: () => Promise.resolve([{ name: "vpn-1" } as NodeInfo]),
       registered: () => [{ node: "vpn-1" } as DeviceInfo],
       devices,
-      trust: () => ({ ca: "x" }) as TrustInfo,
+      rotation,
+      trust: () => ({ caFile: "x" }) as TrustInfo,
       revoke: (node, by) => {
         if (node !== "vpn-1")
           throw new ApiError("unknown-node", `there is no node ${JSON.stringify(node)}`, "look");
@@ -98,7 +117,7 @@ describe("requests", () => {
   test("nodes, devices and trust", async () => {
     expect(await ask("GET", "/v1/nodes")).toEqual([200, [{ name: "vpn-1" }]]);
     expect(await ask("GET", "/v1/devices")).toEqual([200, [{ node: "vpn-1" }]]);
-    expect(await ask("GET", "/v1/trust")).toEqual([200, { ca: "x" }]);
+    expect(await ask("GET", "/v1/trust")).toEqual([200, { caFile: "x" }]);
   });
 
   test("tokens and expected boards", async () => {
@@ -122,6 +141,24 @@ describe("requests", () => {
     ] as const)
       expect([path, (await ask("POST", path, body))[0]]).toEqual([path, 400]);
     expect(orders).toEqual([]);
+  });
+
+  test("rotation of keys", async () => {
+    expect(await ask("GET", "/v1/keys")).toEqual([200, [rotated]]);
+    expect(await ask("POST", "/v1/keys/ca/rotate", '{"by":"al"}')).toMatchObject([
+      200,
+      { waiting: ["vpn-1"] },
+    ]);
+    expect(await ask("POST", "/v1/keys/host/finish", '{"by":"al","force":true}')).toMatchObject([
+      200,
+      rotated,
+    ]);
+    expect(orders.splice(0)).toEqual([
+      ["ca", "al"],
+      ["host", true, "al"],
+    ]);
+    expect((await ask("POST", "/v1/keys/root/rotate", '{"by":"al"}'))[0]).toBe(400);
+    expect((await ask("POST", "/v1/keys/ca/finish", '{"by":"al"}'))[0]).toBe(400);
   });
 
   test("others do not exist", async () => {

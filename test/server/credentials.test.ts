@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { EnrolmentRequest } from "../../src/enrolment/messages.ts";
 import { run } from "../../src/linux/run.ts";
 import { admit, grant } from "../../src/server/credentials.ts";
+import { ServerKeys } from "../../src/server/keys.ts";
 import { Registry } from "../../src/server/registry.ts";
 import { parseCertificateLine, refusalOf, VPN_PRINCIPAL } from "../../src/ssh/keys/certificate.ts";
 import { fingerprint, generateKey, type KeyPair } from "../../src/ssh/keys/ed25519.ts";
@@ -20,7 +21,8 @@ afterAll(() => {
 
 const NOW = new Date("2026-03-01T12:00:00Z");
 const DAY = 86_400_000;
-const ca = generateKey("walt-vpn-ca");
+const keys = ServerKeys.load(dir);
+const ca = keys.of("ca");
 const { publicKey } = generateKey("device");
 const device = registry.accept(
   { mac: "b8:27:eb:01:02:03", model: "Pi", serialNumber: "7", publicKey },
@@ -29,14 +31,14 @@ const device = registry.accept(
 );
 
 test("a grant: node, MAC, a certificate without comment, and its renewal at half of the validity", () => {
-  const given = grant(registry, ca, device, 7 * DAY, NOW);
+  const given = grant(registry, keys, device, 7 * DAY, NOW);
   expect(given).toMatchObject({
     node: "vpn-010203",
     mac: expect.stringMatching(/^d6:..:..:01:02:03$/),
     renewAfter: 302_400,
   });
   expect(given.certificate.split(" ")).toHaveLength(2);
-  expect(grant(registry, ca, device, 1000, NOW).renewAfter).toBe(1);
+  expect(grant(registry, keys, device, 1000, NOW).renewAfter).toBe(1);
 });
 
 test("a certificate is valid from an hour before its issue until the end of its validity", () => {
@@ -46,14 +48,14 @@ test("a certificate is valid from an hour before its issue until the end of its 
       principal: VPN_PRINCIPAL,
       now: Math.floor((NOW.getTime() + ms) / 1000),
     });
-  const certificate = parseCertificateLine(grant(registry, ca, device, 7 * DAY, NOW).certificate, "test");
+  const certificate = parseCertificateLine(grant(registry, keys, device, 7 * DAY, NOW).certificate, "test");
   for (const ms of [0, -3_599_000, 7 * DAY - 1000]) expect(at(ms)).toBeUndefined();
   for (const ms of [-3_601_000, 7 * DAY + 1000]) expect(at(ms)).toBeString();
 });
 
 test("each has a new serial, which the registry knows", () => {
   const [one, two] = [1, 2].map(
-    () => parseCertificateLine(grant(registry, ca, device, DAY, NOW).certificate, "test").serial,
+    () => parseCertificateLine(grant(registry, keys, device, DAY, NOW).certificate, "test").serial,
   );
   expect(two).toBe((one ?? 0n) + 1n);
   expect(BigInt(registry.byNode("vpn-010203")?.certificateSerial ?? 0)).toBe(two ?? 0n);
@@ -73,8 +75,8 @@ describe("what cannot be done stores nothing", () => {
     for (const time of ["1970-01-01T00:20:00Z", "2023-12-31T23:59:59Z"]) {
       const early = new Date(time);
       const said = `the server's clock says ${early.toISOString()}`;
-      expect(() => admit(registry, ca, request, "alice", DAY, early)).toThrow(said);
-      expect(() => grant(registry, ca, device, DAY, early)).toThrow(said);
+      expect(() => admit(registry, keys, request, "alice", DAY, early)).toThrow(said);
+      expect(() => grant(registry, keys, device, DAY, early)).toThrow(said);
     }
     expect(registry.byKey(request.publicKey)).toBeUndefined();
     expect(serial()).toBe(before);
@@ -82,13 +84,15 @@ describe("what cannot be done stores nothing", () => {
 
   test("a signature that fails: neither the device nor the serial of its certificate", () => {
     const before = serial();
-    const broken: KeyPair = { ...ca, privateKey: createPublicKey(ca.privateKey) };
+    const broken = Object.create(keys, {
+      of: { value: (): KeyPair => ({ ...ca, privateKey: createPublicKey(ca.privateKey) }) },
+    }) as ServerKeys;
     expect(() => admit(registry, broken, request, "alice", DAY, NOW)).toThrow();
     expect(() => grant(registry, broken, device, DAY, NOW)).toThrow();
     expect(registry.byKey(request.publicKey)).toBeUndefined();
     expect(serial()).toBe(before);
     // The same board is let in as if nothing had been.
-    expect(admit(registry, ca, request, "alice", DAY, NOW).node).toBe("vpn-0a0b0c");
+    expect(admit(registry, keys, request, "alice", DAY, NOW).node).toBe("vpn-0a0b0c");
     expect(registry.byKey(request.publicKey)?.acceptedBy).toBe("alice");
   });
 });
@@ -96,7 +100,7 @@ describe("what cannot be done stores nothing", () => {
 describeWith({ programs: ["ssh-keygen"] }, "ssh-keygen", () => {
   test("reads it: type, key, CA, id, serial, validity, principal, and the one permission", async () => {
     const file = join(dir, "certificate.pub");
-    const given = grant(registry, ca, device, 7 * DAY, NOW);
+    const given = grant(registry, keys, device, 7 * DAY, NOW);
     writeFileSync(file, `${given.certificate}\n`);
     const shown = await run(["ssh-keygen", "-L", "-f", file], {
       env: { PATH: process.env["PATH"], TZ: "UTC" },

@@ -9,6 +9,7 @@ import { ApiError } from "../../src/api/api-error.ts";
 import { tokenHash } from "../../src/enrolment/token.ts";
 import { formatLine, type Log } from "../../src/log.ts";
 import { Devices } from "../../src/server/devices.ts";
+import { ServerKeys } from "../../src/server/keys.ts";
 import type { NodeLease } from "../../src/server/net/walt-net.ts";
 import { type Device, Registry } from "../../src/server/registry.ts";
 import { fingerprint, generateKey, shortCode } from "../../src/ssh/keys/ed25519.ts";
@@ -20,7 +21,7 @@ afterAll(() => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-const keys = { ca: generateKey("ca"), enrolment: generateKey("enrolment") };
+const keys = ServerKeys.load(dir);
 const { publicKey } = generateKey("device");
 const request = { mac: "b8:27:eb:01:02:03", model: "Pi", serialNumber: "7", publicKey };
 
@@ -42,7 +43,7 @@ beforeEach(() => {
 });
 
 test("a key is the enrolment key, a registered device's, or nobody's", () => {
-  expect(devices.identify(keys.enrolment.publicKey)).toEqual({ kind: "enrolment" });
+  expect(devices.identify(keys.of("enrolment").publicKey)).toEqual({ kind: "enrolment" });
   expect(devices.identify(publicKey)).toBeUndefined();
   devices.accept(request, "alice");
   expect(devices.identify(publicKey)).toMatchObject({ kind: "device", device: { node: "vpn-010203" } });

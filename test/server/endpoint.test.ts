@@ -47,7 +47,7 @@ async function endpoint(
 ): Promise<Endpoint> {
   const made = await Endpoint.start({
     listen: { host: "127.0.0.1", port: 0 },
-    hostKey,
+    hostKey: () => hostKey,
     log: createLog(-999),
     logLimiter: new LogLimiter(),
     identify: (key) => {
@@ -55,7 +55,7 @@ async function endpoint(
       return sameKey(key, device.publicKey) && !revoked ? { kind: "device", device: DEVICE } : undefined;
     },
     enrol: (channel, _from, keep) => enrol(channel, keep),
-    renew: (_device, channel) => {
+    renew: async (_device: Device, channel: Channel) => {
       void channel.write("hello renew\n");
       channel.end(0);
     },

@@ -19,9 +19,10 @@ import { AccessRequests } from "../../src/server/access-requests.ts";
 
 import { admit, grant } from "../../src/server/credentials.ts";
 import { type EnrolmentService, serveEnrolment } from "../../src/server/enrol.ts";
+import { ServerKeys } from "../../src/server/keys.ts";
 import { type Device, Registry } from "../../src/server/registry.ts";
 import { Channel } from "../../src/ssh/handshake/channel.ts";
-import { generateKey, type KeyPair, shortCode } from "../../src/ssh/keys/ed25519.ts";
+import { fingerprint, generateKey, type KeyPair, shortCode } from "../../src/ssh/keys/ed25519.ts";
 import { WireReader } from "../../src/ssh/keys/wire.ts";
 import { eventually } from "../lab/eventually.ts";
 
@@ -32,21 +33,23 @@ afterAll(() => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-const ca = generateKey("ca");
+const keys = ServerKeys.load(dir);
 const board: Board = { mac: "b8:27:eb:01:02:03", model: "Pi", serialNumber: "7" };
 const NOW = new Date("2026-03-01T12:00:00Z");
-const give = (device: Device) => grant(registry, ca, device, 60_000, NOW);
+const give = (device: Device) => grant(registry, keys, device, 60_000, NOW);
 
 let invited: ReturnType<EnrolmentService["acceptInvited"]>;
 let registry: Registry;
 let clock: Date;
 let requests: AccessRequests;
 let logged: string[];
+let confirmed: string[];
 let log: Log;
 beforeEach(() => {
   registry = new Registry(join(dir, `${registries.length}.sqlite`));
   registries.push(registry);
   logged = [];
+  confirmed = [];
   clock = NOW;
   invited = { warnings: [] };
   const note = (message: string, fields?: Parameters<Log["info"]>[1]): void => {
@@ -59,7 +62,7 @@ beforeEach(() => {
     after: () => () => {},
     overloaded: () => {},
     remember: true,
-    accept: (request, by) => admit(registry, ca, request, by, 60_000, clock),
+    accept: (request, by) => admit(registry, keys, request, by, 60_000, clock),
   });
 });
 
@@ -88,6 +91,7 @@ function connect() {
     registry,
     grant: give,
     acceptInvited: () => invited,
+    confirmation: (key) => () => confirmed.push(fingerprint(key)),
     retryAfter: 5,
     log,
   });

@@ -1,7 +1,11 @@
 /** What the server shows of nodes, devices and itself, from made-up tunnels: no sockets, no clock. */
 
 import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { SERVER } from "../../src/api/routes.ts";
+import { ServerKeys } from "../../src/server/keys.ts";
 import type { Device } from "../../src/server/registry.ts";
 import type { Totals, TunnelInfo } from "../../src/server/tunnels.ts";
 import {
@@ -116,11 +120,8 @@ test("metrics: nodes with the counters of the tunnel that is up, and how many de
 });
 
 test("what the server shows is what a command of the same version reads", () => {
-  const [ca, host, enrolment] = [generateKey("ca"), generateKey("host"), generateKey("enrolment")];
-  const trust = trustInfo(
-    { ca, host, enrolment, caFile: "/var/lib/walt/keys/ca.pub" },
-    { host: "::1", port: 2222 },
-  );
+  const dir = mkdtempSync(join(tmpdir(), "walt-views-"));
+  const trust = trustInfo(ServerKeys.load(dir), { host: "::1", port: 2222 });
   const seen = tunnels({ 1: up, 2: { ...up, framing: "original", state: "down" } });
   const nodes = nodeList([one, two], seen, new Map());
   const devices = deviceList([one, two, gone], seen);
@@ -129,4 +130,5 @@ test("what the server shows is what a command of the same version reads", () => 
   expect(SERVER.devices.answer(wire(devices), "devices")).toEqual(devices);
   expect(SERVER.trust.answer(wire(trust), "trust")).toEqual(trust);
   expect(trust.address).toBe("[::1]:2222");
+  rmSync(dir, { recursive: true });
 });

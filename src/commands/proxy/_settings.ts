@@ -3,21 +3,26 @@
 import type { HostPort } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";
 import { WaltError } from "../../errors.ts";
-import { type PublicKey, parsePublicKey } from "../../ssh/keys/ed25519.ts";
+import { fingerprint, type PublicKey, parsePublicKey } from "../../ssh/keys/ed25519.ts";
 import { VERSION } from "../../version.ts";
 
 export interface ProxySettings {
   next: HostPort;
-  ca: PublicKey;
-  enrolment: PublicKey;
+  cas: PublicKey[];
+  enrolments: PublicKey[];
+  mark: string;
   serverCaFile: string;
   version: string;
 }
 
 /** @throws WaltError naming the keys that the configuration lacks. */
 export function proxySettings(config: Config): ProxySettings {
-  const { next, ca, enrolment } = config.proxy;
-  const missing = Object.entries({ next: next === undefined, ca: ca === "", enrolment: enrolment === "" })
+  const { next, ca, enrolment, mark } = config.proxy;
+  const missing = Object.entries({
+    next: next === undefined,
+    ca: ca.length === 0,
+    enrolment: enrolment.length === 0,
+  })
     .filter(([, isMissing]) => isMissing)
     .map(([key]) => `proxy.${key}`);
   if (next === undefined || missing.length > 0) {
@@ -25,10 +30,13 @@ export function proxySettings(config: Config): ProxySettings {
       hint: "On the server, `walt vpn setup-proxy --toml` writes a vpn.toml with all of them.",
     });
   }
+  const cas = ca.map((line) => parsePublicKey(line, "proxy.ca"));
   return {
     next,
-    ca: parsePublicKey(ca, "proxy.ca"),
-    enrolment: parsePublicKey(enrolment, "proxy.enrolment"),
+    cas,
+    enrolments: enrolment.map((line) => parsePublicKey(line, "proxy.enrolment")),
+    // A file of an earlier version has none: its only CA is the first.
+    mark: mark === "" ? cas.map(fingerprint).slice(0, 1).join("") : mark,
     serverCaFile: `${config.server.state}/keys/ca.pub`,
     version: VERSION,
   };

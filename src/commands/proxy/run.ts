@@ -19,14 +19,14 @@ export default command({
   args: { ...configOption },
   async run(args) {
     const config = requireRole(loadConfig(args.config), "proxy");
-    const { next, ca, enrolment } = proxySettings(config);
+    const { next, cas, enrolments } = proxySettings(config);
     const log = createLog();
     const signal = untilStopped();
     mkdirSync(config.proxy.state, { recursive: true });
     const hostKey = loadOrCreateKey(join(config.proxy.state, "proxy_host_key"), "walt-proxy");
     const { Relay } = await import("../../proxy/relay.ts");
     const listen = config.proxy.listen ?? { host: "::", port: 22 };
-    const relay = await Relay.start({ listen, next, ca, enrolment, hostKey, log });
+    const relay = await Relay.start({ listen, next, cas, enrolments, hostKey, log });
     log.info("proxy is ready", {
       event: "relay-ready",
       listen: formatHostPort(relay.address),

@@ -45,7 +45,7 @@ export function deviceFiles(o: DeviceConfiguration, trust: Trust): DeviceFiles {
         board: o.board,
       },
     }),
-    known_hosts: `${[knownHostsLine(SERVER_ALIAS, trust.serverKey), ...o.hostKeys].join("\n")}\n`,
+    known_hosts: `${[...trust.serverKeys.map((key) => knownHostsLine(SERVER_ALIAS, key)), ...o.hostKeys].join("\n")}\n`,
     enrolment_key: trust.enrolmentPrivateKey,
     ...(o.token === undefined ? {} : { enrolment_token: `${o.token}\n` }),
   };

@@ -6,18 +6,20 @@ import { SERVER } from "../../api/routes.ts";
 import { type PublicKey, parsePublicKey } from "../../ssh/keys/ed25519.ts";
 
 export interface Trust extends TrustInfo {
-  caKey: PublicKey;
-  enrolmentKey: PublicKey;
-  serverKey: PublicKey;
+  caKeys: PublicKey[];
+  enrolmentKeys: PublicKey[];
+  serverKeys: PublicKey[];
 }
 
 /** @throws WaltError when the server cannot be reached. */
 export async function fetchTrust(api: ApiClient): Promise<Trust> {
   const trust = await api.call(SERVER.trust, {});
+  const keys = (lines: readonly string[], what: string): PublicKey[] =>
+    lines.map((line) => parsePublicKey(line, `the server's ${what} key`));
   return {
     ...trust,
-    caKey: parsePublicKey(trust.ca, "the server's CA key"),
-    enrolmentKey: parsePublicKey(trust.enrolmentPublicKey, "the server's enrolment key"),
-    serverKey: parsePublicKey(trust.hostKey, "the server's host key"),
+    caKeys: keys(trust.cas, "CA"),
+    enrolmentKeys: keys(trust.enrolmentPublicKeys, "enrolment"),
+    serverKeys: keys(trust.hostKeys, "host"),
   };
 }

@@ -161,7 +161,7 @@ export default command({
       });
       const files = deviceFiles({ entrypoints, server, board, hostKeys, token }, trust);
       const ways = entrypoints.map(formatEntrypoint).join(", then ");
-      const about = `for devices with entrypoint ${ways}; server key ${fingerprint(trust.serverKey)}`;
+      const about = `for devices with entrypoint ${ways}; server key ${trust.serverKeys.map(fingerprint).join(" or ")}`;
       if (board === "generic") {
         writeFolder(output, files);
         print(`${output} is written, ${about}.`);

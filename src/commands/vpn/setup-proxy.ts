@@ -57,8 +57,9 @@ export default command({
       const content = args.toml
         ? proxyToml(next, trust)
         : proxySetupScript({
-            ca: trust.caKey,
-            enrolment: trust.enrolmentKey,
+            cas: trust.caKeys,
+            enrolments: trust.enrolmentKeys,
+            mark: trust.mark,
             next,
             serverCaFile: trust.caFile,
             version: VERSION,
@@ -108,8 +109,15 @@ function proxyToml(next: HostPort, trust: Trust): string {
     role: "proxy",
     proxy: {
       next: formatHostPort(next),
-      ca: publicKeyLine(trust.caKey),
-      enrolment: publicKeyLine(trust.enrolmentKey),
+      ca: only(trust.caKeys.map(publicKeyLine)),
+      enrolment: only(trust.enrolmentKeys.map(publicKeyLine)),
+      mark: trust.mark,
     },
   });
+}
+
+/** One key stands in the configuration without the brackets of an array. */
+function only(keys: readonly string[]): string | string[] {
+  const [first = "", ...others] = keys;
+  return others.length === 0 ? first : [first, ...others];
 }

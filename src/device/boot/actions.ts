@@ -1,9 +1,11 @@
 /** The actions of a device's boot: the I/O that the state machine (state.ts) asks for, and what it starts. */
 
+import { existsSync } from "node:fs";
 import type { Entrypoint } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";
 import type { End } from "../../end.ts";
 import { encodeCommand } from "../../enrolment/commands.ts";
+import type { Grant } from "../../enrolment/messages.ts";
 import { TOKEN } from "../../enrolment/token.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { Children } from "../../linux/child.ts";
@@ -15,8 +17,9 @@ import type { LinkStats } from "../../tunnel/counters.ts";
 import type { DeviceFiles } from "../files.ts";
 import { type BoardIdentity, nodeOf } from "../identity/board.ts";
 import { type Credentials, writeCredentials } from "../identity/credentials.ts";
-import { ask, renew } from "../identity/enrol.ts";
+import { ask, confirm, renew } from "../identity/enrol.ts";
 import { Renewer } from "../identity/renewer.ts";
+import { trustServerKeys, writeServerKeys } from "../identity/server-keys.ts";
 import { Tunnel } from "../net/tunnel.ts";
 import { type Interface, NetworkWatch } from "../net/uplink.ts";
 import { ProxyChain } from "../route/proxy-chain.ts";
@@ -164,14 +167,16 @@ export class DeviceActions implements Actions {
     this.#proxies = await ProxyChain.open({
       entrypoint,
       server: config.device.server,
-      knownHosts: files.knownHosts,
+      knownHosts: files.trustedHosts,
       silence: config.device.silence,
       children: this.#children,
       ...(key === "enrolment"
-        ? { keyFile: files.enrolmentKeyCopy }
+        ? { keyFiles: files.trustedEnrolmentKeys.filter(existsSync) }
         : {
-            keyFile: files.deviceKey,
-            ...(this.#original ? {} : { certificateFile: files.certificate }),
+            keyFiles: [files.deviceKey],
+            certificateFiles: this.#original
+              ? []
+              : [files.certificate, ...[files.nextCertificate].filter(existsSync)],
           }),
     });
     return { type: "proxies-open" };
@@ -191,7 +196,10 @@ export class DeviceActions implements Actions {
     }
     this.#asked = true;
     const pending = (): void => tell({ type: "pending", code });
-    const command = this.#serverCommand(files.enrolmentKeyCopy, encodeCommand({ name: "enrol" }));
+    const command = this.#serverCommand(
+      files.trustedEnrolmentKeys.filter(existsSync),
+      encodeCommand({ name: "enrol" }),
+    );
     const token = this.#token();
     const answer = await runServerCommand(command, (lines) => ask(lines, board, key, token, pending));
     if ("denied" in answer) return { type: "denied", denial: answer.denied, proxies: this.proxiesAlive() };
@@ -203,6 +211,26 @@ export class DeviceActions implements Actions {
       mac: answer.granted.mac,
     });
     return { type: "granted" };
+  }
+
+  /** Write what the server gave to the disk: its keys first, so that a certificate is never newer than they are. */
+  #store(grant: Grant): void {
+    const { files } = this.parts;
+    if (grant.serverKeys !== undefined) {
+      writeServerKeys(files, grant.serverKeys);
+      this.trustServerKeys();
+    }
+    this.credentials = writeCredentials(files, grant);
+  }
+
+  /** Use the server's keys as they are known now. @throws WaltError when they cannot be written for ssh. */
+  trustServerKeys(): void {
+    const { files, log } = this.parts;
+    trustServerKeys(files, !this.#original, (why) =>
+      log.warn(`what the server said of its keys is damaged, so those of the card count: ${why}`, {
+        event: "credentials-damaged",
+      }),
+    );
   }
 
   /** The token on the card; undefined when there is none, or it is damaged. */
@@ -222,9 +250,13 @@ export class DeviceActions implements Actions {
     const { files, key, log } = this.parts;
     const known = this.credentials;
     if (known === undefined) throw new WaltError("the device has no credentials to renew");
-    const command = this.#serverCommand(files.deviceKey, encodeCommand({ name: "renew" }));
-    const grant = await runServerCommand(command, (lines) => renew(lines, key.publicKey, known));
-    this.credentials = writeCredentials(files, grant);
+    const command = this.#serverCommand([files.deviceKey], encodeCommand({ name: "renew" }));
+    const grant = await runServerCommand(command, async (lines) => {
+      const granted = await renew(lines, key.publicKey, known);
+      this.#store(granted);
+      await confirm(lines);
+      return granted;
+    });
     log.info("certificate renewed", {
       event: "certificate-renewed",
       node: grant.node,
@@ -239,7 +271,7 @@ export class DeviceActions implements Actions {
   async #connect(entrypoint: Entrypoint, tell: Tell): Promise<Event> {
     const { files, config, signal, key } = this.parts;
     const tunnelCommand = this.#original ? undefined : encodeCommand({ name: "tunnel", via: entrypoint });
-    const command = this.#serverCommand(files.deviceKey, tunnelCommand);
+    const command = this.#serverCommand([files.deviceKey], tunnelCommand);
     const pumps = await this.#prerequisites.pumps();
     const bridge = this.#prerequisites.bridge();
     signal.throwIfAborted();
@@ -306,13 +338,13 @@ export class DeviceActions implements Actions {
   }
 
   /** What is needed to run a command on the server. @throws WaltError when the proxies are not connected. */
-  #serverCommand(keyFile: string, command: string | undefined): ServerCommandOptions {
+  #serverCommand(keyFiles: readonly string[], command: string | undefined): ServerCommandOptions {
     const { files } = this.parts;
     if (this.#proxies === undefined) throw new WaltError("the proxies are not connected");
     return {
       proxies: this.#proxies,
-      keyFile,
-      knownHosts: files.knownHosts,
+      keyFiles,
+      knownHosts: files.trustedHosts,
       command,
       children: this.#children,
     };

@@ -24,7 +24,7 @@ export interface Credentials {
   writtenAt: string;
 }
 
-type Files = Pick<DeviceFiles, "state" | "certificate" | "credentials">;
+type Files = Pick<DeviceFiles, "state" | "certificate" | "nextCertificate" | "credentials">;
 
 /**
  * The credentials on the disk; undefined when there are none, or when they are damaged. The device then asks
@@ -86,6 +86,8 @@ export function writeCredentials(files: Files, grant: Grant, now = new Date()): 
   const { node, mac, renewAfter } = grant;
   const credentials = { node, mac, renewAfter, writtenAt: now.toISOString() };
   writeFileAtomic(files.certificate, `${grant.certificate}\n`);
+  if (grant.nextCertificate === undefined) rmSync(files.nextCertificate, { force: true });
+  else writeFileAtomic(files.nextCertificate, `${grant.nextCertificate}\n`);
   writeFileAtomic(files.credentials, `${JSON.stringify(credentials)}\n`, { mode: 0o600 });
   return credentials;
 }
@@ -97,7 +99,13 @@ export function writeCredentials(files: Files, grant: Grant, now = new Date()): 
  */
 export function removeCredentials(files: Files & Pick<DeviceFiles, "deviceKey">): string[] {
   const removed: string[] = [];
-  for (const file of [files.credentials, files.certificate, files.deviceKey, `${files.deviceKey}.pub`]) {
+  for (const file of [
+    files.credentials,
+    files.certificate,
+    files.nextCertificate,
+    files.deviceKey,
+    `${files.deviceKey}.pub`,
+  ]) {
     try {
       rmSync(file);
       removed.push(file);

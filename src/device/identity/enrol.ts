@@ -8,6 +8,7 @@ import {
   parseChallenge,
   parseReply,
   type Reply,
+  STORED,
 } from "../../enrolment/messages.ts";
 import { WaltError } from "../../errors.ts";
 import type { KeyPair, PublicKey } from "../../ssh/keys/ed25519.ts";
@@ -18,6 +19,8 @@ import { checkCertificate } from "./credentials.ts";
 const REPLY_TIMEOUT = 45_000;
 /** Milliseconds until the operator's answer: more than a server can be configured to wait for it. */
 const ANSWER_TIMEOUT = 3_700_000;
+/** Milliseconds that the server has to end the conversation once the grant is stored. */
+const CONFIRM_TIMEOUT = 10_000;
 /**
  * How often the server may reply "pending". One reply is enough; the bound is for a server that never stops.
  */
@@ -100,10 +103,21 @@ async function nextLine(lines: Lines, timeout: number, before: string): Promise<
  */
 function checkedGrant(grant: Grant, key: PublicKey): Grant {
   checkCertificate(grant.certificate, key, "the certificate from the server");
+  if (grant.nextCertificate !== undefined)
+    checkCertificate(grant.nextCertificate, key, "the second certificate from the server");
   const first = Number.parseInt(grant.mac.slice(0, 2), 16);
   if ((first & 1) !== 0 || /^(00:?)+$/.test(grant.mac)) {
     throw new WaltError(`the server sent the MAC address ${grant.mac}, which no network card can have`);
   }
-  const { node, mac, certificate, renewAfter } = grant;
-  return { node, mac, certificate, renewAfter };
+  const { node, mac, certificate, nextCertificate, serverKeys, renewAfter } = grant;
+  return { node, mac, certificate, nextCertificate, serverKeys, renewAfter };
+}
+
+/**
+ * Tell the server that its grant is on the disk, and wait until it has heard that. A server that is older than
+ * this ends the conversation without.
+ */
+export async function confirm(lines: Lines): Promise<void> {
+  lines.write(STORED);
+  await lines.next(CONFIRM_TIMEOUT).catch(() => {});
 }

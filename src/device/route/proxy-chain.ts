@@ -34,10 +34,10 @@ export interface ProxyChainOptions {
   readonly entrypoint: Entrypoint;
   /** Address of the server for the last proxy. It is not used without proxies. */
   readonly server: HostPort | undefined;
-  /** Path of the private key with which the proxies are asked: the device key or the enrolment key. */
-  readonly keyFile: string;
-  /** Path of the certificate of the device key. */
-  readonly certificateFile?: string;
+  /** Paths of the private keys with which the proxies are asked: the device key or the enrolment keys. */
+  readonly keyFiles: readonly string[];
+  /** Paths of certificates of the device key. */
+  readonly certificateFiles?: readonly string[];
   /** Path of the file with the pinned host keys. */
   readonly knownHosts: string;
   /** Milliseconds without an echo after which a proxy is taken for dead. */
@@ -155,8 +155,8 @@ export class ProxyChain {
       const command = proxyArguments({
         connect: before === undefined ? proxy : this.#target,
         alias,
-        keyFile: options.keyFile,
-        ...(options.certificateFile === undefined ? {} : { certificateFile: options.certificateFile }),
+        keyFiles: options.keyFiles,
+        ...(options.certificateFiles === undefined ? {} : { certificateFiles: options.certificateFiles }),
         knownHosts: options.knownHosts,
         forward: { localPort, to },
         connectTimeout: CONNECT_TIMEOUT,

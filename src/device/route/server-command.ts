@@ -61,8 +61,8 @@ export class ChildLines implements Lines {
 export interface ServerCommandOptions {
   /** The chain through which the server is reached. */
   readonly proxies: ProxyChain;
-  /** Path of the private key: the device key or the enrolment key. */
-  readonly keyFile: string;
+  /** Paths of private keys: the device key, or the enrolment keys. */
+  readonly keyFiles: readonly string[];
   /** Path of the file with the pinned host keys. */
   readonly knownHosts: string;
   /** `enrol`, `renew` or `tunnel via=…`; undefined for a server of WalT's own VPN, which needs no command. */
@@ -76,10 +76,10 @@ export interface ServerCommandOptions {
  * @param o `alive`: seconds of silence after which ssh asks the server for a sign of life.
  */
 export function serverCommandLine(o: ServerCommandOptions & { alive?: number }): string[] {
-  const { keyFile, knownHosts, command } = o;
+  const { keyFiles, knownHosts, command } = o;
   return serverArguments({
     connect: o.proxies.target,
-    keyFile,
+    keyFiles,
     knownHosts,
     command,
     connectTimeout: CONNECT_TIMEOUT,

@@ -21,11 +21,17 @@ const FORCED_COMMAND = "exec cat";
 const RESTRICTIONS = (next: HostPort) =>
   `restrict,port-forwarding,permitopen="${formatHostPort(next)}",permitlisten="127.0.0.1:1",command="${FORCED_COMMAND}"`;
 
-/** The two lines, each with its line break: certificates by the CA, and the enrolment key. */
-export function authorizedKeys(o: { ca: PublicKey; enrolment: PublicKey; next: HostPort }): string {
+/** A line for certificates of each CA, and one for each enrolment key, each with its line break. */
+export function authorizedKeys(o: {
+  cas: readonly PublicKey[];
+  enrolments: readonly PublicKey[];
+  next: HostPort;
+}): string {
   const restrictions = RESTRICTIONS(o.next);
   return [
-    `cert-authority,principals="${VPN_PRINCIPAL}",${restrictions} ${publicKeyLine(o.ca)}\n`,
-    `${restrictions} ${publicKeyLine(o.enrolment)}\n`,
+    ...o.cas.map(
+      (ca) => `cert-authority,principals="${VPN_PRINCIPAL}",${restrictions} ${publicKeyLine(ca)}\n`,
+    ),
+    ...o.enrolments.map((key) => `${restrictions} ${publicKeyLine(key)}\n`),
   ].join("");
 }

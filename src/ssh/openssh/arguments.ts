@@ -18,10 +18,10 @@ export interface ProxyArguments {
   connect: HostPort;
   /** The name under which its host key is in `knownHosts`. */
   alias: string;
-  /** Path of the private key. */
-  keyFile: string;
-  /** Path of the certificate of that key. */
-  certificateFile?: string;
+  /** Paths of private keys, which are tried in this order. */
+  keyFiles: readonly string[];
+  /** Paths of certificates of these keys, which are tried first. */
+  certificateFiles?: readonly string[];
   /** Path of the file with the pinned host keys. */
   knownHosts: string;
   /** The local port that ssh listens on, and the next hop that the proxy connects to. */
@@ -36,8 +36,8 @@ export interface ProxyArguments {
 export interface ServerArguments {
   /** Where to connect: the server itself, or the local port that the last proxy forwards to it. */
   connect: HostPort;
-  /** Path of the private key. */
-  keyFile: string;
+  /** Paths of private keys, which are tried in this order. */
+  keyFiles: readonly string[];
   /** Path of the file with the pinned host keys. */
   knownHosts: string;
   /** `enrol`, `renew` or `tunnel via=…`; undefined for a server of WalT's own VPN, which needs no command. */
@@ -79,7 +79,7 @@ export function proxyArguments(h: ProxyArguments): string[] {
   return [
     ...common(h, h.alias),
     ...option("Ciphers", proxyCiphers(h.aes).join(",")),
-    ...(h.certificateFile === undefined ? [] : option("CertificateFile", path(h.certificateFile))),
+    ...(h.certificateFiles ?? []).flatMap((file) => option("CertificateFile", path(file))),
     ...option("ExitOnForwardFailure", "yes"),
     "-L",
     `127.0.0.1:${h.forward.localPort}:${formatHostPort(h.forward.to)}`,
@@ -106,7 +106,7 @@ export function serverArguments(h: ServerArguments): string[] {
 }
 
 function common(
-  h: Pick<ProxyArguments, "connect" | "keyFile" | "knownHosts" | "connectTimeout"> & { alive?: number },
+  h: Pick<ProxyArguments, "connect" | "keyFiles" | "knownHosts" | "connectTimeout"> & { alive?: number },
   alias: string,
 ): string[] {
   return [
@@ -124,7 +124,7 @@ function common(
     ...option("PreferredAuthentications", "publickey"),
     ...option("IdentitiesOnly", "yes"),
     ...option("IdentityAgent", "none"),
-    ...option("IdentityFile", path(h.keyFile)),
+    ...h.keyFiles.flatMap((file) => option("IdentityFile", path(file))),
     ...option("ControlPath", "none"),
     ...option("EscapeChar", "none"),
     ...option("Compression", "no"),

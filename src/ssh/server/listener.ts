@@ -18,7 +18,8 @@ import { Peer, type PeerOptions } from "./peer.ts";
 
 export interface ListenerOptions extends Pick<PeerOptions, "entered" | "request"> {
   listen: HostPort;
-  hostKey: KeyPair;
+  /** By which the server proves itself, asked for each connection. */
+  hostKey(): KeyPair;
   log: Log;
   /** Limits the lines that peers cause; one of its own unless given. */
   logLimiter?: LogLimiter;
@@ -47,7 +48,6 @@ export class SshListener {
   /** Those of them that have not authenticated: bounded in all, and fair among source addresses. */
   readonly #pending: FairSet<Peer>;
   readonly #logLimiter: LogLimiter;
-  readonly #hostSeed: Buffer;
 
   private constructor(
     private readonly o: ListenerOptions,
@@ -56,7 +56,6 @@ export class SshListener {
     const pending = Math.max(1, Math.floor((o.maxConnections ?? MAX_CONNECTIONS) / PENDING_PART));
     this.#pending = new FairSet(pending, Math.max(1, Math.floor(pending / SOURCE_PART)));
     this.#logLimiter = o.logLimiter ?? new LogLimiter();
-    this.#hostSeed = seedOf(o.hostKey);
     net.on("connection", (socket) => this.#accept(socket));
   }
 
@@ -108,7 +107,7 @@ export class SshListener {
     }
     const { authorise, request, grace = 20_000, silence = 40_000 } = this.o;
     const peer = new Peer(socket, formatHostPort({ host, port: remotePort }), {
-      ...{ hostSeed: this.#hostSeed, log, authorise, request, grace, silence },
+      ...{ hostSeed: seedOf(this.o.hostKey()), log, authorise, request, grace, silence },
       entered: (entered) => {
         this.#pending.delete(entered);
         this.o.entered(entered);

@@ -90,6 +90,7 @@ function make(toml = ""): void {
   files = deviceFiles(config);
   writeFileSync(files.deviceKey, encodePrivateKey(key), { mode: 0o600 });
   writeFileSync(files.knownHosts, `${knownHostsLine("walt-server", peer.hostKey.publicKey)}\n`);
+  writeFileSync(files.enrolmentKey, encodePrivateKey(generateKey("enrolment")));
   const add = (text: string, fields = {}): void => void lines.push(`${text} ${JSON.stringify(fields)}`);
   const log: Log = { debug() {}, info: add, warn: add, error: add, with: () => log };
   entrypoints = [GATE, OTHER, `ssh://${formatHostPort(peer.address)}`].map(parseEntrypoint);
@@ -98,6 +99,7 @@ function make(toml = ""): void {
     firstUp() {},
   };
   device = new DeviceActions(parts, undefined);
+  device.trustServerKeys();
 }
 
 /** Do one thing; its outcome. `entrypoint` is 0 for one proxy, 1 for another, 2 for the peer itself. */
@@ -155,7 +157,10 @@ describe("the proxies", () => {
   test("are connected to with the enrolment key, or with the device's own and its certificate", async () => {
     expect(await perform(OPEN)).toEqual({ type: "proxies-open" });
     expect(device.proxiesAlive()).toBe(true);
-    expect(lastCall()?.options).toMatchObject({ HostKeyAlias: GATE, IdentityFile: files.enrolmentKeyCopy });
+    expect(lastCall()?.options).toMatchObject({
+      HostKeyAlias: GATE,
+      IdentityFile: files.trustedEnrolmentKeys[0],
+    });
     expect(lastCall()?.options).not.toHaveProperty("CertificateFile");
     expect(lastCall()?.forward?.to).toBe("walt.example.org:2222");
     await perform({ do: "open-proxies", key: "device" });
@@ -196,7 +201,7 @@ describe("asking for access", () => {
     expect(await perform({ do: "ask" })).toEqual({ type: "granted" });
     expect(lastCall()).toMatchObject({
       command: "enrol",
-      options: { HostKeyAlias: "walt-server", IdentityFile: files.enrolmentKeyCopy },
+      options: { HostKeyAlias: "walt-server", IdentityFile: files.trustedEnrolmentKeys[0] },
     });
     const request = parseRequest(readFileSync(join(ssh.dir, "request"), "utf8").trim(), CHALLENGE);
     expect(request).toMatchObject({ ...identity, mac: ETH.address });
@@ -272,6 +277,7 @@ describe("the tunnel", () => {
   test("with a key that the server does not know", async () => {
     await using strict = await SshPeer.start(generateKey("another"));
     writeFileSync(files.knownHosts, `${knownHostsLine("walt-server", strict.hostKey.publicKey)}\n`);
+    device.trustServerKeys();
     entrypoints = [parseEntrypoint(`ssh://${formatHostPort(strict.address)}`)];
     await perform(OPEN);
     expect(await perform({ do: "tunnel" })).toMatchObject({ ...dead, end: { kind: "key-refused" } });

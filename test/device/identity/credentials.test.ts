@@ -6,9 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseConfig } from "../../../src/config/load.ts";
 import type { Config } from "../../../src/config/schema.ts";
-import { deviceFiles, prepareConfigurationFiles } from "../../../src/device/files.ts";
+import { checkConfigurationFiles, deviceFiles } from "../../../src/device/files.ts";
 import { forgetCredentials } from "../../../src/device/forget.ts";
 import { readCredentials, writeCredentials } from "../../../src/device/identity/credentials.ts";
+import { trustServerKeys } from "../../../src/device/identity/server-keys.ts";
 import { serveStatus } from "../../../src/device/status.ts";
 import { createLog } from "../../../src/log.ts";
 import { signCertificate } from "../../../src/ssh/keys/certificate.ts";
@@ -124,16 +125,21 @@ describe("what a device is given", () => {
   test("the enrolment key gets the mode that ssh insists on, wherever it lies", () => {
     writeFileSync(files().knownHosts, "walt-server ssh-ed25519 AAAA\n");
     writeFileSync(files().enrolmentKey, "a key\n", { mode: 0o755 });
-    const other = { ...files(), enrolmentKeyCopy: join(dir, "copy") };
-    prepareConfigurationFiles(other, true);
-    expect(readFileSync(other.enrolmentKeyCopy, "utf8")).toBe("a key\n");
-    expect(statSync(other.enrolmentKeyCopy).mode & 0o777).toBe(0o600);
+    const other = {
+      ...files(),
+      trustedHosts: join(dir, "hosts"),
+      trustedEnrolmentKeys: [join(dir, "copy"), join(dir, "copy2")] as const,
+    };
+    checkConfigurationFiles(other, true);
+    trustServerKeys(other, true, (why) => expect(why).toBe(""));
+    expect(readFileSync(other.trustedEnrolmentKeys[0], "utf8")).toBe("a key\n");
+    expect(statSync(other.trustedEnrolmentKeys[0]).mode & 0o777).toBe(0o600);
   });
 
   test("what is missing is named", () => {
-    expect(() => prepareConfigurationFiles(files(), true)).toThrow("known_hosts is missing or empty");
+    expect(() => checkConfigurationFiles(files(), true)).toThrow("known_hosts is missing or empty");
     writeFileSync(files().knownHosts, "walt-server ssh-ed25519 AAAA\n");
-    expect(() => prepareConfigurationFiles(files(), true)).toThrow("enrolment_key is missing or empty");
+    expect(() => checkConfigurationFiles(files(), true)).toThrow("enrolment_key is missing or empty");
     expect(() => deviceFiles({ ...config, file: undefined })).toThrow("no vpn.toml");
   });
 });

@@ -28,7 +28,7 @@ const entrypoint = (...proxies: string[]): Entrypoint => parseEntrypoint(proxies
 
 function open(to: Entrypoint, more: Partial<ProxyChainOptions> = {}): Promise<ProxyChain> {
   return ProxyChain.open({
-    ...{ entrypoint: to, server: SERVER, keyFile: "/keys/device", knownHosts: "/keys/known" },
+    ...{ entrypoint: to, server: SERVER, keyFiles: ["/keys/device"], knownHosts: "/keys/known" },
     ...{ silence: 10_000, children },
     ...more,
   });
@@ -59,7 +59,7 @@ describe("opening", () => {
   });
 
   test("each proxy is reached through the port that the one before forwards, the last one forwards to the server", async () => {
-    const chain = await open(entrypoint(A, B), { certificateFile: "/keys/certificate" });
+    const chain = await open(entrypoint(A, B), { certificateFiles: ["/keys/certificate"] });
     const [first, second, ...more] = ssh.calls;
     expect(more).toEqual([]);
     expect(first).toMatchObject({ host: "a.example.org", port: 22, forward: { to: B } });

@@ -46,10 +46,10 @@ const direct = (to: HostPort): Entrypoint => ({ direct: to });
 /** The first entrypoint's chain is open; more of what is needed for a command on the server. */
 async function over(entrypoint: Entrypoint, knownHosts = "/keys/known") {
   chain = await ProxyChain.open({
-    ...{ entrypoint, server: SERVER, keyFile: "/keys/device", knownHosts },
+    ...{ entrypoint, server: SERVER, keyFiles: ["/keys/device"], knownHosts },
     ...{ silence: 10_000, children },
   });
-  return { proxies: chain, keyFile: "/keys/device", knownHosts, children };
+  return { proxies: chain, keyFiles: ["/keys/device"], knownHosts, children };
 }
 
 /** The proxy says that it could not reach what is behind it. */

@@ -8,12 +8,13 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { type Machine, placesOf } from "../../../src/server/install/machine.ts";
-import { loadServerKeys } from "../../../src/server/keys.ts";
+import { ServerKeys } from "../../../src/server/keys.ts";
 import { Registry } from "../../../src/server/registry.ts";
 
 /** What our program looks like to whoever recognises it: ELF, with the unit's text inside. */
@@ -96,7 +97,8 @@ export class FakeMachine implements Machine {
     this.put("/etc/walt/walt.toml", 'role = "server"\n# mine\n');
     const state = join(this.root, "/var/lib/walt");
     mkdirSync(state, { recursive: true });
-    loadServerKeys(state);
+    ServerKeys.load(state);
+    rmSync(join(state, "keys/mark")); // of later versions
     chmodSync(join(state, "keys"), 0o700);
     new Registry(join(state, "registry.sqlite")).close();
     this.put("/var/lib/walt/dhcp.leases", "lease\n");

@@ -46,8 +46,8 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
     sshd = await startSshd(host, { extraConfig: "LogLevel VERBOSE", patient: true });
     await host.must(["useradd", "-m", "-p", "*", "-s", "/bin/sh", "walt-vpn"]);
     const lines = authorizedKeys({
-      ca: ca.publicKey,
-      enrolment: enrolment.publicKey,
+      cas: [ca.publicKey],
+      enrolments: [enrolment.publicKey],
       next: { host: "127.0.0.1", port: 2222 },
     });
     host.writeFile("/home/walt-vpn/.ssh/authorized_keys", lines);
@@ -76,7 +76,7 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
   const proxy = (more: Partial<ProxyArguments> = {}): ProxyArguments => ({
     connect: { host: "127.0.0.1", port: 22 },
     alias: "proxy:22",
-    keyFile: file("device_key"),
+    keyFiles: [file("device_key")],
     knownHosts: file("known_hosts"),
     aes: false,
     forward: { localPort: 4000, to: { host: "127.0.0.1", port: 2222 } },
@@ -103,17 +103,19 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
   };
 
   test("a certificate, and the enrolment key, get the echo and the next hop", async () => {
-    expect(await through({ certificateFile: file("good") })).toBe("got NEXT\n");
-    expect(await through({ keyFile: file("enrolment_key"), aes: true })).toBe("got NEXT\n");
+    expect(await through({ certificateFiles: [file("good")] })).toBe("got NEXT\n");
+    expect(await through({ keyFiles: [file("enrolment_key")], aes: true })).toBe("got NEXT\n");
   });
 
   test.each(["expired", "principal", "evil"])("certificate refused: %s", async (name) => {
-    expect(await failure({ certificateFile: file(name) })).toContain("proxy:22: it does not accept our key");
+    expect(await failure({ certificateFiles: [file(name)] })).toContain(
+      "proxy:22: it does not accept our key",
+    );
   });
 
   test("a device key without certificate, and a key in a file with an odd name, are refused", async () => {
     expect(await failure({})).toContain("it does not accept our key");
-    expect(await failure({ keyFile: file("other key 100%") })).toContain("it does not accept our key");
+    expect(await failure({ keyFiles: [file("other key 100%")] })).toContain("it does not accept our key");
   });
 
   test("another host key is told with the fingerprint that was shown, and an unknown host is refused", async () => {
@@ -146,7 +148,7 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
   test("a local port that is taken", async () => {
     expect(
       await failure({
-        certificateFile: file("good"),
+        certificateFiles: [file("good")],
         forward: { localPort: 2222, to: { host: "127.0.0.1", port: 2222 } },
       }),
     ).toBe("proxy:22: the local port 2222 cannot be used (Address already in use)");
@@ -156,7 +158,7 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
     const ssh = host.spawn(
       proxyArguments(
         proxy({
-          certificateFile: file("good"),
+          certificateFiles: [file("good")],
           forward: { localPort: 4001, to: { host: "127.0.0.1", port: 22 } },
         }),
       ),
@@ -170,7 +172,7 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
     );
     await ssh.stop();
     const more = async (...options: string[]) => {
-      const command = proxyArguments(proxy({ keyFile: file("enrolment_key") }));
+      const command = proxyArguments(proxy({ keyFiles: [file("enrolment_key")] }));
       return host.run(["ssh", ...options, ...command.slice(1).filter((word) => word !== "-T")]);
     };
     for (const listen of ["8080:127.0.0.1:22", "*:8080:127.0.0.1:22", "127.0.0.1:1:127.0.0.1:22"]) {
@@ -181,7 +183,7 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
 
   test("any command is the forced one", async () => {
     const command = [
-      ...proxyArguments(proxy({ certificateFile: file("good") })),
+      ...proxyArguments(proxy({ certificateFiles: [file("good")] })),
       "id; touch /home/walt-vpn/x",
     ];
     const { stdout } = await host.run(command, { input: "only an echo\n" });
@@ -205,7 +207,7 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
 
   test("a file that ssh cannot be told about is an error", () => {
     for (const bad of ['a"b', "a\\b", "$HOME", "~/x", "a\nb"]) {
-      expect(() => proxyArguments(proxy({ keyFile: bad }))).toThrow(/cannot be given to ssh/);
+      expect(() => proxyArguments(proxy({ keyFiles: [bad] }))).toThrow(/cannot be given to ssh/);
     }
     rmSync(file("evil"));
   });

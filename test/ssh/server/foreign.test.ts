@@ -54,7 +54,7 @@ async function serve(peer: Peer, channel: Channel, request: Request): Promise<vo
 beforeAll(async () => {
   listener = await SshListener.start({
     listen: { host: "127.0.0.1", port: 0 },
-    hostKey,
+    hostKey: () => hostKey,
     log: {
       ...createLog(-999),
       warn: (_, fields) => refused.push(String(fields?.["what"] ?? fields?.["reason"])),

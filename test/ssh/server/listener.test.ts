@@ -30,7 +30,7 @@ async function listen(more: Partial<ListenerOptions> = {}): Promise<SshListener>
   lines = [];
   const made = await SshListener.start({
     listen: { host: "127.0.0.1", port: 0 },
-    hostKey,
+    hostKey: () => hostKey,
     log,
     authorise: (_, { key }) => (key.blob.equals(clientKey.publicKey.blob) ? undefined : "a stranger"),
     entered: () => {},

@@ -111,7 +111,7 @@ export class ReleasingServer {
     const server = new ReleasingServer();
     server.#listener = await SshListener.start({
       listen: { host: "127.0.0.1", port: 0 },
-      hostKey: server.hostKey,
+      hostKey: () => server.hostKey,
       log: createLog(-999),
       authorise: (_, { key }) => (key.blob.equals(server.key.publicKey.blob) ? undefined : "a stranger"),
       entered: () => {},
@@ -149,7 +149,7 @@ export class ReleasingServer {
   ssh(command: string, ...options: string[]): string[] {
     const [program = "", ...more] = serverArguments({
       connect: this.listener.address,
-      keyFile: join(this.dir, "key"),
+      keyFiles: [join(this.dir, "key")],
       knownHosts: join(this.dir, "known"),
       command,
       connectTimeout: PATIENCE / 1000,

@@ -162,7 +162,7 @@ test("a connection that is held, resumed and held again keeps no more than it ha
   const again = Promise.withResolvers<Peer>();
   const listener = await SshListener.start({
     listen: { host: "127.0.0.1", port: 0 },
-    hostKey,
+    hostKey: () => hostKey,
     log: createLog(-999),
     authorise: () => undefined,
     entered: () => {},
