@@ -102,6 +102,8 @@ export function parseTrust(f: Fields) {
     enrolmentPublicKeys: f.wordList("enrolmentPublicKeys", 2, 400),
     /** The newest enrolment key: OpenSSH private key, PEM. */
     enrolmentPrivateKey: f.text("enrolmentPrivateKey", 8192),
+    /** Public keys of revoked devices whose certificates are still valid. */
+    revoked: f.wordList("revoked", 100_000, 400),
     /** By this a proxy tells this server's lines from those of others. */
     mark: f.text("mark", 100, /^SHA256:[A-Za-z0-9+/]{43}$/),
     /**
@@ -225,6 +227,11 @@ export function parseFinish(f: Fields) {
 /** An operator's order to revoke the device of a node. */
 export function parseRevocation(f: Fields) {
   return { node: f.words("node"), by: parseOperator(f) };
+}
+
+/** What a revocation leaves: until when the device's certificate passes the proxies; null when it does not any more. */
+export function parseRevoked(f: Fields) {
+  return { passesUntil: f.orNull("passesUntil", (key) => f.time(key)) };
 }
 
 /** A monitor that begins to watch. */

@@ -20,6 +20,7 @@ import {
   parseNode,
   parseNothing,
   parseRevocation,
+  parseRevoked,
   parseRotate,
   parseRotation,
   parseTrust,
@@ -115,7 +116,7 @@ export const SERVER = {
   rotations: get("/keys", list(parseRotation)),
   rotate: post("/keys/:key/rotate", parseRotate, parseRotation),
   finishRotation: post("/keys/:key/finish", parseFinish, parseRotation),
-  revoke: post("/devices/:node/revoke", parseRevocation, parseNothing),
+  revoke: post("/devices/:node/revoke", parseRevocation, parseRevoked),
   monitor: stream("/monitor", parseWatch, parseMonitorEvent),
 } as const;
 

@@ -8,6 +8,9 @@
 #
 # Another server may use the same user. This server's lines end with a mark of their own: those alone are written, replaced
 # and removed; all others stay as they are. A user walt-vpn that somebody else made keeps its shell, password and files.
+#
+# With --limits it also writes three files that bound what the account may use and keep revoked devices out at once (see
+# "The limits" below); once they are there each run keeps them up to date. Nothing but this account is concerned.
 set -eu
 umask 022
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -21,6 +24,7 @@ enrolments='@ENROLMENTS@'
 mark='@MARK@' # of this server's lines: the fingerprint of its first CA
 server_ca_file='@SERVER_CA_FILE@' # there on the server itself only
 lines='@AUTHORIZED_KEYS@'
+revoked='@REVOKED@' # keys of revoked devices whose certificates are still valid, with the mark
 
 newline='
 '
@@ -29,18 +33,20 @@ say() { printf '%s\n' "$*"; }
 fail() { say "proxy-setup.sh: $*" >&2; exit 1; }
 usage() {
   cat <<END
-usage: proxy-setup.sh [--allow-server] | --remove | --help
+usage: proxy-setup.sh [--allow-server] [--limits] | --remove | --help
 Let WalT VPN devices pass through this machine to $next.
   --allow-server  go on although this is the WalT server itself
+  --limits        bound the account's sessions and processes, and keep revoked devices out at once
   --remove        remove this server's lines; and the user $user and $home, if nobody else uses them
 Example: sudo sh proxy-setup.sh
 END
 }
 
-action=setup allow_server=no
+action=setup allow_server=no limits=no
 for option; do
   case $option in
     --allow-server) allow_server=yes ;;
+    --limits) limits=yes ;;
     --remove) action=remove ;;
     -h | --help) usage; exit 0 ;;
     *) printf 'proxy-setup.sh: unknown option %s\n' "$option" >&2; usage >&2; exit 2 ;;
@@ -125,15 +131,61 @@ write_keys() { # text: takes the place of authorized_keys as a whole, with the o
 before=''
 [ ! -f "$keys" ] || before=$(cat "$keys")
 
+# --- The limits: sshd's for this user alone, the kernel's for its processes, and the keys of revoked devices.
+sshd_limits=/etc/ssh/sshd_config.d/walt-vpn.conf
+process_limits=/etc/security/limits.d/walt-vpn.conf
+revoked_keys=/etc/ssh/walt-vpn-revoked-keys
+written='# Written by proxy-setup.sh --limits (WalT VPN): it is replaced and removed by that.'
+# A device needs one session on each connection, and a TCP forwarding. sshd refuses everybody who should log in as this user
+# when it cannot read the file of revoked keys.
+sshd_text="$written
+Match User $user
+  MaxSessions 1
+  PermitTTY no
+  AllowAgentForwarding no
+  AllowStreamLocalForwarding no
+  X11Forwarding no
+  RevokedKeys $revoked_keys
+Match all"
+process_text="$written
+$user hard nproc 1024"
+
+limited() { [ -f "$1" ] && [ "$(head -n 1 "$1")" = "$written" ]; } # file: whether we wrote it
+put() { # file, text: whether it was changed
+  if [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; then return 1; fi
+  rm -f "$1.new"
+  (umask 022 && printf '%s\n' "$2" >"$1.new") && mv -f "$1.new" "$1"
+}
+reload_sshd() {
+  if command -v systemctl >/dev/null && { systemctl reload ssh || systemctl reload sshd; } 2>/dev/null; then return 0; fi
+  pid=$(cat /run/sshd.pid /var/run/sshd.pid 2>/dev/null | head -n 1)
+  if [ -z "$pid" ] || ! kill -HUP "$pid" 2>/dev/null; then say "note: reload sshd now"; fi
+}
+revoked_of_others() { # what other servers have in the file of revoked keys
+  [ ! -f "$revoked_keys" ] || grep -v " $mark\$" "$revoked_keys" || :
+}
+write_revoked() { put "$revoked_keys" "$(revoked_of_others)${revoked:+$newline$revoked}" && say "updated $revoked_keys"; }
+remove_limits() {
+  limited "$sshd_limits" || return 0
+  rm -f "$sshd_limits"
+  if limited "$process_limits"; then rm -f "$process_limits"; fi
+  reload_sshd
+  rm -f "$revoked_keys"
+  say "removed the limits of $user"
+}
+
 if [ "$action" = remove ]; then
   if [ -n "$others$files" ] || { exists && [ "$made_here" = no ]; }; then
     [ -n "$mine" ] || { say "nothing to remove: $keys has no line of this server"; exit 0; }
     if [ -n "$others" ]; then write_keys "$others"; else rm -f "$keys"; fi
+    revoked=''
+    if [ "$strangers" = no ] && [ -z "$others" ]; then remove_limits; elif [ -f "$revoked_keys" ]; then write_revoked || :; fi
     say "removed this server's lines from $keys"
     say "kept the user $user, which somebody else made or uses; connections that are open go on until they end"
     exit 0
   fi
   removed=no
+  remove_limits
   if exists; then
     rm -f "$keys" # first of all: nobody comes in any more
     # Sessions that are open end now; their processes belong to this user alone.
@@ -207,6 +259,30 @@ elif [ -n "$others" ]; then
   say "note: another server uses the user $user, too; its lines were kept"
 fi
 
+if [ "$limits" = yes ] || limited "$sshd_limits"; then
+  for path in "$sshd_limits" "$process_limits"; do
+    [ ! -e "$path" ] || limited "$path" || fail "$path is somebody else's: move it away, or do without --limits"
+  done
+  [ -d "${sshd_limits%/*}" ] || fail "there is no folder ${sshd_limits%/*}. Add to the end of sshd's configuration:
+$sshd_text"
+  write_revoked || :
+  if [ -d "${process_limits%/*}" ] && put "$process_limits" "$process_text"; then say "wrote $process_limits"; fi
+  if put "$sshd_limits" "$sshd_text"; then
+    if problem=$(sshd -t 2>&1); then
+      say "wrote $sshd_limits"
+      reload_sshd
+    else
+      case $problem in *"$sshd_limits"*) rm -f "$sshd_limits"; fail "sshd does not accept $sshd_limits, which was removed again:
+$problem" ;; esac
+    fi
+  fi
+elif [ -n "$revoked" ]; then
+  say "note: revoked devices may pass this proxy until their certificates end ($(printf '%s\n' "$revoked" | grep -c .) of them);
+proxy-setup.sh --limits keeps them out from now on"
+else
+  say "note: proxy-setup.sh --limits would allow this account one session on each connection and 1024 processes"
+fi
+
 # --- Would this sshd accept it? Asked for a connection from an address that is nobody's.
 ask() { settings=$(sshd -T -C "user=$user,host=device.example,addr=192.0.2.1" 2>&1); }
 missing() { # a folder that sshd's service makes: it is not there before the first connection where systemd listens for sshd
@@ -276,6 +352,9 @@ and run this again." >&2
   exit 1
 fi
 say "sshd accepts $user: devices may pass to $next"
+if limited "$sshd_limits" && [ "$(setting maxsessions)" != 1 ]; then
+  say "note: sshd does not read $sshd_limits. Add at the beginning of its configuration: Include ${sshd_limits%/*}/*.conf"
+fi
 case $(setting allowstreamlocalforwarding) in
   yes | all | remote)
     say "note: authorized_keys cannot forbid the account to make UNIX sockets in folders that anybody may write to, such as

@@ -18,6 +18,8 @@ export interface ProxyScriptOptions {
    * The only address that devices may open from the proxy: the server's endpoint, or the next proxy's sshd.
    */
   next: HostPort;
+  /** Keys of revoked devices whose certificates the proxy would let in for a while. */
+  revoked: readonly PublicKey[];
   /** Path of the CA's public key on the server's own machine, by which the script recognises that machine. */
   serverCaFile: string;
   /** Of walt, for the first lines. */
@@ -51,6 +53,7 @@ export function proxySetupScript(o: ProxyScriptOptions): string {
     SERVER_CA_FILE: shellQuote(o.serverCaFile),
     ENROLMENTS: shellQuote(o.enrolments.map(keyText).join("\n")),
     MARK: shellQuote(proxyMark(o.mark)),
+    REVOKED: shellQuote(o.revoked.map((key) => `${keyText(key)} ${proxyMark(o.mark)}`).join("\n")),
     AUTHORIZED_KEYS: shellQuote(markedKeys(o).trimEnd()),
   };
   // In the template a value is either a word in quotes of its own, which are replaced with it, or part of a

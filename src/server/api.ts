@@ -15,8 +15,11 @@ export interface ServerApi {
   nodes(): Promise<NodeInfo[]>;
   registered(): DeviceInfo[];
   trust(): TrustInfo;
-  /** @throws ApiError when there is no such node. */
-  revoke(node: string, by: string): void;
+  /**
+   * @returns until when the certificate passes the proxies, if it still does.
+   * @throws ApiError when there is no such node.
+   */
+  revoke(node: string, by: string): string | null;
   log: Log;
 }
 
@@ -45,10 +48,7 @@ export function serverHandler(api: ServerApi): (request: Request) => Promise<Res
       serve(SERVER.rotations, () => rotation.list()),
       serve(SERVER.rotate, ({ key, by }) => rotation.begin(key, by)),
       serve(SERVER.finishRotation, ({ key, force, by }) => rotation.finish(key, force, by)),
-      serve(SERVER.revoke, ({ node, by }) => {
-        api.revoke(node, by);
-        return {};
-      }),
+      serve(SERVER.revoke, ({ node, by }) => ({ passesUntil: api.revoke(node, by) })),
       serveStream(SERVER.monitor, ({ name }, tell) => {
         tell({ type: "watching" });
         const unwatch = requests.watch(tell);

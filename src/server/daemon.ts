@@ -142,7 +142,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         return nodeList(active, tunnels, await net.addresses(active.map((device) => device.mac)));
       },
       registered: () => deviceList(registry.list(), tunnels),
-      trust: () => trustInfo(keys, address),
+      trust: () => trustInfo(keys, registry.revokedWithCertificate(new Date()), address),
       revoke: (node, by) => devices.revoke(node, by, { tunnels, endpoint }),
       log: log.with("api"),
     }),

@@ -170,13 +170,14 @@ export class Devices {
 
   /**
    * Revoke the device of a node: its key is refused from now on, and its connections end.
+   * @returns until when its certificate passes the proxies, ISO 8601; null when it does not any more.
    * @throws ApiError when there is no such node.
    */
   revoke(
     node: string,
     by: string,
     live: { tunnels: Pick<Tunnels, "close">; endpoint: Pick<Endpoint, "cutOff"> },
-  ): void {
+  ): string | null {
     const device = this.registry.byNode(node);
     if (device === undefined) {
       throw new ApiError(
@@ -185,12 +186,15 @@ export class Devices {
         "`walt vpn list` shows the nodes.",
       );
     }
-    this.registry.revoke(device, new Date());
+    const now = new Date();
+    this.registry.revoke(device, now);
     // The tunnel has a moment to tell the device why. All other connections of the device end now.
     void live.tunnels.close(device, "this node was revoked");
     live.endpoint.cutOff(device.id);
     this.net.setNodes(this.registry.active());
     this.log.info("device revoked", { event: "device-revoked", node, by });
+    const { certificateExpires } = device;
+    return certificateExpires > now.toISOString() ? certificateExpires : null;
   }
 }
 

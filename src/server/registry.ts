@@ -238,6 +238,12 @@ export class Registry {
     return BigInt(row.serial);
   }
 
+  /** Revoked devices that have a certificate which proxies would let in after `now`. */
+  revokedWithCertificate(now: Date): Device[] {
+    const all = this.list().filter((one) => one.revokedAt !== null);
+    return all.filter((one) => one.certificateExpires > now.toISOString());
+  }
+
   /** A board has these keys of the server on its disk, by fingerprint. */
   confirmKeys({ id }: Device, prints: readonly string[]): void {
     this.#db

@@ -89,14 +89,18 @@ export function metricsSnapshot(
   };
 }
 
-/** @param address by which proxies reach this server. */
-export function trustInfo(keys: ServerKeys, address: HostPort): TrustInfo {
+/**
+ * @param revoked devices that are revoked, and whose certificates are still valid
+ * @param address by which proxies reach this server.
+ */
+export function trustInfo(keys: ServerKeys, revoked: readonly Device[], address: HostPort): TrustInfo {
   const lines = (name: KeyName): string[] => keys.all(name).map((one) => publicKeyLine(one.publicKey));
   return {
     cas: lines("ca"),
     hostKeys: lines("host"),
     enrolmentPublicKeys: lines("enrolment"),
     enrolmentPrivateKey: encodePrivateKey(keys.nextOf("enrolment") ?? keys.of("enrolment")),
+    revoked: revoked.map((device) => device.publicKey),
     mark: keys.mark,
     caFile: keys.caFile,
     address: formatHostPort(address),

@@ -44,6 +44,7 @@ export const TRUST: TrustInfo = {
   hostKeys: ["ssh-ed25519 AAAA host", "ssh-ed25519 AAAB host"],
   enrolmentPublicKeys: ["ssh-ed25519 AAAA enrolment"],
   enrolmentPrivateKey: "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+  revoked: ["ssh-ed25519 AAAA"],
   mark: `SHA256:${"x".repeat(43)}`,
   caFile: "/var/lib/walt-vpn/keys/ca.pub",
   address: "walt.lab.example:2222",

@@ -21,6 +21,7 @@ const options: ProxyScriptOptions = {
   cas: [ca.publicKey],
   enrolments: [generateKey("enrolment").publicKey],
   mark: fingerprint(ca.publicKey),
+  revoked: [],
   next: { host: "server.lab", port: 2222 },
   serverCaFile: "/var/lib/walt-vpn/ca.pub",
   version: "1.2.3",

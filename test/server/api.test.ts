@@ -77,6 +77,7 @@ beforeAll(async () => {
         if (node !== "vpn-1")
           throw new ApiError("unknown-node", `there is no node ${JSON.stringify(node)}`, "look");
         revoked.push([node, by]);
+        return "2026-03-08T12:00:00.000Z";
       },
       log,
     })(request),
@@ -180,7 +181,10 @@ describe("requests", () => {
   });
 
   test("revoke names the node and who did it, made harmless", async () => {
-    expect(await ask("POST", "/v1/devices/vpn-1/revoke", '{"by":"al\\u001b[2Jice"}')).toEqual([200, {}]);
+    expect(await ask("POST", "/v1/devices/vpn-1/revoke", '{"by":"al\\u001b[2Jice"}')).toEqual([
+      200,
+      { passesUntil: "2026-03-08T12:00:00.000Z" },
+    ]);
     expect(revoked.splice(0)).toEqual([["vpn-1", "al?[2Jice"]]);
     expect(await ask("POST", "/v1/devices/vpn-9/revoke", '{"by":"x"}')).toEqual([
       400,

@@ -13,6 +13,7 @@ import {
   parseChallenge,
   parseReply,
   type Reply,
+  STORED,
 } from "../../src/enrolment/messages.ts";
 import { formatLine, type Log } from "../../src/log.ts";
 import { AccessRequests } from "../../src/server/access-requests.ts";
@@ -107,9 +108,11 @@ function connect() {
       send(text);
       return text;
     },
-    /** The n-th line after the challenge, when it has come. */
-    reply: async (n = 0): Promise<Reply> => {
-      return parseReply(await eventually(`reply ${n}`, () => said[n + 1]));
+    /** The n-th line after the challenge, when it has come. A grant is confirmed unless told otherwise. */
+    reply: async (n = 0, confirm = STORED): Promise<Reply> => {
+      const reply = parseReply(await eventually(`reply ${n}`, () => said[n + 1]));
+      if (reply.type === "granted" && confirm !== "") send(confirm);
+      return reply;
     },
     get status() {
       return status;
@@ -146,6 +149,29 @@ describe("a device that is invited", () => {
     expect(await device.reply()).toEqual({ type: "granted", ...granted });
     await device.served;
     expect(requests.list()).toEqual([]);
+  });
+
+  test("confirms that it has stored them; one that is older just goes, and one that says something else has not", async () => {
+    const granted = {
+      ...{ node: "vpn-1", mac: "52:54:00:01:02:03", certificate: "ssh-ed25519-cert-v01@openssh.com A" },
+      renewAfter: 9,
+    };
+    invited = { granted };
+    for (const [confirm, count] of [
+      [STORED, 1],
+      ["", 0],
+      ['{"type":"other"}\n', 0],
+      ["nonsense\n", 0],
+    ] as const) {
+      confirmed = [];
+      const device = connect();
+      const key = generateKey("x");
+      device.request(key);
+      await device.reply(0, confirm);
+      if (confirm === "") device.close();
+      await device.served;
+      expect(confirmed).toEqual(count === 1 ? [fingerprint(key.publicKey)] : []);
+    }
   });
 
   test("in vain is asked about, with a warning", async () => {
@@ -280,7 +306,7 @@ describe("a new device", () => {
     expect(device.channel.windows.ourWindow).toBe(0);
     expect(() => device.channel.receive(Buffer.of(0x41))).toThrow("more than its window");
     answer(true);
-    expect(await device.reply(1)).toMatchObject({ type: "granted" });
+    expect(await device.reply(1, "")).toMatchObject({ type: "granted" });
     await device.served;
   });
 });

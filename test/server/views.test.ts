@@ -121,7 +121,7 @@ test("metrics: nodes with the counters of the tunnel that is up, and how many de
 
 test("what the server shows is what a command of the same version reads", () => {
   const dir = mkdtempSync(join(tmpdir(), "walt-views-"));
-  const trust = trustInfo(ServerKeys.load(dir), { host: "::1", port: 2222 });
+  const trust = trustInfo(ServerKeys.load(dir), [gone], { host: "::1", port: 2222 });
   const seen = tunnels({ 1: up, 2: { ...up, framing: "original", state: "down" } });
   const nodes = nodeList([one, two], seen, new Map());
   const devices = deviceList([one, two, gone], seen);

@@ -11,6 +11,8 @@ export interface ProxySettings {
   cas: PublicKey[];
   enrolments: PublicKey[];
   mark: string;
+  /** A configuration does not know who was revoked since. */
+  revoked: PublicKey[];
   serverCaFile: string;
   version: string;
 }
@@ -37,6 +39,7 @@ export function proxySettings(config: Config): ProxySettings {
     enrolments: enrolment.map((line) => parsePublicKey(line, "proxy.enrolment")),
     // A file of an earlier version has none: its only CA is the first.
     mark: mark === "" ? cas.map(fingerprint).slice(0, 1).join("") : mark,
+    revoked: [],
     serverCaFile: `${config.server.state}/keys/ca.pub`,
     version: VERSION,
   };

@@ -12,6 +12,10 @@ export default command({
   examples: ["walt proxy setup", "walt proxy setup --remove"],
   args: {
     remove: { type: "boolean", description: "Undo it" },
+    limits: {
+      type: "boolean",
+      description: "Bound the account's sessions and processes, and keep revoked devices out at once",
+    },
     "allow-server": { type: "boolean", description: "Also on the server's own machine" },
     ...configOption,
   },
@@ -20,6 +24,7 @@ export default command({
     process.exitCode = await setupProxy(settings, [
       ...(args.remove ? ["--remove"] : []),
       ...(args["allow-server"] ? ["--allow-server"] : []),
+      ...(args.limits ? ["--limits"] : []),
     ]);
   },
 });

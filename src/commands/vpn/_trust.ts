@@ -9,6 +9,7 @@ export interface Trust extends TrustInfo {
   caKeys: PublicKey[];
   enrolmentKeys: PublicKey[];
   serverKeys: PublicKey[];
+  revokedKeys: PublicKey[];
 }
 
 /** @throws WaltError when the server cannot be reached. */
@@ -21,5 +22,6 @@ export async function fetchTrust(api: ApiClient): Promise<Trust> {
     caKeys: keys(trust.cas, "CA"),
     enrolmentKeys: keys(trust.enrolmentPublicKeys, "enrolment"),
     serverKeys: keys(trust.hostKeys, "host"),
+    revokedKeys: trust.revoked.map((line) => parsePublicKey(line, "the key of a revoked device")),
   };
 }

@@ -33,7 +33,7 @@ export default command({
           d.code,
           minute(d.acceptedAt),
           d.acceptedBy,
-          d.state === "revoked" ? "-" : minute(d.certificateExpires),
+          d.certificateExpires > new Date().toISOString() ? minute(d.certificateExpires) : "-",
         ]),
       ),
     );

@@ -1,7 +1,7 @@
 /** `walt vpn revoke` */
 
 import { SERVER } from "../../api/routes.ts";
-import { command, print } from "../_command.ts";
+import { command, minute, print } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
 
 export default command({
@@ -13,9 +13,16 @@ export default command({
     ...serverOptions,
   },
   async run(args) {
-    await withServer(args, (api) => api.call(SERVER.revoke, { node: args.node, by: operator() }));
+    const { passesUntil } = await withServer(args, (api) =>
+      api.call(SERVER.revoke, { node: args.node, by: operator() }),
+    );
     print(
       `${args.node} is revoked: its tunnel is down and its key is refused. \`walt device forget\` on the device lets it ask afresh.`,
+    );
+    if (passesUntil === null) return;
+    print(
+      `The device can still open connections to the proxies, which lead to a server that refuses it, until ${minute(passesUntil)} (UTC).\n` +
+        "To keep it out there at once: make the proxies' script again with `walt vpn setup-proxy`, and run it with --limits on each proxy.",
     );
   },
 });

@@ -60,6 +60,7 @@ export default command({
             cas: trust.caKeys,
             enrolments: trust.enrolmentKeys,
             mark: trust.mark,
+            revoked: trust.revokedKeys,
             next,
             serverCaFile: trust.caFile,
             version: VERSION,
