@@ -85,7 +85,7 @@ END
 echo "$fstab" > "$dir/fstab"
 mount --all --fstab "$dir/fstab"
 cd /etc
-rm -rf "$dir/fstab" walt /var/lib/walt /var/lib/walt-vpn hosts resolv.conf machine-id nsswitch.conf ssh/ssh_host_* ssh/sshd_config.d/*
+rm -rf "$dir/fstab" update-motd.d walt /var/lib/walt /var/lib/walt-vpn hosts resolv.conf machine-id nsswitch.conf ssh/ssh_host_* ssh/sshd_config.d/*
 echo "$name" > hostname
 echo "$id" > machine-id
 : > resolv.conf
