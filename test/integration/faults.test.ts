@@ -3,17 +3,27 @@
 import { expect, test } from "bun:test";
 import { eventually } from "../lab/eventually.ts";
 import { describeWith } from "../lab/need.ts";
-import { sharedWorld } from "../lab/shared-world.ts";
+import { sharedDevices, sharedWorld } from "../lab/shared-world.ts";
 import { startSshd } from "../lab/sshd.ts";
 import { INTEGRATION, pingable, WALT_NET } from "../lab/world.ts";
 
 describeWith(INTEGRATION, "faults", () => {
   const fresh = sharedWorld();
+  const enrolled = sharedDevices(fresh, async (world) => {
+    const device = await world.device("device1");
+    return { world, device, node: await device.enrol() };
+  });
+  const impatient = sharedDevices(
+    () => fresh('silence = "3s"'),
+    async (world) => {
+      const toml = 'silence = "3s"\n[device.vm]\nstart = false\n';
+      const device = await world.device("device1", { toml });
+      return { world, device, node: await device.enrol() };
+    },
+  );
 
   test("a proxy is killed and comes back: so does the tunnel", async () => {
-    const world = await fresh();
-    const device = await world.device("device1");
-    await device.enrol();
+    const { world, device } = await enrolled();
     const [proxy] = world.proxies;
     const log = device.process;
     if (proxy === undefined || log === undefined) throw new Error("no proxy");
@@ -37,9 +47,7 @@ describeWith(INTEGRATION, "faults", () => {
   }, 180_000);
 
   test("the server is restarted: devices come back without being asked about", async () => {
-    const world = await fresh();
-    const device = await world.device("device1");
-    const node = await device.enrol();
+    const { world, node } = await enrolled();
     expect(await world.stopServer()).toBe(0);
     // A clean stop leaves neither bridge, TAP nor socket.
     const links = await world.server.must(["ip", "-o", "link"]);
@@ -52,18 +60,27 @@ describeWith(INTEGRATION, "faults", () => {
   }, 180_000);
 
   test("the server is killed with -9: its successor finds nothing in its way", async () => {
-    const world = await fresh();
-    const device = await world.device("device1");
-    await device.enrol();
+    const { world } = await enrolled();
     await world.stopServer("SIGKILL");
     await world.startServer();
     await world.daemon.waitFor(/event=tunnel-up/, { timeout: 60_000 });
   }, 180_000);
 
+  test("a second `walt device run` and a second `walt server run` are refused with a reason", async () => {
+    const { world, device } = await enrolled();
+    const again = await world.walt(device.host, "device", "run");
+    expect(again.status).toBe(1);
+    expect(again.stderr).toMatch(/already/);
+    const server = await world.walt(world.server, "server", "run");
+    expect(server.status).toBe(1);
+    expect(server.stderr).toMatch(/already/);
+    // Neither did any harm.
+    expect((await world.nodes())[0]?.state).toBe("up");
+    expect(await device.status()).toMatchObject({ tunnel: "up" });
+  }, 180_000);
+
   test("the device is killed with -9: its successor finds nothing in its way", async () => {
-    const world = await fresh();
-    const device = await world.device("device1");
-    await device.enrol();
+    const { world, device } = await enrolled();
     await device.stop("SIGKILL");
     const position = world.daemon.position;
     device.start();
@@ -74,30 +91,8 @@ describeWith(INTEGRATION, "faults", () => {
     expect(device.host.processes().filter((p) => /ssh|walt|qemu/.test(p.command))).toEqual([]);
   }, 180_000);
 
-  test("a pulled wire is noticed by both ends, and the path is built anew", async () => {
-    const world = await fresh('silence = "3s"');
-    const device = await world.device("device1", {
-      toml: 'silence = "3s"\n[device.vm]\nstart = false\n',
-    });
-    await device.enrol();
-    const [node] = await world.nodes();
-    const plugged = await device.plugNode("192.168.192.77", node?.mac ?? "");
-    expect(await pingable(plugged, WALT_NET)).toBe(true);
-    const [at, from] = [world.daemon.position, device.process?.position ?? 0];
-    await device.host.port().wire("down");
-    await world.daemon.waitFor(/event=tunnel-down .*silent|event=tunnel-down .*nothing/, { after: at });
-    await device.process?.waitFor(/silent|nothing could be sent/, { after: from });
-    expect((await world.nodes())[0]?.state).toBe("down");
-    await device.host.port().wire("up");
-    await world.daemon.waitFor(/event=tunnel-up/, { after: at, timeout: 60_000 });
-    // What was plugged into the device's bridge is still there, and works.
-    expect(await pingable(plugged, WALT_NET, 30)).toBe(true);
-  }, 180_000);
-
   test("an end that is there but does nothing is noticed by the other, and the path is built anew", async () => {
-    const world = await fresh('silence = "3s"');
-    const device = await world.device("device1", { toml: 'silence = "3s"\n[device.vm]\nstart = false\n' });
-    const node = await device.enrol();
+    const { world, device, node } = await impatient();
     const process = device.process;
     if (process === undefined) throw new Error("no device");
     for (const stopped of [world.daemon, process]) {
@@ -128,18 +123,19 @@ describeWith(INTEGRATION, "faults", () => {
     );
   }, 180_000);
 
-  test("a second `walt device run` and a second `walt server run` are refused with a reason", async () => {
-    const world = await fresh();
-    const device = await world.device("device1");
-    await device.enrol();
-    const again = await world.walt(device.host, "device", "run");
-    expect(again.status).toBe(1);
-    expect(again.stderr).toMatch(/already/);
-    const server = await world.walt(world.server, "server", "run");
-    expect(server.status).toBe(1);
-    expect(server.stderr).toMatch(/already/);
-    // Neither did any harm.
-    expect((await world.nodes())[0]?.state).toBe("up");
-    expect(await device.status()).toMatchObject({ tunnel: "up" });
+  test("a pulled wire is noticed by both ends, and the path is built anew", async () => {
+    const { world, device } = await impatient();
+    const [node] = await world.nodes();
+    const plugged = await device.plugNode("192.168.192.77", node?.mac ?? "");
+    expect(await pingable(plugged, WALT_NET)).toBe(true);
+    const [at, from] = [world.daemon.position, device.process?.position ?? 0];
+    await device.host.port().wire("down");
+    await world.daemon.waitFor(/event=tunnel-down .*silent|event=tunnel-down .*nothing/, { after: at });
+    await device.process?.waitFor(/silent|nothing could be sent/, { after: from });
+    expect((await world.nodes())[0]?.state).toBe("down");
+    await device.host.port().wire("up");
+    await world.daemon.waitFor(/event=tunnel-up/, { after: at, timeout: 60_000 });
+    // What was plugged into the device's bridge is still there, and works.
+    expect(await pingable(plugged, WALT_NET, 30)).toBe(true);
   }, 180_000);
 });

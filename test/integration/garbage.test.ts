@@ -11,6 +11,7 @@ import { waltBinary } from "../lab/binary.ts";
 import type { Host } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
 import { describeWith } from "../lab/need.ts";
+import type { LabProcess } from "../lab/process.ts";
 import { startSshd } from "../lab/sshd.ts";
 import { INTEGRATION, World, type WorldDevice } from "../lab/world.ts";
 
@@ -328,15 +329,21 @@ describeWith(INTEGRATION, "garbage to a device", () => {
   }
 
   describe("its status socket", () => {
+    let log: LabProcess;
+    beforeAll(async () => {
+      fake.writeFile("/srv/say", "exit 0\n");
+      log = device.spawn([binary, "device", "run"]);
+      await log.waitFor(/before it greeted/);
+    });
+    afterAll(async () => {
+      expect(await log.stop("SIGTERM", { grace: 10_000 })).toBe(0);
+    });
     for (const [name, bytes] of Object.entries(NOT_HTTP)) {
       test(name, async () => {
-        fake.writeFile("/srv/say", "exit 0\n");
-        const log = device.spawn([binary, "device", "run"]);
-        await log.waitFor(/before it greeted/);
         const said = await toSocket(device.path("/run/walt-vpn/device.sock"), bytes).catch(messageOf);
         expect(said).not.toMatch(/^HTTP\/1\.1 (200|5)/);
+        expect(log.ended).toBeUndefined();
         expect(JSON.parse(await device.must([binary, "device", "status", "--json"]))).toHaveProperty("stage");
-        expect(await log.stop("SIGTERM", { grace: 10_000 })).toBe(0);
       });
     }
   });

@@ -8,11 +8,14 @@ import { type Board, encodeRequest, parseChallenge } from "../../src/enrolment/m
 import { generateKey, type KeyPair, shortCode } from "../../src/ssh/keys/ed25519.ts";
 import { describeWith } from "../lab/need.ts";
 import type { LabProcess } from "../lab/process.ts";
-import { INTEGRATION, World, type WorldDevice } from "../lab/world.ts";
+import { sharedWorld } from "../lab/shared-world.ts";
+import { INTEGRATION, type WorldDevice } from "../lab/world.ts";
 
 describeWith(INTEGRATION, "monitors", () => {
+  const fresh = sharedWorld({ proxies: 0 });
+
   test("a device denied by the operator is told so, and asks again", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const device = await world.device("device1");
     const monitor = await world.monitor();
     const log = device.start();
@@ -28,7 +31,7 @@ describeWith(INTEGRATION, "monitors", () => {
   }, 60_000);
 
   test("two devices and two monitors: both are told, the first answer wins, requests wait their turn", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const [one, two] = [await world.device("device1"), await world.device("device2")];
     const [first, second] = [await world.monitor(), await world.monitor()];
     one.start();
@@ -57,7 +60,7 @@ describeWith(INTEGRATION, "monitors", () => {
   }, 60_000);
 
   test("a monitor that is killed stops counting at once", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const device = await world.device("device1");
     const monitor = await world.monitor();
     const log = device.start();
@@ -70,7 +73,7 @@ describeWith(INTEGRATION, "monitors", () => {
   }, 60_000);
 
   test("a request that nobody answers is denied", async () => {
-    await using world = await World.create({ server: 'answer_timeout = "2s"' });
+    const world = await fresh('answer_timeout = "2s"');
     const device = await world.device("device1");
     const monitor = await world.monitor();
     const log = device.start();
@@ -80,7 +83,7 @@ describeWith(INTEGRATION, "monitors", () => {
   }, 60_000);
 
   test("--json gives events, and takes answers by code", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const device = await world.device("device1");
     const monitor = await world.monitor("--json");
     device.start();
@@ -99,7 +102,7 @@ describeWith(INTEGRATION, "monitors", () => {
   }, 60_000);
 
   test("a monitor goes on when the server is restarted", async () => {
-    await using world = await World.create();
+    const world = await fresh();
     const monitor = await world.monitor();
     await world.stopServer();
     await monitor.process.waitFor(/connection to the server is lost/);
@@ -112,7 +115,7 @@ describeWith(INTEGRATION, "monitors", () => {
   }, 60_000);
 
   test("another key that claims the same board: both are shown with a warning, and the code chooses", async () => {
-    await using world = await World.create({ proxies: 0 });
+    const world = await fresh();
     const device = await world.device("device1");
     const monitor = await world.monitor();
     const log = device.start();
@@ -148,7 +151,7 @@ describeWith(INTEGRATION, "monitors", () => {
   }, 60_000);
 
   test("a device whose connection is replaced keeps its place on the screen", async () => {
-    await using world = await World.create({ proxies: 0 });
+    const world = await fresh();
     const device = await world.device("device1");
     const monitor = await world.monitor("--json");
     const key = generateKey("device");

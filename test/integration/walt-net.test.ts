@@ -5,11 +5,12 @@ import { GROUP_FRAMES } from "../../src/tunnel/receive/guard.ts";
 import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
-import { sharedWorld } from "../lab/shared-world.ts";
+import { sharedDevices, sharedWorld } from "../lab/shared-world.ts";
 import { INTEGRATION, pingable, WALT_NET, type World } from "../lab/world.ts";
 
 describeWith(INTEGRATION, "walt-net", () => {
   const fresh = sharedWorld();
+  const twoNodes = sharedDevices(fresh, async (world) => ({ world, nodes: await plugTwo(world) }));
 
   test("an existing bridge is used as it is, and left as it was", async () => {
     const world = await fresh();
@@ -54,32 +55,6 @@ describeWith(INTEGRATION, "walt-net", () => {
     expect(stderr).toMatch(/the bridge br-lab does not exist/);
   }, 180_000);
 
-  test("frames with another source MAC address than the node's do not get through", async () => {
-    const world = await fresh();
-    const device = await world.device("device1");
-    await device.enrol();
-    const [node] = await world.nodes();
-    const plugged = await device.plugNode("192.168.192.77", node?.mac ?? "");
-    expect(await pingable(plugged, WALT_NET)).toBe(true);
-    const other = "52:54:00:66:66:66";
-    const traffic = async () => (await world.nodes())[0]?.traffic;
-    await plugged.ip(`link set eth0 address ${other}`);
-    const before = await traffic();
-    expect(await pingable(plugged, WALT_NET, 2)).toBe(false);
-    const after = await traffic();
-    expect(after?.refused).toBeGreaterThan(before?.refused ?? 0);
-    expect(after?.framesIn).toBe(before?.framesIn ?? -1);
-    await plugged.ip(`link set eth0 address ${node?.mac}`);
-    expect(await pingable(plugged, WALT_NET)).toBe(true);
-  }, 180_000);
-
-  test("two nodes on two devices reach each other, with the largest frames", async () => {
-    const world = await fresh();
-    const [one] = await twoNodes(world);
-    // 1472 bytes of data make 1500 of IP; they must not be fragmented on the way.
-    await one.must(["ping", "-c", "2", "-i", "0.2", "-M", "do", "-s", "1472", "192.168.192.71"]);
-  }, 180_000);
-
   test("larger frames where both ends agree, else 1500", async () => {
     const world = await fresh("[server.network]\nmtu = 9000");
     const { server } = world;
@@ -113,7 +88,7 @@ describeWith(INTEGRATION, "walt-net", () => {
 
   test("isolated nodes reach the server, and not each other", async () => {
     const world = await fresh("[server.network]\nisolation = true");
-    const hosts = await twoNodes(world);
+    const hosts = await plugTwo(world);
     for (const host of hosts) expect(await pingable(host, WALT_NET)).toBe(true);
     const [one, two] = hosts;
     expect(await pingable(one, "192.168.192.71", 2)).toBe(false);
@@ -129,9 +104,33 @@ describeWith(INTEGRATION, "walt-net", () => {
     expect(await pingable(lab, "192.168.192.71")).toBe(true);
   }, 180_000);
 
+  test("frames with another source MAC address than the node's do not get through", async () => {
+    const { world, nodes } = await twoNodes();
+    const [plugged] = nodes;
+    const mac = (await plugged.must(["cat", "/sys/class/net/eth0/address"])).trim();
+    expect(await pingable(plugged, WALT_NET)).toBe(true);
+    const other = "52:54:00:66:66:66";
+    const traffic = async () => (await world.nodes()).find((node) => node.mac === mac)?.traffic;
+    await plugged.ip(`link set eth0 address ${other}`);
+    const before = await traffic();
+    expect(await pingable(plugged, WALT_NET, 2)).toBe(false);
+    const after = await traffic();
+    expect(after?.refused).toBeGreaterThan(before?.refused ?? 0);
+    expect(after?.framesIn).toBe(before?.framesIn ?? -1);
+    await plugged.ip(`link set eth0 address ${mac}`);
+    expect(await pingable(plugged, WALT_NET)).toBe(true);
+  }, 180_000);
+
+  test("two nodes on two devices reach each other, with the largest frames", async () => {
+    const { nodes } = await twoNodes();
+    const [one] = nodes;
+    // 1472 bytes of data make 1500 of IP; they must not be fragmented on the way.
+    await one.must(["ping", "-c", "2", "-i", "0.2", "-M", "do", "-s", "1472", "192.168.192.71"]);
+  }, 180_000);
+
   test("frames for nobody known go to the lab, and not through the other nodes' tunnels", async () => {
-    const world = await fresh();
-    const [one, two] = await twoNodes(world);
+    const { world, nodes } = await twoNodes();
+    const [one, two] = nodes;
     const lab = await world.lab.host("lab", { networks: [] });
     await world.server.ip(
       `link add to-lab type veth peer name eth0 netns ${lab.pid}`,
@@ -148,12 +147,13 @@ describeWith(INTEGRATION, "walt-net", () => {
     await one.run(["ping", "-c", "200", "-i", "0.002", "-W", "1", "192.168.192.99"]);
     expect((await sent(ports[0])) - before[0]).toBeGreaterThanOrEqual(200);
     expect((await sent(ports[1])) - before[1]).toBeLessThan(20);
+    await one.ip("neigh delete 192.168.192.99 dev eth0");
   }, 60_000);
 
   test("a loop behind a device stays behind it", async () => {
-    const world = await fresh();
+    const { world, nodes } = await twoNodes();
     const { server } = world;
-    const [one, two] = await twoNodes(world);
+    const [one, two] = nodes;
     expect(await pingable(one, "192.168.192.71")).toBe(true);
     const device = world.devices[0]?.host;
     if (device === undefined) throw new Error("no device");
@@ -189,7 +189,7 @@ describeWith(INTEGRATION, "walt-net", () => {
 });
 
 /** Two nodes on two devices: 192.168.192.70 and 192.168.192.71. */
-async function twoNodes(world: World): Promise<[Host, Host]> {
+async function plugTwo(world: World): Promise<[Host, Host]> {
   const plug = async (number: number): Promise<Host> => {
     const device = await world.device(`device${number + 1}`);
     const label = await device.enrol();

@@ -1,7 +1,7 @@
 /** A host of the laboratory: a machine of its own as far as network, processes, /etc, /home, /root, /run and /var are concerned. */
 
 import { randomBytes } from "node:crypto";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type RunResult, run as runOutside } from "../../src/linux/run.ts";
 import { Holder } from "./namespace.ts";
@@ -42,10 +42,30 @@ export const PRIVATE_FOLDERS = [
   "/var/spool",
 ];
 
-/** Arguments: folder of the host, folder of all hosts, name, machine id, private folders … */
+/**
+ * The private folders, as one list for mount(8): fstab(5) of their overlays, the folders that these need, and their modes
+ * where they are not 755. (A process for each took longer than all else of a host.)
+ */
+function overlays(hosts: string, id: string): { fstab: string; modes: string; folders: string[] } {
+  const fstab: string[] = [];
+  const modes: string[] = [];
+  const folders: string[] = [];
+  for (const folder of PRIVATE_FOLDERS.filter((name) => existsSync(name)).map((name) => realpathSync(name))) {
+    const [upper, work] = [`${hosts}/.over${folder}/upper`, `${hosts}/.over${folder}/work`];
+    folders.push(upper, work);
+    const mode = (statSync(folder).mode & 0o7777).toString(8);
+    if (mode !== "755") modes.push(`${mode} ${upper}`);
+    const options = `lowerdir=${folder},upperdir=${upper},workdir=${work}`.replaceAll(" ", "\\040");
+    // What is mounted already is passed over, by its source: with the host's id it is another one in a host in a host.
+    fstab.push(`${id} ${folder} overlay ${options}`);
+  }
+  return { fstab: fstab.join("\n"), modes: modes.join("\n"), folders };
+}
+
+/** Arguments: folder of the host, folder of all hosts, name, machine id, and the three of `overlays`. */
 const SETUP = `
-dir=$1 hosts=$2 name=$3 id=$4
-shift 4
+dir=$1 hosts=$2 name=$3 id=$4 fstab=$5 modes=$6
+shift 6
 ip link set lo up
 echo "$name" > /proc/sys/kernel/hostname
 for key in ipv4/ip_forward ipv6/conf/all/forwarding ipv6/conf/default/accept_dad ipv6/conf/all/accept_dad; do
@@ -56,19 +76,16 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p -m 755 /run/lab /run/lock
 mount --bind "$dir" /run/lab
 mount -t tmpfs -o mode=755 tmpfs "$hosts"
-mkdir "$dir"
+mkdir -p -m 755 "$dir" "$@"
 mount --move /run/lab "$dir"
 rmdir /run/lab
-for folder; do
-  [ -d "$folder" ] || continue
-  folder=$(readlink -f "$folder")
-  over=$hosts/.over$folder
-  mkdir -p "$over/upper" "$over/work"
-  chmod --reference="$folder" "$over/upper"
-  mount -t overlay -o "lowerdir=$folder,upperdir=$over/upper,workdir=$over/work" overlay "$folder"
-done
+[ -z "$modes" ] || while read -r mode folder; do chmod "$mode" "$folder"; done <<END
+$modes
+END
+echo "$fstab" > "$dir/fstab"
+mount --all --fstab "$dir/fstab"
 cd /etc
-rm -rf walt /var/lib/walt /var/lib/walt-vpn hosts resolv.conf machine-id nsswitch.conf ssh/ssh_host_* ssh/sshd_config.d/*
+rm -rf "$dir/fstab" update-motd.d walt /var/lib/walt /var/lib/walt-vpn hosts resolv.conf machine-id nsswitch.conf ssh/ssh_host_* ssh/sshd_config.d/*
 echo "$name" > hostname
 echo "$id" > machine-id
 : > resolv.conf
@@ -94,7 +111,9 @@ export class Host {
     const dir = join(hosts, name);
     mkdirSync(join(dir, "tmp"), { recursive: true });
     const id = randomBytes(16).toString("hex");
-    const host = new Host(name, dir, await Holder.start(SETUP, [dir, hosts, name, id, ...PRIVATE_FOLDERS]));
+    const { fstab, modes, folders } = overlays(hosts, id);
+    const args = [dir, hosts, name, id, fstab, modes, ...folders];
+    const host = new Host(name, dir, await Holder.start(SETUP, args));
     host.hosts({});
     return host;
   }
@@ -153,7 +172,7 @@ export class Host {
 
   /** What has to stand in front of a command to run it here; for who wants to own its stdio. The forking nsenter(1) is the child then. */
   enter(cwd = this.dir): string[] {
-    return [...this.#holder.enter(), "--", "sh", "-c", 'cd "$0" && exec "$@"', cwd];
+    return [...this.#holder.enter(), `--wdns=${cwd}`, "--"];
   }
 
   /** The environment programs get here. */

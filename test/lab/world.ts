@@ -4,12 +4,16 @@
  */
 
 import { mkdirSync, rmSync } from "node:fs";
+import { ApiClient } from "../../src/api/client.ts";
 import type { DeviceStatus } from "../../src/api/device-status.ts";
 import type { MonitorEvent } from "../../src/api/events.ts";
 import type { DeviceInfo, NodeInfo } from "../../src/api/messages.ts";
+import { DEVICE, SERVER } from "../../src/api/routes.ts";
 import { READING_TIME } from "../../src/commands/vpn/_monitor-screen.ts";
+import { messageOf } from "../../src/errors.ts";
 import type { RunResult } from "../../src/linux/run.ts";
 import { waltBinary } from "./binary.ts";
+import { eventually } from "./eventually.ts";
 import type { Host } from "./host.ts";
 import { INTERNET, Lab } from "./lab.ts";
 import { LAB, type Needs } from "./need.ts";
@@ -149,12 +153,18 @@ ip link delete walt-net 2>/dev/null || :`;
     return host.must([this.binary, ...args]);
   }
 
-  async nodes(): Promise<NodeInfo[]> {
-    return JSON.parse(await this.must(this.server, "node", "show", "--json")) as NodeInfo[];
+  /** The server's API, as its commands use it, without the start of a command. */
+  get api(): ApiClient {
+    return new ApiClient({ socket: this.server.path("/run/walt-vpn/server.sock"), start: "walt server run" });
   }
 
-  async list(): Promise<DeviceInfo[]> {
-    return JSON.parse(await this.must(this.server, "vpn", "list", "--all", "--json")) as DeviceInfo[];
+  nodes(): Promise<NodeInfo[]> {
+    return this.api.call(SERVER.nodes, {});
+  }
+
+  /** All registered devices, those that were revoked as well. */
+  list(): Promise<DeviceInfo[]> {
+    return this.api.call(SERVER.devices, {});
   }
 
   async stopServer(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
@@ -338,19 +348,36 @@ export class WorldDevice {
     return this.process;
   }
 
-  /** Start it, accept it, and wait until its tunnel is up; the node's name. */
+  /** Start it, accept it, and wait until its tunnel is up; the node's name. No other device may ask meanwhile. */
   async enrol(): Promise<string> {
-    const monitor = await this.world.monitor();
-    this.start();
-    await monitor.answer("accept");
-    const [, node = ""] = await monitor.process.waitFor(/becomes node (\S+)/);
-    await monitor.process.waitFor(new RegExp(`node ${node} is up`));
-    await monitor.stop();
-    return node;
+    const { api, daemon } = this.world;
+    const watching = new AbortController();
+    const from = daemon.position;
+    const letIn = async (): Promise<string> => {
+      let mine: string | null = null;
+      for await (const event of api.stream(SERVER.monitor, { name: "test" }, watching.signal)) {
+        if (event.type === "watching") this.start();
+        if (event.type === "request") {
+          const { id, fingerprint } = event.request;
+          mine = (await api.call(SERVER.answer, { id, fingerprint, accept: true, by: "test" })).node;
+        }
+        if (event.type === "node" && event.node === mine && event.state === "up") return mine;
+      }
+      throw new Error("the server ended");
+    };
+    try {
+      return await eventually(`${this.host.name} is let in`, letIn());
+    } catch (error) {
+      throw new Error(`${messageOf(error)}; all logs:\n${this.world.logs().slice(-8000)}`);
+    } finally {
+      watching.abort();
+      if (daemon.ended === undefined) await daemon.waitFor(/event=monitor-left/, { after: from });
+    }
   }
 
-  async status(): Promise<DeviceStatus> {
-    return JSON.parse(await this.world.must(this.host, "device", "status", "--json")) as DeviceStatus;
+  status(): Promise<DeviceStatus> {
+    const socket = this.host.path("/run/walt-vpn/device.sock");
+    return new ApiClient({ socket, start: "walt device run" }).call(DEVICE.status, {});
   }
 
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
