@@ -48,9 +48,8 @@ export async function openChannel(o: ChannelOptions): Promise<{ fd: number; stat
   const abort = (): void => wire.fail(new ChannelError(STOPPED, "stopped"));
   o.signal.addEventListener("abort", abort);
   const hostKeys = o.hostKeys.map((key) => key.blob);
-  const handshake = new ClientHandshake(wire, hostKeys, o.key);
   try {
-    const state = await handshake.run(o.command);
+    const state = await new ClientHandshake(wire, hostKeys, o.key).run(o.command);
     const fd = release(socket);
     return { fd, state: { ...state, unread: Buffer.concat([state.unread, ...wire.rest()]) } };
   } catch (error) {
@@ -58,7 +57,6 @@ export async function openChannel(o: ChannelOptions): Promise<{ fd: number; stat
   } finally {
     clearTimeout(timer);
     o.signal.removeEventListener("abort", abort);
-    handshake.dispose();
     socket.destroy();
   }
 }

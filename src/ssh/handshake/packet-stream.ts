@@ -28,11 +28,12 @@ function shared(): { opened: Memory; clear: Memory; sealed: Memory } {
 
 /** What another owner of the connection needs to know to go on with its packets. */
 export interface PacketState {
+  /** What the next packet each way is encrypted with. */
   readonly incoming: Keys;
   readonly outgoing: Keys;
-  /** Number of the next packet that comes. */
+  /** Number of the next packet that comes, as UNIMPLEMENTED names it. */
   readonly received: number;
-  /** Bytes that came and were not opened. */
+  /** Bytes that came and were not opened, encrypted as they are. */
   readonly unread: Uint8Array;
 }
 
