@@ -109,7 +109,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
       entrypoint: entrypoints.map(formatEntrypoint).join(" or "),
       node: credentials?.node,
     });
-    actions.prepare();
+    actions.prerequisites.prepare();
     // To find the accelerator means to start QEMU with it, which takes seconds on a small board. So it is
     // done while the device connects to the server.
     if (config["device.vm"].start) {
@@ -129,7 +129,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     await actions.stop();
     await running;
     await accelerator;
-    await actions.cleanUp();
+    await actions.prerequisites.stop();
     log.info("stopped", { event: "device-stops" });
   } finally {
     rmSync(files.enrolmentKeyCopy, { force: true });

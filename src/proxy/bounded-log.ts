@@ -35,7 +35,7 @@ export class BoundedLog {
   }
 
   /** Say how many lines were left out, and end. */
-  close(): void {
+  stop(): void {
     clearInterval(this.#timer);
     this.#tell();
   }
@@ -78,7 +78,7 @@ export class ConnectionLog {
   }
 
   /** The connection is over. */
-  close(): void {
+  summarise(): void {
     for (const [kind, times] of this.#kinds.repeated()) {
       this.#write("info", `${kind}: ${times} times`, { event: "repeated", times });
     }

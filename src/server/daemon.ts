@@ -50,7 +50,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   chmodSync(registry.path, 0o600);
 
   const net = await openWaltNet(config, nodeNames(registry), log);
-  parts.defer(() => net.close());
+  parts.defer(() => net.stop());
   const pumps = await PumpThread.start();
   parts.defer(() => pumps.stop());
 
@@ -99,7 +99,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     renew: (device, channel) => {
       const next = devices.grant(device);
       void channel.write(encodeReply({ type: "granted", ...next }));
-      channel.end(0);
+      channel.exit(0);
       logLimiter.limit(log, device.node).info("certificate renewed", {
         event: "certificate-renewed",
         node: device.node,
@@ -111,9 +111,9 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   });
   parts.defer(async () => {
     // The reason goes out before the connections end.
-    await tunnels.closeAll("the server stops");
-    await endpoint.close();
-    await tunnels.closeAll("the server stops");
+    await tunnels.stop("the server stops");
+    await endpoint.stop();
+    await tunnels.stop("the server stops");
   });
 
   const address = server.address ?? { host: hostname(), port: endpoint.address.port };

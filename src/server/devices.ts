@@ -70,7 +70,7 @@ export class Devices {
   revoke(
     node: string,
     by: string,
-    live: { tunnels: Pick<Tunnels, "close">; endpoint: Pick<Endpoint, "cutOff"> },
+    live: { tunnels: Pick<Tunnels, "stop">; endpoint: Pick<Endpoint, "stopConnections"> },
   ): void {
     const device = this.registry.byNode(node);
     if (device === undefined) {
@@ -82,8 +82,8 @@ export class Devices {
     }
     this.registry.revoke(device, new Date());
     // The tunnel has a moment to tell the device why. All other connections of the device end now.
-    void live.tunnels.close(device, "this node was revoked");
-    live.endpoint.cutOff(device.id);
+    void live.tunnels.stop("this node was revoked", device);
+    live.endpoint.stopConnections(device.id);
     this.net.setNames(nodeNames(this.registry));
     this.log.info("device revoked", { event: "device-revoked", node, by });
   }

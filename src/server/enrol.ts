@@ -67,7 +67,7 @@ export async function serveEnrolment(
   const deny = (reason: DenialReason, detail?: string): void => {
     const message = detail ?? WORDS[reason];
     void channel.write(encodeReply({ type: "denied", reason, message, retryAfter: service.retryAfter }));
-    channel.end(0);
+    channel.exit(0);
   };
   const challenge = randomBytes(CHALLENGE_LENGTH);
   void channel.write(encodeChallenge(challenge));
@@ -100,7 +100,7 @@ export async function serveEnrolment(
       ...about,
     });
     void channel.write(encodeReply({ type: "granted", ...service.grant(known) }));
-    channel.end(0);
+    channel.exit(0);
     return;
   }
 
@@ -114,7 +114,7 @@ export async function serveEnrolment(
     log.info("a device asks for access", { event: "enrolment-requested", request: ticket.id, ...about });
     void channel.write(encodeReply({ type: "pending" }));
   }
-  void channel.closed.then(() => ticket.withdraw());
+  void channel.ended.then(() => ticket.withdraw());
   // Until the answer, the connection is not one of those that are ended to make room for others.
   const release = keep();
   const decision = await ticket.decision.finally(release);
@@ -131,5 +131,5 @@ export async function serveEnrolment(
     return;
   }
   void channel.write(encodeReply({ type: "granted", ...decision.granted }));
-  channel.end(0);
+  channel.exit(0);
 }

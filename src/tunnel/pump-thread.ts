@@ -76,7 +76,7 @@ export interface Link {
    * End the link: frames stop at once. The peer is told the first 200 bytes of `text`, if it still reads.
    * Does nothing if the link has ended.
    */
-  close(text: string): void;
+  stop(text: string): void;
   /** Its counters. After the end, those at the end. */
   stats(): LinkStats;
 }
@@ -240,8 +240,8 @@ export class PumpThread {
     return {
       ended: ended.promise,
       up: up.promise,
-      close: (text) => {
-        if (this.#links.has(id)) this.#send({ kind: "close", id, text: text.slice(0, TEXT_MAX) });
+      stop: (text) => {
+        if (this.#links.has(id)) this.#send({ kind: "stop-link", id, text: text.slice(0, TEXT_MAX) });
       },
       stats: () => ({ ...(last ?? readCounters(this.#stats, slot * COUNTERS)) }),
     };

@@ -188,7 +188,7 @@ function links(): void {
   }
   assert.equal(got.length, frames.length);
   for (const [i, frame] of frames.entries()) assert(Buffer.from(frame).equals(got[i] ?? Buffer.alloc(0)));
-  for (const link of made) link.lost({ kind: "stopped", text: "over" });
+  for (const link of made) link.stopNow({ kind: "stopped", text: "over" });
   for (const pair of taps) libc.close(pair[1]);
   ok("struct iovec");
 }
@@ -213,7 +213,7 @@ function pump(): void {
   const stats = new SharedArrayBuffer(LINKS_MAX * COUNTERS * 8);
   new Pump(theirs, stats, (event) => {
     events.push(event);
-    if (event.kind === "up") send({ kind: "close", id: 5, text: "enough" });
+    if (event.kind === "up") send({ kind: "stop-link", id: 5, text: "enough" });
     else send({ kind: "stop" });
   }).run();
   assert.deepEqual(events, [

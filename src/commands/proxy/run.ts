@@ -37,7 +37,7 @@ export default command({
     if (!signal.aborted)
       await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
     notifySystemd("STOPPING=1");
-    await relay.close();
+    await relay.stop();
     log.info("proxy stops", { event: "relay-stops" });
   },
 });

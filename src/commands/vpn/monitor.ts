@@ -51,7 +51,7 @@ export default command({
       } finally {
         over.abort();
         connected.resolve();
-        view.close();
+        view.stop();
       }
       if ((await input) && !process.stdin.isTTY) {
         throw new WaltError("standard input has ended, so no answer can be given any more", {
@@ -69,7 +69,7 @@ interface View {
   /** The server went away; we go on trying. */
   lost(): void;
   /** The command ends. */
-  close(): void;
+  stop(): void;
 }
 
 /** Show the server's events until `signal`, also over restarts of the server. */
@@ -178,7 +178,7 @@ function personView(api: ApiClient): View {
       lost = true;
       screen.lost();
     },
-    close: () => {
+    stop: () => {
       if (prompted) print("");
       prompted = false;
     },
@@ -227,6 +227,6 @@ function jsonView(api: ApiClient): View {
       waiting.clear();
       problem(new WaltError("the connection to the server is lost; trying again"));
     },
-    close: () => {},
+    stop: () => {},
   };
 }

@@ -28,7 +28,7 @@ export interface WaltNet {
   addresses(macs: readonly string[]): Promise<Map<string, string>>;
   /** Names that DHCP gives, by MAC address. */
   setNames(names: ReadonlyMap<string, string>): void;
-  close(): Promise<void>;
+  stop(): Promise<void>;
 }
 
 function hostsText(names: ReadonlyMap<string, string>): string {
@@ -99,7 +99,7 @@ function plainNet(bridge: string, mtu: number, isolation: boolean): WaltNet {
     lowerPort: () => Promise.resolve(),
     addresses: (macs) => neighbours(bridge, macs),
     setNames: () => {},
-    close: () => Promise.resolve(),
+    stop: () => Promise.resolve(),
   };
 }
 
@@ -165,7 +165,7 @@ async function managedNet(
         return result;
       },
       setNames: (next) => dnsmasq.setHosts(hostsText(next)),
-      close: async () => {
+      stop: async () => {
         await Promise.all([dnsmasq.stop(), service.stop()]);
         await removeBridge();
       },

@@ -44,8 +44,8 @@ export async function openChannel(o: ChannelOptions): Promise<{ fd: number; stat
   const socket = await reach(o);
   const silent = "it takes connections, but does not speak SSH (timed out)";
   const wire = new SocketWire(socket);
-  const timer = setTimeout(() => wire.fail(new ChannelError(silent, "silent")), o.openTimeout);
-  const abort = (): void => wire.fail(new ChannelError(STOPPED, "stopped"));
+  const timer = setTimeout(() => wire.stop(new ChannelError(silent, "silent")), o.openTimeout);
+  const abort = (): void => wire.stop(new ChannelError(STOPPED, "stopped"));
   o.signal.addEventListener("abort", abort);
   const hostKeys = o.hostKeys.map((key) => key.blob);
   try {
@@ -73,9 +73,9 @@ class SocketWire implements Wire {
       this.#wake();
     });
     socket.on("error", (error) =>
-      this.fail(new ChannelError(`the connection broke (${messageOf(error)})`, "broken")),
+      this.stop(new ChannelError(`the connection broke (${messageOf(error)})`, "broken")),
     );
-    socket.on("close", () => this.fail(new ChannelError("it closed the connection", "closed")));
+    socket.on("close", () => this.stop(new ChannelError("it closed the connection", "closed")));
   }
 
   read(): Promise<Uint8Array> {
@@ -95,7 +95,7 @@ class SocketWire implements Wire {
   }
 
   /** Only the first reason counts. */
-  fail(error: Error): void {
+  stop(error: Error): void {
     this.#failure ??= error;
     this.#wake();
   }

@@ -55,7 +55,7 @@ export class ClientHandshake {
       await this.#authenticate(transport.session.id);
       return await this.#open(command);
     } finally {
-      packets.dispose(); // the state has keys of its own
+      packets.free(); // the state has keys of its own
     }
   }
 

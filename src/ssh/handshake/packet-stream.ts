@@ -162,7 +162,7 @@ export class PacketStream {
   }
 
   /**
-   * All that another owner needs to go on. This one is of no use afterwards but to be disposed.
+   * All that another owner needs to go on. This one is of no use afterwards but to be freed.
    * @throws Error without keys.
    */
   release(): PacketState {
@@ -176,7 +176,7 @@ export class PacketStream {
   }
 
   /** Give back what the keys take, and forget what came. What waits to be sent can still be taken. */
-  dispose(): void {
+  free(): void {
     this.#opener?.free();
     this.#sealer?.free();
     this.#opener = this.#sealer = undefined;

@@ -5,7 +5,7 @@
  * `push` what came, then call `next` until it gives no event; send what `output` gives, whenever `wake` was
  * called and after `next`. No call throws for what the peer sent: whatever is malformed, out of order or too
  * much makes the event "ended", which is the last. Then `output` may hold a farewell, and all that is left is
- * `dispose`. What a call throws is a mistake of its caller's.
+ * `stop`. What a call throws is a mistake of its caller's.
  */
 
 import type { End } from "../../end.ts";
@@ -118,11 +118,6 @@ export class ServerConnection {
     if (this.#mayProduce()) this.#channels.ask();
   }
 
-  /** End the connection: what is left is to send the output. @param reason is told to the peer. */
-  end(reason: string): void {
-    this.#farewell(BY_APPLICATION, reason);
-  }
-
   /**
    * The channel shall have the connection for itself: open its window as far as a tunnel has it. Call `next`
    * no more; `release` once all of the output has left.
@@ -145,15 +140,20 @@ export class ServerConnection {
       ...{ ourChannel: channel.ours, theirChannel: channel.theirs, theirPacket: channel.theirPacket },
       ...channel.windows,
     };
-    this.dispose();
+    this.stop();
     return state;
   }
 
-  /** Forget everything; what reads or writes a channel is told that it is over. */
-  dispose(): void {
+  /**
+   * End the connection, and forget everything but the output: what reads or writes a channel is told that it
+   * is over.
+   * @param reason is told to the peer; undefined: nothing is.
+   */
+  stop(reason?: string): void {
+    if (reason !== undefined) this.#farewell(BY_APPLICATION, reason);
     this.#phase = "over";
-    this.#packets.dispose();
-    this.#channels.lose();
+    this.#packets.free();
+    this.#channels.stop();
   }
 
   #mayProduce(): boolean {

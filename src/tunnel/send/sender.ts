@@ -331,7 +331,7 @@ export class Sender {
   }
 
   /** Give all slots back to the pool. The sender is not used any more. */
-  dispose(): void {
+  free(): void {
     this.#queue?.clear();
     for (; this.#first < this.#entries; this.#first++) this.#free(this.#first);
     this.#controlLength = 0;

@@ -156,9 +156,9 @@ export class ChannelStream implements Stream {
     return this.flush() < 0 || (this.#shut && !this.pending && this.#closed);
   }
 
-  dispose(): void {
-    this.#in.dispose();
-    this.#out.dispose();
+  free(): void {
+    this.#in.free();
+    this.#out.free();
   }
 
   /** Nothing more is to be read. */

@@ -174,7 +174,7 @@ test("a connection that is held, resumed and held again keeps no more than it ha
       else again.resolve(peer);
     },
   });
-  cleanup.push(() => listener.close());
+  cleanup.push(() => listener.stop());
   const key = generateKey("client");
   const { fd, state } = await openChannel({
     ...{ connect: listener.address, key, hostKeys: [hostKey.publicKey], command: "first" },
@@ -222,7 +222,7 @@ test("whoever ends the server's connections ends those that were released, too",
   const held = new Held(new ChannelStream(fd, state, MANY));
   cleanup.push(() => held.close());
   await until("released", () => at.held.length > 0);
-  await at.listener.close();
+  await at.listener.stop();
   await until("our end", () => held.read() === undefined);
 });
 
