@@ -105,8 +105,13 @@ export class PumpLink implements ControlMessages {
     this.#hasControl = framing.messages;
     this.up = !framing.messages;
     const { mtu, vnet, guard } = order;
-    this.#sender = new Sender(framing, mtu);
-    this.#receiver = new Receiver({ stream: this.#stream, framing, mtu, vnet, guard }, this, now);
+    try {
+      this.#receiver = new Receiver({ stream: this.#stream, framing, mtu, vnet, guard }, this, now);
+      this.#sender = new Sender(framing, mtu);
+    } catch (error) {
+      this.#stream.free();
+      throw error;
+    }
     if (framing.messages) this.#sender.hello(mtu, order.features);
   }
 

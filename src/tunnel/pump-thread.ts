@@ -7,7 +7,7 @@ import { Worker } from "node:worker_threads";
 import type { End } from "../end.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { allocate, at, EAGAIN, EINTR, errno, failure, libc, type Memory } from "../linux/libc.ts";
-import { needLibcrypto } from "../linux/libcrypto.ts";
+import { libcrypto } from "../linux/libcrypto.ts";
 import { recordPair } from "../linux/socketpair.ts";
 import { COUNTERS, type LinkStats, readCounters } from "./counters.ts";
 import type { FramingName } from "./framing.ts";
@@ -137,7 +137,7 @@ export class PumpThread {
    * @throws WaltError when there is no libcrypto, or the thread cannot be started.
    */
   static async start(thread: string | URL = threadUrl()): Promise<PumpThread> {
-    needLibcrypto();
+    libcrypto(); // that there is none is told here, before it is needed
     const pumps = new PumpThread(thread);
     await pumps.#ready.promise;
     return pumps;

@@ -133,17 +133,19 @@ async function managedNet(
   const hash = createHash("sha256").update(`${bridge} ${address}`).digest("hex");
   const mac = `02:57:54:${hash.slice(0, 2)}:${hash.slice(2, 4)}:${hash.slice(4, 6)}`;
   // One that an earlier run left behind is used again: should that run live after all, nothing is taken from it.
-  await ipBatch([
-    ...(exists ? [] : [`link add name ${bridge} type bridge`, `link set dev ${bridge} alias "${ALIAS}"`]),
-    // Set, it stays: else a bridge takes the least of its ports' MTUs.
-    `link set dev ${bridge} mtu ${mtu}`,
-    `link set dev ${bridge} address ${mac} type bridge forward_delay 0 stp_state 0`,
-    `addr replace ${address} dev ${bridge}`,
-    `link set dev ${bridge} up`,
-  ]);
+  if (!exists) {
+    await ipBatch([`link add name ${bridge} type bridge`, `link set dev ${bridge} alias "${ALIAS}"`]);
+  }
   const removeBridge = (): Promise<void> => ipBatch([`link del dev ${bridge}`]);
   let boot: BootService | undefined;
   try {
+    await ipBatch([
+      // Set, it stays: else a bridge takes the least of its ports' MTUs.
+      `link set dev ${bridge} mtu ${mtu}`,
+      `link set dev ${bridge} address ${mac} type bridge forward_delay 0 stp_state 0`,
+      `addr replace ${address} dev ${bridge}`,
+      `link set dev ${bridge} up`,
+    ]);
     boot = BootService.start(ip, boot_port, boot_files, log.with("boot"));
     const bootUrl = `http://${ip}:${boot_port}/boot.ipxe`;
     const dnsmasq = await Dnsmasq.start(

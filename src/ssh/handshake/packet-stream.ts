@@ -57,8 +57,6 @@ export class PacketStream {
   #ours = false;
   #opener: Opener | undefined;
   #sealer: Sealer | undefined;
-  #keyIn: Uint8Array = NOTHING;
-  #keyOut: Uint8Array = NOTHING;
 
   /** @param max longest packet that is taken, as its length field says; it may be changed at any time. */
   constructor(public max = PACKET_MAX) {}
@@ -150,7 +148,6 @@ export class PacketStream {
   rekeyIn(keys: Keys, strict: boolean): void {
     this.#opener?.free();
     this.#opener = new Opener(keys);
-    this.#keyIn = keys.key;
     if (strict) this.received = 0;
   }
 
@@ -158,7 +155,6 @@ export class PacketStream {
   rekeyOut(keys: Keys): void {
     this.#sealer?.free();
     this.#sealer = new Sealer(keys);
-    this.#keyOut = keys.key;
   }
 
   /**
@@ -168,8 +164,8 @@ export class PacketStream {
   release(): PacketState {
     if (this.#opener === undefined || this.#sealer === undefined) throw new Error("no keys yet");
     return {
-      incoming: { key: this.#keyIn, iv: this.#opener.iv },
-      outgoing: { key: this.#keyOut, iv: this.#sealer.iv },
+      incoming: this.#opener.keys,
+      outgoing: this.#sealer.keys,
       received: this.received,
       unread: Uint8Array.from(this.#have.subarray(this.#from, this.#to)),
     };

@@ -3,6 +3,7 @@
  * it along.
  */
 
+import { closeSync } from "node:fs";
 import type { Socket } from "node:net";
 import { messageOf, WaltError } from "../../errors.ts";
 import { release } from "../../linux/fd-socket.ts";
@@ -168,7 +169,13 @@ export class Peer {
     if (why !== undefined) throw new WaltError(why);
     await this.#sent();
     const fd = release(this.socket);
-    const state = this.#connection.release(channel);
+    let state: ConnectionState;
+    try {
+      state = this.#connection.release(channel);
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
     this.#leave("released");
     this.#owner = owner;
     void owner.ended.then(() => {

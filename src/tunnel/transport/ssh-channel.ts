@@ -58,7 +58,12 @@ export class ChannelStream implements Stream {
     this.#theirs = state.theirChannel;
     this.#dataMax = Math.min(DATA_MAX, state.theirPacket);
     this.#in = new PacketInput(fd, state);
-    this.#out = new PacketOutput(fd, state.outgoing);
+    try {
+      this.#out = new PacketOutput(fd, state.outgoing);
+    } catch (error) {
+      this.#in.free();
+      throw error;
+    }
     this.#transport = new Transport(state.session, this.#packets());
     this.#ourWindow = state.ourWindow;
     this.#theirWindow = state.theirWindow;
