@@ -31,7 +31,7 @@ export class BoundedLog {
   line(level: Level, source: string, device: boolean, message: string, fields: EventFields): void {
     // What is not shown must not use up the budget of what is.
     const budget = this.#budgets[level === "debug" ? "debug" : device ? "device" : "stranger"];
-    if (budget.take(source, performance.now())) this.log[level](message, fields);
+    if (budget.take(source, performance.now()) !== undefined) this.log[level](message, fields);
   }
 
   /** Say how many lines were left out, and end. */

@@ -44,7 +44,7 @@ export interface LinkOptions {
    */
   guard?: string;
   /**
-   * The offloads that the TAP takes, OFFLOAD bits of frame/virtio.ts; its frames have virtio-net headers.
+   * The offloads that the TAP takes, TUN_F_ bits of linux/tap.ts; its frames have virtio-net headers.
    * Undefined: the TAP has plain frames.
    */
   offload?: number | undefined;

@@ -93,11 +93,6 @@ export class ProxyConnection {
     return this.#ended.promise;
   }
 
-  /** Round trip time to the proxy at the last heartbeat, in milliseconds; 0 while it is not known. */
-  get rtt(): number {
-    return this.#heartbeat.rtt;
-  }
-
   /** How many characters its ssh has printed to standard error until now, for `stderrSince`. */
   get mark(): number {
     return this.#child.mark;

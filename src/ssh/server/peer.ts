@@ -8,7 +8,7 @@ import type { Socket } from "node:net";
 import { messageOf, WaltError } from "../../errors.ts";
 import { release } from "../../linux/fd-socket.ts";
 import type { EventFields, Log } from "../../log.ts";
-import type { LogEvent } from "../../log-events.ts";
+import { FirstOfKind } from "../../log-budget.ts";
 import { safeText } from "../../text.ts";
 import type { Authorise, SignedOffer } from "../handshake/authentication.ts";
 import type { Channel } from "../handshake/channel.ts";
@@ -68,8 +68,7 @@ export class Peer {
   readonly ended: Promise<void>;
   readonly #connection: ServerConnection;
   readonly #end = Promise.withResolvers<void>();
-  /** How often something was said that is said once for each connection. */
-  readonly #said = new Map<LogEvent, { message: string; count: number }>();
+  readonly #said = new FirstOfKind();
   /** Runs out when it must have authenticated, then whenever it may have to be asked for a sign of life. */
   #timer: Timer;
   #heard = performance.now();
@@ -185,11 +184,9 @@ export class Peer {
     return { fd, state };
   }
 
-  /** Write a line into the log, once for each connection and event; further ones are counted. */
+  /** Write a line into the log, once for each connection and message; further ones are counted. */
   note(message: string, fields: EventFields): void {
-    const before = this.#said.get(fields.event)?.count ?? 0;
-    this.#said.set(fields.event, { message, count: before + 1 });
-    if (before === 0) this.o.log.warn(message, fields);
+    if (this.#said.add(message)) this.o.log.warn(message, fields);
   }
 
   #hear(bytes: Buffer): void {
@@ -351,9 +348,8 @@ export class Peer {
     this.#connection.stop();
     this.socket.destroy();
     this.#allLeft?.();
-    for (const { message, count } of this.#said.values()) {
-      if (count > 1)
-        this.o.log.warn(`${message}, again and again`, { event: "repeated", from: this.address, count });
+    for (const [message, count] of this.#said.repeated()) {
+      this.o.log.warn(`${message}, again and again`, { event: "repeated", from: this.address, count });
     }
     if (state === "ended") this.#end.resolve();
   }
