@@ -5,6 +5,7 @@ import { type Entrypoint, formatEntrypoint } from "../address.ts";
 import { type DeviceStatus, MAX_DETAIL } from "../api/device-status.ts";
 import type { Config } from "../config/schema.ts";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
+import { aborted } from "../linux/sleep.ts";
 import type { Log } from "../log.ts";
 import { fingerprint, publicKeyLine, shortCode } from "../ssh/keys/ed25519.ts";
 import { loadOrCreateKey } from "../ssh/keys/key-files.ts";
@@ -267,10 +268,4 @@ function lockNetwork(): () => void {
       { hint: "Stop the other one first: a machine can be only one device.", cause: error },
     );
   }
-}
-
-/** Resolves when `signal` is aborted. */
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }

@@ -10,6 +10,7 @@ import { encodeReply } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
+import { aborted } from "../linux/sleep.ts";
 import type { Log } from "../log.ts";
 import { fingerprint } from "../ssh/keys/ed25519.ts";
 import { LogLimiter, NO_LIMIT } from "../ssh/server/log-limiter.ts";
@@ -151,10 +152,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   notifySystemd("READY=1");
   const reason = await Promise.race([
     pumps.failed.then((error) => new WaltError(`the pump thread died: ${messageOf(error)}`)),
-    new Promise<undefined>((resolve) => {
-      if (signal.aborted) resolve(undefined);
-      signal.addEventListener("abort", () => resolve(undefined), { once: true });
-    }),
+    aborted(signal).then(() => undefined),
   ]);
   notifySystemd("STOPPING=1");
   log.info("server stops", { event: "server-stops", reason: reason?.message });

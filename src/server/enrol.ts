@@ -12,6 +12,7 @@ import {
   parseRequest,
 } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
+import { within } from "../linux/sleep.ts";
 import type { Log } from "../log.ts";
 import type { Channel } from "../ssh/handshake/channel.ts";
 import { fingerprint, shortCode } from "../ssh/keys/ed25519.ts";
@@ -41,14 +42,12 @@ export interface EnrolmentService {
 
 /** The first line that comes, within REQUEST_TIME. What comes after it is thrown away. */
 async function firstLine(channel: Channel): Promise<string> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new WaltError("no request came within 10 s")), REQUEST_TIME);
   try {
-    const line = await Promise.race([channel.readLine(MAX_LINE), late.promise]);
+    const late = new WaltError("no request came within 10 s");
+    const line = await within(REQUEST_TIME, channel.readLine(MAX_LINE), late);
     if (line === undefined) throw new WaltError("the device went away before it sent its request");
     return line;
   } finally {
-    clearTimeout(timer);
     channel.discard();
   }
 }

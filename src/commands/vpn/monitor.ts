@@ -5,6 +5,7 @@ import type { MonitorEvent, PendingRequest } from "../../api/events.ts";
 import { SERVER } from "../../api/routes.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { readLines } from "../../linux/lines.ts";
+import { sleep } from "../../linux/sleep.ts";
 import { safeText } from "../../text.ts";
 import { command, print, unreadOutput, untilStopped, write } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
@@ -93,20 +94,8 @@ async function follow(api: ApiClient, signal: AbortSignal, view: View, connected
     }
     if (signal.aborted) return;
     view.lost();
-    await waitOr(RECONNECT, signal);
+    await sleep(RECONNECT, signal);
   }
-}
-
-function waitOr(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }
 
 /** The words of an error and of its hint, on one line. */
