@@ -12,12 +12,18 @@ export interface LogLimits {
 /**
  * Sources that are remembered. Beyond that, the one that was not heard of for the longest time is forgotten.
  */
-const SOURCES = 1024;
+export const SOURCES = 4096;
+
+/** What one source may still write, and how many of its lines were left out since its last one. */
+interface Source {
+  readonly bucket: TokenBucket;
+  missed: number;
+}
 
 /** Does no input or output: the caller writes its line or not, and says what time it is. */
 export class LogBudget {
-  /** By source, the one heard of last at the end. */
-  readonly #sources = new Map<string, TokenBucket>();
+  /** By name, the one heard of last at the end. */
+  readonly #sources = new Map<string, Source>();
   readonly #all: TokenBucket;
   #leftOut = 0;
 
@@ -29,26 +35,28 @@ export class LogBudget {
     this.#all = new TokenBucket(limits.all, now);
   }
 
-  /** Whether a line that `source` caused may be written now. If not, it is counted for `leftOut`. */
-  take(source: string, now: number): boolean {
-    const own = this.#sources.get(source) ?? new TokenBucket(this.limits.source, now);
+  /**
+   * Ask whether a line that `source` caused may be written now.
+   * @returns how many of its lines were left out before this one; undefined when it is left out itself.
+   */
+  take(source: string, now: number): number | undefined {
+    const own = this.#sources.get(source) ?? { bucket: new TokenBucket(this.limits.source, now), missed: 0 };
     this.#sources.delete(source);
     this.#sources.set(source, own);
-    if (this.#sources.size > SOURCES) {
-      for (const oldest of this.#sources.keys()) {
-        this.#sources.delete(oldest);
-        break;
-      }
+    const [oldest] = this.#sources.keys();
+    if (this.#sources.size > SOURCES && oldest !== undefined) this.#sources.delete(oldest);
+    if (!own.bucket.has(now) || !this.#all.take(now)) {
+      own.missed++;
+      this.#leftOut++;
+      return undefined;
     }
-    if (own.has(now) && this.#all.take(now)) {
-      own.take(now);
-      return true;
-    }
-    this.#leftOut++;
-    return false;
+    own.bucket.take(now);
+    const { missed } = own;
+    own.missed = 0;
+    return missed;
   }
 
-  /** How many lines were left out since the last call. */
+  /** How many lines of all sources were left out since the last call. */
   leftOut(): number {
     const count = this.#leftOut;
     this.#leftOut = 0;

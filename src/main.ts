@@ -57,11 +57,8 @@ if (Bun.isMainThread) {
   const taken = new Promise<void>((resolve) => process.stdout.end(() => resolve()));
   // A signal that ends the command also ends the wait for a reader that has stopped reading.
   const { stopSignal } = await import("./commands/_command.ts");
-  const stopped = new Promise<void>((resolve) => {
-    if (stopSignal.aborted) resolve();
-    else stopSignal.addEventListener("abort", () => resolve(), { once: true });
-  });
-  await Promise.race([taken, stopped.then(() => Bun.sleep(500))]);
+  const { aborted } = await import("./linux/sleep.ts");
+  await Promise.race([taken, aborted(stopSignal).then(() => Bun.sleep(500))]);
   process.exit(status);
 } else {
   // In the compiled binary the pump's thread begins here too (src/tunnel/pump-thread.ts).

@@ -1,12 +1,13 @@
 /** Lines of the log that strangers cause are bounded, for each source and for all together. */
 
 import { expect, test } from "bun:test";
-import { FirstOfKind, LogBudget } from "../src/log-budget.ts";
+import { FirstOfKind, LogBudget, SOURCES } from "../src/log-budget.ts";
 import { TokenBucket } from "../src/token-bucket.ts";
 
 const limits = { source: { burst: 3, perSecond: 1 }, all: { burst: 10, perSecond: 2 } };
 const taken = (budget: LogBudget, source: string, now: number, tries: number): number =>
-  Array.from({ length: tries }, () => budget.take(source, now)).filter(Boolean).length;
+  Array.from({ length: tries }, () => budget.take(source, now)).filter((before) => before !== undefined)
+    .length;
 
 test("a bucket gives its burst at once, and then its rate, never more than the burst", () => {
   const bucket = new TokenBucket({ burst: 2, perSecond: 4 }, 1000);
@@ -49,11 +50,11 @@ test("lines that were left out are counted once", () => {
 test("of many sources the one not heard of for longest is forgotten", () => {
   const budget = new LogBudget({ source: { burst: 1, perSecond: 0 }, all: { burst: 1e9, perSecond: 0 } }, 0);
   expect(taken(budget, "first", 0, 2)).toBe(1);
-  for (let i = 0; i < 1023; i++) budget.take(`source ${i}`, 0);
+  for (let i = 0; i < SOURCES - 1; i++) budget.take(`source ${i}`, 0);
   expect(taken(budget, "first", 0, 1)).toBe(0); // still known, and now the last one heard of
-  for (let i = 0; i < 1023; i++) budget.take(`source ${i}`, 0);
+  for (let i = 0; i < SOURCES - 1; i++) budget.take(`source ${i}`, 0);
   expect(taken(budget, "first", 0, 1)).toBe(0);
-  for (let i = 0; i < 1024; i++) budget.take(`other ${i}`, 0);
+  for (let i = 0; i < SOURCES; i++) budget.take(`other ${i}`, 0);
   expect(taken(budget, "first", 0, 1)).toBe(1);
 });
 

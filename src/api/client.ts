@@ -87,7 +87,7 @@ export class ApiClient {
       if (signal.aborted || error instanceof WaltError) throw error;
       throw silence.signal.aborted ? this.#tooLong(this.patience.silence) : this.#unreachable(error);
     } finally {
-      silence.end();
+      silence.stop();
     }
   }
 
@@ -197,7 +197,7 @@ class Silence {
     this.#timer = this.#start();
   }
 
-  end(): void {
+  stop(): void {
     clearTimeout(this.#timer);
   }
 

@@ -130,13 +130,13 @@ function streamOf<E>(
   signal: AbortSignal,
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
-  let end = (): void => {};
+  let stop = (): void => {};
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
         let over = false;
         let unwatch = (): void => {};
-        end = () => {
+        stop = () => {
           if (over) return;
           over = true;
           unwatch();
@@ -144,20 +144,20 @@ function streamOf<E>(
         unwatch = watch((event) => {
           if (over) return;
           if ((controller.desiredSize ?? 0) <= 0) {
-            end();
+            stop();
             controller.error(new Error("the client does not read"));
             return;
           }
           try {
             controller.enqueue(encoder.encode(`${JSON.stringify(event)}\n`));
           } catch {
-            end(); // the connection is gone, and its end is on its way
+            stop(); // the connection is gone, and its end is on its way
           }
         });
         if (over) unwatch();
-        signal.addEventListener("abort", () => end());
+        signal.addEventListener("abort", () => stop());
       },
-      cancel: () => end(),
+      cancel: () => stop(),
     },
     { highWaterMark: MAX_WAITING, size: (bytes) => bytes?.byteLength ?? 0 },
   );

@@ -4,6 +4,7 @@ import { type Entrypoint, formatEntrypoint } from "../address.ts";
 import { type DeviceStatus, MAX_DETAIL } from "../api/device-status.ts";
 import type { Config } from "../config/schema.ts";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
+import { aborted } from "../linux/sleep.ts";
 import type { Log } from "../log.ts";
 import { fingerprint, publicKeyLine, shortCode } from "../ssh/keys/ed25519.ts";
 import { loadOrCreateKey } from "../ssh/keys/key-files.ts";
@@ -110,7 +111,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
       entrypoint: entrypoints.map(formatEntrypoint).join(" or "),
       node: credentials?.node,
     });
-    actions.prepare();
+    actions.prerequisites.prepare();
     // To find the accelerator means to start QEMU with it, which takes seconds on a small board. So it is
     // done while the device connects to the server.
     if (config["device.vm"].start) {
@@ -130,7 +131,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     await actions.stop();
     await running;
     await accelerator;
-    await actions.cleanUp();
+    await actions.prerequisites.stop();
     log.info("stopped", { event: "device-stops" });
   } finally {
     removeTrustedKeys(files);
@@ -268,10 +269,4 @@ function lockNetwork(): () => void {
       { hint: "Stop the other one first: a machine can be only one device.", cause: error },
     );
   }
-}
-
-/** Resolves when `signal` is aborted. */
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }

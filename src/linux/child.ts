@@ -130,11 +130,11 @@ export class Child {
  */
 export class Children {
   readonly #alive = new Set<Child>();
-  #closed = false;
+  #stopped = false;
 
   /** Start a child. @throws WaltError when the program cannot be started, or after `stop()`. */
   spawn(command: readonly string[], stdio: ChildStdio): Child {
-    if (this.#closed) throw new WaltError("the device is being stopped");
+    if (this.#stopped) throw new WaltError("the device is being stopped");
     const child = new Child(command, stdio);
     this.#alive.add(child);
     void child.exited.then(() => this.#alive.delete(child));
@@ -143,7 +143,7 @@ export class Children {
 
   /** End all children that still run, and refuse to start more. Resolves when all have ended. */
   async stop(): Promise<void> {
-    this.#closed = true;
+    this.#stopped = true;
     await Promise.all([...this.#alive].map((child) => child.stop()));
   }
 }

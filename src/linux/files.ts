@@ -38,15 +38,13 @@ export function writeFileAtomic(path: string, data: string | Uint8Array, options
   const temp = join(folder, `.${basename(path)}.${randomBytes(6).toString("hex")}`);
   let made = false;
   try {
-    const fd = openSync(temp, "wx", 0o600);
-    made = true;
-    try {
+    {
+      using file = openFile(temp, "wx", 0o600);
+      made = true;
       const bytes = typeof data === "string" ? Buffer.from(data) : data;
-      for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
-      fchmodSync(fd, mode);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
+      for (let done = 0; done < bytes.length; ) done += writeSync(file.fd, bytes, done);
+      fchmodSync(file.fd, mode);
+      fsyncSync(file.fd);
     }
     if (options.exclusive) {
       made = !claim(temp, path);
@@ -94,12 +92,8 @@ export function openFile(path: string, flags: string, mode?: number): Disposable
 
 /** fsync(2) of a folder, after which renames in it survive a power cut. @throws the system's error. */
 export function syncFolder(folder: string): void {
-  const fd = openSync(folder, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
+  using file = openFile(folder, "r");
+  fsyncSync(file.fd);
 }
 
 /** fsync(2) of all files and folders below a folder, and of itself; links are not followed. */

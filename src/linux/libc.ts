@@ -35,13 +35,10 @@ export const libc = dlopen("libc.so.6", {
  * Error numbers that the program tells apart. They are the same on x86-64 and arm64 (asm-generic/errno.h).
  */
 export const EINTR = 4;
-export const EIO = 5;
 export const EAGAIN = 11;
-export const ENOMEM = 12;
 export const EPIPE = 32;
 export const EBADFD = 77;
 export const ECONNRESET = 104;
-export const ENOBUFS = 105;
 
 /** Flags and commands of open(2) and fcntl(2). */
 export const O_RDONLY = 0;

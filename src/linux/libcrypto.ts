@@ -6,7 +6,7 @@
 
 import { dlopen, type Pointer } from "bun:ffi";
 import { messageOf, WaltError } from "../errors.ts";
-import { allocate, at, type Memory } from "./libc.ts";
+import { allocate, at } from "./libc.ts";
 
 /**
  * EVP_EncryptInit(3); the names of the library's major versions 3 and 1.1, whose functions are the same here.
@@ -30,26 +30,26 @@ const FUNCTIONS = {
 /** openssl/evp.h: EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_TAG. */
 const GET_TAG = 0x10;
 const SET_TAG = 0x11;
-const TAG = 16;
+const KEY = 16;
 const IV = 12;
+const TAG = 16;
 
-type Library = ReturnType<typeof dlopen<typeof FUNCTIONS>>["symbols"];
-let library: Library | undefined;
+type Symbols = ReturnType<typeof dlopen<typeof FUNCTIONS>>["symbols"];
+/** The functions, as a test can write them, too. */
+export type Libcrypto = {
+  [Name in keyof Symbols]: (...args: Parameters<Symbols[Name]>) => ReturnType<Symbols[Name]>;
+};
+let library: Libcrypto | undefined;
 /** Where functions put a length that nobody needs (modules are per thread). */
-let ignored: Memory | undefined;
+const ignored = allocate(8);
 
-/** @throws WaltError when there is no libcrypto: to be told before it is needed. */
-export function needLibcrypto(): void {
-  load();
-}
-
-function load(): Library {
+/** The library, loaded when first needed. @throws WaltError when there is none. */
+export function libcrypto(): Libcrypto {
   if (library !== undefined) return library;
   let last: unknown;
   for (const name of NAMES) {
     try {
       library = dlopen(name, FUNCTIONS).symbols;
-      ignored = allocate(8);
       return library;
     } catch (error) {
       last = error;
@@ -65,22 +65,35 @@ function load(): Library {
 export class AesGcm {
   /** 12 bytes of the next message; whoever owns this counts them. */
   readonly iv = allocate(IV);
-  readonly #library = load();
-  readonly #nowhere = at(ignored?.address ?? 0);
+  readonly #library: Libcrypto;
+  readonly #nowhere = at(ignored.address);
   readonly #iv = at(this.iv.address);
   #context: Pointer | null;
 
-  /** @param key 16 bytes. @throws WaltError when there is no libcrypto. */
-  constructor(encrypts: boolean, key: Uint8Array) {
-    const lib = this.#library;
+  /**
+   * @param key 16 bytes.
+   * @param iv of the next message, 12 bytes.
+   * @param lib a parameter for tests.
+   * @throws RangeError for other lengths: libcrypto would read what stands behind a short key.
+   * @throws WaltError when libcrypto is not there, or has not what is needed.
+   */
+  constructor(encrypts: boolean, key: Uint8Array, iv: Uint8Array, lib: Libcrypto = libcrypto()) {
+    if (key.length !== KEY || iv.length !== IV) {
+      throw new RangeError(`AES-128-GCM with a key of ${key.length} bytes and an IV of ${iv.length}`);
+    }
+    this.#library = lib;
     const made = lib.EVP_CIPHER_CTX_new();
-    this.#context = made === null ? null : at(Number(made));
-    const place = allocate(key.length);
+    if (made === null) throw new WaltError("libcrypto has no room for a cipher");
+    this.#context = at(Number(made));
+    this.iv.bytes.set(iv);
+    const place = allocate(KEY);
     place.bytes.set(key);
     const begin = encrypts ? lib.EVP_EncryptInit_ex : lib.EVP_DecryptInit_ex;
     const done = begin(this.#context, lib.EVP_aes_128_gcm(), null, at(place.address), null);
     place.bytes.fill(0);
-    if (this.#context === null || done !== 1) throw new WaltError("libcrypto has no AES-128-GCM");
+    if (done === 1) return;
+    this.free();
+    throw new WaltError("libcrypto has no AES-128-GCM");
   }
 
   /**
@@ -101,7 +114,8 @@ export class AesGcm {
   }
 
   /**
-   * Decrypt in place what `seal` made. False: it is not what was sealed.
+   * Decrypt in place what `seal` made. False: it is not what was sealed, and what stands there now is
+   * nobody's, as it is when it throws.
    * @throws Error when libcrypto cannot tell.
    */
   open(address: number, clear: number, length: number): boolean {

@@ -1,4 +1,4 @@
-/** Waiting: a sleep that an abort ends early, and how long to wait after failures. */
+/** Waiting: a sleep that an abort ends early, a bound on a wait, and how long to wait after failures. */
 
 /** Resolves after `ms` milliseconds, or as soon as `signal` is aborted. It never rejects. */
 export function sleep(ms: number, signal: AbortSignal): Promise<void> {
@@ -12,6 +12,23 @@ export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   signal.addEventListener("abort", end);
   if (signal.aborted) end();
   return promise;
+}
+
+/** Resolves as soon as `signal` is aborted. It never rejects. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+/** What `work` gives. @throws `late` when it takes longer than `ms` milliseconds. It goes on all the same. */
+export async function within<T>(ms: number, work: Promise<T>, late: Error): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(late), ms);
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /**

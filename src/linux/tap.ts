@@ -18,8 +18,8 @@ export const TUNSETOFFLOAD = 0x400454d0;
  * TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 and TUN_F_TSO_ECN; then the same with TUN_F_USO4 and TUN_F_USO6 of Linux
  * 6.2.
  */
-const TUN_F_TCP = 0x0f;
-const TUN_F_ALL = 0x6f;
+export const TUN_F_TCP = 0x0f;
+export const TUN_F_ALL = 0x6f;
 /** Bytes of the shortest virtio-net header. */
 const VNET_HEADER = 10;
 

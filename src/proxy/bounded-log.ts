@@ -31,11 +31,11 @@ export class BoundedLog {
   line(level: Level, source: string, device: boolean, message: string, fields: EventFields): void {
     // What is not shown must not use up the budget of what is.
     const budget = this.#budgets[level === "debug" ? "debug" : device ? "device" : "stranger"];
-    if (budget.take(source, performance.now())) this.log[level](message, fields);
+    if (budget.take(source, performance.now()) !== undefined) this.log[level](message, fields);
   }
 
   /** Say how many lines were left out, and end. */
-  close(): void {
+  stop(): void {
     clearInterval(this.#timer);
     this.#tell();
   }
@@ -78,7 +78,7 @@ export class ConnectionLog {
   }
 
   /** The connection is over. */
-  close(): void {
+  summarise(): void {
     for (const [kind, times] of this.#kinds.repeated()) {
       this.#write("info", `${kind}: ${times} times`, { event: "repeated", times });
     }

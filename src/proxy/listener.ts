@@ -108,9 +108,9 @@ export class SshListener {
   }
 
   /** Stop listening and end every connection. */
-  async close(): Promise<void> {
+  async stop(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.net.close(() => resolve()));
-    for (const open of [...this.#open.values()]) this.#end(open, "the relay stops");
+    for (const open of [...this.#open.values()]) this.#stop(open, "the relay stops");
     await closed;
   }
 
@@ -122,20 +122,20 @@ export class SshListener {
     const address = addressOf(socket.remoteAddress, socket.remotePort ?? 0);
     const source = sourceOf(socket.remoteAddress);
     const log = new ConnectionLog(this.o.log, address, source);
-    const timer = setTimeout(() => this.#end(open, "it did not authenticate in time"), this.o.grace);
+    const timer = setTimeout(() => this.#stop(open, "it did not authenticate in time"), this.o.grace);
     const open: Open = { address, socket, source, log, timer, peer: undefined };
     this.#open.set(address, open);
     socket.once("close", () => this.#forget(open));
     const evicted = this.#pending.add(open, source);
     if (evicted !== undefined) {
-      this.#end(evicted, `more than ${this.o.maxPending} connections have not authenticated`);
+      this.#stop(evicted, `more than ${this.o.maxPending} connections have not authenticated`);
     }
     if (evicted !== open) this.#ssh.injectSocket(socket);
   }
 
   /** End a connection, and count it no longer, whatever time its socket takes. */
-  #end(open: Open, reason: string): void {
-    if (open.peer !== undefined) open.peer.end(reason);
+  #stop(open: Open, reason: string): void {
+    if (open.peer !== undefined) open.peer.stop(reason);
     else open.log.info("connection ended", { event: "connection-ended", reason });
     open.socket.destroy();
     this.#forget(open);
@@ -146,7 +146,7 @@ export class SshListener {
     this.#pending.delete(open);
     if (this.#open.get(open.address) !== open) return;
     this.#open.delete(open.address);
-    open.log.close();
+    open.log.summarise();
   }
 
   /** The client has sent its first line. */
@@ -160,7 +160,7 @@ export class SshListener {
       socket.destroy(); // ssh2 would wait for a peer that may be silent for ever
     });
     client.on("authentication", (ctx: AuthContext) => {
-      if (++attempts > MAX_ATTEMPTS) return peer.end("too many attempts to authenticate");
+      if (++attempts > MAX_ATTEMPTS) return peer.stop("too many attempts to authenticate");
       if (ctx.method !== "publickey") return ctx.reject(["publickey"]);
       const offer = verifyOffer(ctx);
       const reason = offer.kind === "refused" ? offer.reason : this.o.authorise(ctx.username, offer);
@@ -178,7 +178,7 @@ export class SshListener {
     client.on("ready", () => {
       clearTimeout(open.timer);
       this.#pending.delete(open);
-      if (peer.offer === undefined) peer.end("it has shown no key");
+      if (peer.offer === undefined) peer.stop("it has shown no key");
       else this.o.serve(peer, peer.offer);
     });
   }

@@ -23,7 +23,7 @@ export class Peer implements Holder {
   /** Channels that we write to. */
   readonly #channels = new Set<ServerChannel>();
   #corked = false;
-  #ended = false;
+  #stopped = false;
 
   constructor(
     readonly client: Connection,
@@ -33,19 +33,19 @@ export class Peer implements Holder {
     readonly log: ConnectionLog,
     private readonly memory: MemoryBudget,
   ) {
-    this.guard = new Ssh2Guard(client, (reason) => this.end(reason));
+    this.guard = new Ssh2Guard(client, (reason) => this.stop(reason));
     socket.prependListener("data", () => this.cork());
     socket.on("drain", () => this.#clear());
     client.on("handshake", () => this.#clear());
     socket.once("close", () => {
-      this.#ended = true;
+      this.#stopped = true;
       memory.update(this);
     });
   }
 
   /** Bytes in memory: what came and was not passed on yet, and what waits to be sent. */
   get held(): number {
-    if (this.#ended) return 0;
+    if (this.#stopped) return 0;
     let bytes = this.guard.held + this.socket.writableLength;
     for (const channel of this.#channels) bytes += channel.writableLength;
     return bytes;
@@ -88,16 +88,16 @@ export class Peer implements Holder {
   }
 
   /** End the connection at once. */
-  end(reason: string): void {
-    if (this.#ended) return;
-    this.#ended = true;
+  stop(reason: string): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
     this.log.info("connection ended", { event: "connection-ended", reason });
     this.socket.destroy();
     this.memory.update(this);
   }
 
   exceeded(): void {
-    this.end("all connections together hold too much in memory, and it holds most");
+    this.stop("all connections together hold too much in memory, and it holds most");
   }
 
   #clear(): void {

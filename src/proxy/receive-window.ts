@@ -51,7 +51,7 @@ export class ReceiveWindow {
   }
 
   /** Nothing of the channel is left. */
-  release(): void {
+  free(): void {
     if (this.#released) return;
     this.#released = true;
     this.released();

@@ -74,7 +74,7 @@ export class Relay {
           peer.socket.once("close", () => among.delete(peer));
           welcome(peer, offer);
           new Guest(peer, o.next).serve();
-          evicted?.end(
+          evicted?.stop(
             isDevice
               ? "there are too many connections of devices"
               : "there are too many connections with the enrolment key",
@@ -83,7 +83,7 @@ export class Relay {
       });
       return new Relay(listener, log);
     } catch (error) {
-      log.close();
+      log.stop();
       throw error;
     }
   }
@@ -99,9 +99,9 @@ export class Relay {
   }
 
   /** Stop listening and end every connection. */
-  async close(): Promise<void> {
-    await this.listener.close();
-    this.log.close();
+  async stop(): Promise<void> {
+    await this.listener.stop();
+    this.log.stop();
   }
 }
 

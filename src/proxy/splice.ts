@@ -37,7 +37,7 @@ export function echo(channel: ServerChannel, peer: Peer): void {
   channel.on("error", () => channel.close());
   channel.on("close", () => {
     queue.clear();
-    window.release();
+    window.free();
   });
 }
 
@@ -95,7 +95,7 @@ function up(channel: ServerChannel, next: Socket, window: ReceiveWindow): void {
   channel.on("close", end);
   next.on("close", () => {
     queue.clear();
-    window.release();
+    window.free();
   });
 }
 

@@ -243,7 +243,7 @@ export class Ssh2Guard {
     const window = this.#windows.get(id);
     this.#windows.delete(id);
     if (!idle) return;
-    window?.release();
+    window?.free();
     const kept = keptAs(this.#inside._chanMgr.get(id));
     if (kept !== undefined) this.#inside._protocol.channelClose(kept.halves.outgoing.id);
     this.#inside._chanMgr.remove(id);

@@ -9,6 +9,7 @@ import type { Config } from "../config/schema.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
+import { aborted } from "../linux/sleep.ts";
 import type { Log } from "../log.ts";
 import { fingerprint, parsePublicKey } from "../ssh/keys/ed25519.ts";
 import { LogLimiter, NO_LIMIT } from "../ssh/server/log-limiter.ts";
@@ -53,7 +54,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   for (const node of addresses === undefined ? [] : registry.assignAddresses(...addresses))
     log.error("walt-net has no address left for a node", { event: "dhcp-no-address", node });
   const net = await openWaltNet(config, registry.active(), log);
-  parts.defer(() => net.close());
+  parts.defer(() => net.stop());
   const pumps = await PumpThread.start();
   parts.defer(() => pumps.stop());
 
@@ -124,9 +125,9 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   });
   parts.defer(async () => {
     // The reason goes out before the connections end.
-    await tunnels.closeAll("the server stops");
-    await endpoint.close();
-    await tunnels.closeAll("the server stops");
+    await tunnels.stop("the server stops");
+    await endpoint.stop();
+    await tunnels.stop("the server stops");
   });
 
   const address = server.address ?? { host: hostname(), port: endpoint.address.port };
@@ -166,10 +167,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   notifySystemd("READY=1");
   const reason = await Promise.race([
     pumps.failed.then((error) => new WaltError(`the pump thread died: ${messageOf(error)}`)),
-    new Promise<undefined>((resolve) => {
-      if (signal.aborted) resolve(undefined);
-      signal.addEventListener("abort", () => resolve(undefined), { once: true });
-    }),
+    aborted(signal).then(() => undefined),
   ]);
   notifySystemd("STOPPING=1");
   log.info("server stops", { event: "server-stops", reason: reason?.message });

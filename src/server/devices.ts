@@ -176,7 +176,7 @@ export class Devices {
   revoke(
     node: string,
     by: string,
-    live: { tunnels: Pick<Tunnels, "close">; endpoint: Pick<Endpoint, "cutOff"> },
+    live: { tunnels: Pick<Tunnels, "stop">; endpoint: Pick<Endpoint, "stopConnections"> },
   ): string | null {
     const device = this.registry.byNode(node);
     if (device === undefined) {
@@ -189,8 +189,8 @@ export class Devices {
     const now = new Date();
     this.registry.revoke(device, now);
     // The tunnel has a moment to tell the device why. All other connections of the device end now.
-    void live.tunnels.close(device, "this node was revoked");
-    live.endpoint.cutOff(device.id);
+    void live.tunnels.stop("this node was revoked", device);
+    live.endpoint.stopConnections(device.id);
     this.net.setNodes(this.registry.active());
     this.log.info("device revoked", { event: "device-revoked", node, by });
     const { certificateExpires } = device;

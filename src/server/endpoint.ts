@@ -14,7 +14,7 @@ import { VPN_USER } from "../ssh/keys/certificate.ts";
 import type { KeyPair, PublicKey } from "../ssh/keys/ed25519.ts";
 import { SshListener } from "../ssh/server/listener.ts";
 import type { LogLimiter } from "../ssh/server/log-limiter.ts";
-import type { Peer, Released } from "../ssh/server/peer.ts";
+import type { Owner, Peer, Released } from "../ssh/server/peer.ts";
 import { safeText } from "../text.ts";
 import type { Device } from "./registry.ts";
 
@@ -26,13 +26,13 @@ export type Identity = { kind: "enrolment" } | { kind: "device"; device: Device 
  */
 export interface TunnelRequest {
   /**
-   * Take the connection, with the channel that goes on as a tunnel. Whoever does says when it is over.
-   * @param end how to end it from now on, at once.
-   * @throws WaltError when it has ended meanwhile, or cannot be taken: to be told by `fail`.
+   * Take the connection, with the channel that goes on as a tunnel.
+   * @param owner has it from now on.
+   * @throws WaltError when it has ended meanwhile, or cannot be taken: to be told by `refuse`.
    */
-  release(end: (reason: string) => void): Promise<Released>;
+  release(owner: Owner): Promise<Released>;
   /** Say why there is no tunnel. */
-  fail(message: string): void;
+  refuse(message: string): void;
 }
 
 export interface EndpointOptions {
@@ -110,14 +110,14 @@ export class Endpoint {
    * End all connections of a device, in this turn of the event loop. Those that are tunnels are the tunnels'
    * to end: they still have a last word.
    */
-  cutOff(deviceId: number): void {
+  stopConnections(deviceId: number): void {
     for (const peer of [...(this.#peers.get(deviceId) ?? [])]) {
-      if (!peer.isReleased) peer.end("the device was revoked");
+      if (!peer.isReleased) peer.stop("the device was revoked");
     }
   }
 
-  async close(): Promise<void> {
-    await this.listener.close();
+  async stop(): Promise<void> {
+    await this.listener.stop();
   }
 
   #welcome(peer: Peer): void {
@@ -130,13 +130,13 @@ export class Endpoint {
     peer.who = identity.kind === "device" ? identity.device.node : "enrolment key";
     const peers = this.#peers.get(key) ?? new Set<Peer>();
     this.#peers.set(key, peers.add(peer));
-    peer.onGone(() => {
+    void peer.ended.then(() => {
       peers.delete(peer);
       if (peers.size === 0 && this.#peers.get(key) === peers) this.#peers.delete(key);
     });
     const surplus = Math.max(0, peers.size - most);
     for (const old of [...peers].filter((one) => !this.#kept.has(one)).slice(0, surplus)) {
-      old.end(`more than ${most} connections with this key`);
+      old.stop(`more than ${most} connections with this key`);
     }
   }
 
@@ -158,7 +158,7 @@ export class Endpoint {
    */
   #identityOf(peer: Peer): Identity | undefined {
     const identity = peer.offer === undefined ? undefined : this.options.identify(peer.offer.key);
-    if (identity === undefined) peer.end("unknown or revoked key");
+    if (identity === undefined) peer.stop("unknown or revoked key");
     return identity;
   }
 
@@ -174,7 +174,7 @@ export class Endpoint {
         command: safeText(command),
         reason: messageOf(error),
       });
-      channel.fail(error instanceof WaltError ? error.message : "internal error; the server's log has it");
+      channel.exit(1, error instanceof WaltError ? error.message : "internal error; the server's log has it");
     });
   }
 
@@ -189,7 +189,7 @@ export class Endpoint {
     const refuse = (what: string, message: string): void => {
       const may = identity.kind === "device" ? "tunnel via=…, renew" : "enrol";
       peer.note("refused", { event: "request-refused", who: peer.who, from, what });
-      channel.fail(`${message}; this key may run: ${may}`);
+      channel.exit(1, `${message}; this key may run: ${may}`);
     };
     if (request.kind === "subsystem") {
       refuse(`subsystem ${safeText(request.name)}`, "there are no subsystems here");
@@ -218,9 +218,9 @@ export class Endpoint {
 function tunnelRequest(peer: Peer, channel: Channel): TunnelRequest {
   peer.hold();
   return {
-    release: (end) => peer.release(channel, end),
-    fail: (message) => {
-      channel.fail(message);
+    release: (owner) => peer.release(channel, owner),
+    refuse: (message) => {
+      channel.exit(1, message);
       peer.resume();
     },
   };

@@ -13,6 +13,7 @@ import {
   parseStored,
 } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
+import { within } from "../linux/sleep.ts";
 import type { Log } from "../log.ts";
 import type { Channel } from "../ssh/handshake/channel.ts";
 import { fingerprint, type PublicKey, shortCode } from "../ssh/keys/ed25519.ts";
@@ -49,13 +50,7 @@ export interface EnrolmentService {
  * @throws WaltError when none comes, or it is too long.
  */
 async function nextLine(channel: Channel): Promise<string | undefined> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new WaltError("nothing came within 10 s")), REQUEST_TIME);
-  try {
-    return await Promise.race([channel.readLine(MAX_LINE), late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return await within(REQUEST_TIME, channel.readLine(MAX_LINE), new WaltError("nothing came within 10 s"));
 }
 
 /** The device's request. What comes after it is for `give`. */
@@ -79,7 +74,7 @@ export async function give(channel: Channel, given: Grant, stored: () => void): 
   } catch {
     // It has its credentials; what it does not confirm counts as not stored.
   } finally {
-    channel.end(0);
+    channel.exit(0);
   }
 }
 
@@ -97,7 +92,7 @@ export async function serveEnrolment(
   const deny = (reason: DenialReason, detail?: string): void => {
     const message = detail ?? WORDS[reason];
     void channel.write(encodeReply({ type: "denied", reason, message, retryAfter: service.retryAfter }));
-    channel.end(0);
+    channel.exit(0);
   };
   const challenge = randomBytes(CHALLENGE_LENGTH);
   void channel.write(encodeChallenge(challenge));
@@ -148,7 +143,7 @@ export async function serveEnrolment(
     log.info("a device asks for access", { event: "enrolment-requested", request: ticket.id, ...about });
     void channel.write(encodeReply({ type: "pending" }));
   }
-  void channel.closed.then(() => ticket.withdraw());
+  void channel.ended.then(() => ticket.withdraw());
   // Until the answer, the connection is not one of those that are ended to make room for others.
   const release = keep();
   const decision = await ticket.decision.finally(release);

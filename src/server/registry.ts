@@ -51,22 +51,20 @@ export class Registry {
    */
   constructor(readonly path: string) {
     const umask = process.umask(0o077); // SQLite's files beside it, too
+    let db: Database | undefined;
     try {
-      this.#db = new Database(path, { create: true, strict: true });
-      this.#db.run("PRAGMA journal_mode = WAL");
-      this.#db.run("PRAGMA synchronous = FULL"); // an accepted device stays accepted after a power cut
-      this.#db.run("PRAGMA foreign_keys = ON");
-      this.#db.run("PRAGMA busy_timeout = 5000");
+      this.#db = db = new Database(path, { create: true, strict: true });
+      db.run("PRAGMA journal_mode = WAL");
+      db.run("PRAGMA synchronous = FULL"); // an accepted device stays accepted after a power cut
+      db.run("PRAGMA foreign_keys = ON");
+      db.run("PRAGMA busy_timeout = 5000");
+      this.#migrate();
     } catch (error) {
+      db?.close();
+      if (error instanceof WaltError) throw error;
       throw new WaltError(`cannot open the registry ${path}: ${messageOf(error)}`, { cause: error });
     } finally {
       process.umask(umask);
-    }
-    try {
-      this.#migrate();
-    } catch (error) {
-      this.#db.close();
-      throw error;
     }
     this.invitations = new Invitations(this.#db);
     this.#prefix =

@@ -6,7 +6,7 @@ import { messageOf } from "../errors.ts";
 import { openOffloadTap, openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { encodeState } from "../ssh/handshake/connection-state.ts";
-import type { Released } from "../ssh/server/peer.ts";
+import type { Owner, Released } from "../ssh/server/peer.ts";
 import { type LinkStats, SUMMED, type SummedName } from "../tunnel/counters.ts";
 import { FRAMINGS, type FramingName } from "../tunnel/framing.ts";
 import type { Link, PumpThread } from "../tunnel/pump-thread.ts";
@@ -33,14 +33,12 @@ export interface TunnelInfo {
 /** Counters over all tunnels of a device since the server's start. */
 export type Totals = Record<SummedName | "tunnels", number>;
 
-interface Tunnel {
+/** It owns the connection of its device, once that is released. */
+interface Tunnel extends Owner {
   info: TunnelInfo;
   link: Link | undefined;
   /** Why it is to end; it may have no link yet. */
-  closing: string | undefined;
-  /** Resolves when its TAP and descriptors are gone. */
-  gone: Promise<void>;
-  close(reason: string): void;
+  stopped: string | undefined;
 }
 
 export class Tunnels {
@@ -87,7 +85,7 @@ export class Tunnels {
    */
   async open(device: Device, request: TunnelRequest, via: string | undefined, from: string): Promise<void> {
     const before = this.#tunnels.get(device.id);
-    const { promise: gone, resolve: isGone } = Promise.withResolvers<void>();
+    const { promise: ended, resolve } = Promise.withResolvers<void>();
     const tunnel: Tunnel = {
       info: {
         state: "down",
@@ -98,29 +96,29 @@ export class Tunnels {
         stats: undefined,
       },
       link: undefined,
-      closing: undefined,
-      gone,
-      close: (reason) => {
-        tunnel.closing ??= reason;
-        tunnel.link?.close(reason);
+      stopped: undefined,
+      ended,
+      stop: (reason) => {
+        tunnel.stopped ??= reason;
+        tunnel.link?.stop(reason);
       },
     };
-    // From here on a close of this tunnel counts, even before it has a link.
+    // From here on a stop of this tunnel counts, even before it has a link.
     this.#tunnels.set(device.id, tunnel);
     try {
-      before?.close("a newer connection of this device took its place");
-      await before?.gone;
-      if (tunnel.closing === undefined) await this.#carry(device, request, tunnel, from);
-      else request.fail(tunnel.closing);
+      before?.stop("a newer connection of this device took its place");
+      await before?.ended;
+      if (tunnel.stopped === undefined) await this.#carry(device, request, tunnel, from);
+      else request.refuse(tunnel.stopped);
     } catch (error) {
       this.logOf(device).error("cannot join a device to walt-net", {
         event: "tunnel-failed",
         node: device.node,
         reason: messageOf(error),
       });
-      request.fail("the server could not make this node's network interface; its log tells why");
+      request.refuse("the server could not make this node's network interface; its log tells why");
     } finally {
-      isGone();
+      resolve();
     }
   }
 
@@ -134,7 +132,7 @@ export class Tunnels {
     try {
       await this.net.addPort(name, device.mac);
       joined = true;
-      taken = await request.release(tunnel.close);
+      taken = await request.release(tunnel);
     } catch (error) {
       closeSync(tap.fd);
       if (!joined) throw error;
@@ -145,29 +143,24 @@ export class Tunnels {
         from,
         reason: messageOf(error),
       });
-      request.fail(messageOf(error));
+      request.refuse(messageOf(error));
       return;
     }
-    let reason = "";
-    try {
-      if (tunnel.closing !== undefined) {
-        for (const fd of [tap.fd, taken.fd]) closeSync(fd);
-        return;
-      }
-      const link = this.pumps.add({
-        tap: tap.fd,
-        offload: tap.offload,
-        stream: taken.fd,
-        ssh: encodeState(taken.state),
-        mtu: FRAMINGS[framing].mtu ?? this.net.mtu,
-        silence: this.silence,
-        framing,
-        guard: device.mac,
-      });
-      reason = await this.#live(device, tunnel, link, from);
-    } finally {
-      taken.over();
+    if (tunnel.stopped !== undefined) {
+      for (const fd of [tap.fd, taken.fd]) closeSync(fd);
+      return;
     }
+    const link = this.pumps.add({
+      tap: tap.fd,
+      offload: tap.offload,
+      stream: taken.fd,
+      ssh: encodeState(taken.state),
+      mtu: FRAMINGS[framing].mtu ?? this.net.mtu,
+      silence: this.silence,
+      framing,
+      guard: device.mac,
+    });
+    const reason = await this.#live(device, tunnel, link, from);
     const wasUp = tunnel.info.state === "up";
     tunnel.info = { ...tunnel.info, state: "down", since: new Date() };
     this.logOf(device).info("tunnel down", { event: "tunnel-down", node: device.node, from, reason });
@@ -203,17 +196,11 @@ export class Tunnels {
     this.net.lowerPort(tapName(device), mtu).catch(failed);
   }
 
-  /** End a device's tunnel, if it has one; resolves when the device was told and all is gone. */
-  async close(device: Device, reason: string): Promise<void> {
-    const tunnel = this.#tunnels.get(device.id);
-    tunnel?.close(reason);
-    await tunnel?.gone;
-  }
-
-  /** End all tunnels and wait until their TAPs are gone. */
-  async closeAll(reason: string): Promise<void> {
-    for (const tunnel of this.#tunnels.values()) tunnel.close(reason);
-    await Promise.all([...this.#tunnels.values()].map((t) => t.gone));
+  /** End a device's tunnel, or all; resolves when the devices were told, and TAPs and connections are gone. */
+  async stop(reason: string, device?: Device): Promise<void> {
+    const tunnels = device === undefined ? [...this.#tunnels.values()] : [this.#tunnels.get(device.id)];
+    for (const tunnel of tunnels) tunnel?.stop(reason);
+    await Promise.all(tunnels.map((tunnel) => tunnel?.ended));
   }
 }
 

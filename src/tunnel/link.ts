@@ -105,8 +105,13 @@ export class PumpLink implements ControlMessages {
     this.#hasControl = framing.messages;
     this.up = !framing.messages;
     const { mtu, vnet, guard } = order;
-    this.#sender = new Sender(framing, mtu);
-    this.#receiver = new Receiver({ stream: this.#stream, framing, mtu, vnet, guard }, this, now);
+    try {
+      this.#receiver = new Receiver({ stream: this.#stream, framing, mtu, vnet, guard }, this, now);
+      this.#sender = new Sender(framing, mtu);
+    } catch (error) {
+      this.#stream.free();
+      throw error;
+    }
     if (framing.messages) this.#sender.hello(mtu, order.features);
   }
 
@@ -164,12 +169,12 @@ export class PumpLink implements ControlMessages {
     const silence = this.up ? this.#order.silence : Math.max(this.#order.silence, HELLO_TIMEOUT);
     const quiet = this.#quiet;
     if (quiet >= silence) {
-      this.close({ kind: "silent", text: `the peer was silent for ${duration(silence)}` });
+      this.stop({ kind: "silent", text: `the peer was silent for ${duration(silence)}` });
       return 0;
     }
     const stuck = this.#waiting ? now - this.#progress : 0;
     if (stuck >= silence) {
-      this.close({ kind: "stalled", text: `nothing could be sent to the peer for ${duration(silence)}` });
+      this.stop({ kind: "stalled", text: `nothing could be sent to the peer for ${duration(silence)}` });
       return 0;
     }
     const left = this.#receiver.more ? 0 : silence - Math.max(quiet, stuck);
@@ -188,7 +193,7 @@ export class PumpLink implements ControlMessages {
   service(tapEvents: number, streamEvents: number, now: number): void {
     this.#now = now;
     if (streamEvents & POLLNVAL)
-      this.lost({ kind: "broken", text: "the file descriptor of the stream is not open" });
+      this.stopNow({ kind: "broken", text: "the file descriptor of the stream is not open" });
     if (!this.over && streamEvents & (POLLIN | POLLHUP | POLLERR)) {
       if (!this.open) {
         if (!this.#receiver.discard(now)) this.#finish();
@@ -197,7 +202,7 @@ export class PumpLink implements ControlMessages {
       }
     }
     if (this.open && tapEvents & (POLLERR | POLLNVAL))
-      this.close({ kind: "tap", text: "the TAP no longer exists" });
+      this.stop({ kind: "tap", text: "the TAP no longer exists" });
     if (this.open && tapEvents & POLLIN) this.#readTap();
     if (this.over) return;
     if (this.#waiting || !this.open) this.#flush();
@@ -208,7 +213,7 @@ export class PumpLink implements ControlMessages {
    * End the link: no frame moves any more. The peer is told why, if CLOSE can leave within LINGER; the link
    * is over after that. Does nothing if the link is ending already.
    */
-  close(end: End): void {
+  stop(end: End): void {
     if (this.end !== undefined) return;
     this.end = end;
     this.#closeTap();
@@ -221,7 +226,7 @@ export class PumpLink implements ControlMessages {
    * End the link at once, without telling the peer: the stream cannot be used any more, or an error left the
    * link in an unknown state.
    */
-  lost(end: End): void {
+  stopNow(end: End): void {
     this.end ??= end;
     this.#finish();
   }
@@ -230,7 +235,7 @@ export class PumpLink implements ControlMessages {
   hello(bytes: Uint8Array, offset: number): void {
     const problem = this.up ? "a second HELLO" : helloProblem(bytes, offset);
     if (problem !== undefined) {
-      this.close({ kind: "malformed", text: `the peer sent ${problem}` });
+      this.stop({ kind: "malformed", text: `the peer sent ${problem}` });
       return;
     }
     this.mtu = commonMtu(this.mtu, bytes, offset);
@@ -271,7 +276,7 @@ export class PumpLink implements ControlMessages {
   acknowledged(total: number, delay: number): void {
     const { window } = this.#sender;
     if (window === undefined || !window.acked(total, delay / 1000, this.#now)) {
-      this.close({ kind: "malformed", text: "the peer acknowledged more than was sent" });
+      this.stop({ kind: "malformed", text: "the peer acknowledged more than was sent" });
     } else {
       this.#sender.tune();
     }
@@ -281,8 +286,8 @@ export class PumpLink implements ControlMessages {
     for (let i = 0; i < FRAMES_A_ROUND; i++) {
       const n = this.#sender.pull(this.#tap, this.#order.vnet, this.#now);
       if (n >= 0 || n === -EINTR) continue;
-      if (n === -EBADFD) this.close({ kind: "tap", text: "the TAP no longer exists" });
-      else if (n !== -EAGAIN) this.close({ kind: "tap", text: `the TAP cannot be read (${errnoName(-n)})` });
+      if (n === -EBADFD) this.stop({ kind: "tap", text: "the TAP no longer exists" });
+      else if (n !== -EAGAIN) this.stop({ kind: "tap", text: `the TAP cannot be read (${errnoName(-n)})` });
       return;
     }
   }
@@ -335,22 +340,22 @@ export class PumpLink implements ControlMessages {
     if (n < 0) {
       // Nothing can be sent any more, but what the peer sent before may still say why.
       while (this.open && this.#read());
-      this.lost({ kind: "broken", text: `the stream failed (${errnoName(-n)})` });
+      this.stopNow({ kind: "broken", text: `the stream failed (${errnoName(-n)})` });
     } else if (this.end !== undefined && this.#idle && stream.close()) this.#finish();
   }
 
   #finish(): void {
     if (this.over) return;
     this.#publish();
-    this.#sender.dispose();
-    this.#receiver.dispose();
+    this.#sender.free();
+    this.#receiver.free();
     this.#closeTap();
     try {
       this.#stream.close();
     } catch {
       // Perhaps it is the stream that made the link end. Its descriptor is closed below in any case.
     }
-    this.#stream.dispose();
+    this.#stream.free();
     libc.close(this.#stream.fd);
     this.over = true;
   }

@@ -62,8 +62,8 @@ export interface AddOrder {
   rekeyLimit?: number;
 }
 
-/** What the main thread orders. The peer is told the `text` of `close`. */
-export type Order = AddOrder | { kind: "close"; id: number; text: string } | { kind: "stop" };
+/** What the main thread orders. The peer is told the `text` of `stop-link`. */
+export type Order = AddOrder | { kind: "stop-link"; id: number; text: string } | { kind: "stop" };
 
 /**
  * MiB after which this end asks for new keys, unless told otherwise: half of what RFC 4344, section 3.2,
@@ -71,10 +71,10 @@ export type Order = AddOrder | { kind: "close"; id: number; text: string } | { k
  */
 export const REKEY_LIMIT = 32_768;
 
-/** The most bytes of an order. The longest order is `close`; its text is cut. */
+/** The most bytes of an order. The longest order is `stop-link`; its text is cut. */
 export const ORDER_MAX = 2048;
 /**
- * The most characters of the text of `close`: if JSON escapes each of them (six bytes), the order still fits.
+ * The most characters of the text of `stop-link`: if JSON escapes each of them (six bytes), the order still fits.
  */
 export const TEXT_MAX = 300;
 

@@ -7,7 +7,7 @@ import { Worker } from "node:worker_threads";
 import type { End } from "../end.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { allocate, at, EAGAIN, EINTR, errno, failure, libc, type Memory } from "../linux/libc.ts";
-import { needLibcrypto } from "../linux/libcrypto.ts";
+import { libcrypto } from "../linux/libcrypto.ts";
 import { recordPair } from "../linux/socketpair.ts";
 import { COUNTERS, type LinkStats, readCounters } from "./counters.ts";
 import type { FramingName } from "./framing.ts";
@@ -44,7 +44,7 @@ export interface LinkOptions {
    */
   guard?: string;
   /**
-   * The offloads that the TAP takes, OFFLOAD bits of frame/virtio.ts; its frames have virtio-net headers.
+   * The offloads that the TAP takes, TUN_F_ bits of linux/tap.ts; its frames have virtio-net headers.
    * Undefined: the TAP has plain frames.
    */
   offload?: number | undefined;
@@ -76,7 +76,7 @@ export interface Link {
    * End the link: frames stop at once. The peer is told the first 200 bytes of `text`, if it still reads.
    * Does nothing if the link has ended.
    */
-  close(text: string): void;
+  stop(text: string): void;
   /** Its counters. After the end, those at the end. */
   stats(): LinkStats;
 }
@@ -137,7 +137,7 @@ export class PumpThread {
    * @throws WaltError when there is no libcrypto, or the thread cannot be started.
    */
   static async start(thread: string | URL = threadUrl()): Promise<PumpThread> {
-    needLibcrypto();
+    libcrypto(); // that there is none is told here, before it is needed
     const pumps = new PumpThread(thread);
     await pumps.#ready.promise;
     return pumps;
@@ -240,8 +240,8 @@ export class PumpThread {
     return {
       ended: ended.promise,
       up: up.promise,
-      close: (text) => {
-        if (this.#links.has(id)) this.#send({ kind: "close", id, text: text.slice(0, TEXT_MAX) });
+      stop: (text) => {
+        if (this.#links.has(id)) this.#send({ kind: "stop-link", id, text: text.slice(0, TEXT_MAX) });
       },
       stats: () => ({ ...(last ?? readCounters(this.#stats, slot * COUNTERS)) }),
     };

@@ -92,7 +92,7 @@ export class Pump {
       try {
         wait = Math.min(wait, link.tick(now));
       } catch (error) {
-        link.lost(fault(error));
+        link.stopNow(fault(error));
       }
       this.#announce(link, wasUp);
     }
@@ -128,7 +128,7 @@ export class Pump {
       try {
         link.service(tap, stream, now);
       } catch (error) {
-        link.lost(fault(error));
+        link.stopNow(fault(error));
       }
       this.#announce(link, wasUp);
     }
@@ -171,7 +171,7 @@ export class Pump {
   #carryOut(order: Order, now: number): void {
     if (order.kind === "add") this.#add(order, now);
     else if (order.kind === "stop") this.#stop();
-    else this.#links.find((link) => link.id === order.id)?.close({ kind: "stopped", text: order.text });
+    else this.#links.find((link) => link.id === order.id)?.stop({ kind: "stopped", text: order.text });
   }
 
   #add(order: AddOrder, now: number): void {
@@ -186,12 +186,12 @@ export class Pump {
     if (order.ssh !== undefined) this.#tell({ kind: "state-read", id: link.id });
     this.#links.push(link);
     this.#announce(link, false);
-    if (this.#stopping) link.close(STOPPING);
+    if (this.#stopping) link.stop(STOPPING);
   }
 
   #stop(): void {
     this.#stopping = true;
-    for (const link of this.#links) link.close(STOPPING);
+    for (const link of this.#links) link.stop(STOPPING);
   }
 }
 

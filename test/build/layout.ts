@@ -29,10 +29,10 @@ import {
 } from "../../src/linux/libc.ts";
 import { notifySystemd } from "../../src/linux/notify.ts";
 import { recordPair, socketPair } from "../../src/linux/socketpair.ts";
-import { openOffloadTap, openTap, setOffload } from "../../src/linux/tap.ts";
+import { openOffloadTap, openTap, setOffload, TUN_F_ALL } from "../../src/linux/tap.ts";
 import { Uevents } from "../../src/linux/uevent.ts";
 import { COUNTERS } from "../../src/tunnel/counters.ts";
-import { OFFLOAD_ALL, VIRTIO } from "../../src/tunnel/frame/virtio.ts";
+import { VIRTIO } from "../../src/tunnel/frame/virtio.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
 import { TYPE, writeHello } from "../../src/tunnel/message.ts";
 import { Pump } from "../../src/tunnel/pump.ts";
@@ -188,7 +188,7 @@ function links(): void {
   }
   assert.equal(got.length, frames.length);
   for (const [i, frame] of frames.entries()) assert(Buffer.from(frame).equals(got[i] ?? Buffer.alloc(0)));
-  for (const link of made) link.lost({ kind: "stopped", text: "over" });
+  for (const link of made) link.stopNow({ kind: "stopped", text: "over" });
   for (const pair of taps) libc.close(pair[1]);
   ok("struct iovec");
 }
@@ -213,7 +213,7 @@ function pump(): void {
   const stats = new SharedArrayBuffer(LINKS_MAX * COUNTERS * 8);
   new Pump(theirs, stats, (event) => {
     events.push(event);
-    if (event.kind === "up") send({ kind: "close", id: 5, text: "enough" });
+    if (event.kind === "up") send({ kind: "stop-link", id: 5, text: "enough" });
     else send({ kind: "stop" });
   }).run();
   assert.deepEqual(events, [
@@ -233,7 +233,7 @@ function tap(): void {
   assert.equal(offload.name, "walt0");
   assert.equal((offload.offload ?? 0) & 0x0f, 0x0f);
   // What no kernel has is refused, so the kernel does look at the argument.
-  assert.equal(setOffload(offload.fd, 0x100 | OFFLOAD_ALL) & ~OFFLOAD_ALL, 0);
+  assert.equal(setOffload(offload.fd, 0x100 | TUN_F_ALL) & ~TUN_F_ALL, 0);
   setOffload(offload.fd, 0);
   const plain = openTap("walt1");
   for (const [name, fd, header] of [

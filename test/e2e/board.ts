@@ -187,7 +187,7 @@ export class Board {
     try {
       await body(qmp);
     } finally {
-      qmp.close();
+      qmp.stop();
     }
   }
 

@@ -92,7 +92,7 @@ export class UsbBoard implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.qmp.close();
+    this.qmp.stop();
     await this.process.stop("SIGKILL", { tree: true });
   }
 }

@@ -2,7 +2,7 @@
 
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { mkdtempSync, openSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connectFd } from "../../src/linux/fd-socket.ts";
@@ -44,12 +44,14 @@ test("a thread that cannot be started", async () => {
     expect(await leftBy(() => PumpThread.start(new URL(thread)))).toEqual([]);
 });
 
-test("a registry that a newer walt wrote", async () => {
+test("a registry that a newer walt wrote, or that is none", async () => {
   const dir = mkdtempSync(join(tmpdir(), "walt-descriptors-"));
   const file = join(dir, "registry.sqlite");
   const db = new Database(file, { create: true });
   db.run("PRAGMA user_version = 1000");
   db.close();
+  expect(await leftBy(() => new Registry(file))).toEqual([]);
+  writeFileSync(file, "no database at all ".repeat(100));
   expect(await leftBy(() => new Registry(file))).toEqual([]);
   rmSync(dir, { recursive: true, force: true });
 });

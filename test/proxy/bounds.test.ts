@@ -122,8 +122,8 @@ test("a window is released once, and holds nothing from then on", () => {
     () => released++,
   );
   window.received(10);
-  window.release();
-  window.release();
+  window.free();
+  window.free();
   window.consumed(10);
   expect([window.held, released]).toEqual([0, 1]);
 });

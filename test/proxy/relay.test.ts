@@ -98,7 +98,7 @@ const portOf = (server: Server): number => {
 };
 
 async function start(more: Partial<RelayOptions> = {}): Promise<void> {
-  await relay?.close();
+  await relay?.stop();
   relay = await Relay.start({
     ...{ listen: { host: "127.0.0.1", port: 0 }, next: { host: "127.0.0.1", port: portOf(next) } },
     ...{ cas: [ca.publicKey], enrolments: [enrolment.publicKey], hostKey, log: kept.log },
@@ -125,7 +125,7 @@ afterEach(async () => {
     child.kill("SIGKILL");
     await child.exited;
   }
-  await relay.close();
+  await relay.stop();
   for (const socket of nextSockets) socket.destroy();
   await new Promise((resolve) => next.close(resolve));
 });

@@ -169,13 +169,13 @@ describe("revoking", () => {
       done,
       cut: cut.promise,
       tunnels: {
-        close: (device: Device, reason: string): Promise<void> => {
-          done.push([device.node, reason]);
+        stop: (reason: string, device?: Device): Promise<void> => {
+          done.push([device?.node, reason]);
           return told;
         },
       },
       endpoint: {
-        cutOff: (id: number): void => {
+        stopConnections: (id: number): void => {
           done.push(id);
           cut.resolve();
         },

@@ -40,7 +40,8 @@ afterEach(async () => {
 
 async function endpoint(
   enrolling?: number,
-  tunnel = async (request: TunnelRequest, via: string): Promise<void> => request.fail(`hello tunnel ${via}`),
+  tunnel = async (request: TunnelRequest, via: string): Promise<void> =>
+    request.refuse(`hello tunnel ${via}`),
   enrol = async (channel: Channel, _keep: () => () => void): Promise<void> => {
     await channel.write("hello enrol\n");
   },
@@ -57,13 +58,13 @@ async function endpoint(
     enrol: (channel, _from, keep) => enrol(channel, keep),
     renew: async (_device: Device, channel: Channel) => {
       void channel.write("hello renew\n");
-      channel.end(0);
+      channel.exit(0);
     },
     tunnel: (_device, request, via) => tunnel(request, via),
-    originalTunnel: async (_device, request) => request.fail("hello original"),
+    originalTunnel: async (_device, request) => request.refuse("hello original"),
     ...(enrolling === undefined ? {} : { enrolling }),
   });
-  cleanup.push(() => made.close());
+  cleanup.push(() => made.stop());
   return made;
 }
 
@@ -183,10 +184,11 @@ test("with the enrolment key only so many connections are kept: the oldest goes"
 test("a device has eight connections, also while those that were ended take their time", async () => {
   const ended: (() => void)[] = [];
   const at = await endpoint(undefined, async (request) => {
-    const { fd, over } = await request.release(() => {});
+    const over = Promise.withResolvers<void>();
+    const { fd } = await request.release({ stop: () => {}, ended: over.promise });
     ended.push(() => {
       libc.close(fd);
-      over();
+      over.resolve();
     });
   });
   cleanup.push(() => ended.map((end) => end()));
@@ -215,7 +217,7 @@ test("a device that is cut off loses all its connections, others keep theirs", a
     await connect(at, device),
     await connect(at, enrolment),
   ];
-  at.cutOff(DEVICE.id);
+  at.stopConnections(DEVICE.id);
   await Promise.all([one.closed, two.closed]);
   expect(await exec(other.client, "enrol")).toBe("hello enrol\n");
 });

@@ -8,6 +8,7 @@ import type { Log } from "../../src/log.ts";
 import type { WaltNet } from "../../src/server/net/walt-net.ts";
 import type { Device } from "../../src/server/registry.ts";
 import { Tunnels } from "../../src/server/tunnels.ts";
+import type { Owner } from "../../src/ssh/server/peer.ts";
 import { LINK_COUNTERS, type LinkStats } from "../../src/tunnel/counters.ts";
 import type { Link, LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
 import { eventually } from "../lab/eventually.ts";
@@ -24,7 +25,7 @@ class PlayedLink {
   readonly #ended = Promise.withResolvers<End>();
   readonly counters = Object.fromEntries(Object.keys(LINK_COUNTERS).map((name) => [name, 0]));
   /** Reasons for which it was closed. */
-  readonly closed: string[] = [];
+  readonly stopped: string[] = [];
 
   constructor(readonly options: LinkOptions) {}
 
@@ -41,9 +42,9 @@ class PlayedLink {
     this.#ended.resolve({ kind: "stopped", text });
   }
 
-  close(reason: string): void {
-    this.closed.push(reason);
-    if (this.closed.length === 1) this.end(reason);
+  stop(reason: string): void {
+    this.stopped.push(reason);
+    if (this.stopped.length === 1) this.end(reason);
   }
 }
 
@@ -51,7 +52,7 @@ class PlayedLink {
 class PlayedConnection {
   /** What the device was told instead of being given a tunnel. */
   readonly failed: string[] = [];
-  /** The connection was given up by who had taken it. */
+  /** How often who had taken the connection has given it up. */
   over = 0;
   /** Settles when the connection is free to be taken; at once unless a test holds it up. */
   ready: Promise<void> = Promise.resolve();
@@ -61,12 +62,13 @@ class PlayedConnection {
 
   /** As `Tunnels.open` wants it. */
   get request(): Parameters<Tunnels["open"]>[1] {
-    const release = async (stop: (reason: string) => void) => {
-      this.stop = stop;
+    const release = async (owner: Owner) => {
+      this.stop = (reason) => owner.stop(reason);
       await this.ready;
-      return { fd: this.fd, state: states()[0], over: () => void this.over++ };
+      void owner.ended.then(() => this.over++);
+      return { fd: this.fd, state: states()[0] };
     };
-    return { release, fail: (text: string) => void this.failed.push(text) };
+    return { release, refuse: (text: string) => void this.failed.push(text) };
   }
 }
 
@@ -117,7 +119,7 @@ beforeEach(() => {
     } as Tunnels["taps"],
   );
 });
-afterEach(() => tunnels.closeAll("the test is over"));
+afterEach(() => tunnels.stop("the test is over"));
 
 /** A device's tunnel is being opened; its link, once there is one. Without `via` it is in the original framing. */
 async function open(device = DEVICE, via: string | null = VIA) {
@@ -193,7 +195,7 @@ describe("one tunnel a device", () => {
   test("the newer connection takes the place of the one before, whose end is awaited", async () => {
     const first = await up();
     const second = await open();
-    expect(first.link.closed).toEqual(["a newer connection of this device took its place"]);
+    expect(first.link.stopped).toEqual(["a newer connection of this device took its place"]);
     await first.done;
     expect(first.connection.over).toBe(1);
     second.link.rise();
@@ -205,18 +207,18 @@ describe("one tunnel a device", () => {
   test("other devices keep theirs", async () => {
     const other = await up(OTHER);
     await up();
-    expect(other.link.closed).toEqual([]);
+    expect(other.link.stopped).toEqual([]);
   });
 });
 
-describe("closing", () => {
+describe("stopping", () => {
   test("ends the device's tunnel with the reason, and is done when it is gone", async () => {
     const one = await up();
     const other = await up(OTHER);
-    await tunnels.close(DEVICE, "revoked");
-    expect([one.link.closed, other.link.closed]).toEqual([["revoked"], []]);
+    await tunnels.stop("revoked", DEVICE);
+    expect([one.link.stopped, other.link.stopped]).toEqual([["revoked"], []]);
     expect(one.connection.over).toBe(1);
-    await tunnels.close({ ...DEVICE, id: 99 }, "no tunnel at all");
+    await tunnels.stop("no tunnel at all", { ...DEVICE, id: 99 });
   });
 
   test("counts while there is no link yet: none is made, and no descriptor stays", async () => {
@@ -225,7 +227,7 @@ describe("closing", () => {
     connection.ready = promise;
     const done = tunnels.open(DEVICE, connection.request, VIA, FROM);
     await eventually("the port", () => ports.length === 1);
-    const closing = tunnels.close(DEVICE, "revoked");
+    const closing = tunnels.stop("revoked", DEVICE);
     resolve();
     await Promise.all([closing, done]);
     expect(links).toEqual([]);
@@ -235,10 +237,10 @@ describe("closing", () => {
 
   test("while an older tunnel still ends: the device is told", async () => {
     const first = await up();
-    first.link.close = (reason) => void first.link.closed.push(reason); // it takes its time
+    first.link.stop = (reason) => void first.link.stopped.push(reason); // it takes its time
     const connection = new PlayedConnection();
     const done = tunnels.open(DEVICE, connection.request, VIA, FROM);
-    const closing = tunnels.close(DEVICE, "the server stops");
+    const closing = tunnels.stop("the server stops", DEVICE);
     first.link.end("at last");
     await Promise.all([done, closing]);
     expect(connection.failed).toEqual(["the server stops"]);
@@ -248,8 +250,8 @@ describe("closing", () => {
 
   test("all of them", async () => {
     const all = [await up(), await up(OTHER)];
-    await tunnels.closeAll("the server stops");
-    expect(all.map(({ link }) => link.closed)).toEqual([["the server stops"], ["the server stops"]]);
+    await tunnels.stop("the server stops");
+    expect(all.map(({ link }) => link.stopped)).toEqual([["the server stops"], ["the server stops"]]);
   });
 });
 

@@ -102,7 +102,7 @@ export class Ends {
 
   /** End the tunnel of the last test. */
   async clear(): Promise<void> {
-    for (const link of this.#links) link.close("test over");
+    for (const link of this.#links) link.stop("test over");
     await Promise.all(this.#links.splice(0).map((link) => eventually("end", link.ended)));
   }
 

@@ -64,7 +64,7 @@ test("one call of `service` reads at most 64 frames from the TAP", () => {
   expect(stats[COUNTER.framesOut]).toBe(64);
   link.service(POLLIN, 0, 3);
   expect(stats[COUNTER.framesOut]).toBe(100);
-  link.lost({ kind: "stopped", text: "over" });
+  link.stopNow({ kind: "stopped", text: "over" });
   libc.close(wire);
   libc.close(peer);
 });
@@ -99,7 +99,7 @@ test.each([
   writeNow(peer, message(TYPE.ack, [...u32(sent * 1018), ...u32(0)]));
   for (const until = now + 5; now < until; ) ms();
   expect(got - first).toBeGreaterThan(32 << 10);
-  link.lost({ kind: "stopped", text: "over" });
+  link.stopNow({ kind: "stopped", text: "over" });
   libc.close(wire);
   libc.close(peer);
 });
@@ -119,7 +119,7 @@ function overSsh(more: Partial<ConnectionState> = {}): { link: PumpLink; hand: H
     link,
     hand,
     end: () => {
-      link.lost({ kind: "stopped", text: "over" });
+      link.stopNow({ kind: "stopped", text: "over" });
       libc.close(wire);
       hand.close();
     },
@@ -131,7 +131,7 @@ test("over SSH, CLOSE waits until the client makes room for it; then both ends c
   hand.send(data(helloMessage()));
   link.service(0, POLLIN, 1);
   expect(link.up).toBe(true);
-  link.close({ kind: "stopped", text: "enough" });
+  link.stop({ kind: "stopped", text: "enough" });
   const said = (): string =>
     Buffer.concat(hand.heard().map((one) => one.subarray(one[0] === 94 ? 9 : 0))).toString("latin1");
   expect(said()).not.toContain("enough");
@@ -155,7 +155,7 @@ test("over SSH, CLOSE also waits for a key exchange, but no longer than a quarte
   const exchange = new KeyExchange(hand.state.session);
   hand.send(exchange.init);
   link.service(0, POLLIN, 2);
-  link.close({ kind: "stopped", text: "enough" });
+  link.stop({ kind: "stopped", text: "enough" });
   const init = hand.heard().find((message) => message[0] === 20);
   expect(init).toBeDefined();
   exchange.begin(init ?? Buffer.alloc(0));
@@ -200,7 +200,7 @@ test("a peer has 20 s for its HELLO, however short `silence` is: its ssh may sti
   expect(link.end).toBeUndefined();
   link.tick(20_000);
   expect(link.end).toEqual({ kind: "silent", text: "the peer was silent for 20.0 s" });
-  link.lost({ kind: "stopped", text: "over" });
+  link.stopNow({ kind: "stopped", text: "over" });
   libc.close(wire);
   libc.close(peer);
 });
@@ -230,7 +230,7 @@ test("a turn handles no more than 128 messages of one stream, and the rest in th
   expect(took()).toBe(44);
   expect(stats[COUNTER.framesIn]).toBe(300);
   expect(link.tick(6)).toBeGreaterThan(0);
-  link.lost({ kind: "stopped", text: "over" });
+  link.stopNow({ kind: "stopped", text: "over" });
   libc.close(wire);
   libc.close(peer);
 });
@@ -255,7 +255,7 @@ test("a super-frame to everybody counts as the frames that it becomes", () => {
   }
   expect(stats[COUNTER.framesIn]).toBe(GROUP_FRAMES / 100);
   expect(stats[COUNTER.refused]).toBe(10);
-  link.lost({ kind: "stopped", text: "over" });
+  link.stopNow({ kind: "stopped", text: "over" });
   libc.close(wire);
   libc.close(peer);
 });
@@ -283,7 +283,7 @@ test("frames of a guarded peer to group addresses are limited, those to one mach
   expect(arrived(toOne, 100, 2)).toBe(100);
   expect(stats[COUNTER.refused]).toBe(GROUP_FRAMES);
   expect(arrived(toAll, GROUP_FRAMES, 102)).toBe(GROUP_FRAMES / 10);
-  link.lost({ kind: "stopped", text: "over" });
+  link.stopNow({ kind: "stopped", text: "over" });
   libc.close(wire);
   libc.close(peer);
 });
@@ -355,7 +355,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     expect([...got]).toEqual([...back]);
     await eventually("the count", () => link.stats().framesIn, { fits: (frames) => frames === 1 });
     expect(link.stats()).toMatchObject({ framesIn: 1, bytesIn: sent.length, refused: 0 });
-    link.close("test over");
+    link.stop("test over");
     expect((await eventually("end", link.ended)).text).toBe("test over");
     const rest = await readAll(peer);
     const last = new Uint8Array(204);
@@ -377,7 +377,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
       const { link, peer } = join({ mtu: ours });
       writeNow(peer, helloMessage(theirs));
       expect(await eventually("up", link.up)).toBe(agreed);
-      link.close("over");
+      link.stop("over");
       await eventually("end", link.ended);
       libc.close(peer);
     }
@@ -395,7 +395,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
         expect(ack.readUInt32BE(0)).toBe(2 * sent.length);
         expect(ack.readUInt32BE(4)).toBeLessThan(10_000_000); // µs, as the machine may be busy
       }
-      link.close("over");
+      link.stop("over");
       const rest = Buffer.from(await readAll(peer));
       if (features === 0) {
         for (let at = 0; at < rest.length; at += 4 + rest.readUIntBE(at + 1, 3)) {
@@ -523,7 +523,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     const twoLate = (stats: LinkStats): boolean => stats.late >= 2;
     const { late, pings, loss } = await eventually("two late", answer, { fits: twoLate, every: 0 });
     expect(loss).toBe(late / pings);
-    link.close("done");
+    link.stop("done");
     await eventually("end", link.ended);
     libc.close(peer);
   });
@@ -544,7 +544,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     expect(link.stats().bytesOut).toBeLessThan(2 << 20);
     // Only whole frames were waiting.
     expect(expectMessages(peer, TYPE.frame, 30).length).toBeGreaterThanOrEqual(30);
-    link.close("enough");
+    link.stop("enough");
     expect((await eventually("end", link.ended)).text).toBe("enough");
     libc.close(peer);
 
@@ -569,7 +569,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
       return sent;
     };
     await eventually("4 MB of pings are taken", send, { fits: (n) => n >= 4 << 20, every: 0 });
-    link.close("enough");
+    link.stop("enough");
     const answers = await readAll(peer);
     // Not 4 MB: what the socket and the sender hold, and nothing but whole messages.
     expect(sent).toBeGreaterThanOrEqual(4 << 20);
@@ -613,7 +613,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     await site.ip("link set tunnel up");
     writeNow(peer, message(TYPE.frame, sent));
     expect(nextFrame(site.probe, (bytes) => bytes[12] === 0x88 && bytes[13] === 0xb5)).toBeDefined();
-    link.close("over");
+    link.stop("over");
     await eventually("end", link.ended);
     libc.close(peer);
   });

@@ -107,7 +107,7 @@ test("a link sends nothing but frames, is up at once, and does not give up an id
   expect(link.end).toBeUndefined();
   link.tick(now + 3000);
   expect(link.end).toEqual({ kind: "stalled", text: "nothing could be sent to the peer for 3.0 s" });
-  link.lost({ kind: "stopped", text: "over" });
+  link.stopNow({ kind: "stopped", text: "over" });
   // The peer finds whole frames and the beginning of one more, but no CLOSE.
   libc.close(wire);
   libc.close(peer);
@@ -172,7 +172,7 @@ describeWith(LAB, "a link in the original framing and a peer that the test plays
     writeNow(site.probe, sized(MAX + 1));
     writeNow(site.probe, sized(64, 8));
     expect(nextFramed(peer)).toEqual(Buffer.from(sized(64, 8)));
-    link.close("over");
+    link.stop("over");
     expect((await eventually("end", link.ended)).text).toBe("over");
     expect(link.stats()).toMatchObject({ dropped: 1, refused: 0, rtt: 0, window: 0 });
     // There is no CLOSE: the peer would take it for a frame.
@@ -197,7 +197,7 @@ describeWith(LAB, "a link in the original framing and a peer that the test plays
     const forged = frame("52:54:00:66:66:66", [...EXPERIMENT, ...Array<number>(50).fill(1)]);
     writeNow(peer, Buffer.concat([framed(forged), framed(sized(60, 9))]));
     expect(nextFrame(site.probe, ours)).toEqual(sized(60, 9));
-    link.close("over");
+    link.stop("over");
     await eventually("end", link.ended);
     expect(link.stats()).toMatchObject({ framesIn: 1, refused: 1 });
     libc.close(peer);

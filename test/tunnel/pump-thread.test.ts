@@ -24,7 +24,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
   const open: Link[] = [];
 
   afterEach(async () => {
-    for (const link of open) link.close("cleared away");
+    for (const link of open) link.stop("cleared away");
     await eventually("all ended", Promise.all(open.splice(0).map((link) => link.ended)));
   });
 
@@ -52,7 +52,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
       leftLink,
       rightLink,
       async end() {
-        leftLink.close("test over");
+        leftLink.stop("test over");
         expect((await eventually("end", rightLink.ended)).text).toMatch(
           both.framing === "original" ? /peer closed the stream/ : /test over/,
         );
@@ -194,7 +194,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
     await eventually("end of the blast", busy, { within: 100_000 });
     expect(leftLink.stats().framesOut).toBeGreaterThan(1000);
     for (const link of links) expect(link.stats().rtt).toBeGreaterThan(0);
-    for (const link of links) link.close("test over");
+    for (const link of links) link.stop("test over");
     for (const end of await eventually("all ended", Promise.all(links.map((link) => link.ended)))) {
       expect(end.text).toMatch(/test over/);
     }
@@ -213,7 +213,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
     libc.close(peer);
     const [a, b] = streamPair();
     const next = pumps.add({ tap: libc.fcntl(left.tap, 1030, 0), stream: a, mtu: 1500, silence: 5000 });
-    next.close("enough");
+    next.stop("enough");
     expect((await eventually("its end", next.ended)).text).toBe("enough");
     libc.close(b);
   });
@@ -228,7 +228,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
           pumps.add({ tap: libc.fcntl(left.tap, 1030, 0), stream, mtu: 1500, silence: 5000 }),
         ),
       );
-      for (const link of links) link.close(`round ${round}`);
+      for (const link of links) link.stop(`round ${round}`);
       await eventually("all ended", Promise.all(links.map((link) => link.ended)));
     }
     expect(open()).toBeLessThanOrEqual(before);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { formatHostPort } from "../../address.ts";
 import { loadConfig, requireRole } from "../../config/load.ts";
 import { notifySystemd } from "../../linux/notify.ts";
+import { aborted } from "../../linux/sleep.ts";
 import { createLog } from "../../log.ts";
 import { fingerprint } from "../../ssh/keys/ed25519.ts";
 import { loadOrCreateKey } from "../../ssh/keys/key-files.ts";
@@ -34,10 +35,9 @@ export default command({
       hostKey: fingerprint(hostKey.publicKey),
     });
     notifySystemd("READY=1");
-    if (!signal.aborted)
-      await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    await aborted(signal);
     notifySystemd("STOPPING=1");
-    await relay.close();
+    await relay.stop();
     log.info("proxy stops", { event: "relay-stops" });
   },
 });

@@ -58,7 +58,7 @@ export async function writeCard(files: DeviceFiles, o: CardOptions): Promise<Wri
       progress: show.tell,
     });
   } finally {
-    show.end();
+    show.stop();
   }
 }
 
@@ -73,12 +73,12 @@ async function ownBase(mirror: string | undefined): Promise<string> {
 }
 
 /** A line that changes, on a terminal; nothing elsewhere, for it takes a second. */
-function progress(): { tell: (what: string, fraction: number) => void; end: () => void } {
+function progress(): { tell: (what: string, fraction: number) => void; stop: () => void } {
   const { stderr } = process;
-  if (!stderr.isTTY) return { tell: () => {}, end: () => {} };
+  if (!stderr.isTTY) return { tell: () => {}, stop: () => {} };
   return {
     tell: (what, fraction) => void stderr.write(`\r\x1b[K${what} ${Math.round(fraction * 100)} %`),
-    end: () => void stderr.write("\r\x1b[K"),
+    stop: () => void stderr.write("\r\x1b[K"),
   };
 }
 
@@ -114,7 +114,7 @@ export async function flashFiles(
     });
     await flashCard(image, card, show.tell);
   } finally {
-    show.end();
+    show.stop();
     rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -5,6 +5,7 @@ import type { MonitorEvent, PendingRequest } from "../../api/events.ts";
 import { SERVER } from "../../api/routes.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { readLines } from "../../linux/lines.ts";
+import { sleep } from "../../linux/sleep.ts";
 import { safeText } from "../../text.ts";
 import { command, print, unreadOutput, untilStopped, write } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
@@ -51,7 +52,7 @@ export default command({
       } finally {
         over.abort();
         connected.resolve();
-        view.close();
+        view.stop();
       }
       if ((await input) && !process.stdin.isTTY) {
         throw new WaltError("standard input has ended, so no answer can be given any more", {
@@ -69,7 +70,7 @@ interface View {
   /** The server went away; we go on trying. */
   lost(): void;
   /** The command ends. */
-  close(): void;
+  stop(): void;
 }
 
 /** Show the server's events until `signal`, also over restarts of the server. */
@@ -93,20 +94,8 @@ async function follow(api: ApiClient, signal: AbortSignal, view: View, connected
     }
     if (signal.aborted) return;
     view.lost();
-    await waitOr(RECONNECT, signal);
+    await sleep(RECONNECT, signal);
   }
-}
-
-function waitOr(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }
 
 /** The words of an error and of its hint, on one line. */
@@ -178,7 +167,7 @@ function personView(api: ApiClient): View {
       lost = true;
       screen.lost();
     },
-    close: () => {
+    stop: () => {
       if (prompted) print("");
       prompted = false;
     },
@@ -227,6 +216,6 @@ function jsonView(api: ApiClient): View {
       waiting.clear();
       problem(new WaltError("the connection to the server is lost; trying again"));
     },
-    close: () => {},
+    stop: () => {},
   };
 }

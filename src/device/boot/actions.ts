@@ -55,7 +55,7 @@ export class DeviceActions implements Actions {
   #proxies: ProxyChain | undefined;
   /** The tunnel that is up or being built. */
   #tunnel: Tunnel | undefined;
-  readonly #prerequisites: Prerequisites;
+  readonly prerequisites: Prerequisites;
   readonly #renewer = new Renewer();
   /** MTU of the node's network, bytes, as last agreed on with the server. */
   mtu = 1500;
@@ -73,7 +73,7 @@ export class DeviceActions implements Actions {
     readonly parts: DeviceParts,
     public credentials: Credentials | undefined,
   ) {
-    this.#prerequisites = new Prerequisites(parts.identity, parts.log);
+    this.prerequisites = new Prerequisites(parts.identity, parts.log);
   }
 
   /** Whether the server is one of WalT's own VPN, which gives out no credentials and no certificate. */
@@ -101,11 +101,6 @@ export class DeviceActions implements Actions {
   /** When the certificate is to be renewed next, ISO 8601; undefined without credentials. */
   get renewal(): string | undefined {
     return this.credentials === undefined ? undefined : this.#renewer.due;
-  }
-
-  /** Begin with what does not depend on the network. */
-  prepare(): void {
-    this.#prerequisites.prepare();
   }
 
   proxiesAlive(): boolean {
@@ -137,11 +132,6 @@ export class DeviceActions implements Actions {
     await this.#proxies?.stop();
     await this.#children.stop();
     await this.#renewing;
-  }
-
-  /** Stop the pump thread, and remove the bridge. Call it when no action runs any more. */
-  async cleanUp(): Promise<void> {
-    await this.#prerequisites.cleanUp();
   }
 
   async #findNetwork(tell: Tell): Promise<Event> {
@@ -272,8 +262,8 @@ export class DeviceActions implements Actions {
     const { files, config, signal, key } = this.parts;
     const tunnelCommand = this.#original ? undefined : encodeCommand({ name: "tunnel", via: entrypoint });
     const command = this.#serverCommand([files.deviceKey], tunnelCommand);
-    const pumps = await this.#prerequisites.pumps();
-    const bridge = this.#prerequisites.bridge();
+    const pumps = await this.prerequisites.pumps();
+    const bridge = this.prerequisites.bridge();
     signal.throwIfAborted();
     const tunnel = new Tunnel({
       ...command,

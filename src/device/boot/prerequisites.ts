@@ -54,7 +54,7 @@ export class Prerequisites {
   }
 
   /** Stop the pump thread, and remove the bridge. Call it when no tunnel is left. */
-  async cleanUp(): Promise<void> {
+  async stop(): Promise<void> {
     const pumps = await this.#pumps?.catch(() => undefined);
     await pumps?.stop();
     if (this.#bridge === undefined) return;

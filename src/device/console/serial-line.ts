@@ -17,10 +17,10 @@ const TYPED_AHEAD = 4096;
 export interface SerialLine {
   /** File descriptor of QEMU's end. The caller closes it once QEMU has it. */
   readonly theirs: number;
-  /** Resolves when the line is closed and all of QEMU's output is in the console. */
-  readonly closed: Promise<void>;
-  /** Close the line. */
-  close(): void;
+  /** Resolves when the line has ended and all of QEMU's output is in the console. */
+  readonly ended: Promise<void>;
+  /** End the line. */
+  stop(): void;
 }
 
 /**
@@ -29,15 +29,15 @@ export interface SerialLine {
  */
 export async function openSerialLine(console: SerialConsole): Promise<SerialLine> {
   const [ours, theirs] = socketPair();
-  const closed = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<void>();
   let input: BoundedSocket | undefined;
   const socket = await connectFd({
     fd: ours,
     socket: {
       data: (_, bytes) => console.output(bytes),
       drain: () => input?.drain(),
-      close: () => closed.resolve(),
-      error: () => closed.resolve(),
+      close: () => ended.resolve(),
+      error: () => ended.resolve(),
     },
   }).catch((error: unknown) => {
     libc.close(theirs); // ours is closed already
@@ -45,6 +45,6 @@ export async function openSerialLine(console: SerialConsole): Promise<SerialLine
   });
   input = new BoundedSocket(socket, TYPED_AHEAD);
   const disconnect = console.connect((bytes) => input?.write(bytes));
-  void closed.promise.then(disconnect);
-  return { theirs, closed: closed.promise, close: () => void socket.end() };
+  void ended.promise.then(disconnect);
+  return { theirs, ended: ended.promise, stop: () => void socket.end() };
 }

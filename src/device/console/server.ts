@@ -13,7 +13,7 @@ export const WATCHERS = 16;
 interface Watcher {
   out: BoundedSocket;
   /** Stop the output to this watcher. */
-  leave(): void;
+  unwatch(): void;
 }
 
 /** A running server. */
@@ -51,14 +51,14 @@ export function serveConsole(path: string, console: SerialConsole): ConsoleServe
           watchers.add(socket);
           const out = new BoundedSocket(socket, BEHIND, gap);
           out.write(console.recent());
-          socket.data = { out, leave: console.watch((bytes) => out.write(bytes)) };
+          socket.data = { out, unwatch: console.watch((bytes) => out.write(bytes)) };
         },
         data: (socket, bytes) => {
           if (socket.data !== undefined) console.type(bytes);
         },
         drain: (socket) => socket.data?.out.drain(),
         close(socket) {
-          socket.data?.leave();
+          socket.data?.unwatch();
           watchers.delete(socket);
         },
         error() {}, // `close` is called after it

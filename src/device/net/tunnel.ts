@@ -57,15 +57,11 @@ export class Tunnel {
   }
 
   /** End the tunnel. Resolves when its connection and TAP are gone. @param reason in words, for the log. */
-  async stop(reason: string): Promise<void> {
-    this.#stop(reason);
-    await this.ended;
-  }
-
-  #stop(reason: string): void {
+  stop(reason: string): Promise<End> {
     this.#stopped ??= reason;
     this.#stopping.abort();
-    this.#link?.close(reason);
+    this.#link?.stop(reason);
+    return this.ended;
   }
 
   async #run(): Promise<End> {
@@ -73,7 +69,7 @@ export class Tunnel {
       const transport = await this.#open();
       const link = await this.#add(transport);
       this.#link = link;
-      if (this.#stopped !== undefined) link.close(this.#stopped);
+      if (this.#stopped !== undefined) link.stop(this.#stopped);
       void this.#bringUp(transport, link);
       const linkEnd = await link.ended;
       this.#over = true;
@@ -126,7 +122,7 @@ export class Tunnel {
     } catch (error) {
       // After the end of the tunnel its TAP is gone, so that these steps fail, and the failure is not a
       // reason of the end.
-      if (!this.#over) this.#stop(messageOf(error));
+      if (!this.#over) void this.stop(messageOf(error));
     }
   }
 }

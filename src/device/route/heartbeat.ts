@@ -10,11 +10,9 @@ const INTERVAL = 5000;
 
 /** The heartbeat of one connection. All times are milliseconds of `performance.now()`. */
 export class Heartbeat {
-  readonly #sent = new Map<string, number>();
+  readonly #sent = new Set<string>();
   #heard: number | undefined;
   #began: number | undefined;
-  /** Round trip time of the last word that came back, in milliseconds; 0 while it is not known. */
-  rtt = 0;
 
   constructor(
     /** Milliseconds without an echo after which the peer is taken for dead. */
@@ -32,8 +30,8 @@ export class Heartbeat {
   beat(now: number): string {
     const word = this.word();
     this.#began ??= now;
-    this.#sent.set(word, now);
-    for (const old of this.#sent.keys()) {
+    this.#sent.add(word);
+    for (const old of this.#sent) {
       if (this.#sent.size <= MAX_SENT) break;
       this.#sent.delete(old);
     }
@@ -42,11 +40,7 @@ export class Heartbeat {
 
   /** Take a line from the peer. True when it is the echo of a word; each word counts once. */
   receive(line: string, now: number): boolean {
-    const sent = this.#sent.get(line);
-    if (sent === undefined) return false;
-    this.#sent.delete(line);
-    // The first word waits until the connection is open, so that its echo does not tell the round trip time.
-    if (this.#heard !== undefined) this.rtt = now - sent;
+    if (!this.#sent.delete(line)) return false;
     this.#heard = now;
     return true;
   }

@@ -50,7 +50,7 @@ export class ProxyConnection {
     this.#child = options.children.spawn(options.command, "pipe");
     this.#timer = setTimeout(
       () =>
-        this.#fail({
+        this.#end({
           kind: "silent",
           text: `${options.name} does not answer: no session within ${options.openTimeout} ms`,
         }),
@@ -58,12 +58,12 @@ export class ProxyConnection {
     );
     this.#beat();
     this.#listen().catch((error: unknown) =>
-      this.#fail({
+      this.#end({
         kind: "malformed",
         text: `${options.name} does not behave like a proxy: ${messageOf(error)}`,
       }),
     );
-    void this.#child.exited.then(() => this.#fail(explainSshFailure(this.#child.stderr, options.name)));
+    void this.#child.exited.then(() => this.#end(explainSshFailure(this.#child.stderr, options.name)));
   }
 
   /**
@@ -73,7 +73,7 @@ export class ProxyConnection {
   static async open(options: ProxyConnectionOptions): Promise<ProxyConnection> {
     const { signal } = options;
     const proxy = new ProxyConnection(options);
-    const giveUp = (): void => proxy.#fail({ kind: "stopped", text: `${options.name}: given up` });
+    const giveUp = (): void => proxy.#end({ kind: "stopped", text: `${options.name}: given up` });
     signal?.addEventListener("abort", giveUp);
     if (signal?.aborted) giveUp();
     const end = await Promise.race([proxy.#up.promise, proxy.#ended.promise]);
@@ -93,11 +93,6 @@ export class ProxyConnection {
     return this.#ended.promise;
   }
 
-  /** Round trip time to the proxy at the last heartbeat, in milliseconds; 0 while it is not known. */
-  get rtt(): number {
-    return this.#heartbeat.rtt;
-  }
-
   /** How many characters its ssh has printed to standard error until now, for `stderrSince`. */
   get mark(): number {
     return this.#child.mark;
@@ -110,7 +105,7 @@ export class ProxyConnection {
 
   /** End the connection. Resolves when its ssh has ended. */
   async stop(): Promise<void> {
-    this.#fail({ kind: "stopped", text: `${this.name}: closed` });
+    this.#end({ kind: "stopped", text: `${this.name}: closed` });
     await this.#child.stop();
   }
 
@@ -147,12 +142,12 @@ export class ProxyConnection {
     if (silent === undefined) this.#beat();
     else {
       const text = `${this.name} fell silent: no answer for ${Math.round(silent / 1000)} s`;
-      this.#fail({ kind: "silent", text });
+      this.#end({ kind: "silent", text });
     }
   }
 
   /** End the connection. Only the first reason is kept. */
-  #fail(end: End): void {
+  #end(end: End): void {
     clearTimeout(this.#timer);
     this.#ended.resolve(end);
     if (!this.#child.stopping) void this.#child.stop();

@@ -4,6 +4,7 @@ import { MAX_LINE } from "../../enrolment/messages.ts";
 import { WaltError } from "../../errors.ts";
 import type { Child, Children } from "../../linux/child.ts";
 import { LineCutter } from "../../linux/lines.ts";
+import { within } from "../../linux/sleep.ts";
 import { serverArguments } from "../../ssh/openssh/arguments.ts";
 import { serverWords } from "../../ssh/openssh/failure.ts";
 import { CONNECT_TIMEOUT, type ProxyChain } from "./proxy-chain.ts";
@@ -34,22 +35,13 @@ export class ChildLines implements Lines {
   async next(timeout: number): Promise<string | undefined> {
     const deadline = performance.now() + timeout;
     while (this.#lines.length === 0) {
-      const { done, value } = await this.#read(deadline - performance.now(), timeout);
+      const late = new WaltError(`the server sent nothing for ${Math.round(timeout / 1000)} s`);
+      const left = Math.max(0, deadline - performance.now());
+      const { done, value } = await within(left, this.#chunks.next(), late);
       if (done) return undefined;
       this.#lines.push(...this.#cutter.push(value));
     }
     return this.#lines.shift();
-  }
-
-  async #read(left: number, timeout: number) {
-    const late = Promise.withResolvers<never>();
-    const error = new WaltError(`the server sent nothing for ${Math.round(timeout / 1000)} s`);
-    const timer = setTimeout(() => late.reject(error), Math.max(0, left));
-    try {
-      return await Promise.race([this.#chunks.next(), late.promise]);
-    } finally {
-      clearTimeout(timer);
-    }
   }
 
   write(text: string): void {

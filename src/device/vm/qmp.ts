@@ -27,16 +27,16 @@ export class Qmp {
   readonly #decoder = new TextDecoder();
   readonly #greeting = Promise.withResolvers<void>();
   readonly #onEvent: (event: QmpEvent) => void;
-  readonly #closed = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<void>();
 
   private constructor(onEvent: (event: QmpEvent) => void) {
     this.#onEvent = onEvent;
     this.#greeting.promise.catch(() => {}); // it may be rejected before connect() awaits it
   }
 
-  /** Resolves when the connection has ended: QEMU has ended, or `close` was called. */
-  get closed(): Promise<void> {
-    return this.#closed.promise;
+  /** Resolves when the connection has ended: QEMU has ended, or `stop` was called. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
   }
 
   /**
@@ -58,8 +58,8 @@ export class Qmp {
         unix: path,
         socket: {
           data: (_, bytes) => qmp.#take(qmp.#decoder.decode(bytes, { stream: true })),
-          close: () => qmp.#fail("QEMU closed the connection"),
-          error: (_, error) => qmp.#fail(messageOf(error)),
+          close: () => qmp.#end("QEMU closed the connection"),
+          error: (_, error) => qmp.#end(messageOf(error)),
         },
       });
     } catch (error) {
@@ -68,7 +68,7 @@ export class Qmp {
       throw new WaltError(`cannot reach QEMU at ${path}: ${messageOf(error)}`, { cause: error });
     }
     const timer = setTimeout(
-      () => qmp.#fail(`the program on ${path} did not speak QMP within ${timeout} ms`),
+      () => qmp.#end(`the program on ${path} did not speak QMP within ${timeout} ms`),
       timeout,
     );
     try {
@@ -76,7 +76,7 @@ export class Qmp {
       await qmp.execute("qmp_capabilities");
       return qmp;
     } catch (error) {
-      qmp.close();
+      qmp.stop();
       throw error;
     } finally {
       clearTimeout(timer);
@@ -100,15 +100,15 @@ export class Qmp {
     return promise;
   }
 
-  /** Close the connection. QEMU keeps running. */
-  close(): void {
-    this.#fail("the connection to QEMU was closed");
+  /** End the connection. QEMU keeps running. */
+  stop(): void {
+    this.#end("the connection to QEMU was closed");
   }
 
   #take(text: string): void {
     const lines = (this.#rest + text).split("\n");
     this.#rest = lines.pop() ?? "";
-    if (this.#rest.length > MAX_LINE) this.#fail(`QEMU sent a line of more than ${MAX_LINE} characters`);
+    if (this.#rest.length > MAX_LINE) this.#end(`QEMU sent a line of more than ${MAX_LINE} characters`);
     for (const line of lines) if (line.trim() !== "") this.#line(line);
   }
 
@@ -120,7 +120,7 @@ export class Qmp {
       // A line that is not JSON is reported below.
     }
     if (!isRecord(message)) {
-      this.#fail(`QEMU sent a line that is not QMP: ${safeText(line)}`);
+      this.#end(`QEMU sent a line that is not QMP: ${safeText(line)}`);
     } else if ("QMP" in message) {
       this.#greeting.resolve();
     } else if (typeof message["event"] === "string") {
@@ -134,7 +134,7 @@ export class Qmp {
     }
   }
 
-  #fail(why: string): void {
+  #end(why: string): void {
     const error = new WaltError(why);
     const pending = [...this.#pending.values()];
     this.#pending.clear();
@@ -142,6 +142,6 @@ export class Qmp {
     this.#greeting.reject(error);
     this.#socket?.end();
     this.#socket = undefined;
-    this.#closed.resolve();
+    this.#ended.resolve();
   }
 }

@@ -78,8 +78,8 @@ export class Vm {
       this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT);
     });
     this.ended = this.#child.exited.then(async () => {
-      await Promise.all([allStderr, line.closed]);
-      this.#qmp?.close();
+      await Promise.all([allStderr, line.ended]);
+      this.#qmp?.stop();
       rmSync(this.#socket, { force: true });
       return this.#end();
     });
@@ -125,7 +125,7 @@ export class Vm {
     try {
       return new Vm(o, line);
     } catch (error) {
-      line.close();
+      line.stop();
       throw error;
     } finally {
       libc.close(line.theirs);
@@ -222,14 +222,13 @@ async function endLeftOver(socket: string, log: Log): Promise<void> {
     });
   }
   if (old !== undefined) {
-    const { closed } = old;
     log.warn("a QEMU was left over from an earlier run and is being ended", {
       event: "vm-left-over",
       socket,
     });
-    const timer = setTimeout(() => old.close(), ENDING);
+    const timer = setTimeout(() => old.stop(), ENDING);
     await old.execute("quit").catch(() => undefined);
-    await closed;
+    await old.ended;
     clearTimeout(timer);
   }
   rmSync(socket, { force: true });

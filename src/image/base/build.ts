@@ -4,12 +4,10 @@
  */
 
 import {
-  closeSync,
   existsSync,
   fsyncSync,
   ftruncateSync,
   mkdirSync,
-  openSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -19,7 +17,7 @@ import {
 import { join } from "node:path";
 import { CARD_BOARDS } from "../../boards.ts";
 import { WaltError } from "../../errors.ts";
-import { syncFolder, writeFileAtomic } from "../../linux/files.ts";
+import { openFile, syncFolder, writeFileAtomic } from "../../linux/files.ts";
 import { VERSION } from "../../version.ts";
 import { BOOT_SIZE, layout, masterBootRecord, STATE_SIZE } from "../disk/disk.ts";
 import { makeFat, writeFat } from "../disk/fat.ts";
@@ -177,20 +175,16 @@ async function build(
   o.step("image");
   const sizes = layout(statSync(squashfs).size);
   const image = join(work, "base.img");
-  const fd = openSync(image, "wx", 0o644);
-  try {
-    writeSync(fd, masterBootRecord(sizes), 0, 512, 0);
-    for (const [file, at] of [
-      [fat, sizes.boot.start],
-      [squashfs, sizes.root.start],
-      [state, sizes.state.start],
-    ] as const)
-      await putFile(file, fd, at);
-    ftruncateSync(fd, sizes.size);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
+  using target = openFile(image, "wx", 0o644);
+  writeSync(target.fd, masterBootRecord(sizes), 0, 512, 0);
+  for (const [file, at] of [
+    [fat, sizes.boot.start],
+    [squashfs, sizes.root.start],
+    [state, sizes.state.start],
+  ] as const)
+    await putFile(file, target.fd, at);
+  ftruncateSync(target.fd, sizes.size);
+  fsyncSync(target.fd);
   const record: BaseRecord = { inputs: w.inputs, sha256: await sha256File(image), epoch, size: sizes.size };
   // The old record goes before the old image and the new record comes after the new image: a record whose
   // image is missing or has another size counts as no base, so that an interruption leaves no base instead of
@@ -250,10 +244,6 @@ async function makeState(file: string, epoch: number): Promise<void> {
 
 /** Copy `file` into the open file `image`, `at` bytes from its beginning. */
 async function putFile(file: string, image: number, at: number): Promise<void> {
-  const fd = openSync(file, "r");
-  try {
-    await copySparse(fd, image, { at });
-  } finally {
-    closeSync(fd);
-  }
+  using from = openFile(file, "r");
+  await copySparse(from.fd, image, { at });
 }

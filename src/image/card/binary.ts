@@ -1,8 +1,9 @@
 /** Finds the arm64 walt binary that goes into an image. */
 
-import { closeSync, existsSync, openSync, readSync } from "node:fs";
+import { existsSync, readSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
+import { openFile } from "../../linux/files.ts";
 import { AARCH64 } from "../base/elf.ts";
 
 /** Name of the arm64 binary, as `bun run build` makes it. */
@@ -50,16 +51,11 @@ export function findBinary(given?: string, places = binaryPlaces()): string {
  */
 function machineOf(path: string): number | undefined {
   const header = Buffer.alloc(20);
-  let fd: number;
   try {
-    fd = openSync(path, "r");
+    using file = openFile(path, "r");
+    readSync(file.fd, header, 0, header.length, 0);
   } catch (error) {
     throw new WaltError(`cannot read ${path}: ${messageOf(error)}`, { cause: error });
-  }
-  try {
-    readSync(fd, header, 0, header.length, 0);
-  } finally {
-    closeSync(fd);
   }
   return header.toString("latin1", 0, 4) === "\x7fELF" ? header.readUInt16LE(18) : undefined;
 }

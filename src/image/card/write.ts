@@ -5,11 +5,9 @@
 
 import { createHash } from "node:crypto";
 import {
-  closeSync,
   existsSync,
   fstatSync,
   fsyncSync,
-  openSync,
   readSync,
   renameSync,
   rmSync,
@@ -180,29 +178,23 @@ const MAX_BASE = 1 << 30;
 async function uncompressed(base: string, to: string): Promise<string> {
   const magic = Buffer.alloc(ZSTD.length);
   try {
-    const fd = openSync(base, "r");
-    try {
-      readSync(fd, magic, 0, magic.length, 0);
-    } finally {
-      closeSync(fd);
-    }
+    using file = openFile(base, "r");
+    readSync(file.fd, magic, 0, magic.length, 0);
   } catch (error) {
     throw new WaltError(`cannot read the base: ${messageOf(error)}`, { cause: error });
   }
   if (!magic.equals(ZSTD)) return base;
-  const fd = openSync(to, "wx", 0o600);
+  using file = openFile(to, "wx", 0o600);
   try {
     let size = 0;
     for await (const chunk of Bun.file(base).stream().pipeThrough(new DecompressionStream("zstd"))) {
       size += chunk.length;
       if (size > MAX_BASE) throw new Error(`it unpacks to more than ${MAX_BASE} bytes, which no base has`);
-      for (let n = 0; n < chunk.length; ) n += writeSync(fd, chunk, n);
+      for (let n = 0; n < chunk.length; ) n += writeSync(file.fd, chunk, n);
     }
   } catch (error) {
     if (codeOf(error) === "ENOSPC" || codeOf(error) === "EDQUOT") throw error;
     throw new WaltError(`cannot unpack the base ${base}: ${messageOf(error)}`, { cause: error });
-  } finally {
-    closeSync(fd);
   }
   return to;
 }
@@ -247,12 +239,8 @@ async function addDeviceFiles(
     const found = await readFat(image, layout.boot.start, name);
     if (!found.equals(data)) throw new WaltError(`${name} reads back from the image with another content`);
   }
-  const fd = openSync(image, "r+");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
+  using file = openFile(image, "r+");
+  fsyncSync(file.fd);
 }
 
 /**

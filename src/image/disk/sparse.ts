@@ -4,7 +4,8 @@
  */
 
 import { createHash, type Hash } from "node:crypto";
-import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+import { fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
+import { openFile } from "../../linux/files.ts";
 
 /** Bytes of a block: the unit of holes and of block maps. */
 export const BLOCK = 4096;
@@ -99,51 +100,43 @@ export async function survey(
   ranges: readonly { start: number; end: number }[],
   progress?: Progress,
 ): Promise<Survey> {
-  const fd = openSync(path, "r");
-  try {
-    const { size } = fstatSync(fd);
-    const whole = createHash("sha256");
-    const sums: Hash[] = ranges.map(() => createHash("sha256"));
-    await chunks(
-      fd,
-      size,
-      (chunk, position) => {
-        whole.update(chunk);
-        for (const [index, { start, end }] of ranges.entries()) {
-          const from = Math.max(start, position);
-          const to = Math.min(end, position + chunk.length);
-          if (from < to) sums[index]?.update(chunk.subarray(from - position, to - position));
-        }
-      },
-      progress,
-    );
-    const digests = sums.map((sum) => sum.digest("hex"));
-    return {
-      size,
-      sha256: whole.digest("hex"),
-      ranges: ranges.map((range, index) => ({ ...range, sha256: digests[index] ?? "" })),
-    };
-  } finally {
-    closeSync(fd);
-  }
+  using file = openFile(path, "r");
+  const { size } = fstatSync(file.fd);
+  const whole = createHash("sha256");
+  const sums: Hash[] = ranges.map(() => createHash("sha256"));
+  await chunks(
+    file.fd,
+    size,
+    (chunk, position) => {
+      whole.update(chunk);
+      for (const [index, { start, end }] of ranges.entries()) {
+        const from = Math.max(start, position);
+        const to = Math.min(end, position + chunk.length);
+        if (from < to) sums[index]?.update(chunk.subarray(from - position, to - position));
+      }
+    },
+    progress,
+  );
+  const digests = sums.map((sum) => sum.digest("hex"));
+  return {
+    size,
+    sha256: whole.digest("hex"),
+    ranges: ranges.map((range, index) => ({ ...range, sha256: digests[index] ?? "" })),
+  };
 }
 
 /**
  * The end of the last block in [start, end) that is not all zero, in bytes; `start` when all blocks are zero.
  */
 export async function lastData(path: string, start: number, end: number): Promise<number> {
-  const fd = openSync(path, "r");
-  try {
-    const buffer = Buffer.alloc(CHUNK);
-    for (let to = end; to > start; ) {
-      const from = Math.max(start, to - CHUNK);
-      const n = readSync(fd, buffer, 0, to - from, from);
-      const last = dataRuns(buffer.subarray(0, n)).at(-1);
-      if (last !== undefined) return from + last[1];
-      to = from;
-    }
-    return start;
-  } finally {
-    closeSync(fd);
+  using file = openFile(path, "r");
+  const buffer = Buffer.alloc(CHUNK);
+  for (let to = end; to > start; ) {
+    const from = Math.max(start, to - CHUNK);
+    const n = readSync(file.fd, buffer, 0, to - from, from);
+    const last = dataRuns(buffer.subarray(0, n)).at(-1);
+    if (last !== undefined) return from + last[1];
+    to = from;
   }
+  return start;
 }

@@ -123,8 +123,11 @@ export function removeOriginals(from: string, to: string, emptyToo: boolean): vo
 function foldRegistry(path: string): void {
   if (!existsSync(path)) return;
   const db = new Database(path);
-  db.run("PRAGMA wal_checkpoint(TRUNCATE)");
-  db.close(); // the last to close it removes the log
+  try {
+    db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+  } finally {
+    db.close(); // the last to close it removes the log
+  }
   if ((statIfAny(`${path}-wal`)?.size ?? 0) > 0) {
     throw new WaltError(`${path} is open in another program`, {
       hint: "Stop the server of the earlier version, then run this again.",

@@ -2,10 +2,8 @@
 
 import { Database } from "bun:sqlite";
 import {
-  closeSync,
   copyFileSync,
   mkdtempSync,
-  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -16,7 +14,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readTextIfAny } from "../../linux/files.ts";
+import { openFile, readTextIfAny } from "../../linux/files.ts";
 import { MAX_LINE } from "../../ssh/keys/ed25519.ts";
 import { parsePrivateKey } from "../../ssh/keys/key-files.ts";
 import { kindOf, statIfAny } from "./machine.ts";
@@ -76,19 +74,15 @@ export function sameContent(a: string, b: string): boolean {
 
 /** A file's content in pieces of at most 1 MiB, each of which begins with the last `overlap` bytes of the one before. */
 function* pieces(path: string, overlap: number): Generator<Buffer, undefined> {
-  const fd = openSync(path, "r");
-  try {
-    for (let at = 0; ; ) {
-      const piece = Buffer.alloc(PIECE);
-      const length = readSync(fd, piece, 0, PIECE, at);
-      if (length === 0) return;
-      yield piece.subarray(0, length);
-      if (length <= overlap) return;
-      at += length - overlap;
-      if (length < PIECE) return;
-    }
-  } finally {
-    closeSync(fd);
+  using file = openFile(path, "r");
+  for (let at = 0; ; ) {
+    const piece = Buffer.alloc(PIECE);
+    const length = readSync(file.fd, piece, 0, PIECE, at);
+    if (length === 0) return;
+    yield piece.subarray(0, length);
+    if (length <= overlap) return;
+    at += length - overlap;
+    if (length < PIECE) return;
   }
 }
 

@@ -29,7 +29,7 @@ export interface WaltNet {
   addresses(macs: readonly string[]): Promise<Map<string, string>>;
   /** What DHCP gives to nodes. */
   setNodes(nodes: readonly NodeLease[]): void;
-  close(): Promise<void>;
+  stop(): Promise<void>;
 }
 
 /** What DHCP gives to a node: its name, and its address unless that is null. */
@@ -117,7 +117,7 @@ function plainNet(bridge: string, mtu: number, isolation: boolean): WaltNet {
     lowerPort: () => Promise.resolve(),
     addresses: (macs) => neighbours(bridge, macs),
     setNodes: () => {},
-    close: () => Promise.resolve(),
+    stop: () => Promise.resolve(),
   };
 }
 
@@ -151,17 +151,19 @@ async function managedNet(
   const hash = createHash("sha256").update(`${bridge} ${address}`).digest("hex");
   const mac = `02:57:54:${hash.slice(0, 2)}:${hash.slice(2, 4)}:${hash.slice(4, 6)}`;
   // One that an earlier run left behind is used again: should that run live after all, nothing is taken from it.
-  await ipBatch([
-    ...(exists ? [] : [`link add name ${bridge} type bridge`, `link set dev ${bridge} alias "${ALIAS}"`]),
-    // Set, it stays: else a bridge takes the least of its ports' MTUs.
-    `link set dev ${bridge} mtu ${mtu}`,
-    `link set dev ${bridge} address ${mac} type bridge forward_delay 0 stp_state 0`,
-    `addr replace ${address} dev ${bridge}`,
-    `link set dev ${bridge} up`,
-  ]);
+  if (!exists) {
+    await ipBatch([`link add name ${bridge} type bridge`, `link set dev ${bridge} alias "${ALIAS}"`]);
+  }
   const removeBridge = (): Promise<void> => ipBatch([`link del dev ${bridge}`]);
   let boot: BootService | undefined;
   try {
+    await ipBatch([
+      // Set, it stays: else a bridge takes the least of its ports' MTUs.
+      `link set dev ${bridge} mtu ${mtu}`,
+      `link set dev ${bridge} address ${mac} type bridge forward_delay 0 stp_state 0`,
+      `addr replace ${address} dev ${bridge}`,
+      `link set dev ${bridge} up`,
+    ]);
     boot = BootService.start(ip, boot_port, boot_files, log.with("boot"));
     const bootUrl = `http://${ip}:${boot_port}/boot.ipxe`;
     const dnsmasq = await Dnsmasq.start(
@@ -184,7 +186,7 @@ async function managedNet(
         return result;
       },
       setNodes: (next) => dnsmasq.setHosts(hostsText(next)),
-      close: async () => {
+      stop: async () => {
         await Promise.all([dnsmasq.stop(), service.stop()]);
         await removeBridge();
       },

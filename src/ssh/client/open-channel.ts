@@ -44,13 +44,12 @@ export async function openChannel(o: ChannelOptions): Promise<{ fd: number; stat
   const socket = await reach(o);
   const silent = "it takes connections, but does not speak SSH (timed out)";
   const wire = new SocketWire(socket);
-  const timer = setTimeout(() => wire.fail(new ChannelError(silent, "silent")), o.openTimeout);
-  const abort = (): void => wire.fail(new ChannelError(STOPPED, "stopped"));
+  const timer = setTimeout(() => wire.stop(new ChannelError(silent, "silent")), o.openTimeout);
+  const abort = (): void => wire.stop(new ChannelError(STOPPED, "stopped"));
   o.signal.addEventListener("abort", abort);
   const hostKeys = o.hostKeys.map((key) => key.blob);
-  const handshake = new ClientHandshake(wire, hostKeys, o.key);
   try {
-    const state = await handshake.run(o.command);
+    const state = await new ClientHandshake(wire, hostKeys, o.key).run(o.command);
     const fd = release(socket);
     return { fd, state: { ...state, unread: Buffer.concat([state.unread, ...wire.rest()]) } };
   } catch (error) {
@@ -58,7 +57,6 @@ export async function openChannel(o: ChannelOptions): Promise<{ fd: number; stat
   } finally {
     clearTimeout(timer);
     o.signal.removeEventListener("abort", abort);
-    handshake.dispose();
     socket.destroy();
   }
 }
@@ -75,9 +73,9 @@ class SocketWire implements Wire {
       this.#wake();
     });
     socket.on("error", (error) =>
-      this.fail(new ChannelError(`the connection broke (${messageOf(error)})`, "broken")),
+      this.stop(new ChannelError(`the connection broke (${messageOf(error)})`, "broken")),
     );
-    socket.on("close", () => this.fail(new ChannelError("it closed the connection", "closed")));
+    socket.on("close", () => this.stop(new ChannelError("it closed the connection", "closed")));
   }
 
   read(): Promise<Uint8Array> {
@@ -97,7 +95,7 @@ class SocketWire implements Wire {
   }
 
   /** Only the first reason counts. */
-  fail(error: Error): void {
+  stop(error: Error): void {
     this.#failure ??= error;
     this.#wake();
   }

@@ -21,7 +21,7 @@ const NOTHING = Buffer.alloc(0);
 
 export class Channel {
   /** Resolves when the client has closed the channel, or its connection is over. Never rejects. */
-  readonly closed: Promise<void>;
+  readonly ended: Promise<void>;
   /** It was given a command; it gets no other one. */
   begun = false;
   readonly #close = Promise.withResolvers<void>();
@@ -64,7 +64,7 @@ export class Channel {
     readonly wake: () => void,
   ) {
     this.#theirWindow = theirWindow;
-    this.closed = this.#close.promise;
+    this.ended = this.#close.promise;
   }
 
   /**
@@ -103,17 +103,15 @@ export class Channel {
     return new Promise((resolve) => this.#writers.push(resolve));
   }
 
-  /** Send the exit status and close, once all that was written has left. Again: does nothing. */
-  end(status: number): void {
+  /**
+   * Send the exit status and close, once all that was written has left. Again: does nothing.
+   * @param error is said on standard error before.
+   */
+  exit(status: number, error?: string): void {
+    if (error !== undefined) void this.write(`walt: ${error}\r\n`, true);
     this.#status ??= status;
     this.discard();
     this.wake();
-  }
-
-  /** Say why on standard error, and end with status 1. */
-  fail(message: string): void {
-    void this.write(`walt: ${message}\r\n`, true);
-    this.end(1);
   }
 
   // What follows is the connection's side.
@@ -142,13 +140,13 @@ export class Channel {
 
   receiveClose(): void {
     this.theirsClosed = true;
-    this.#stop();
+    this.#end();
   }
 
   /** The connection is over. */
-  lose(): void {
+  stop(): void {
     this.theirsClosed = this.oursClosed = true;
-    this.#stop();
+    this.#end();
   }
 
   /** The client takes so many bytes more. Never above what RFC 4254 section 5.2 allows. */
@@ -157,7 +155,7 @@ export class Channel {
   }
 
   /** Both sides have closed it: its number is free. */
-  get isGone(): boolean {
+  get isClosed(): boolean {
     return this.theirsClosed && this.oursClosed;
   }
 
@@ -220,7 +218,7 @@ export class Channel {
     return this.theirsClosed || this.oursClosed;
   }
 
-  #stop(): void {
+  #end(): void {
     this.discard();
     this.#queue.length = 0;
     this.#queued = 0;

@@ -5,16 +5,11 @@
 
 import { allocate, type Memory } from "../../linux/libc.ts";
 import { WireReader, WireWriter } from "../keys/wire.ts";
-import type { KexContext } from "./key-exchange.ts";
-import type { Keys } from "./packet-cipher.ts";
+import type { PacketState } from "./packet-stream.ts";
+import type { Session } from "./transport.ts";
 
-export interface ConnectionState {
-  readonly session: KexContext & { readonly id: Uint8Array };
-  /** Number of the next packet that comes, as UNIMPLEMENTED names it. */
-  readonly received: number;
-  /** What the next packet each way is encrypted with. */
-  readonly incoming: Keys;
-  readonly outgoing: Keys;
+export interface ConnectionState extends PacketState {
+  readonly session: Session;
   /** The channel's number as each end has it. */
   readonly ourChannel: number;
   readonly theirChannel: number;
@@ -23,8 +18,6 @@ export interface ConnectionState {
   readonly theirWindow: number;
   /** Bytes of data that they take in one packet. */
   readonly theirPacket: number;
-  /** Bytes that came and were not looked at, encrypted as they are. */
-  readonly unread: Uint8Array;
 }
 
 /** Bytes of a tunnel's window when it is fully open, as OpenSSH has it. */

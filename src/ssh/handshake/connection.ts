@@ -109,7 +109,7 @@ export class ServerChannels {
   produce(): Uint8Array | undefined {
     for (const channel of this.#channels.values()) {
       const message = channel.produce();
-      if (channel.isGone) this.#channels.delete(channel.ours);
+      if (channel.isClosed) this.#channels.delete(channel.ours);
       if (message !== undefined) return message;
     }
     return undefined;
@@ -134,8 +134,8 @@ export class ServerChannels {
   }
 
   /** The connection is over. */
-  lose(): void {
-    for (const channel of this.#channels.values()) channel.lose();
+  stop(): void {
+    for (const channel of this.#channels.values()) channel.stop();
     this.#channels.clear();
   }
 
@@ -148,7 +148,7 @@ export class ServerChannels {
 
   #close(channel: Channel): void {
     channel.receiveClose();
-    if (channel.isGone) this.#channels.delete(channel.ours);
+    if (channel.isClosed) this.#channels.delete(channel.ours);
     else this.wake();
   }
 

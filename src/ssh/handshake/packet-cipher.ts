@@ -5,7 +5,7 @@
 
 import { readU32, writeU32 } from "../../bytes.ts";
 import type { Memory } from "../../linux/libc.ts";
-import { AesGcm } from "../../linux/libcrypto.ts";
+import { AesGcm, type Libcrypto } from "../../linux/libcrypto.ts";
 
 export const KEY_LENGTH = 16;
 export const IV_LENGTH = 12;
@@ -37,24 +37,38 @@ export interface Keys {
   iv: Uint8Array;
 }
 
-/** One direction's packets, made. */
-export class Sealer {
-  readonly #cipher: AesGcm;
+/** One direction's packets. */
+class Direction {
+  protected readonly cipher: AesGcm;
+  readonly #key: Uint8Array;
 
-  constructor(keys: Keys) {
-    this.#cipher = new AesGcm(true, keys.key);
-    this.#cipher.iv.bytes.set(keys.iv);
+  /** @param lib a parameter for tests. @throws as AesGcm. */
+  constructor(encrypts: boolean, { key, iv }: Keys, lib?: Libcrypto) {
+    this.cipher = new AesGcm(encrypts, key, iv, lib);
+    this.#key = key;
   }
 
-  /** Of the next packet. */
-  get iv(): Uint8Array {
-    return Uint8Array.from(this.#cipher.iv.bytes);
+  /** What the next packet is encrypted with. */
+  get keys(): Keys {
+    return { key: this.#key, iv: Uint8Array.from(this.cipher.iv.bytes) };
+  }
+
+  free(): void {
+    this.cipher.free();
+  }
+}
+
+/** One direction's packets, made. */
+export class Sealer extends Direction {
+  constructor(keys: Keys, lib?: Libcrypto) {
+    super(true, keys, lib);
   }
 
   /**
    * Seal the payload of `length` bytes that stands at `packet[PAYLOAD]`; what is before and behind it is
    * written over, in all `length + OVERHEAD` bytes at most.
    * @returns bytes that were put at `out[offset]`.
+   * @throws Error when it cannot be sealed; what was put there is not to be sent then.
    */
   seal(packet: Memory, length: number, out: Memory, offset: number): number {
     const { bytes } = packet;
@@ -63,49 +77,40 @@ export class Sealer {
     bytes[LENGTH] = body - 1 - length;
     // Padding need not be secret, nor random: it is encrypted, and authentic.
     for (let i = PAYLOAD + length; i < LENGTH + body; i++) bytes[i] = 0;
-    this.#cipher.seal(packet.address, out.address + offset, LENGTH, LENGTH + body);
+    this.cipher.seal(packet.address, out.address + offset, LENGTH, LENGTH + body);
     // The length stands in clear.
     writeU32(out.bytes, offset, body);
-    count(this.#cipher.iv.bytes);
+    count(this.cipher.iv.bytes);
     return LENGTH + body + TAG;
-  }
-
-  free(): void {
-    this.#cipher.free();
   }
 }
 
 /** One direction's packets, opened. */
-export class Opener {
+export class Opener extends Direction {
   /** Where the payload of the packet that was opened last ends. */
   end = 0;
-  readonly #cipher: AesGcm;
 
-  constructor(keys: Keys) {
-    this.#cipher = new AesGcm(false, keys.key);
-    this.#cipher.iv.bytes.set(keys.iv);
-  }
-
-  /** Of the next packet. */
-  get iv(): Uint8Array {
-    return Uint8Array.from(this.#cipher.iv.bytes);
+  constructor(keys: Keys, lib?: Libcrypto) {
+    super(false, keys, lib);
   }
 
   /**
    * Open the packet of `size` bytes at `offset`, in place: its payload stands from `offset + PAYLOAD` to
    * `end` then.
-   * @throws Error when it is not what the peer made.
+   * @throws Error when it is not what the peer made; there are zeros in its place then.
    */
   open(memory: Memory, offset: number, size: number): void {
-    if (!this.#cipher.open(memory.address + offset, LENGTH, size - TAG)) throw new Error("a forged packet");
-    count(this.#cipher.iv.bytes);
+    let made = false;
+    try {
+      made = this.cipher.open(memory.address + offset, LENGTH, size - TAG);
+    } finally {
+      if (!made) memory.bytes.fill(0, offset, offset + size);
+    }
+    if (!made) throw new Error("a forged packet");
+    count(this.cipher.iv.bytes);
     const padding = memory.bytes[offset + LENGTH] ?? 0;
     this.end = offset + size - TAG - padding;
     if (padding < PADDING_MIN || this.end <= offset + PAYLOAD) throw new Error("padding that cannot be");
-  }
-
-  free(): void {
-    this.#cipher.free();
   }
 }
 

@@ -28,11 +28,12 @@ function shared(): { opened: Memory; clear: Memory; sealed: Memory } {
 
 /** What another owner of the connection needs to know to go on with its packets. */
 export interface PacketState {
+  /** What the next packet each way is encrypted with. */
   readonly incoming: Keys;
   readonly outgoing: Keys;
-  /** Number of the next packet that comes. */
+  /** Number of the next packet that comes, as UNIMPLEMENTED names it. */
   readonly received: number;
-  /** Bytes that came and were not opened. */
+  /** Bytes that came and were not opened, encrypted as they are. */
   readonly unread: Uint8Array;
 }
 
@@ -56,8 +57,6 @@ export class PacketStream {
   #ours = false;
   #opener: Opener | undefined;
   #sealer: Sealer | undefined;
-  #keyIn: Uint8Array = NOTHING;
-  #keyOut: Uint8Array = NOTHING;
 
   /** @param max longest packet that is taken, as its length field says; it may be changed at any time. */
   constructor(public max = PACKET_MAX) {}
@@ -149,7 +148,6 @@ export class PacketStream {
   rekeyIn(keys: Keys, strict: boolean): void {
     this.#opener?.free();
     this.#opener = new Opener(keys);
-    this.#keyIn = keys.key;
     if (strict) this.received = 0;
   }
 
@@ -157,25 +155,24 @@ export class PacketStream {
   rekeyOut(keys: Keys): void {
     this.#sealer?.free();
     this.#sealer = new Sealer(keys);
-    this.#keyOut = keys.key;
   }
 
   /**
-   * All that another owner needs to go on. This one is of no use afterwards but to be disposed.
+   * All that another owner needs to go on. This one is of no use afterwards but to be freed.
    * @throws Error without keys.
    */
   release(): PacketState {
     if (this.#opener === undefined || this.#sealer === undefined) throw new Error("no keys yet");
     return {
-      incoming: { key: this.#keyIn, iv: this.#opener.iv },
-      outgoing: { key: this.#keyOut, iv: this.#sealer.iv },
+      incoming: this.#opener.keys,
+      outgoing: this.#sealer.keys,
       received: this.received,
       unread: Uint8Array.from(this.#have.subarray(this.#from, this.#to)),
     };
   }
 
   /** Give back what the keys take, and forget what came. What waits to be sent can still be taken. */
-  dispose(): void {
+  free(): void {
     this.#opener?.free();
     this.#sealer?.free();
     this.#opener = this.#sealer = undefined;

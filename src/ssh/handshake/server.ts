@@ -5,7 +5,7 @@
  * `push` what came, then call `next` until it gives no event; send what `output` gives, whenever `wake` was
  * called and after `next`. No call throws for what the peer sent: whatever is malformed, out of order or too
  * much makes the event "ended", which is the last. Then `output` may hold a farewell, and all that is left is
- * `dispose`. What a call throws is a mistake of its caller's.
+ * `stop`. What a call throws is a mistake of its caller's.
  */
 
 import type { End } from "../../end.ts";
@@ -37,9 +37,6 @@ export type ServerEvent =
   | { kind: "key-refused"; user: string; reason: string; key?: PublicKey }
   | { kind: "ended"; end: End };
 
-const VERSION = Buffer.from("SSH-2.0-walt");
-/** Bytes of a version line with its end (RFC 4253 section 4.2). */
-const LINE_MAX = 255;
 /**
  * Longest packet before somebody has authenticated: a request with the longest certificate, or a KEXINIT, of
  * which OpenSSH 10's has some 2 KiB.
@@ -58,16 +55,15 @@ type Phase = "version" | "keys" | "service" | "authentication" | "channels" | "o
 export class ServerConnection {
   readonly #o: ServerOptions;
   readonly #packets = new PacketStream(PACKET_MAX_BEFORE);
-  /** Once the client has sent its version line. */
-  #transport: Transport | undefined;
+  readonly #transport: Transport;
   readonly #channels: ServerChannels;
   #phase: Phase = "version";
   #attempts = 0;
 
   constructor(o: ServerOptions) {
     this.#o = o;
-    this.#channels = new ServerChannels((payload) => this.#transport?.send(payload), o.wake);
-    this.#packets.raw(Buffer.concat([VERSION, Buffer.from("\r\n")]));
+    this.#transport = Transport.begin({ end: "server", hostSeed: o.hostSeed }, this.#packets);
+    this.#channels = new ServerChannels((payload) => this.#transport.send(payload), o.wake);
   }
 
   /** Bytes that came and were not looked at. */
@@ -92,8 +88,8 @@ export class ServerConnection {
     try {
       while (this.#phase !== "over" && this.#packets.waiting < OUTPUT_MAX) {
         if (this.#phase === "version") {
-          if (!this.#greet()) return undefined;
-          continue;
+          if (!this.#transport.greet(this.#packets)) return undefined;
+          this.#phase = "keys";
         }
         const payload = this.#packets.next();
         if (payload === undefined) return undefined;
@@ -122,11 +118,6 @@ export class ServerConnection {
     if (this.#mayProduce()) this.#channels.ask();
   }
 
-  /** End the connection: what is left is to send the output. @param reason is told to the peer. */
-  end(reason: string): void {
-    this.#farewell(BY_APPLICATION, reason);
-  }
-
   /**
    * The channel shall have the connection for itself: open its window as far as a tunnel has it. Call `next`
    * no more; `release` once all of the output has left.
@@ -142,50 +133,37 @@ export class ServerConnection {
    * All that whoever goes on with the one channel needs to know. What was pushed and not looked at is in it.
    */
   release(channel: Channel): ConnectionState {
-    const context = this.#transport?.context;
-    if (context?.id === undefined || this.#packets.waiting > 0)
-      throw new Error("not prepared to be released");
+    if (this.#packets.waiting > 0) throw new Error("not prepared to be released");
     const state = {
-      session: { ...context, id: context.id },
+      session: this.#transport.session,
       ...this.#packets.release(),
       ...{ ourChannel: channel.ours, theirChannel: channel.theirs, theirPacket: channel.theirPacket },
       ...channel.windows,
     };
-    this.dispose();
+    this.stop();
     return state;
   }
 
-  /** Forget everything; what reads or writes a channel is told that it is over. */
-  dispose(): void {
+  /**
+   * End the connection, and forget everything but the output: what reads or writes a channel is told that it
+   * is over.
+   * @param reason is told to the peer; undefined: nothing is.
+   */
+  stop(reason?: string): void {
+    if (reason !== undefined) this.#farewell(BY_APPLICATION, reason);
     this.#phase = "over";
-    this.#packets.dispose();
-    this.#channels.lose();
+    this.#packets.free();
+    this.#channels.stop();
   }
 
   #mayProduce(): boolean {
     const { waiting } = this.#packets;
-    return this.#phase === "channels" && this.#transport?.exchanging === false && waiting < OUTPUT_MAX;
-  }
-
-  /** The client's version line. False: it has not come whole. */
-  #greet(): boolean {
-    const clientVersion = this.#packets.line(LINE_MAX);
-    if (clientVersion === undefined) return false;
-    if (!clientVersion.subarray(0, 8).equals(Buffer.from("SSH-2.0-")))
-      throw new Error("it does not speak SSH 2.0");
-    const role = { end: "server", hostSeed: this.#o.hostSeed } as const;
-    const context = { id: undefined, strict: false, clientVersion, serverVersion: VERSION, role };
-    this.#transport = new Transport(context, this.#packets);
-    this.#transport.exchange();
-    this.#phase = "keys";
-    return true;
+    return this.#phase === "channels" && !this.#transport.exchanging && waiting < OUTPUT_MAX;
   }
 
   #take(payload: Uint8Array): ServerEvent | undefined {
     const transport = this.#transport;
-    if (transport === undefined) return undefined;
     const type = payload[0] ?? 0;
-    transport.expect(type);
     const before = transport.unimplemented;
     if (transport.take(payload)) {
       if (transport.disconnected !== undefined) {
@@ -215,15 +193,15 @@ export class ServerConnection {
     reader.end();
     if (name !== "ssh-userauth") throw new Error("a service that is not ssh-userauth");
     this.#phase = "authentication";
-    this.#transport?.send(new WireWriter().u8(MESSAGE.serviceAccept).string(name).bytes());
+    this.#transport.send(new WireWriter().u8(MESSAGE.serviceAccept).string(name).bytes());
   }
 
   #authenticate(payload: Uint8Array): ServerEvent | undefined {
-    const made: Attempt = attempt(payload, this.#transport?.context.id ?? Buffer.alloc(0), this.#o.authorise);
+    const made: Attempt = attempt(payload, this.#transport.session.id, this.#o.authorise);
     if (made.kind !== "in" && made.kind !== "probe" && ++this.#attempts > ATTEMPTS_MAX + 1) {
       return this.#fail({ kind: "excess", text: "too many attempts" });
     }
-    this.#transport?.send(made.reply);
+    this.#transport.send(made.reply);
     if (made.kind === "in") {
       this.#phase = "channels";
       this.#packets.max = PACKET_MAX;
@@ -242,7 +220,7 @@ export class ServerConnection {
   #farewell(code: number, text: string): void {
     if (this.#phase === "over") return;
     // In the middle of a key exchange it may not be said.
-    if (this.#transport?.ready === true && !this.#transport.exchanging) {
+    if (this.#transport.ready && !this.#transport.exchanging) {
       const message = new WireWriter().u8(MESSAGE.disconnect).u32(code).string(text).string("");
       this.#packets.send(message.bytes());
     }

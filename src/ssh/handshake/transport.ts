@@ -1,7 +1,7 @@
 /**
- * What each end of an SSH connection says and hears besides authentication and channels (RFC 4253): key
- * exchanges, the first and later ones, and the messages that need no answer or only say that a message is not
- * known. It does no I/O.
+ * What each end of an SSH connection says and hears besides authentication and channels (RFC 4253): version
+ * lines, key exchanges, the first and later ones, and the messages that need no answer or only say that a
+ * message is not known. It does no I/O.
  */
 
 import { safeText } from "../../text.ts";
@@ -9,6 +9,7 @@ import { WireReader, WireWriter } from "../keys/wire.ts";
 import { type KexContext, KeyExchange, type NewKeys } from "./key-exchange.ts";
 import { FIRST_OF_CONNECTION, isKnown, MESSAGE } from "./message-numbers.ts";
 import type { Keys } from "./packet-cipher.ts";
+import type { PacketStream } from "./packet-stream.ts";
 
 /** The packets below. */
 export interface Packets {
@@ -22,6 +23,15 @@ export interface Packets {
   rekeyOut(keys: Keys): void;
 }
 
+/** What all later exchanges of a connection have in common. */
+export type Session = KexContext & { readonly id: Uint8Array };
+
+const VERSION = Buffer.from("SSH-2.0-walt");
+/**
+ * Bytes up to the end of the peer's version line, by which end hears it. A server may say other lines before
+ * it, a client may not (RFC 4253 section 4.2).
+ */
+const LINES_MAX = { client: 8192, server: 255 } as const;
 /** Messages that wait while keys are exchanged. */
 const LATER_MAX = 64;
 
@@ -33,6 +43,8 @@ export class Transport {
   /** Messages that were answered UNIMPLEMENTED. */
   unimplemented = 0;
   #context: KexContext;
+  /** Bytes of lines before the peer's version line. */
+  #skipped = 0;
   /** Until the first exchange is over on both sides. */
   #first: boolean;
   /** From our KEXINIT to our NEWKEYS, in which nothing else may be sent. */
@@ -51,9 +63,39 @@ export class Transport {
     this.#first = context.id === undefined;
   }
 
-  /** Its `id` is known once the first key exchange is over. */
-  get context(): KexContext {
-    return this.#context;
+  /** A connection from its first byte on: it says our version line. Next is `greet`. */
+  static begin(role: KexContext["role"], packets: PacketStream): Transport {
+    packets.raw(Buffer.concat([VERSION, Buffer.from("\r\n")]));
+    const versions = { clientVersion: VERSION, serverVersion: VERSION };
+    return new Transport({ id: undefined, strict: false, ...versions, role }, packets);
+  }
+
+  /**
+   * Take the peer's version line from the packets that it began with, and ask for keys.
+   * @returns false when the line has not come whole.
+   * @throws Error when the peer does not speak SSH 2.0.
+   */
+  greet(packets: PacketStream): boolean {
+    const { role } = this.#context;
+    for (;;) {
+      const line = packets.line(LINES_MAX[role.end] - this.#skipped);
+      if (line === undefined) return false;
+      if (line.subarray(0, 8).equals(Buffer.from("SSH-2.0-"))) {
+        const theirs = role.end === "server" ? { clientVersion: line } : { serverVersion: line };
+        this.#context = { ...this.#context, ...theirs };
+        this.exchange();
+        return true;
+      }
+      if (role.end === "server") throw new Error("it does not speak SSH 2.0");
+      this.#skipped += line.length + 1;
+    }
+  }
+
+  /** @throws Error before the first key exchange is over. */
+  get session(): Session {
+    const { id } = this.#context;
+    if (id === undefined) throw new Error("no key exchange yet");
+    return { ...this.#context, id };
   }
 
   /** Nothing may be sent but by `send`, which lets it wait. */
@@ -98,12 +140,13 @@ export class Transport {
   }
 
   /**
-   * Take a message, if it is for this layer.
+   * Take a message, which is one to `expect`, if it is for this layer.
    * @returns false when it is for another one, or known and not wanted here.
    * @throws Error when it is malformed, or may not come now.
    */
   take(payload: Uint8Array): boolean {
     const type = payload[0] ?? 0;
+    this.expect(type);
     switch (type) {
       case MESSAGE.disconnect:
         this.disconnected = disconnectText(payload);

@@ -80,9 +80,9 @@ export class SshListener {
   }
 
   /** Stop listening and end every connection. */
-  async close(): Promise<void> {
+  async stop(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.net.close(() => resolve()));
-    for (const peer of [...this.#peers]) peer.end("the server stops");
+    for (const peer of [...this.#peers]) peer.stop("the server stops");
     await closed;
   }
 
@@ -114,8 +114,8 @@ export class SshListener {
       },
     });
     this.#peers.add(peer);
-    this.#pending.add(peer, source)?.drop();
-    peer.onGone(() => {
+    this.#pending.add(peer, source)?.stop();
+    void peer.ended.then(() => {
       this.#peers.delete(peer);
       this.#pending.delete(peer);
     });

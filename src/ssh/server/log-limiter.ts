@@ -4,26 +4,16 @@
  */
 
 import type { EventFields, Log } from "../../log.ts";
-import { type Rate, TokenBucket } from "../../token-bucket.ts";
+import { LogBudget } from "../../log-budget.ts";
+import type { Rate } from "../../token-bucket.ts";
 
 /** Of one source, and of all together. */
 const SOURCE: Rate = { burst: 60, perSecond: 2 };
 const ALL: Rate = { burst: 300, perSecond: 30 };
 export const NO_LIMIT: Rate = { burst: Number.POSITIVE_INFINITY, perSecond: 0 };
-/**
- * Sources that are remembered; beyond that the one that was not heard of for the longest time is forgotten.
- */
-const SOURCES_MAX = 4096;
-
-/** One source: what it may still write, and how many lines were left out since its last one. */
-interface Source {
-  readonly bucket: TokenBucket;
-  missed: number;
-}
 
 export class LogLimiter {
-  readonly #all: TokenBucket;
-  readonly #sources = new Map<string, Source>();
+  readonly #budget: LogBudget;
 
   /**
    * @param now a clock in ms.
@@ -33,7 +23,7 @@ export class LogLimiter {
     readonly now: () => number = () => performance.now(),
     all: Rate = ALL,
   ) {
-    this.#all = new TokenBucket(all, now());
+    this.#budget = new LogBudget({ source: SOURCE, all }, now());
   }
 
   /**
@@ -43,7 +33,7 @@ export class LogLimiter {
   limit(log: Log, source: string): Log {
     const write =
       (to: (message: string, fields: EventFields) => void) => (message: string, fields: EventFields) => {
-        const missed = this.#ask(source);
+        const missed = this.#budget.take(source, this.now());
         if (missed === undefined) return;
         if (missed > 0)
           log.warn("log lines were left out", { event: "lines-left-out", from: source, count: missed });
@@ -56,24 +46,5 @@ export class LogLimiter {
       error: write((message, fields) => log.error(message, fields)),
       with: (subject) => this.limit(log.with(subject), source),
     };
-  }
-
-  /** Whether a line may be written: how many were left out before it; undefined when it may not. */
-  #ask(source: string): number | undefined {
-    const now = this.now();
-    const own = this.#sources.get(source) ?? { bucket: new TokenBucket(SOURCE, now), missed: 0 };
-    // The one heard of last stands at the end.
-    this.#sources.delete(source);
-    this.#sources.set(source, own);
-    const [first] = this.#sources.keys();
-    if (this.#sources.size > SOURCES_MAX && first !== undefined) this.#sources.delete(first);
-    if (!own.bucket.has(now) || !this.#all.take(now)) {
-      own.missed++;
-      return undefined;
-    }
-    own.bucket.take(now);
-    const { missed } = own;
-    own.missed = 0;
-    return missed;
   }
 }

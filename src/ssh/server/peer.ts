@@ -3,11 +3,12 @@
  * it along.
  */
 
+import { closeSync } from "node:fs";
 import type { Socket } from "node:net";
 import { messageOf, WaltError } from "../../errors.ts";
 import { release } from "../../linux/fd-socket.ts";
 import type { EventFields, Log } from "../../log.ts";
-import type { LogEvent } from "../../log-events.ts";
+import { FirstOfKind } from "../../log-budget.ts";
 import { safeText } from "../../text.ts";
 import type { Authorise, SignedOffer } from "../handshake/authentication.ts";
 import type { Channel } from "../handshake/channel.ts";
@@ -31,13 +32,19 @@ export interface PeerOptions {
   request: (peer: Peer, channel: Channel, request: Request) => void;
 }
 
-/** A connection that has left the event loop. */
+/** Who has a connection that has left the event loop. */
+export interface Owner {
+  /** End it at once. */
+  stop(reason: string): void;
+  /** Resolves when its socket is closed. Never rejects. */
+  readonly ended: Promise<unknown>;
+}
+
+/** What such an owner gets. */
 export interface Released {
-  /** Its socket, non-blocking; who has it closes it. */
+  /** Its socket, non-blocking; the owner closes it. */
   fd: number;
   state: ConnectionState;
-  /** Call when it is closed. */
-  over(): void;
 }
 
 /** Bytes that wait to be sent on a connection before nothing more is read from it, and no channel sends. */
@@ -57,19 +64,19 @@ export class Peer {
   offer: SignedOffer | undefined;
   /** Who it is, for the log, once somebody has said so. */
   who: string | undefined;
+  /** Resolves once the connection is over, whoever had it last. Never rejects. */
+  readonly ended: Promise<void>;
   readonly #connection: ServerConnection;
-  readonly #goners: (() => void)[] = [];
-  /** How often something was said that is said once for each connection. */
-  readonly #said = new Map<LogEvent, { message: string; count: number }>();
+  readonly #end = Promise.withResolvers<void>();
+  readonly #said = new FirstOfKind();
   /** Runs out when it must have authenticated, then whenever it may have to be asked for a sign of life. */
   #timer: Timer;
   #heard = performance.now();
   /** A request that is to be answered before anything more is looked at. */
   #held = false;
-  /** Who has the connection instead: how to end it. */
-  #owner: ((reason: string) => void) | undefined;
-  #ended = false;
-  #gone = false;
+  /** It is a socket of the event loop; an owner has it; it is over. */
+  #state: "here" | "released" | "ended" = "here";
+  #owner: Owner | undefined;
   #running = false;
   #scheduled = false;
   /** Writes that have not left yet, and who waits for the last of them. */
@@ -82,6 +89,7 @@ export class Peer {
     readonly address: string,
     readonly o: PeerOptions,
   ) {
+    this.ended = this.#end.promise;
     const authorise: Authorise = (user, offer) => {
       try {
         return o.authorise(user, offer);
@@ -98,7 +106,7 @@ export class Peer {
     this.#connection = new ServerConnection({ hostSeed: o.hostSeed, authorise, wake });
     this.#timer = setTimeout(() => {
       o.log.debug("connection ended: it did not authenticate in time", { event: "detail", from: address });
-      this.#stop();
+      this.#leave("ended");
     }, o.grace);
     socket.on("data", (bytes: Buffer) => this.#hear(bytes));
     socket.on("error", (error) => {
@@ -107,39 +115,33 @@ export class Peer {
         from: address,
         error: safeText(messageOf(error), 200),
       });
-      this.#stop();
+      this.#leave("ended");
     });
-    socket.on("close", () => this.#stop());
+    socket.on("close", () => this.#leave("ended"));
     this.#run();
   }
 
   /** A tunnel has the connection. */
   get isReleased(): boolean {
-    return this.#ended && !this.#gone;
+    return this.#state === "released";
   }
 
-  /** Call back once the connection is over, whoever had it last; in the same turn. */
-  onGone(then: () => void): void {
-    if (this.#gone) then();
-    else this.#goners.push(then);
-  }
-
-  /** End the connection at once. */
-  end(reason: string): void {
-    if (this.#gone) return;
-    this.o.log.info("connection ended", { event: "connection-ended", from: this.address, reason });
-    if (this.#ended) {
-      this.#owner?.(reason);
+  /**
+   * End the connection at once, whoever has it.
+   * @param reason for the peer and the log; undefined: without a word, as it is one of very many.
+   */
+  stop(reason?: string): void {
+    if (this.#state === "ended") return;
+    if (reason !== undefined) {
+      this.o.log.info("connection ended", { event: "connection-ended", from: this.address, reason });
+    }
+    if (this.#state === "released") {
+      this.#owner?.stop(reason ?? "");
       return;
     }
-    this.#connection.end(reason);
+    this.#connection.stop(reason);
     this.#lastWords();
-    this.#stop();
-  }
-
-  /** End the connection at once, without a word in the log: one of very many. */
-  drop(): void {
-    this.#stop();
+    this.#leave("ended");
   }
 
   /**
@@ -156,49 +158,51 @@ export class Peer {
   }
 
   /**
-   * Take the connection out of the event loop, with one channel that goes on. Whoever does says when it is
-   * over.
-   * @param end how to end it from now on, at once.
+   * Take the connection out of the event loop, with one channel that goes on.
+   * @param owner has it from now on.
    * @throws WaltError when it is over, or cannot be taken. What came stays where it was then.
    */
-  async release(channel: Channel, end: (reason: string) => void): Promise<Released> {
+  async release(channel: Channel, owner: Owner): Promise<Released> {
     this.hold();
-    this.#owner = end;
+    const why = this.#connection.prepare(channel);
+    if (why !== undefined) throw new WaltError(why);
+    await this.#sent();
+    const fd = release(this.socket);
+    let state: ConnectionState;
     try {
-      const why = this.#connection.prepare(channel);
-      if (why !== undefined) throw new WaltError(why);
-      await this.#sent();
-      const fd = release(this.socket);
-      const state = this.#connection.release(channel);
-      this.#stop(false);
-      return { fd, state, over: () => this.#leave() };
+      state = this.#connection.release(channel);
     } catch (error) {
-      this.#owner = undefined;
+      closeSync(fd);
       throw error;
     }
+    this.#leave("released");
+    this.#owner = owner;
+    void owner.ended.then(() => {
+      this.#state = "ended";
+      this.#end.resolve();
+    });
+    return { fd, state };
   }
 
-  /** Write a line into the log, once for each connection and event; further ones are counted. */
+  /** Write a line into the log, once for each connection and message; further ones are counted. */
   note(message: string, fields: EventFields): void {
-    const before = this.#said.get(fields.event)?.count ?? 0;
-    this.#said.set(fields.event, { message, count: before + 1 });
-    if (before === 0) this.o.log.warn(message, fields);
+    if (this.#said.add(message)) this.o.log.warn(message, fields);
   }
 
   #hear(bytes: Buffer): void {
-    if (this.#ended) return;
+    if (this.#state !== "here") return;
     this.#heard = performance.now();
     this.#connection.push(bytes);
-    if (this.#connection.unread > UNREAD_MAX) this.end("it sends on although nothing is read");
+    if (this.#connection.unread > UNREAD_MAX) this.stop("it sends on although nothing is read");
     else this.#run();
   }
 
   /** Look at what came, and send what is to be sent, as far as both go. */
   #run(): void {
-    if (this.#running || this.#ended) return;
+    if (this.#running || this.#state !== "here") return;
     this.#running = true;
     try {
-      for (let more = true; more && !this.#ended; ) {
+      for (let more = true; more && this.#state === "here"; ) {
         const event = this.#held ? undefined : this.#connection.next();
         if (event !== undefined) this.#handle(event);
         else {
@@ -213,11 +217,11 @@ export class Peer {
         from: this.address,
         error: messageOf(error),
       });
-      this.#stop();
+      this.#leave("ended");
     } finally {
       this.#running = false;
     }
-    if (this.#ended || this.#held) return;
+    if (this.#state !== "here" || this.#held) return;
     // Who does not read what it makes us send is not read from either.
     if (this.#congested) this.socket.pause();
     else if (this.socket.isPaused()) this.socket.resume();
@@ -225,7 +229,7 @@ export class Peer {
 
   /** Send as much as the socket takes. False: it takes no more. */
   #send(): boolean {
-    while (!this.#congested && !this.#ended) {
+    while (!this.#congested && this.#state === "here") {
       const bytes = this.#connection.output();
       if (bytes.length === 0) return true;
       this.#write(bytes);
@@ -247,7 +251,7 @@ export class Peer {
 
   /** A channel may have something to send: after all that is written in this turn. */
   #schedule(): void {
-    if (this.#scheduled || this.#running || this.#ended) return;
+    if (this.#scheduled || this.#running || this.#state !== "here") return;
     this.#scheduled = true;
     queueMicrotask(() => {
       this.#scheduled = false;
@@ -291,7 +295,7 @@ export class Peer {
             from,
             reason: safeText(event.end.text, 200),
           });
-        this.#stop();
+        this.#leave("ended");
     }
   }
 
@@ -308,7 +312,7 @@ export class Peer {
     const look = (): void => {
       const quiet = performance.now() - this.#heard;
       if (quiet >= silence - 1 && !this.#held) {
-        this.end(`nothing came for ${Math.round(silence)} ms`);
+        this.stop(`nothing came for ${Math.round(silence)} ms`);
         return;
       }
       if (quiet >= pause - 1 && !this.#held) {
@@ -322,7 +326,7 @@ export class Peer {
 
   /** Everything that was written has left. @throws WaltError when the peer takes nothing, or has gone. */
   async #sent(): Promise<void> {
-    while (!this.#ended && (!this.#send() || this.#leaving > 0)) {
+    while (this.#state === "here" && (!this.#send() || this.#leaving > 0)) {
       const left = await new Promise<boolean>((resolve) => {
         const timer = setTimeout(() => resolve(false), PATIENCE);
         this.#allLeft = () => {
@@ -333,27 +337,20 @@ export class Peer {
       this.#allLeft = undefined;
       if (!left) throw new WaltError("it takes nothing of what it is sent");
     }
-    if (this.#ended) throw new WaltError("the connection ended before its tunnel began");
+    if (this.#state !== "here") throw new WaltError("the connection ended before its tunnel began");
   }
 
-  /** The event loop has nothing more to do with it. @param over neither has anybody else. */
-  #stop(over = true): void {
-    if (this.#ended) return;
-    this.#ended = true;
+  /** The event loop has nothing more to do with it. */
+  #leave(state: "released" | "ended"): void {
+    if (this.#state !== "here") return;
+    this.#state = state;
     clearTimeout(this.#timer);
-    this.#connection.dispose();
+    this.#connection.stop();
     this.socket.destroy();
     this.#allLeft?.();
-    for (const { message, count } of this.#said.values()) {
-      if (count > 1)
-        this.o.log.warn(`${message}, again and again`, { event: "repeated", from: this.address, count });
+    for (const [message, count] of this.#said.repeated()) {
+      this.o.log.warn(`${message}, again and again`, { event: "repeated", from: this.address, count });
     }
-    if (over) this.#leave();
-  }
-
-  #leave(): void {
-    if (this.#gone) return;
-    this.#gone = true;
-    for (const then of this.#goners.splice(0)) then();
+    if (state === "ended") this.#end.resolve();
   }
 }

@@ -22,11 +22,6 @@ export const GSO_UDP_L4 = 5;
 /** Bit of gso_type for TCP: the first segment has the flag CWR, the others must not. */
 const GSO_ECN = 0x80;
 
-/** Bits of TUNSETOFFLOAD (linux/if_tun.h): what a TAP takes. HELLO uses the same bits as feature bits. */
-export const OFFLOAD = { csum: 1, tso4: 2, tso6: 4, ecn: 8, uso4: 0x20, uso6: 0x40 } as const;
-/** All of these bits. */
-export const OFFLOAD_ALL = 0x6f;
-
 /**
  * The least segment of TCP, bytes (Linux: TCP_MIN_SND_MSS): a peer must not turn one frame into very many.
  */

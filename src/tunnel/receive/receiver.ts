@@ -61,9 +61,9 @@ export interface ControlMessages {
    */
   sendAck(total: number, delay: number): void;
   /** End the link, and tell the peer why. */
-  close(end: End): void;
+  stop(end: End): void;
   /** End the link at once: the stream cannot be used any more. */
-  lost(end: End): void;
+  stopNow(end: End): void;
 }
 
 export interface ReceiverOptions {
@@ -146,7 +146,7 @@ export class Receiver {
       if (n <= 0) {
         if (n === 0) this.#ended();
         else if (n !== -EAGAIN)
-          control.lost({ kind: "broken", text: `the stream failed (${errnoName(-n)})` });
+          control.stopNow({ kind: "broken", text: `the stream failed (${errnoName(-n)})` });
         reader.giveBack();
         break;
       }
@@ -261,7 +261,7 @@ export class Receiver {
       this.frames++;
       this.bytes += frame;
     } else if (errno() === EBADFD) {
-      this.control.close({ kind: "tap", text: "the TAP no longer exists" });
+      this.control.stop({ kind: "tap", text: "the TAP no longer exists" });
     } else {
       // EIO: the TAP is down. ENOMEM or ENOBUFS: the host is short of memory. The frame is lost, as frames
       // may be on any network.
@@ -295,24 +295,24 @@ export class Receiver {
   }
 
   /** Give the reader's buffer back. The receiver is not used any more. */
-  dispose(): void {
+  free(): void {
     this.#reader.giveBack(true);
   }
 
   #closed(reason: Uint8Array): void {
     const words = safeText(new TextDecoder().decode(reason), REASON_MAX);
     const text = words === "" ? "the peer ended the tunnel" : `the peer ended the tunnel: ${words}`;
-    this.control.lost({ kind: "closed-by-peer", text });
+    this.control.stopNow({ kind: "closed-by-peer", text });
   }
 
   #ended(): void {
     const text = this.#reader.empty
       ? "the peer closed the stream"
       : "the peer closed the stream in the middle of a message";
-    this.control.lost(this.#stream.end ?? { kind: "closed", text });
+    this.control.stopNow(this.#stream.end ?? { kind: "closed", text });
   }
 
   #malformed(problem: string): void {
-    this.control.close({ kind: "malformed", text: `the peer sent ${problem}` });
+    this.control.stop({ kind: "malformed", text: `the peer sent ${problem}` });
   }
 }

@@ -254,7 +254,7 @@ export class FairQueue implements SlotHolder {
   }
 
   /** Drop everything that waits. The queue is not used any more. */
-  dispose(): void {
+  free(): void {
     this.clear();
     this.#pool.leave(this);
   }

@@ -340,8 +340,8 @@ export class Sender {
   }
 
   /** Give all slots back to the pool. The sender is not used any more. */
-  dispose(): void {
-    this.#queue?.dispose();
+  free(): void {
+    this.#queue?.free();
     for (; this.#first < this.#entries; this.#first++) this.#free(this.#first);
     this.#controlLength = 0;
   }

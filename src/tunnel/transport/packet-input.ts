@@ -126,7 +126,7 @@ export class PacketInput {
     this.keep();
   }
 
-  dispose(): void {
+  free(): void {
     this.drop();
     this.#opener.free();
   }

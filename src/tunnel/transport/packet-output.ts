@@ -109,7 +109,7 @@ export class PacketOutput {
   }
 
   /** What waits is given up. */
-  dispose(): void {
+  free(): void {
     this.#giveBack();
     this.#sealer.free();
   }

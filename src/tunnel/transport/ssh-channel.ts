@@ -58,7 +58,12 @@ export class ChannelStream implements Stream {
     this.#theirs = state.theirChannel;
     this.#dataMax = Math.min(DATA_MAX, state.theirPacket);
     this.#in = new PacketInput(fd, state);
-    this.#out = new PacketOutput(fd, state.outgoing);
+    try {
+      this.#out = new PacketOutput(fd, state.outgoing);
+    } catch (error) {
+      this.#in.free();
+      throw error;
+    }
     this.#transport = new Transport(state.session, this.#packets());
     this.#ourWindow = state.ourWindow;
     this.#theirWindow = state.theirWindow;
@@ -156,9 +161,9 @@ export class ChannelStream implements Stream {
     return this.flush() < 0 || (this.#shut && !this.pending && this.#closed);
   }
 
-  dispose(): void {
-    this.#in.dispose();
-    this.#out.dispose();
+  free(): void {
+    this.#in.free();
+    this.#out.free();
   }
 
   /** Nothing more is to be read. */

@@ -35,7 +35,7 @@ export interface Stream {
   /** Nothing more will be written. True once everything has left, and the peer has understood: go on reading until then. */
   close(): boolean;
   /** Give back what it borrowed. The file descriptor stays open. */
-  dispose(): void;
+  free(): void;
 }
 
 /** A socket whose bytes are the stream. */
@@ -72,7 +72,7 @@ export class SocketStream implements Stream {
     return true;
   }
 
-  dispose(): void {}
+  free(): void {}
 }
 
 /** errno of the call just made, EAGAIN instead of EINTR: it will be tried again anyway. */

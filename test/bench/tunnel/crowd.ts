@@ -5,9 +5,9 @@
  */
 
 import ssh2 from "ssh2";
+import { TUN_F_ALL } from "../../../src/linux/tap.ts";
 import { Registry } from "../../../src/server/registry.ts";
 import { parsePrivateKey } from "../../../src/ssh/keys/key-files.ts";
-import { OFFLOAD_ALL } from "../../../src/tunnel/frame/virtio.ts";
 import { FEATURE_ACK, HEADER, lengthAt, TYPE, writeHello } from "../../../src/tunnel/message.ts";
 
 /** Log in so many at a time. */
@@ -45,7 +45,7 @@ function tunnel(privateKey: string): Promise<void> {
         if (error !== undefined) return fail(error.message);
         channel.on("close", () => fail("a tunnel ended"));
         const hello = Buffer.alloc(12);
-        writeHello(hello, 0, 1500, FEATURE_ACK | OFFLOAD_ALL);
+        writeHello(hello, 0, 1500, FEATURE_ACK | TUN_F_ALL);
         channel.write(hello);
         let rest: Buffer = Buffer.alloc(0);
         channel.on("data", (chunk: Buffer) => {

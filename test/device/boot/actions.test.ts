@@ -70,7 +70,7 @@ esac`,
 afterEach(async () => {
   stop.abort();
   await device.stop();
-  await device.cleanUp();
+  await device.prerequisites.stop();
   await peer[Symbol.asyncDispose]();
   ssh[Symbol.dispose]();
 });
@@ -324,7 +324,7 @@ describe("waiting", () => {
 
 describe("what does not depend on the network", () => {
   test("is made early: the bridge with its pinned address, and the virtual machine's TAP", async () => {
-    device.prepare();
+    device.prerequisites.prepare();
     const batch = await eventually(
       "the bridge",
       () => (existsSync(join(ssh.dir, "batch")) ? readFileSync(join(ssh.dir, "batch"), "utf8") : undefined),
@@ -338,13 +338,13 @@ describe("what does not depend on the network", () => {
 
   test("is tried again when it failed, and the log says why", async () => {
     writeFileSync(join(ssh.dir, "broken"), "");
-    device.prepare();
+    device.prerequisites.prepare();
     await eventually("the failure", () =>
       lines.find((line) => line.includes("the bridge could not be made")),
     );
     expect(lines.join()).toContain("Operation not permitted");
     const before = readFileSync(join(ssh.dir, "batch"), "utf8");
-    device.prepare();
+    device.prerequisites.prepare();
     await eventually(
       "a second try",
       () => readFileSync(join(ssh.dir, "batch"), "utf8").length > before.length,

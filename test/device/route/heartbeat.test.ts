@@ -33,14 +33,6 @@ test("each echo starts the silence anew, also a late one", () => {
   expect(h.overdue(19_001)).toBe(10_001);
 });
 
-test("the round trip is that of the last echo, without the connection's opening", () => {
-  const h = heartbeat(10_000);
-  h.receive(h.beat(0), 700);
-  expect(h.rtt).toBe(0);
-  h.receive(h.beat(5000), 5023);
-  expect(h.rtt).toBe(23);
-});
-
 test("several words fit into a short silence", () => {
   expect(heartbeat(3000).interval).toBe(1000);
   expect(heartbeat(300_000).interval).toBe(5000);

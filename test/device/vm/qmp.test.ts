@@ -74,7 +74,7 @@ test("events reach their taker, and a refusal is an error with QEMU's words", as
   const qmp = await Qmp.connect(qemu.path, (event) => events.push(event));
   expect(events).toEqual([{ name: "SHUTDOWN", data: { reason: "guest-reset" } }]);
   expect(await failure(qmp?.execute("device_del") ?? Promise.resolve())).toBe("QEMU: no ? such device");
-  qmp?.close();
+  qmp?.stop();
   expect(await failure(qmp?.execute("stop") ?? Promise.resolve())).toBe(
     "cannot run the QMP command stop: QEMU has ended",
   );
@@ -86,5 +86,5 @@ test("a command whose answer is lost with the connection fails", async () => {
   const quit = failure(qmp?.execute("quit") ?? Promise.resolve());
   qemu[Symbol.dispose]();
   expect(await quit).toBe("QEMU closed the connection");
-  await qmp?.closed;
+  await qmp?.ended;
 });

@@ -29,18 +29,18 @@ test("a command reads lines, writes, says how it went, and is closed", async () 
     undefined,
   ]);
   void channel.write("oops\n", true);
-  channel.end(3);
+  channel.exit(3);
   void channel.write("too late");
-  channel.end(4);
+  channel.exit(4);
   const said = pair.move().client.take();
   expect(types(said)).toEqual([95, 98, 96, 97]);
   expect(said[1]?.readUInt32BE(said[1].length - 4)).toBe(3);
   let closed = false;
-  void channel.closed.then(() => (closed = true));
+  void channel.ended.then(() => (closed = true));
   await Promise.resolve();
   expect(closed).toBe(false);
   pair.send(say.close(0));
-  await channel.closed;
+  await channel.ended;
   expect(pair.end).toBeUndefined();
   // Its number is free again.
   expect(pair.exec("again").ours).toBe(0);
@@ -48,7 +48,7 @@ test("a command reads lines, writes, says how it went, and is closed", async () 
 
 test("what fails says why on standard error, with status 1", () => {
   const pair = new Pair().login();
-  pair.exec().fail("no");
+  pair.exec().exit(1, "no");
   const said = pair.move().client.take(95, 98);
   expect(said[0]?.subarray(13).toString()).toBe("walt: no\r\n");
   expect(said[1]?.readUInt32BE(said[1].length - 4)).toBe(1);
@@ -63,9 +63,9 @@ test("a client that closes gets our close, whoever reads or writes is told, and 
   expect(types(pair.client.take())).toEqual([97]);
   expect(await line).toBeUndefined();
   await written;
-  await channel.closed;
+  await channel.ended;
   void channel.write("more");
-  channel.end(0);
+  channel.exit(0);
   pair.move();
   expect(pair.client.take()).toEqual([]);
 });
@@ -74,8 +74,8 @@ test("when the connection ends, so do its channels", async () => {
   const pair = new Pair().login();
   const channel = pair.exec();
   const line = channel.readLine(10);
-  pair.server.dispose();
-  await channel.closed;
+  pair.server.stop();
+  await channel.ended;
   expect(await line).toBeUndefined();
 });
 
@@ -151,7 +151,7 @@ test("the server sends no more than the client's window, in packets of its size,
   expect(lengths().reduce((sum, n) => sum + n, 0)).toBe(30_000);
   expect(() => void channel.write(Buffer.alloc(200_000))).toThrow("does not wait");
   // An end waits for what was written.
-  channel.end(0);
+  channel.exit(0);
   expect(pair.move().client.take()).toEqual([]);
   for (let i = 0; i < 3; i++) pair.send(say.adjust(0, 0xffff_ffff));
   expect(types(pair.client.take()).slice(-4)).toEqual([94, 98, 96, 97]);

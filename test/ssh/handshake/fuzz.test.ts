@@ -44,10 +44,10 @@ function use(channel: Channel, random: (below: number) => number): void {
       if (channel.isOpen) void channel.write(Buffer.alloc(random(40_000)));
       break;
     case 2:
-      channel.end(random(256));
+      channel.exit(random(256));
       break;
     default:
-      channel.fail("no");
+      channel.exit(1, "no");
   }
 }
 
@@ -103,7 +103,7 @@ test(
         serve(server, [], random);
       }
       expect(server.unread).toBeLessThan(10_000);
-      server.dispose();
+      server.stop();
     });
   },
   TIMEOUT,
@@ -144,8 +144,8 @@ test(
         serve(pair.server, channels, random);
       }
       expect(pair.server.unread).toBeLessThan(100_000);
-      pair.server.dispose();
-      for (const one of channels) expect(one.isGone).toBe(true);
+      pair.server.stop();
+      for (const one of channels) expect(one.isClosed).toBe(true);
     });
   },
   TIMEOUT,

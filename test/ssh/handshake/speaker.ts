@@ -47,7 +47,7 @@ export class Speaker {
   }
 
   get id(): Uint8Array {
-    return this.transport?.context.id ?? Buffer.alloc(0);
+    return this.transport?.ready ? this.transport.session.id : Buffer.alloc(0);
   }
 
   send(...payloads: Uint8Array[]): this {

@@ -32,11 +32,12 @@ let listener: SshListener;
 
 /** `lines`: each line comes back. `flood`: 3 MB. `status N`. No command: a tunnel that echoes. */
 async function serve(peer: Peer, channel: Channel, request: Request): Promise<void> {
-  if (request.kind === "subsystem") return channel.fail(`no subsystem ${request.name}`);
+  if (request.kind === "subsystem") return channel.exit(1, `no subsystem ${request.name}`);
   if (request.kind === "shell") {
     peer.hold();
-    const { fd, state, over } = await peer.release(channel, () => {});
-    const held = new Held(new ChannelStream(fd, state, MANY), over);
+    const over = Promise.withResolvers<void>();
+    const { fd, state } = await peer.release(channel, { stop: () => {}, ended: over.promise });
+    const held = new Held(new ChannelStream(fd, state, MANY), over.resolve);
     await held.echo();
     return held.close();
   }
@@ -48,7 +49,7 @@ async function serve(peer: Peer, channel: Channel, request: Request): Promise<vo
   } else if (verb === "flood") {
     for (let sent = 0; sent < FLOOD; sent += 32_768) await channel.write(Buffer.alloc(32_768, sent >> 15));
   }
-  channel.end(Number(argument ?? 0));
+  channel.exit(Number(argument ?? 0));
 }
 
 beforeAll(async () => {
@@ -64,7 +65,7 @@ beforeAll(async () => {
       return key.blob.equals(clientKey.publicKey.blob) ? undefined : "a stranger";
     },
     entered: ({ offer }) => fingerprints.push(offer?.kind ?? ""),
-    request: (peer, channel, request) => void serve(peer, channel, request).catch(() => channel.end(1)),
+    request: (peer, channel, request) => void serve(peer, channel, request).catch(() => channel.exit(1)),
   });
   const stranger = generateKey("stranger");
   const certificate = signCertificate(generateKey("ca"), {
@@ -85,7 +86,7 @@ afterEach(() => {
   refused.splice(0);
 });
 afterAll(async () => {
-  await listener?.close();
+  await listener?.stop();
   rmSync(dir, { recursive: true, force: true });
 });
 

@@ -37,7 +37,7 @@ async function listen(more: Partial<ListenerOptions> = {}): Promise<SshListener>
     request: () => {},
     ...more,
   });
-  cleanup.push(() => made.close());
+  cleanup.push(() => made.stop());
   return made;
 }
 
@@ -126,7 +126,7 @@ test("who does not read what it makes us send is not read from, and goes on wher
     request: (_, channel) => {
       const write = async (): Promise<void> => {
         for (let i = 0; i < 512; i++) await channel.write(Buffer.alloc(65_536));
-        channel.end(0);
+        channel.exit(0);
       };
       void write();
     },
@@ -197,7 +197,7 @@ test("a thousand commands on one connection leave nothing behind", async () => {
     request: (_, channel) => {
       channels.push(channel);
       void channel.write("done\n");
-      channel.end(0);
+      channel.exit(0);
     },
   });
   const client = await login(at);
@@ -206,7 +206,7 @@ test("a thousand commands on one connection leave nothing behind", async () => {
     await client.message(97);
     client.send(say.close(0));
   }
-  await until("the last close", () => channels.every((channel) => channel.isGone));
+  await until("the last close", () => channels.every((channel) => channel.isClosed));
   expect(channels).toHaveLength(1000);
   client.close();
   await until("its end", () => at.connections === 0);

@@ -89,7 +89,7 @@ export class Held {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.stream.dispose();
+    this.stream.free();
     libc.close(this.stream.fd);
     this.over();
   }
@@ -121,8 +121,10 @@ export class ReleasingServer {
         let held: Held | undefined;
         const take = async (): Promise<void> => {
           await before;
-          const { fd, state, over } = await peer.release(channel, () => held?.close());
-          held = new Held(new ChannelStream(fd, decodeState(encodeState(state).bytes), MANY), over);
+          const over = Promise.withResolvers<void>();
+          const owner = { stop: () => held?.close(), ended: over.promise };
+          const { fd, state } = await peer.release(channel, owner);
+          held = new Held(new ChannelStream(fd, decodeState(encodeState(state).bytes), MANY), over.resolve);
           server.held.push(held);
           await serve(held, command);
           held.close();
@@ -172,7 +174,7 @@ export class ReleasingServer {
 
   async stop(): Promise<void> {
     for (const held of this.held) held.close();
-    await this.listener.close();
+    await this.listener.stop();
     rmSync(this.dir, { recursive: true, force: true });
   }
 }

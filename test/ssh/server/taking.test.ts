@@ -4,12 +4,14 @@
 
 import { afterEach, expect, spyOn, test } from "bun:test";
 import { randomBytes } from "node:crypto";
+import { readdirSync, readlinkSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { allocate, libc } from "../../../src/linux/libc.ts";
 import { createLog } from "../../../src/log.ts";
 import { ChannelError, openChannel } from "../../../src/ssh/client/open-channel.ts";
 import { CHANNEL_WINDOW } from "../../../src/ssh/handshake/channel.ts";
 import { OVERHEAD, PACKET_MAX, PAYLOAD, Sealer } from "../../../src/ssh/handshake/packet-cipher.ts";
+import { ServerConnection } from "../../../src/ssh/handshake/server.ts";
 import { generateKey } from "../../../src/ssh/keys/ed25519.ts";
 import { WireReader, WireWriter } from "../../../src/ssh/keys/wire.ts";
 import { SshListener } from "../../../src/ssh/server/listener.ts";
@@ -157,6 +159,31 @@ test("a connection that ends while it is held: an error, and nothing is left", a
   await at.gone();
 });
 
+test("a connection that cannot be released leaves no descriptor", async () => {
+  const fail = spyOn(ServerConnection.prototype, "release").mockImplementation(() => {
+    throw new Error("not now");
+  });
+  cleanup.push(() => fail.mockRestore());
+  const at = await server(echo);
+  const sockets = (): number => {
+    const links = readdirSync("/proc/self/fd").map((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`);
+      } catch {
+        return ""; // the one that reads them
+      }
+    });
+    return links.filter((link) => link.startsWith("socket:")).length;
+  };
+  const before = sockets();
+  const { fd } = await at.open();
+  await until("the failure", () => at.errors.length > 0);
+  expect(at.errors).toEqual(["Error: not now"]);
+  libc.close(fd);
+  await at.listener.stop();
+  await until("the connection's end", () => sockets() < before); // the listener's own has gone, too
+});
+
 test("a connection that is held, resumed and held again keeps no more than it had read", async () => {
   let held = 0;
   const again = Promise.withResolvers<Peer>();
@@ -174,7 +201,7 @@ test("a connection that is held, resumed and held again keeps no more than it ha
       else again.resolve(peer);
     },
   });
-  cleanup.push(() => listener.close());
+  cleanup.push(() => listener.stop());
   const key = generateKey("client");
   const { fd, state } = await openChannel({
     ...{ connect: listener.address, key, hostKeys: [hostKey.publicKey], command: "first" },
@@ -222,7 +249,7 @@ test("whoever ends the server's connections ends those that were released, too",
   const held = new Held(new ChannelStream(fd, state, MANY));
   cleanup.push(() => held.close());
   await until("released", () => at.held.length > 0);
-  await at.listener.close();
+  await at.listener.stop();
   await until("our end", () => held.read() === undefined);
 });
 

@@ -41,7 +41,7 @@ class TestLink {
   }
 
   dispose(): void {
-    this.sender.dispose();
+    this.sender.free();
     for (const fd of this.#tap) libc.close(fd);
   }
 
@@ -64,7 +64,7 @@ class TestLink {
       flush: () => 0,
       ask: () => {},
       close: () => true,
-      dispose: () => {},
+      free: () => {},
     };
   }
 }

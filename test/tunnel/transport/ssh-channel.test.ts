@@ -6,10 +6,14 @@
 import { afterEach, expect, spyOn, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { allocate } from "../../../src/linux/libc.ts";
-import type { ConnectionState } from "../../../src/ssh/handshake/connection-state.ts";
+import { AesGcm } from "../../../src/linux/libcrypto.ts";
+import { type ConnectionState, encodeState } from "../../../src/ssh/handshake/connection-state.ts";
 import { KeyExchange } from "../../../src/ssh/handshake/key-exchange.ts";
 import { OVERHEAD, PACKET_MAX } from "../../../src/ssh/handshake/packet-cipher.ts";
 import { WireReader, WireWriter } from "../../../src/ssh/keys/wire.ts";
+import { COUNTERS } from "../../../src/tunnel/counters.ts";
+import { PumpLink } from "../../../src/tunnel/link.ts";
+import type { AddOrder } from "../../../src/tunnel/pump-protocol.ts";
 import { ChannelStream } from "../../../src/tunnel/transport/ssh-channel.ts";
 import { eventually } from "../../lab/eventually.ts";
 import { Held, MANY, until } from "../../ssh/server/taken.ts";
@@ -451,4 +455,23 @@ test("what lies behind the state is read first", async () => {
     return Buffer.concat(got).length === all.length;
   });
   expect(Buffer.concat(got).equals(all)).toBe(true);
+});
+
+test("a connection that cannot go on in the pump gives back the ciphers that it has already", () => {
+  const free = spyOn(AesGcm.prototype, "free");
+  cleanup.push(() => free.mockRestore());
+  const [state] = states();
+  const outgoing = { ...state.outgoing, key: new Uint8Array(15) };
+  expect(() => new ChannelStream(-1, { ...state, outgoing }, MANY)).toThrow("a key of 15 bytes");
+  expect(free).toHaveBeenCalledTimes(1);
+  const memory = encodeState(state);
+  const ssh = { address: memory.address, length: memory.bytes.length };
+  const order: AddOrder = {
+    kind: "add",
+    framing: "messages",
+    ...{ id: 1, slot: 0, tap: -1, stream: -1, mtu: 1500, silence: 1000, features: 0, vnet: false },
+    ...{ guard: "no MAC address", ssh },
+  };
+  expect(() => new PumpLink(order, new Float64Array(COUNTERS), 0)).toThrow("MAC");
+  expect(free).toHaveBeenCalledTimes(3);
 });
