@@ -1,6 +1,6 @@
 /**
- * The events of the log: the field `event=` of each line, for programs and tests. The text of a line may change, its event does
- * not. docs/log-events.md is generated from this table.
+ * The events of the log: the field `event=` of each line, for programs and tests. The text of a line may
+ * change, its event does not. docs/log-events.md is generated from this table.
  */
 
 export const LOG_EVENTS = {

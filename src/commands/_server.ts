@@ -50,7 +50,8 @@ export async function withServer<T>(
   const local = join(folder, "server.sock");
   const watcher = watch(folder);
   parts.defer(() => watcher.close());
-  // The operator's own ssh, with its configuration, agent and passphrase: the login on the server gives the permission.
+  // The operator's own ssh, with its configuration, agent and passphrase: the login on the server gives the
+  // permission.
   const child = Bun.spawn(
     [
       ...["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", `${local}:${socket}`],
@@ -82,12 +83,17 @@ export async function withServer<T>(
   );
 }
 
-/** The command that starts the server on this machine: the service where `walt server install` has made one. */
+/**
+ * The command that starts the server on this machine: the service where `walt server install` has made one.
+ */
 function startCommand(): string {
   return existsSync("/etc/systemd/system/walt-vpn.service") ? "systemctl start walt-vpn" : "walt server run";
 }
 
-/** A socket's file is there as soon as ssh has bound it, a moment before ssh listens: until then connections are refused. */
+/**
+ * A socket's file is there as soon as ssh has bound it, a moment before ssh listens: until then connections
+ * are refused.
+ */
 async function listening(path: string): Promise<undefined> {
   for (;;) {
     try {

@@ -1,4 +1,4 @@
-/** Live tunnels: for each node a TAP in walt-net, joined to the channel that its device opened. */
+/** The tunnels: for each node a TAP in walt-net, joined to the channel that its device opened. */
 
 import { closeSync } from "node:fs";
 import type { NodeState } from "../api/messages.ts";
@@ -17,15 +17,15 @@ import type { Device } from "./registry.ts";
 /** What is known of a node's tunnel. */
 export interface TunnelInfo {
   state: NodeState;
-  /** When it came to this state. */
+  /** When this state began. */
   since: Date;
   /**
-   * The entrypoint that the device says it came through; "" in the original framing, in which nothing can be
-   * said.
+   * The entrypoint that the device uses, as the device says; "" in the original framing, which cannot tell
+   * it.
    */
   via: string;
   framing: FramingName;
-  /** What both ends agreed on, bytes; undefined until it is up. */
+  /** The MTU that both ends agreed on, bytes; undefined until the tunnel is up. */
   mtu: number | undefined;
   stats: LinkStats | undefined;
 }
@@ -36,7 +36,7 @@ export type Totals = Record<SummedName | "tunnels", number>;
 interface Tunnel {
   info: TunnelInfo;
   link: Link | undefined;
-  /** Why it is to end; it may have no link yet. */
+  /** Why the tunnel is being closed; it may have no link yet. */
   closing: string | undefined;
   /** Resolves when its TAP and descriptors are gone. */
   gone: Promise<void>;
@@ -45,7 +45,7 @@ interface Tunnel {
 
 export class Tunnels {
   readonly #tunnels = new Map<number, Tunnel>();
-  /** Of tunnels that have ended, and how many came up. */
+  /** Counters of the tunnels that have ended, and the number of tunnels that came up. */
   readonly #ended = new Map<number, Totals>();
 
   constructor(
@@ -53,10 +53,10 @@ export class Tunnels {
     readonly net: WaltNet,
     /** ms of silence after which a device is taken for dead. */
     readonly silence: number,
-    /** For lines that a device causes. */
+    /** The log for lines that a device causes. */
     readonly logOf: (device: Device) => Log,
     readonly changed: (device: Device, state: NodeState, via: string) => void,
-    /** How TAPs are opened, which needs root; a parameter for tests. */
+    /** The functions that open TAPs, which needs root; tests pass others. */
     readonly taps = { openTap, openOffloadTap },
   ) {}
 
@@ -66,7 +66,7 @@ export class Tunnels {
     return { ...tunnel.info, stats: tunnel.link?.stats() };
   }
 
-  /** What all tunnels of a device carried, the one that is up too. */
+  /** Counters over all tunnels of a device, including the one that is up. */
   totals(device: Device): Totals {
     const totals = { ...this.#endedOf(device) };
     const stats = this.#tunnels.get(device.id)?.link?.stats();
@@ -81,9 +81,8 @@ export class Tunnels {
   }
 
   /**
-   * Join a device's channel to walt-net, once its connection is released. A tunnel that it had before ends
-   * first.
-   * @param via undefined: the channel carries frames in the original framing.
+   * Join a device's channel to walt-net. An earlier tunnel of the device ends first.
+   * @param via the entrypoint; undefined: the channel carries frames in the original framing.
    */
   async open(device: Device, request: TunnelRequest, via: string | undefined, from: string): Promise<void> {
     const before = this.#tunnels.get(device.id);
@@ -105,7 +104,7 @@ export class Tunnels {
         tunnel.link?.close(reason);
       },
     };
-    // From here on a close of this tunnel counts, even before it has a link.
+    // From here on the tunnel can be closed, even before it has a link.
     this.#tunnels.set(device.id, tunnel);
     try {
       before?.close("a newer connection of this device took its place");
@@ -138,7 +137,7 @@ export class Tunnels {
     } catch (error) {
       closeSync(tap.fd);
       if (!joined) throw error;
-      // The client's doing: it went away, or cannot be served.
+      // The client caused this: it has disconnected, or cannot be served.
       this.logOf(device).info("no tunnel", {
         event: "tunnel-failed",
         node: device.node,
@@ -174,7 +173,7 @@ export class Tunnels {
     if (wasUp && this.#tunnels.get(device.id) === tunnel) this.changed(device, "down", tunnel.info.via);
   }
 
-  /** From a tunnel's beginning to its end, whose reason is returned. */
+  /** Run a tunnel until it ends. @returns the reason of its end. */
   async #live(device: Device, tunnel: Tunnel, link: Link, from: string): Promise<string> {
     tunnel.link = link;
     void link.up.then((mtu) => {
@@ -193,7 +192,7 @@ export class Tunnels {
   }
 
   #lower(device: Device, mtu: number): void {
-    // It fails when the tunnel has ended meanwhile.
+    // This fails if the tunnel has ended.
     const failed = (error: unknown): void =>
       this.logOf(device).debug("the MTU stays", {
         event: "detail",
@@ -203,7 +202,7 @@ export class Tunnels {
     this.net.lowerPort(tapName(device), mtu).catch(failed);
   }
 
-  /** End a device's tunnel, if it has one; resolves when the device was told and all is gone. */
+  /** End a device's tunnel, if it has one. Resolves when CLOSE was sent and the TAP is gone. */
   async close(device: Device, reason: string): Promise<void> {
     const tunnel = this.#tunnels.get(device.id);
     tunnel?.close(reason);
@@ -222,7 +221,7 @@ function zeroTotals(): Totals {
   return { tunnels: 0, ...Object.fromEntries(counters) } as Totals;
 }
 
-/** At most 15 characters, as every interface's name (linux/if.h, IFNAMSIZ). */
+/** The name of the node's TAP: at most 15 characters (linux/if.h, IFNAMSIZ). */
 function tapName(device: Device): string {
   return `tap-${device.node}`.slice(0, 15);
 }

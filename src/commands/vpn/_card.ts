@@ -98,7 +98,10 @@ export async function chooseCard(device: string, o: { force: boolean; yes: boole
   return card;
 }
 
-/** Write an image with a device's files straight to a card. @throws WaltError when the card is not what was written to it. */
+/**
+ * Write an image with a device's files straight to a card.
+ * @throws WaltError when the card is not what was written to it.
+ */
 export async function flashFiles(
   files: DeviceFiles,
   card: Card,

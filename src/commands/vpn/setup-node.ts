@@ -186,7 +186,10 @@ export default command({
   },
 });
 
-/** What --entrypoint said, the preferred one first. @throws WaltError (usage) when one is none, or there are too many. */
+/**
+ * What --entrypoint said, the preferred one first.
+ * @throws WaltError (usage) when one is none, or there are too many.
+ */
 function entrypointsOf(texts: readonly string[]): Entrypoint[] {
   const byName = new Map(texts.map(parseEntrypoint).map((one) => [formatEntrypoint(one), one]));
   if (byName.size > MAX_ENTRYPOINTS)

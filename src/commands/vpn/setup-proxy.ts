@@ -76,7 +76,10 @@ export default command({
   },
 });
 
-/** The next hop with its port: the endpoint's for the server, 22 for a proxy; and what the operator should know. */
+/**
+ * The next hop with its port: the endpoint's for the server, 22 for a proxy; and what the operator should
+ * know.
+ */
 async function nextHop(
   text: string,
   trust: Trust,
