@@ -195,7 +195,7 @@ function jsonView(api: ApiClient): View {
     const [verb, typed = "", ...more] = text.trim().split(/\s+/);
     const code = parseCode(typed, 10);
     if ((verb !== "accept" && verb !== "deny") || code === undefined || more.length > 0)
-      throw usageError(`this is neither "accept CODE" nor "deny CODE": ${JSON.stringify(safeText(text))}`);
+      throw usageError(`this is not "accept CODE" or "deny CODE": ${JSON.stringify(safeText(text))}`);
     const fits = [...waiting.values()].filter((one) => one.code.replaceAll("-", "") === code);
     const [request] = fits;
     if (request === undefined || fits.length > 1)
