@@ -17,7 +17,7 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards become no
       deny: async (): Loaded => (await import("./vpn/deny.ts")).default,
       expect: async (): Loaded => (await import("./vpn/expect.ts")).default,
       token: async (): Promise<Group> =>
-        group("walt vpn token", "Tokens, with which devices are accepted without asking", {
+        group("walt vpn token", "Tokens, by which devices are accepted without a question", {
           add: async (): Loaded => (await import("./vpn/token/add.ts")).default,
           list: async (): Loaded => (await import("./vpn/token/list.ts")).default,
           withdraw: async (): Loaded => (await import("./vpn/token/withdraw.ts")).default,

@@ -112,7 +112,7 @@ export default command({
       type: "string",
       valueHint: "token",
       description:
-        "A token from `walt vpn token add`: boards with this card are accepted without asking; `-` reads it from standard input",
+        "A token from `walt vpn token add`: devices with this image or folder are accepted without a question. `-` reads it from standard input",
     },
     ...serverOptions,
   },
@@ -208,7 +208,7 @@ async function readToken(option: string): Promise<string> {
   const text = (option === "-" ? await Bun.stdin.slice(0, 1000).text() : option).trim();
   if (TOKEN.test(text)) return text;
   throw usageError(
-    option === "-" ? "standard input has no token" : "--token is no token",
-    "`walt vpn token add` makes one: it begins with walt_.",
+    option === "-" ? "standard input has no token" : "--token is not a token",
+    "`walt vpn token add` makes one. It begins with walt_.",
   );
 }
