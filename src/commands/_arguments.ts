@@ -41,8 +41,7 @@ export function parseArguments<T extends ArgsDef>(
   rawArgs: readonly string[],
   args: T,
 ): Arguments<T> {
-  const wrong = (what: string): Error =>
-    usageError(`${name}: ${what}`, `\`${name} --help\` tells how it is used.`);
+  const wrong = (what: string): Error => usageError(`${name}: ${what}`, `\`${name} --help\` explains it.`);
   const options = Object.entries<ArgDef>(args).filter(([, arg]) => arg.type !== "positional");
   // The last argument takes all words that are left where its hint says so: "…".
   const positionals = Object.entries<ArgDef>(args).filter(([, arg]) => arg.type === "positional");
@@ -109,6 +108,6 @@ function optionValue(
 
 function unknownOption(typed: string, options: readonly [string, ArgDef][]): string {
   const names = options.map(([option]) => `--${option}`);
-  const guess = names.length === 0 ? "it has no options" : suggest(typed, names);
+  const guess = names.length === 0 ? "this command has no options" : suggest(typed, names);
   return `there is no option ${safeText(typed)}; ${guess}`;
 }

@@ -20,7 +20,8 @@ async function question<T>(
   parse: (answer: string) => T | undefined,
 ): Promise<T> {
   if (!process.stdin.isTTY) throw usageError(`${option} is missing, and there is no terminal to ask on`);
-  const noAnswer = (): WaltError => new WaltError("no answer was given", { hint: `Give it with ${option}.` });
+  const noAnswer = (): WaltError =>
+    new WaltError("no answer was given", { hint: `Use the option ${option} instead.` });
   const stop = new AbortController();
   const stopped = (): void => stop.abort();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, stopped);

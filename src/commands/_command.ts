@@ -53,7 +53,7 @@ export const configOption = {
   config: {
     type: "string",
     valueHint: "file",
-    description: "The configuration; unless told WALT_CONFIG, else /etc/walt/vpn.toml",
+    description: "The configuration (default: $WALT_CONFIG, or /etc/walt/vpn.toml)",
   },
 } as const satisfies ArgsDef;
 

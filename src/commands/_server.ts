@@ -14,7 +14,7 @@ export const serverOptions = {
   server: {
     type: "string",
     valueHint: "ssh://user@host",
-    description: "Work with the server on another machine, through ssh",
+    description: "Use the server on another machine, through ssh",
   },
 } as const satisfies ArgsDef;
 
@@ -50,7 +50,8 @@ export async function withServer<T>(
   const local = join(folder, "server.sock");
   const watcher = watch(folder);
   parts.defer(() => watcher.close());
-  // The operator's own ssh, with his configuration, agent and passphrase: it is his login that gives the right.
+  // The operator's own ssh, with its configuration, agent and passphrase: the login on the server gives the
+  // permission.
   const child = Bun.spawn(
     [
       ...["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", `${local}:${socket}`],
@@ -71,7 +72,7 @@ export async function withServer<T>(
   const status = await Promise.race([appeared.then(() => listening(local)), child.exited]);
   if (status !== undefined)
     throw new WaltError(`ssh to ${host} ended with status ${status}`, {
-      hint: "Its message stands above.",
+      hint: "The message of ssh is above.",
     });
   return await use(
     new ApiClient({
@@ -82,12 +83,17 @@ export async function withServer<T>(
   );
 }
 
-/** The command that starts the server on this machine: the service where `walt server install` has made one. */
+/**
+ * The command that starts the server on this machine: the service where `walt server install` has made one.
+ */
 function startCommand(): string {
   return existsSync("/etc/systemd/system/walt-vpn.service") ? "systemctl start walt-vpn" : "walt server run";
 }
 
-/** A socket's file is there as soon as ssh has bound it, a moment before ssh listens: until then connections are refused. */
+/**
+ * A socket's file is there as soon as ssh has bound it, a moment before ssh listens: until then connections
+ * are refused.
+ */
 async function listening(path: string): Promise<undefined> {
   for (;;) {
     try {

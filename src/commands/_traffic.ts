@@ -13,13 +13,13 @@ export function trafficRows(t: LinkStats, other: string): [what: string, value: 
     ["marked", `${t.marked} frames`],
     ["refused", `${t.refused} frames`],
     ["queue", `${size(t.queued)}, ${t.queueDelay.toFixed(1)} ms`],
-    ["round trip", `${ms(t.rtt)}, least ${ms(t.minRtt)}`],
+    ["round trip", `${ms(t.rtt)}, minimum ${ms(t.minRtt)}`],
     [
       "late pings",
       t.pings === 0 ? "-" : `${(100 * t.loss).toFixed(1)} % lately; ${t.late} of ${t.pings} in all`,
     ],
-    ["window", t.window === 0 ? "-" : `${size(t.window)}, ${size(t.inFlight)} under way`],
-    ["new keys", `${t.rekeys} times`],
+    ["window", t.window === 0 ? "-" : `${size(t.window)}, ${size(t.inFlight)} in flight`],
+    ["key exchanges", String(t.rekeys)],
     ["rate", t.rate === 0 ? "-" : `${((t.rate * 8) / 1e6).toFixed(1)} Mbit/s`],
   ];
 }

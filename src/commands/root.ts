@@ -5,10 +5,10 @@ import { type Command, type Group, group } from "./_command.ts";
 
 type Loaded = Promise<Command>;
 
-export const root = group("walt", `WalT VPN ${VERSION}: distant boards as nodes of a WalT platform`, {
+export const root = group("walt", `WalT VPN ${VERSION}: distant boards become nodes of a WalT platform`, {
   run: async (): Loaded => (await import("./run.ts")).default,
   vpn: async (): Promise<Group> =>
-    group("walt vpn", "Proxies, devices, and who gets in", {
+    group("walt vpn", "Set up proxies and devices; accept and revoke devices", {
       "setup-proxy": async (): Loaded => (await import("./vpn/setup-proxy.ts")).default,
       "setup-node": async (): Loaded => (await import("./vpn/setup-node.ts")).default,
       monitor: async (): Loaded => (await import("./vpn/monitor.ts")).default,
@@ -17,7 +17,7 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards as nodes 
       deny: async (): Loaded => (await import("./vpn/deny.ts")).default,
       expect: async (): Loaded => (await import("./vpn/expect.ts")).default,
       token: async (): Promise<Group> =>
-        group("walt vpn token", "Tokens, with which devices are accepted without asking", {
+        group("walt vpn token", "Tokens, by which devices are accepted without a question", {
           add: async (): Loaded => (await import("./vpn/token/add.ts")).default,
           list: async (): Loaded => (await import("./vpn/token/list.ts")).default,
           withdraw: async (): Loaded => (await import("./vpn/token/withdraw.ts")).default,
@@ -27,32 +27,32 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards as nodes 
       rotate: async (): Loaded => (await import("./vpn/rotate.ts")).default,
     }),
   node: async (): Promise<Group> =>
-    group("walt node", "The nodes on walt-net", {
+    group("walt node", "Show the nodes", {
       show: async (): Loaded => (await import("./node/show.ts")).default,
     }),
   server: async (): Promise<Group> =>
-    group("walt server", "The lab's server", {
+    group("walt server", "Run or install the server", {
       run: async (): Loaded => (await import("./server/run.ts")).default,
       install: async (): Loaded => (await import("./server/install.ts")).default,
     }),
   proxy: async (): Promise<Group> =>
-    group("walt proxy", "A proxy between devices and server", {
+    group("walt proxy", "Make this machine a proxy", {
       setup: async (): Loaded => (await import("./proxy/setup.ts")).default,
       run: async (): Loaded => (await import("./proxy/run.ts")).default,
     }),
   device: async (): Promise<Group> =>
-    group("walt device", "The board that runs a node", {
+    group("walt device", "Run this machine as a device", {
       run: async (): Loaded => (await import("./device/run.ts")).default,
       status: async (): Loaded => (await import("./device/status.ts")).default,
       console: async (): Loaded => (await import("./device/console.ts")).default,
       forget: async (): Loaded => (await import("./device/forget.ts")).default,
     }),
   image: async (): Promise<Group> =>
-    group("walt image", "Images of SD cards", {
+    group("walt image", "Build SD-card images", {
       build: async (): Loaded => (await import("./image/build.ts")).default,
     }),
   config: async (): Promise<Group> =>
-    group("walt config", "vpn.toml", {
+    group("walt config", "Check or show vpn.toml", {
       check: async (): Loaded => (await import("./config/check.ts")).default,
       show: async (): Loaded => (await import("./config/show.ts")).default,
     }),

@@ -6,7 +6,7 @@ import { command, configOption } from "./_command.ts";
 
 export default command({
   name: "walt run",
-  description: "Run what the configuration's role says: server, proxy or device",
+  description: "Run the role of the configuration: server, proxy or device",
   examples: ["walt run", "WALT_CONFIG=./vpn.toml walt run"],
   args: { ...configOption },
   async run(args) {

@@ -12,7 +12,7 @@ import {
 import { describe } from "../parse.ts";
 import { parsePublicKey, publicKeyLine } from "../ssh/keys/ed25519.ts";
 
-/** One key: how its value is read, what it is when nobody says, and what it is for. */
+/** One key: how its value is read, its default, and what it is for. */
 export interface Key<T> {
   /** The value when the file does not give the key. */
   readonly default: T;
@@ -82,7 +82,7 @@ export function integer(fallback: number, min: number, max: number, doc: string)
   };
 }
 
-/** A whole number, or a word that stands for one that is found out. */
+/** A whole number, or a word for a number that the program chooses. */
 export function integerOr<const W extends string>(
   fallback: number | NoInfer<W>,
   word: W,
@@ -141,18 +141,18 @@ export function hostPort(fallback: string, port: number, doc: string): Key<HostP
   return {
     default: fallback === "" ? undefined : parseHostPort(fallback, port),
     doc,
-    allowed: `"host" or "host:port" (port ${port} unless told; an IPv6 address in brackets)`,
+    allowed: `"host" or "host:port" (default port ${port}; an IPv6 address in brackets)`,
     read: (v) => parsed(v, (t) => parseHostPort(t, port)),
     show: (v) => (v === undefined ? '""' : quote(formatHostPort(v))),
   };
 }
 
-/** `host[:port]` that only this machine can reach; undefined unless told. */
+/** `host[:port]` on the loopback interface; undefined by default. */
 export function loopback(port: number, doc: string): Key<HostPort | undefined> {
   const any = hostPort("", port, doc);
   return {
     ...any,
-    allowed: `"127.0.0.1", "[::1]" or "localhost", with or without ":port" (${port} unless told)`,
+    allowed: `"127.0.0.1", "[::1]" or "localhost", with or without ":port" (default ${port})`,
     read: (v) => {
       const address = any.read(v);
       return address !== undefined && /^(localhost|127\.[\d.]+|::1)$/.test(address.host)
@@ -162,12 +162,12 @@ export function loopback(port: number, doc: string): Key<HostPort | undefined> {
   };
 }
 
-/** Entrypoints as `walt vpn setup-node --entrypoint` takes them; one may stand alone. None unless told. */
+/** Entrypoints as `walt vpn setup-node --entrypoint` takes them; one needs no array. None by default. */
 export function entrypoints(doc: string): Key<readonly Entrypoint[]> {
   return {
     default: [],
     doc,
-    allowed: `"proxy[:port]", a chain "proxy1,proxy2", or "ssh://server:port"; or an array of up to ${MAX_ENTRYPOINTS} such, each once`,
+    allowed: `"proxy[:port]", a chain "proxy1,proxy2", or "ssh://server:port"; or an array of at most ${MAX_ENTRYPOINTS} different ones`,
     read: (v) => {
       const all = (Array.isArray(v) ? v : [v]).map((one) => parsed(one, parseEntrypoint));
       const good = all.filter((one) => one !== undefined);
@@ -220,7 +220,7 @@ export function network(fallback: string, doc: string): Key<string> {
     default: fallback,
     doc,
     allowed:
-      'an IPv4 address of a host, with prefix length from 8 to 29, such as "192.168.192.1/22" (not the first or last address of its network)',
+      'an IPv4 address of a host, with a prefix length from 8 to 29, such as "192.168.192.1/22" (not the first or last address of its network)',
     read: (v) => {
       // A leading zero would make the number octal for ip(8).
       const match =

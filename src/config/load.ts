@@ -18,7 +18,7 @@ export function loadConfig(
   option: string | undefined,
   env: Record<string, string | undefined> = process.env,
 ): Config {
-  if (option === "") throw usageError("--config is empty", "Name a vpn.toml, or leave the option out.");
+  if (option === "") throw usageError("--config is empty", "Name a vpn.toml, or omit the option.");
   const named = option ?? env["WALT_CONFIG"];
   const file = named === undefined || named === "" ? DEFAULT_CONFIG : named;
   const text = readTextIfAny(file, MAX_CONFIG);
@@ -87,7 +87,7 @@ export function parseConfig(text: string, file: string | undefined): Config {
   return { ...(values as unknown as Values), role, file, sources };
 }
 
-/** Values by table and key; tables that nobody knows are complained about. */
+/** Values by table and key. Unknown tables are reported. */
 function flatten(
   toml: Record<string, unknown>,
   complain: (table: string, key: string, what: string) => void,
@@ -119,7 +119,7 @@ function flatten(
   return result;
 }
 
-/** The line (from 1) on which a key or table of the file is written, as far as a plain search finds it. */
+/** The line (from 1) of a key or table in the file, if a plain search finds it. */
 function lineOf(text: string, table: string, key: string): number | undefined {
   let current = "";
   for (const [index, line] of text.split("\n").entries()) {
@@ -133,7 +133,7 @@ function lineOf(text: string, table: string, key: string): number | undefined {
   return undefined;
 }
 
-/** "did you mean X?" where one of the names is close, else the names. */
+/** "did you mean X?" if one of the names is similar, else all names. */
 export function suggest(name: string, names: readonly string[]): string {
   const near = names
     .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
@@ -143,7 +143,7 @@ export function suggest(name: string, names: readonly string[]): string {
   return `allowed: ${names.join(", ")}`;
 }
 
-/** Letters to change, insert, delete, or swap with their neighbour. */
+/** The number of letters to change, insert, delete, or swap with their neighbour. */
 function editDistance(a: string, b: string): number {
   let before: number[] = [];
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
@@ -161,12 +161,12 @@ function editDistance(a: string, b: string): number {
   return row[b.length] ?? 0;
 }
 
-/** The role's own check: a `walt server run` on a machine configured as a device is a mistake. */
+/** Check that the configuration is for this role: `walt server run` on a device is a mistake. */
 export function requireRole(config: Config, role: Role): Config {
   if (config.role !== undefined && config.role !== role) {
     throw usageError(
       `${config.file ?? "the configuration"} says role = "${config.role}", not "${role}"`,
-      `Use \`walt ${config.role} run\`, or another --config.`,
+      `Use \`walt ${config.role} run\`, or name another file with --config.`,
     );
   }
   return config;

@@ -7,11 +7,18 @@ import { TABLES, type TableName } from "./schema.ts";
 
 const INTRO = `# Configuration reference
 
-Made from the schema in \`src/config/schema.ts\` by \`bun run docs\`; do not edit by hand.
+This page is generated from \`src/config/schema.ts\` by \`bun run docs\`. Do not edit it.
 
-One file, \`vpn.toml\`, chooses the role of a machine and holds its settings. It is looked for in this order: \`--config FILE\`,
-the environment variable \`WALT_CONFIG\`, \`/etc/walt/vpn.toml\`. Every key has a default; an unknown key or a value of the wrong
-kind is an error. \`walt config check\` checks a file, \`walt config show\` prints every value and where it came from.
+The file \`vpn.toml\` sets the role of a machine and its settings. The program uses the first of these that is given:
+
+1. the option \`--config FILE\`
+2. the environment variable \`WALT_CONFIG\`
+3. \`/etc/walt/vpn.toml\`, if it exists
+
+Every key has a default. An unknown key is an error, and so is a value that is not allowed. \`walt config check\` checks a file.
+\`walt config show\` prints every key, its value, and where the value comes from.
+
+A duration is a number and a unit: \`s\`, \`m\`, \`h\` or \`d\`.
 
 \`\`\`toml
 role = "server"          # or "proxy" or "device": what \`walt run\` does
@@ -20,9 +27,9 @@ role = "server"          # or "proxy" or "device": what \`walt run\` does
 address = "walt.lab.example:2222"
 \`\`\`
 
-| key | default | must be | what it is |
+| key | default | allowed | meaning |
 |---|---|---|---|
-| \`role\` | none | \`"server"\` or \`"proxy"\` or \`"device"\` | What this machine is. |
+| \`role\` | none | \`"server"\` or \`"proxy"\` or \`"device"\` | The role of this machine. |
 `;
 
 /** The whole page. */
@@ -42,12 +49,12 @@ export function configurationReference(): string {
 
 const EVENTS_INTRO = `# Events of the log
 
-Made from \`src/log-events.ts\` by \`bun run docs\`; do not edit by hand.
+This page is generated from \`src/log-events.ts\` by \`bun run docs\`. Do not edit it.
 
-Each line of the log of server, relay and device has a field \`event=\`. The words of a line are for people, and may change with any
-version. The event stays: scripts and alerts match it.
+Each log line of the server, the relay and the device has a field \`event=\`. Scripts and alerts should match this field. It does
+not change between versions. The text of a line may change.
 
-| event | what happened |
+| event | meaning |
 |---|---|
 `;
 

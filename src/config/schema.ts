@@ -1,4 +1,4 @@
-/** Every key of vpn.toml: the one place where keys, defaults and their documentation are. */
+/** Every key of vpn.toml, with its default and its documentation. */
 
 import { PROXY_PORT, SERVER_PORT } from "../address.ts";
 import { BOARD_NAMES } from "../boards.ts";
@@ -29,78 +29,83 @@ const INTERFACE = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$/;
 /** Tables of vpn.toml and their keys. */
 export const TABLES = {
   server: {
-    listen: hostPort(`[::]:${SERVER_PORT}`, SERVER_PORT, "Where the SSH endpoint listens for proxies."),
+    listen: hostPort(`[::]:${SERVER_PORT}`, SERVER_PORT, "Address and port of the SSH endpoint."),
     address: hostPort(
       "",
       SERVER_PORT,
-      "How proxies reach this server. Unless told: the machine's host name and the port of `listen`.",
+      "How proxies reach this server. Default: the machine's host name and the port of `listen`.",
     ),
-    state: path("/var/lib/walt-vpn", "Folder of the keys and the registry; only root may read the keys."),
-    socket: path("/run/walt-vpn/server.sock", "UNIX socket through which commands talk to the daemon."),
+    state: path("/var/lib/walt-vpn", "Folder of the keys and the registry. Only root may read the keys."),
+    socket: path("/run/walt-vpn/server.sock", "UNIX socket of the local API, which the commands use."),
     group: text(
       "walt",
-      "Group whose members may use the socket. Where it does not exist, only root may.",
+      "Group whose members may use the socket. If it does not exist, only root may.",
       "the name of a group",
       /^[a-z_][a-z0-9_-]{0,31}$/,
     ),
     admission: choice(
       "queue",
       ["queue", "monitor"],
-      "Who answers a new device. queue: a monitor that runs while it asks, or later `walt vpn accept`, for requests that nobody saw are remembered. monitor: a monitor that runs while it asks; nothing is remembered.",
+      "Who answers new devices. queue: a monitor that is running, or later `walt vpn accept`, because requests that nobody answered are remembered. monitor: only a monitor that is running.",
     ),
-    answer_timeout: span("5m", "1s", "1h", "A request that no monitor answers is denied after this long."),
+    answer_timeout: span("5m", "1s", "1h", "A request that no operator answers is denied after this time."),
     retry_after: span("5s", "1s", "1h", "How long a denied device waits before it asks again."),
     certificate_validity: span(
       "7d",
       "10s",
       "90d",
-      "Validity of device certificates. Devices renew theirs at half of it.",
+      "Validity of device certificates. Devices renew them at half of it.",
     ),
     metrics: loopback(
       METRICS_PORT,
-      "Where Prometheus may scrape `/metrics`: an address of this machine's loopback. Unless told: nowhere.",
+      "Loopback address on which Prometheus can read `/metrics`. Default: none.",
     ),
-    silence: span("10s", "3s", "5m", "A tunnel whose device is silent for this long is taken down."),
+    silence: span("10s", "3s", "5m", "A tunnel whose device is silent for this time is ended."),
   },
   "server.network": {
-    bridge: text("walt-net", "The bridge that nodes join.", "the name of a network interface", INTERFACE),
+    bridge: text(
+      "walt-net",
+      "The bridge to which the nodes are connected.",
+      "the name of a network interface",
+      INTERFACE,
+    ),
     managed: flag(
       true,
-      "true: the daemon makes the bridge, and serves DHCP and boot files on it. false: the bridge exists already, and something else (a WalT server) serves it.",
+      "true: the daemon makes the bridge, and serves DHCP and boot files on it. false: the bridge exists already, and another program (such as a WalT server) serves DHCP and boot files.",
     ),
     address: network(
       "192.168.192.1/22",
-      "The server's own address on a managed bridge; the rest of the network is given out by DHCP.",
+      "The server's own address on a managed bridge. DHCP assigns the larger part of the network, above or below it.",
     ),
     boot_files: path(
       "/var/lib/walt-vpn/boot",
-      "Folder of the boot files of a managed network: `<arch>/vmlinuz`, `<arch>/initrd.img` and `<arch>/cmdline`, arch being x86_64 or arm64.",
+      "Folder of the boot files of a managed network: `<arch>/vmlinuz`, `<arch>/initrd.img` and `<arch>/cmdline`. `<arch>` is x86_64 or arm64.",
     ),
     mtu: integer(
       1500,
       1500,
       9000,
-      "Largest MTU on walt-net: larger than 1500 for jumbo frames, which a node gets if its device agrees (`device.mtu`). A managed bridge gets it; one that exists already must have it.",
+      "Largest MTU on walt-net. A node gets the lower of this and `device.mtu`. A managed bridge gets this MTU; an existing bridge must already have it.",
     ),
     isolation: flag(
       false,
-      "true: nodes of the VPN reach the server and what else is in the bridge, but not each other.",
+      "true: nodes reach the server and everything else on the bridge, but not each other.",
     ),
-    boot_port: integer(8080, 1, 65535, "TCP port of the boot files' HTTP service, on `address`."),
+    boot_port: integer(8080, 1, 65535, "TCP port on `address` of the HTTP service for boot files."),
   },
   image: {
     mirror: mirror(
-      "The Debian mirror that SD cards are made from. Unless told, the one that this machine's apt uses. Without a Debian mirror of its own a machine has to be told.",
+      "The Debian mirror from which the base of SD cards is built. Default: the one that this machine's apt uses. A machine whose apt uses no Debian mirror needs this key.",
     ),
   },
   proxy: {
     next: hostPort("", PROXY_PORT, "The next hop: the server's endpoint, or the next proxy."),
-    listen: hostPort(`[::]:${PROXY_PORT}`, PROXY_PORT, "Where `walt proxy run` listens."),
-    ca: publicKeys("Public key of the server's VPN CA; while that is rotated, both."),
-    enrolment: publicKeys("Public half of the server's enrolment key; while that is rotated, both."),
+    listen: hostPort(`[::]:${PROXY_PORT}`, PROXY_PORT, "Address and port of the relay (`walt proxy run`)."),
+    ca: publicKeys("Public key of the server's CA; during its rotation, both."),
+    enrolment: publicKeys("Public half of the server's enrolment key; during its rotation, both."),
     mark: text(
       "",
-      "What tells this server's lines in authorized_keys from those of others. Unless told, the fingerprint of `ca`.",
+      "The mark of this server's lines in authorized_keys. Default: the fingerprint of `ca`.",
       'a fingerprint, "SHA256:…"',
       /^SHA256:[A-Za-z0-9+/]{43}$/,
     ),
@@ -108,60 +113,68 @@ export const TABLES = {
   },
   device: {
     entrypoint: entrypoints(
-      "How the device gets to the server: a proxy, a chain of proxies with commas (the first is the exposed one), or `ssh://host:port` for the server itself. Of several in an array the next is tried when one fails; the first is the preferred one.",
+      "How the device reaches the server: a proxy, a chain of proxies with commas (the exposed one first), or `ssh://host:port` for the server itself. An array has several, the preferred one first: the next one is tried when one fails.",
     ),
     server: hostPort(
       "",
       SERVER_PORT,
-      "The server as the last proxy names it: what was given to `walt vpn setup-proxy --next` there, the same for all entrypoints. Not used with an `ssh://` entrypoint.",
+      "The server's address as the last proxy knows it: the `--next` of `walt vpn setup-proxy` there, the same for all entrypoints. Not used with an `ssh://` entrypoint.",
     ),
     framing: choice(
       "messages",
       FRAMING_NAMES,
-      "What the server speaks. messages: a `walt server run`. original: the VPN endpoint of an existing WalT server, which knows no enrolment: the device's public key is put into its authorized_keys by hand.",
+      "The framing that the server uses. messages: `walt server run`. original: the VPN endpoint of an existing WalT server. It has no enrolment, so the device key is added to its authorized_keys by hand.",
     ),
     board: choice("generic", BOARD_NAMES, "What kind of machine this device is."),
     interface: text(
       "",
-      "The wired network card. Unless told: the one with the default route.",
+      "The wired network card. Default: the only one with an address, or the one with the default route.",
       "the name of a network interface",
       INTERFACE,
     ),
     state: path(
       "/var/lib/walt-vpn",
-      "Folder of the device's key, certificate and credentials; it must survive reboots.",
+      "Folder of the device key, its certificate and the credentials. It must survive reboots.",
     ),
     mtu: integer(
       9000,
       1500,
       9000,
-      "Largest MTU that the node is given. It gets what the server has on walt-net, if that is less; 1500 in the original framing.",
+      "Largest MTU of the node. It gets the MTU of walt-net if that is lower, and 1500 in the original framing.",
     ),
-    run: path("/run/walt-vpn", "Folder of sockets, gone after a reboot."),
-    silence: span("10s", "3s", "5m", "A tunnel whose server is silent for this long is built anew."),
+    run: path(
+      "/run/walt-vpn",
+      "Folder of sockets and of a copy of the enrolment key. It is gone after a reboot.",
+    ),
+    silence: span(
+      "10s",
+      "3s",
+      "5m",
+      "A tunnel whose server is silent for this time is ended and opened again.",
+    ),
     rekey_limit: integer(
       32_768,
       1,
       65_536,
-      "The tunnel's connection to the server gets new keys after so many MiB. More than 65536 with one key is too much for AES. The connections to proxies have OpenSSH's own limit.",
+      "MiB after which the tunnel's connection gets new keys. AES allows no more than 65536 with one key. For outer connections OpenSSH decides.",
     ),
   },
   "device.vm": {
     start: flag(
       true,
-      "false: no virtual machine; the node is then whatever is plugged into the bridge `walt-br` with the node's MAC address.",
+      "false: no virtual machine. The node is then whatever is connected to the bridge `walt-br` with the node's MAC address.",
     ),
     memory: integerOr(
       "auto",
       "auto",
       64,
       1_048_576,
-      "Memory of the virtual machine, MiB. auto: on a Raspberry Pi all but 320 MiB, which its own system needs (576 of the 905 MiB that an emulated 3 B+ has); on a generic machine half of what it has; from 256 to 4096.",
+      "Memory of the virtual machine, MiB. auto: on a Raspberry Pi all but 320 MiB (576 of the 905 MiB that an emulated 3 B+ has); on another machine half of it; at least 256 and at most 4096.",
     ),
     cpus: integer(1, 1, 64, "Virtual CPUs."),
     usb: text(
       "",
-      "USB ports whose devices belong to the node, as in /sys/bus/usb/devices: `1-1.2,1-1.3`. A hub's port stands for all of its ports. Unless told: the sockets of a Raspberry Pi; none of a generic machine.",
+      "USB ports whose devices the node gets, as in /sys/bus/usb/devices: `1-1.2,1-1.3`. The port of a hub includes all ports of the hub. Default: the USB sockets of a Raspberry Pi, and none of another machine.",
       "names of USB ports, separated by commas",
       /^\d{1,3}-\d{1,3}(\.\d{1,3}){0,6}(,\d{1,3}-\d{1,3}(\.\d{1,3}){0,6})*$/,
     ),

@@ -8,15 +8,15 @@ import { encodePrivateKey } from "../ssh/keys/key-files.ts";
 import type { ServerKeys } from "./keys.ts";
 import type { Device, Registry } from "./registry.ts";
 
-/** Seconds by which a certificate's validity begins early: proxies' clocks differ. */
+/** Seconds by which the validity of a certificate begins early, because the clocks of proxies differ. */
 const BACKDATE = 3600;
-/** A clock that shows an earlier time than this was never set: this program is younger. */
+/** A clock with an earlier time was never set, because this program did not exist then. */
 const EARLIEST = Date.parse("2024-01-01T00:00:00Z");
 
 /**
  * Issue a device's next certificate.
  * @param validity ms
- * @throws WaltError when the server's clock was never set. Whatever is thrown, nothing is stored.
+ * @throws WaltError when the server's clock was never set. After any error nothing is stored.
  */
 export function grant(
   registry: Registry,
@@ -62,7 +62,7 @@ export function grant(
  * Register a device and issue its first certificate: both, or neither.
  * @param by who accepted it
  * @param validity ms
- * @throws WaltError as `grant`, or when no node name is free. Whatever is thrown, nothing is stored.
+ * @throws WaltError as `grant`, or when no node name is free. After any error nothing is stored.
  */
 export function admit(
   registry: Registry,

@@ -1,7 +1,7 @@
 /**
- * The server's SSH endpoint: who a connection is comes from its key, and what it may do from who it is. An
- * enrolment key may `enrol`; a registered device may `tunnel` and `renew`, and gets a tunnel in WalT's
- * original framing when it asks for no command; everything else is refused with a message.
+ * The server's SSH endpoint. The key of a connection identifies it and decides what it may run: the enrolment
+ * key `enrol`, a device key `tunnel` and `renew`, or a tunnel in the original framing by a session without a
+ * command. Everything else is refused with a message.
  */
 
 import { formatEntrypoint, type HostPort, parseHostPort } from "../address.ts";
@@ -21,8 +21,8 @@ import type { Device } from "./registry.ts";
 export type Identity = { kind: "enrolment" } | { kind: "device"; device: Device };
 
 /**
- * A device that asks for its tunnel. Nothing more of its connection is looked at until it has got it, or a
- * refusal.
+ * A device's request for its tunnel. Nothing more is read from its connection until the request is granted or
+ * refused.
  */
 export interface TunnelRequest {
   /**
@@ -40,13 +40,13 @@ export interface EndpointOptions {
   /** By which the server proves itself, asked for each connection. */
   hostKey(): KeyPair;
   log: Log;
-  /** Bounds the lines that peers cause. */
+  /** Limits the log lines that peers cause. */
   logLimiter: LogLimiter;
-  /** Who holds this key now; undefined for nobody we know. Asked at each login and each command. */
+  /** Who holds this key now; undefined for an unknown key. Called for each login and each command. */
   identify(key: PublicKey): Identity | undefined;
   /**
-   * @param keep until the function that it returns is called, the connection is not ended to make room for
-   * another one with the same key. Whoever calls it bounds how many connections are kept.
+   * @param keep protects the connection from being ended to make room for another one with the same key,
+   *   until the function that it returns is called. The caller limits how many connections are protected.
    */
   enrol(channel: Channel, from: string, keep: () => () => void): Promise<void>;
   renew(device: Device, channel: Channel): Promise<void>;
@@ -55,25 +55,26 @@ export interface EndpointOptions {
   originalTunnel(device: Device, request: TunnelRequest, from: string): Promise<void>;
   /** ms of silence after which a connection is taken for dead. */
   silence?: number;
-  /** Connections with the enrolment key at once; 256 unless told. */
+  /** Connections with the enrolment key at once; 256 by default. */
   enrolling?: number;
 }
 
 const LIMITS = {
   /** Connections at once. */
   connections: 2048,
-  /** Of these with the enrolment key, which everybody may have: when one more comes the oldest goes. */
+  /** Connections with the enrolment key, which is public. At the limit the oldest is ended. */
   enrolling: 256,
-  /** Of one device: tunnel, renewal, and what an unnoticed break left behind. The oldest goes. */
+  /**
+   * Connections of one device: tunnel, renewal, and broken ones that were not noticed yet. At the limit the
+   * oldest is ended.
+   */
   device: 8,
 } as const;
 
 export class Endpoint {
-  /**
-   * Connections by the key that they came with: a device's id, or the enrolment key. In the order they came.
-   */
+  /** Connections by their key: a device's id, or the enrolment key. The oldest is first. */
   readonly #peers = new Map<number | "enrolment", Set<Peer>>();
-  /** Connections that are kept when room is made for others, and how often that was asked for. */
+  /** Connections that are protected, and how often `keep` was called for each. */
   readonly #kept = new Map<Peer, number>();
 
   private constructor(
@@ -81,7 +82,7 @@ export class Endpoint {
     readonly listener: SshListener,
   ) {}
 
-  /** @throws WaltError when the address cannot be listened on. */
+  /** @throws WaltError when the endpoint cannot listen on the address. */
   static async start(options: EndpointOptions): Promise<Endpoint> {
     const listener = await SshListener.start({
       listen: options.listen,
@@ -107,8 +108,8 @@ export class Endpoint {
   }
 
   /**
-   * End all connections of a device, in this turn of the event loop. Those that are tunnels are the tunnels'
-   * to end: they still have a last word.
+   * End all connections of a device, in this turn of the event loop. Tunnels are not ended here, because they
+   * still send a CLOSE.
    */
   stopConnections(deviceId: number): void {
     for (const peer of [...(this.#peers.get(deviceId) ?? [])]) {
@@ -140,7 +141,7 @@ export class Endpoint {
     }
   }
 
-  /** Keep a connection when room is made for others with the same key, until the returned function is called. */
+  /** Protect a connection until the returned function is called. */
   #keep(peer: Peer): () => void {
     this.#kept.set(peer, (this.#kept.get(peer) ?? 0) + 1);
     let kept = true;
@@ -154,7 +155,7 @@ export class Endpoint {
   }
 
   /**
-   * Who a connection is now: it may have been revoked since its last command. Then the connection is ended.
+   * Who a connection is now. If its key was revoked since its last command, the connection is ended.
    */
   #identityOf(peer: Peer): Identity | undefined {
     const identity = peer.offer === undefined ? undefined : this.options.identify(peer.offer.key);

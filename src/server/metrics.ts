@@ -1,4 +1,4 @@
-/** What the server shows to Prometheus, and where. */
+/** The metrics of the server for Prometheus, and the HTTP service that provides them. */
 
 import { formatHostPort, type HostPort } from "../address.ts";
 import { messageOf, WaltError } from "../errors.ts";
@@ -10,7 +10,7 @@ export interface NodeMetrics {
   node: string;
   up: boolean;
   totals: Totals;
-  /** Of the tunnel that is up. */
+  /** Counters of the tunnel; undefined while it is down. */
   stats: LinkStats | undefined;
 }
 
@@ -33,7 +33,7 @@ const COUNTERS: readonly NodeRow[] = [
   ["receive_bytes", "Bytes of frames from the node.", (n) => n.totals.bytesIn],
   ["transmit_frames", "Frames to the node.", (n) => n.totals.framesOut],
   ["transmit_bytes", "Bytes of frames to the node.", (n) => n.totals.bytesOut],
-  ["dropped_frames", "Frames lost for want of room or to slow a flow down.", (n) => n.totals.dropped],
+  ["dropped_frames", "Frames dropped: no room, too old, or to slow a flow down.", (n) => n.totals.dropped],
   ["marked_frames", "Frames marked instead of dropped (ECN).", (n) => n.totals.marked],
   ["refused_frames", "Frames from the node that it may not send.", (n) => n.totals.refused],
   ["pings", "PINGs to the device that were answered or given up.", (n) => n.totals.pings],
@@ -41,16 +41,32 @@ const COUNTERS: readonly NodeRow[] = [
   ["late_pings", "PINGs to the device that were answered late or not at all.", (n) => n.totals.late],
 ];
 
-/** Not there while there is no tunnel, or the value is not known. */
+/** Left out while there is no tunnel, or the value is not known. */
 const GAUGES: readonly NodeRow[] = [
   ["queue_bytes", "Bytes that wait in the queue to the node.", (n) => n.stats?.queued],
   ["queue_delay_seconds", "How long frames wait in that queue.", (n) => seconds(n.stats?.queueDelay)],
   ["rtt_seconds", "Round trip time through the tunnel.", (n) => seconds(n.stats?.rtt || undefined)],
-  ["min_rtt_seconds", "The least round trip time lately.", (n) => seconds(n.stats?.minRtt || undefined)],
-  ["late_ping_ratio", "Share of late PINGs lately.", (n) => (n.stats?.pings ? n.stats.loss : undefined)],
-  ["window_bytes", "Bytes that may be under way to the device.", (n) => n.stats?.window || undefined],
-  ["in_flight_bytes", "Bytes that are under way.", (n) => (n.stats?.window ? n.stats.inFlight : undefined)],
-  ["rate_bytes_per_second", "What the path gave at best lately.", (n) => n.stats?.rate || undefined],
+  [
+    "min_rtt_seconds",
+    "Minimum round trip time of the last seconds.",
+    (n) => seconds(n.stats?.minRtt || undefined),
+  ],
+  [
+    "late_ping_ratio",
+    "Share of late PINGs in the last minutes.",
+    (n) => (n.stats?.pings ? n.stats.loss : undefined),
+  ],
+  ["window_bytes", "Bytes that may be in flight to the device.", (n) => n.stats?.window || undefined],
+  [
+    "in_flight_bytes",
+    "Bytes that are in flight to the device.",
+    (n) => (n.stats?.window ? n.stats.inFlight : undefined),
+  ],
+  [
+    "rate_bytes_per_second",
+    "The best rate of the path in the last seconds.",
+    (n) => n.stats?.rate || undefined,
+  ],
 ];
 
 function seconds(ms: number | undefined): number | undefined {
@@ -84,8 +100,10 @@ export function metricsPage(server: ServerMetrics): string {
       state("down", server.nodes.length - up),
       state("revoked", server.revoked),
     ]),
-    gauge("walt_monitors", "Monitors that watch.", [{ value: server.monitors }]),
-    gauge("walt_requests_pending", "Requests for access that wait.", [{ value: server.pending }]),
+    gauge("walt_monitors", "Monitors that are running.", [{ value: server.monitors }]),
+    gauge("walt_requests_pending", "Requests for access that wait for an operator.", [
+      { value: server.pending },
+    ]),
     gauge(
       "walt_node_up",
       "Whether the node's tunnel is up.",
@@ -97,7 +115,7 @@ export function metricsPage(server: ServerMetrics): string {
   ]);
 }
 
-/** The names that all Prometheus clients use. */
+/** Metrics of the process, under the names that all Prometheus clients use. */
 function processFamilies(): Family[] {
   const { user, system } = process.cpuUsage();
   const family = (name: string, type: Family["type"], help: string, value: number): Family => ({
@@ -127,10 +145,10 @@ export function serveMetrics(address: HostPort, page: () => string): { stop(): P
       maxRequestBodySize: 1024,
       fetch: (request) => {
         if (new URL(request.url).pathname !== "/metrics") {
-          return new Response("/metrics is all there is\n", { status: 404 });
+          return new Response("the only page is /metrics\n", { status: 404 });
         }
         if (request.method !== "GET" && request.method !== "HEAD") {
-          return new Response("it can only be read\n", { status: 405, headers: { allow: "GET, HEAD" } });
+          return new Response("use GET or HEAD\n", { status: 405, headers: { allow: "GET, HEAD" } });
         }
         return new Response(page(), { headers: { "content-type": CONTENT_TYPE } });
       },

@@ -1,18 +1,19 @@
 /**
- * How many requests for access may wait, and how fast new ones may come: from each source, and in all. No
- * I/O, time is given.
+ * Limits on how many requests for access may wait, and how fast new ones may come: from each source, and in
+ * total. There is no I/O; the caller passes the time.
  */
 
 import { TokenBucket } from "../token-bucket.ts";
 
 /**
- * Requests that may wait at once. Each holds a connection: fewer than the endpoint has for the enrolment key.
+ * Requests that may wait at once. Each has a connection, so this is less than the endpoint's limit for
+ * connections with the enrolment key.
  */
 export const MAX_WAITING = 128;
 
-/** New requests that are shown: so many at once, then so many a second. */
+/** How many new requests are shown at once, and then per second. */
 const RATES = { source: { burst: 64, perSecond: 1 }, all: { burst: 128, perSecond: 4 } } as const;
-/** Sources whose rate is known at once. */
+/** Sources that are remembered at the same time. */
 const MAX_SOURCES = 4096;
 
 export class RequestLimits {
@@ -22,9 +23,9 @@ export class RequestLimits {
   #total = 0;
 
   /**
-   * Whether one more request of this source may wait from `now` (ms) on; then it has a place until `leave`. A
-   * source may have as many places as are still free: half of all for the first, half of the rest for the
-   * second, so that there is always one for a source that has none yet.
+   * Whether one more request of this source may wait, from `now` (ms) on. If so, it has a place until
+   * `leave`. A source may have as many places as are still free: the first source half of all, the second
+   * half of the rest. So a place is always left for a source that has none.
    */
   enter(source: string, now: number): boolean {
     const own = this.#waiting.get(source) ?? 0;
@@ -38,7 +39,7 @@ export class RequestLimits {
     return true;
   }
 
-  /** A request that has entered waits no more. */
+  /** A request no longer waits: give its place back. */
   leave(source: string): void {
     const own = this.#waiting.get(source);
     if (own === undefined) return;
@@ -47,7 +48,7 @@ export class RequestLimits {
     else this.#waiting.set(source, own - 1);
   }
 
-  /** Undefined when too many sources are known already. */
+  /** Undefined when too many sources are remembered. */
   #bucketOf(source: string, now: number): TokenBucket | undefined {
     const known = this.#sources.get(source);
     if (known !== undefined) return known;

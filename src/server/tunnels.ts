@@ -1,4 +1,4 @@
-/** Live tunnels: for each node a TAP in walt-net, joined to the channel that its device opened. */
+/** The tunnels: for each node a TAP in walt-net, joined to the channel that its device opened. */
 
 import { closeSync } from "node:fs";
 import type { NodeState } from "../api/messages.ts";
@@ -17,15 +17,15 @@ import type { Device } from "./registry.ts";
 /** What is known of a node's tunnel. */
 export interface TunnelInfo {
   state: NodeState;
-  /** When it came to this state. */
+  /** When this state began. */
   since: Date;
   /**
-   * The entrypoint that the device says it came through; "" in the original framing, in which nothing can be
-   * said.
+   * The entrypoint that the device uses, as the device says; "" in the original framing, which cannot tell
+   * it.
    */
   via: string;
   framing: FramingName;
-  /** What both ends agreed on, bytes; undefined until it is up. */
+  /** The MTU that both ends agreed on, bytes; undefined until the tunnel is up. */
   mtu: number | undefined;
   stats: LinkStats | undefined;
 }
@@ -43,7 +43,7 @@ interface Tunnel extends Owner {
 
 export class Tunnels {
   readonly #tunnels = new Map<number, Tunnel>();
-  /** Of tunnels that have ended, and how many came up. */
+  /** Counters of the tunnels that have ended, and the number of tunnels that came up. */
   readonly #ended = new Map<number, Totals>();
 
   constructor(
@@ -51,10 +51,10 @@ export class Tunnels {
     readonly net: WaltNet,
     /** ms of silence after which a device is taken for dead. */
     readonly silence: number,
-    /** For lines that a device causes. */
+    /** The log for lines that a device causes. */
     readonly logOf: (device: Device) => Log,
     readonly changed: (device: Device, state: NodeState, via: string) => void,
-    /** How TAPs are opened, which needs root; a parameter for tests. */
+    /** The functions that open TAPs, which needs root; tests pass others. */
     readonly taps = { openTap, openOffloadTap },
   ) {}
 
@@ -64,7 +64,7 @@ export class Tunnels {
     return { ...tunnel.info, stats: tunnel.link?.stats() };
   }
 
-  /** What all tunnels of a device carried, the one that is up too. */
+  /** Counters over all tunnels of a device, including the one that is up. */
   totals(device: Device): Totals {
     const totals = { ...this.#endedOf(device) };
     const stats = this.#tunnels.get(device.id)?.link?.stats();
@@ -79,9 +79,8 @@ export class Tunnels {
   }
 
   /**
-   * Join a device's channel to walt-net, once its connection is released. A tunnel that it had before ends
-   * first.
-   * @param via undefined: the channel carries frames in the original framing.
+   * Join a device's channel to walt-net. An earlier tunnel of the device ends first.
+   * @param via the entrypoint; undefined: the channel carries frames in the original framing.
    */
   async open(device: Device, request: TunnelRequest, via: string | undefined, from: string): Promise<void> {
     const before = this.#tunnels.get(device.id);
@@ -136,7 +135,7 @@ export class Tunnels {
     } catch (error) {
       closeSync(tap.fd);
       if (!joined) throw error;
-      // The client's doing: it went away, or cannot be served.
+      // The client caused this: it has disconnected, or cannot be served.
       this.logOf(device).info("no tunnel", {
         event: "tunnel-failed",
         node: device.node,
@@ -167,7 +166,7 @@ export class Tunnels {
     if (wasUp && this.#tunnels.get(device.id) === tunnel) this.changed(device, "down", tunnel.info.via);
   }
 
-  /** From a tunnel's beginning to its end, whose reason is returned. */
+  /** Run a tunnel until it ends. @returns the reason of its end. */
   async #live(device: Device, tunnel: Tunnel, link: Link, from: string): Promise<string> {
     tunnel.link = link;
     void link.up.then((mtu) => {
@@ -186,7 +185,7 @@ export class Tunnels {
   }
 
   #lower(device: Device, mtu: number): void {
-    // It fails when the tunnel has ended meanwhile.
+    // This fails if the tunnel has ended.
     const failed = (error: unknown): void =>
       this.logOf(device).debug("the MTU stays", {
         event: "detail",
@@ -209,7 +208,7 @@ function zeroTotals(): Totals {
   return { tunnels: 0, ...Object.fromEntries(counters) } as Totals;
 }
 
-/** At most 15 characters, as every interface's name (linux/if.h, IFNAMSIZ). */
+/** The name of the node's TAP: at most 15 characters (linux/if.h, IFNAMSIZ). */
 function tapName(device: Device): string {
   return `tap-${device.node}`.slice(0, 15);
 }

@@ -1,6 +1,6 @@
 /**
- * What the server shows of itself, to commands and to Prometheus: functions of registry, tunnels and
- * walt-net, without I/O.
+ * The server's state as commands and Prometheus see it: functions of registry, tunnels and walt-net, without
+ * I/O.
  */
 
 import { formatHostPort, type HostPort } from "../address.ts";
@@ -14,13 +14,13 @@ import type { ServerMetrics } from "./metrics.ts";
 import type { Device } from "./registry.ts";
 import type { Tunnels } from "./tunnels.ts";
 
-/** What is looked at of the live tunnels. */
+/** The part of `Tunnels` that is used here. */
 export type TunnelsSeen = Pick<Tunnels, "info" | "totals">;
 
 /**
  * The nodes of devices that are not revoked.
- * @param addresses IP addresses on walt-net by MAC address, as far as they are known. Of a node that has not
- *   been seen there it is the one that it will be given.
+ * @param addresses the known IP addresses on walt-net, by MAC address. A node that is not among them is shown
+ *   with the address that DHCP will assign to it.
  */
 export function nodeList(
   devices: readonly Device[],

@@ -91,7 +91,7 @@ describe("arguments", () => {
     } catch (error) {
       if (!(error instanceof WaltError)) throw error;
       expect(error.exitCode).toBe(2);
-      expect(error.hint).toBe("`walt x --help` tells how it is used.");
+      expect(error.hint).toBe("`walt x --help` explains it.");
       return error.message;
     }
   };
@@ -170,7 +170,7 @@ describe("arguments", () => {
 
   test("a command without options says so", () => {
     expect(() => parseArguments("walt y", ["--x"], {})).toThrow(
-      "walt y: there is no option --x; it has no options",
+      "walt y: there is no option --x; this command has no options",
     );
   });
 });
@@ -188,10 +188,10 @@ describe("what is wrong with the words typed", () => {
 
   test("a typo is answered with a suggestion, at each depth", async () => {
     expect(await explain("vnp", "list")).toBe(
-      'walt has no command "vnp"; did you mean vpn?\n`walt --help` tells how it is used.',
+      'walt has no command "vnp"; did you mean vpn?\n`walt --help` explains it.',
     );
     expect(await explain("vpn", "monitro")).toBe(
-      'walt vpn has no command "monitro"; did you mean monitor?\n`walt vpn --help` tells how it is used.',
+      'walt vpn has no command "monitro"; did you mean monitor?\n`walt vpn --help` explains it.',
     );
     expect(await explain("help")).toStartWith('walt has no command "help"; allowed: run, vpn, ');
     expect(await explain("\u001b[2J")).not.toMatch(/[^\P{C}\n]/u);
@@ -199,17 +199,15 @@ describe("what is wrong with the words typed", () => {
 
   test("a word too few, and an option where a command is expected", async () => {
     expect(await explain("node")).toBe(
-      "walt node wants one more word: show\n`walt node --help` tells how it is used.",
+      "walt node wants one more word: show\n`walt node --help` explains it.",
     );
-    expect(await explain("--verbose")).toBe(
-      'walt has no option "--verbose"\n`walt --help` tells how it is used.',
-    );
+    expect(await explain("--verbose")).toBe('walt has no option "--verbose"\n`walt --help` explains it.');
     expect(await explain("vpn", "--json", "list")).toStartWith('walt vpn has no option "--json"\n');
   });
 
   test("an argument too few, of a command", async () => {
     expect(await explain("vpn", "revoke")).toBe(
-      "walt vpn revoke: NODE is missing\n`walt vpn revoke --help` tells how it is used.",
+      "walt vpn revoke: NODE is missing\n`walt vpn revoke --help` explains it.",
     );
   });
 

@@ -93,8 +93,8 @@ describe("input that does not end", () => {
     for (const [line, said] of [
       ['"$@" vpn monitor < /dev/zero', /^walt: standard input: a line is longer than 1024 bytes\n$/],
       ['"$@" vpn monitor --json < /dev/zero', /^walt: standard input: a line is longer than 1024 bytes\n$/],
-      ['yes | "$@" vpn monitor', /^walt: standard input sent more than 100 lines within a second: [^\n]*\n/],
-      ['yes | "$@" vpn monitor --json', /^walt: the last 100 lines of standard input were no answers\n/],
+      ['yes | "$@" vpn monitor', /^walt: standard input had more than 100 lines within a second, [^\n]*\n/],
+      ['yes | "$@" vpn monitor --json', /^walt: the last 100 lines of standard input were not answers\n/],
     ] as const) {
       const { status, stdout, stderr } = await shell(`set -o pipefail; ${line}`);
       expect([line, status]).toEqual([line, 1]);
@@ -151,7 +151,7 @@ describe("standard output", () => {
         tell({ type: "node", node: "vpn-000001", state: "up", via: "gate:22" });
       const { value } = await child.stderr.getReader().read();
       expect(new TextDecoder().decode(value)).toBe(
-        "walt: nobody reads standard output any more, so nothing can be shown\n",
+        "walt: standard output is not being read, so that no events can be shown\n",
       );
       child.kill("SIGTERM");
       expect(await child.exited).toBe(1);

@@ -12,7 +12,7 @@ export default command({
     const config = loadConfig(args.config);
     print(
       config.file === undefined
-        ? "there is no vpn.toml: every key has its default"
+        ? "there is no vpn.toml; every key has its default"
         : `${config.file}: correct, role = ${JSON.stringify(config.role ?? "")}`,
     );
   },

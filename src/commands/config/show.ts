@@ -6,7 +6,7 @@ import { command, configOption, jsonOption, print } from "../_command.ts";
 
 export default command({
   name: "walt config show",
-  description: "Show every key of the configuration, its value, and where the value came from",
+  description: "Show every key of the configuration, its value, and where the value comes from",
   examples: ["walt config show", "walt config show --config ./vpn.toml --json"],
   args: { ...configOption, ...jsonOption },
   async run(args) {

@@ -5,8 +5,7 @@ import { command, configOption, untilStopped } from "../_command.ts";
 
 export default command({
   name: "walt device console",
-  description:
-    "Attach to the node's serial console: its last output, what comes, and what you type; ^] leaves",
+  description: "Attach to the node's serial console. It shows the last output first; ^] leaves",
   examples: ["walt device console", "walt device console < /dev/null | grep --line-buffered Linux"],
   args: { ...configOption },
   async run(args) {

@@ -5,7 +5,7 @@ import { command, configOption, print } from "../_command.ts";
 
 export default command({
   name: "walt device forget",
-  description: "Delete this device's key and credentials, so that it asks for access afresh",
+  description: "Delete this device's key and credentials, so that it asks for access as a new device",
   examples: ["walt device forget"],
   args: { ...configOption },
   async run(args) {
@@ -14,7 +14,7 @@ export default command({
     const deleted = await forgetCredentials(config);
     print(
       deleted.length === 0
-        ? "there was nothing to forget"
+        ? "nothing to delete: this device has no key and no credentials"
         : `deleted:\n${deleted.map((f) => `  ${f}`).join("\n")}`,
     );
   },

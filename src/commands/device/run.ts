@@ -6,7 +6,7 @@ import { command, configOption, untilStopped } from "../_command.ts";
 
 export default command({
   name: "walt device run",
-  description: "Run the device: network, credentials, VPN, virtual machine",
+  description: "Run the device: network, credentials, tunnel, virtual machine",
   examples: ["walt device run", "walt device run --config ./walt-device/vpn.toml"],
   args: { ...configOption },
   async run(args) {

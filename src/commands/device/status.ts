@@ -11,7 +11,7 @@ import { trafficRows } from "../_traffic.ts";
 
 export default command({
   name: "walt device status",
-  description: "Show how far this device's boot is, its last error, and when it tries again",
+  description: "Show the stage of this device's boot, its last error, and when it tries again",
   examples: ["walt device status", "walt device status --json"],
   args: { ...configOption, ...jsonOption },
   async run(args) {
@@ -23,7 +23,7 @@ export default command({
   },
 });
 
-/** In the order of the boot; round trip time and loss are among the counters. */
+/** In the order of the boot. Round trip time and loss are among the counters. */
 function rowsOf(s: DeviceStatus): (readonly [what: string, value: string])[] {
   return [
     ["stage", s.stage],

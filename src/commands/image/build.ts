@@ -7,7 +7,7 @@ import { command, configOption, jsonOption, print } from "../_command.ts";
 
 export default command({
   name: "walt image build",
-  description: "Build the base of SD-card images from Debian's packages, and keep it",
+  description: "Build the base of SD-card images from Debian's packages, and keep it in the cache",
   examples: [
     "walt image build",
     "walt image build --mirror http://mirror.lab.example/debian --cache /var/cache/walt",
@@ -16,27 +16,31 @@ export default command({
     mirror: {
       type: "string",
       valueHint: "url",
-      description: "The Debian mirror; unless told image.mirror, else the one that this machine's apt uses",
+      description: "The Debian mirror (default: image.mirror, or the one that this machine's apt uses)",
     },
     binary: {
       type: "string",
       valueHint: "file",
       description:
-        "The arm64 walt binary; unless told the one beside this program, or in /usr/local/lib/walt",
+        "The arm64 walt binary (default: walt-linux-arm64 beside this program, or in /usr/local/lib/walt)",
     },
     cache: {
       type: "string",
       valueHint: "folder",
-      description: "Where downloads and bases are kept; unless told ~/.cache/walt",
+      description: "The folder of downloads and bases (default: ~/.cache/walt)",
     },
-    jobs: { type: "string", valueHint: "n", description: "Processors for compressing; unless told all" },
-    force: { type: "boolean", description: "Build it even when nothing changed" },
+    jobs: {
+      type: "string",
+      valueHint: "n",
+      description: "Number of processors for compression (default: all)",
+    },
+    force: { type: "boolean", description: "Build the base even if nothing has changed" },
     ...configOption,
     ...jsonOption,
   },
   async run(args) {
     if (args.jobs !== undefined && !/^[1-9]\d{0,2}$/.test(args.jobs))
-      throw usageError(`--jobs ${JSON.stringify(args.jobs)} is not a number of processors`);
+      throw usageError(`--jobs ${JSON.stringify(args.jobs)} is not a number of processors (1 to 999)`);
     const { buildBase } = await import("../../image/base/build.ts");
     const { cacheFolder } = await import("../../image/base/cache.ts");
     const { findBinary } = await import("../../image/card/binary.ts");
@@ -53,8 +57,8 @@ export default command({
       print(JSON.stringify({ image: base.files.image, cached: base.cached, ...base.record }, null, 2));
     } else {
       const mb = Math.round(base.record.size / 1e6);
-      print(`${base.files.image}: ${mb} MB, ${base.cached ? "nothing changed since it was built" : "built"}`);
-      print(`what it is made of: ${base.files.record}`);
+      print(`${base.files.image}: ${mb} MB, ${base.cached ? "unchanged since it was built" : "built"}`);
+      print(`its manifest: ${base.files.record}`);
     }
   },
 });

@@ -11,10 +11,10 @@ import { trafficRows } from "../_traffic.ts";
 export default command({
   name: "walt node show",
   description:
-    "Show the nodes: state, MAC and IP address, since when, through which entrypoint; of one node also its tunnel's counters",
+    "Show the nodes: state, MAC and IP address, entrypoint. For one node also show the counters of its tunnel",
   examples: ["walt node show", "walt node show vpn-010203", "walt node show vpn-010203 --json"],
   args: {
-    node: { type: "positional", required: false, description: "Only this node, with its counters" },
+    node: { type: "positional", required: false, description: "Show only this node, with its counters" },
     ...serverOptions,
     ...jsonOption,
   },
@@ -23,12 +23,12 @@ export default command({
     const nodes = args.node === undefined ? all : all.filter((n) => n.name === args.node);
     if (args.node !== undefined && nodes.length === 0) {
       throw new WaltError(`there is no node ${JSON.stringify(args.node)}`, {
-        hint: "`walt node show` lists all.",
+        hint: "`walt node show` lists all nodes.",
       });
     }
     if (args.json) return print(JSON.stringify(nodes, null, 2));
     const [node] = nodes;
-    if (node === undefined) return print("There are no nodes yet. `walt vpn monitor` lets the first one in.");
+    if (node === undefined) return print("There are no nodes yet. Accept a device with `walt vpn monitor`.");
     if (args.node !== undefined) return print(detailsOf(node));
     print(
       table(

@@ -1,4 +1,4 @@
-/** The keys of [proxy] that both ways of being a proxy need. */
+/** The keys of [proxy] that `walt proxy setup` and `walt proxy run` need. */
 
 import type { HostPort } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";

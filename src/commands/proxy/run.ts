@@ -14,8 +14,7 @@ import { proxySettings } from "./_settings.ts";
 
 export default command({
   name: "walt proxy run",
-  description:
-    "Be a proxy without sshd, in a container for example: a relay that forwards to the next hop only",
+  description: "Run a relay: a proxy without sshd, for example in a container",
   examples: ["walt proxy run --config ./vpn.toml"],
   args: { ...configOption },
   async run(args) {

@@ -7,16 +7,15 @@ import { proxySettings } from "./_settings.ts";
 
 export default command({
   name: "walt proxy setup",
-  description:
-    "Make this machine a proxy of the VPN, with its own sshd: what the script of `walt vpn setup-proxy` does",
+  description: "Make this machine a proxy with its own sshd, as the script of `walt vpn setup-proxy` does",
   examples: ["walt proxy setup", "walt proxy setup --remove"],
   args: {
-    remove: { type: "boolean", description: "Undo it" },
+    remove: { type: "boolean", description: "Undo the set-up" },
     limits: {
       type: "boolean",
-      description: "Bound the account's sessions and processes, and keep revoked devices out at once",
+      description: "Limit the account's sessions and processes, and refuse revoked devices at once",
     },
-    "allow-server": { type: "boolean", description: "Also on the server's own machine" },
+    "allow-server": { type: "boolean", description: "Allow the set-up on the server itself" },
     ...configOption,
   },
   async run(args) {

@@ -8,13 +8,13 @@ import { command, print } from "../_command.ts";
 export default command({
   name: "walt server install",
   description:
-    "Install the server as a systemd service: command, unit, configuration, folders, group; or move an earlier version's",
+    "Install the server as a systemd service, or upgrade it: command, unit, configuration, folders, group",
   examples: ["sudo walt server install && sudo systemctl enable --now walt-vpn"],
   args: {},
   async run() {
     if (!Bun.main.startsWith("/$bunfs/")) {
       throw new WaltError("only the compiled binary can be installed", {
-        hint: "Build it: bun run build; then run dist/walt-linux-x64 server install",
+        hint: "Run `bun run build`, then `dist/walt-linux-x64 server install`.",
       });
     }
     if (process.getuid?.() !== 0)
@@ -23,7 +23,7 @@ export default command({
     await install(plan, print);
     print(
       plan.starts
-        ? "The service runs: systemctl status walt-vpn"
+        ? "The service is running: systemctl status walt-vpn"
         : "Next: systemctl daemon-reload && systemctl enable --now walt-vpn",
     );
   },

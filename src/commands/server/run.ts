@@ -9,7 +9,7 @@ import { command, configOption, untilStopped } from "../_command.ts";
 
 export default command({
   name: "walt server run",
-  description: "Run the server: SSH endpoint, walt-net with DHCP and boot files, registry, API",
+  description: "Run the server: SSH endpoint, walt-net with DHCP and boot files, registry, local API",
   examples: ["walt server run", "walt server run --config ./vpn.toml"],
   args: { ...configOption },
   async run(args) {

@@ -14,7 +14,7 @@ export const answerOptions = {
     type: "positional",
     required: true,
     valueHint: "…",
-    description: `The short code that the device shows, or at least its first ${LEAST_CODE} characters; several if you like`,
+    description: `The short code that the device shows, or its first characters (${LEAST_CODE} or more). Several codes are allowed`,
   },
   ...serverOptions,
   ...jsonOption,
@@ -39,7 +39,7 @@ export async function answerCodes(
   const wanted = codes.map((typed) => {
     const code = parseCode(typed, LEAST_CODE);
     if (code === undefined)
-      throw usageError(`"${plainText(typed)}" is no short code, and not the beginning of one`);
+      throw usageError(`"${plainText(typed)}" is neither a short code nor the beginning of one`);
     return { typed, code };
   });
   const failures: string[] = [];
@@ -53,8 +53,8 @@ export async function answerCodes(
         given.push({ code, fingerprint, node });
         if (args.json) continue;
         if (node !== null)
-          print(`${code} is accepted as ${node}. It comes in at once, or when it asks again.`);
-        else print(`${code} is denied. \`walt vpn accept ${code}\` still lets it in.`);
+          print(`${code} is accepted as ${node}. It connects at once, or when it asks again.`);
+        else print(`${code} is denied. \`walt vpn accept ${code}\` can still accept it.`);
       } catch (error) {
         failures.push(`${code}: ${messageOf(error)}`);
       }
@@ -69,7 +69,7 @@ function requestOf(requests: readonly ListedRequest[], typed: string, code: stri
   const [only, ...others] = fitting;
   if (only === undefined) {
     throw new WaltError(`no device with a code that begins with ${plainText(typed)} asks for access`, {
-      hint: '`walt vpn requests` shows those that do. With `server.admission = "monitor"` only those that wait are known.',
+      hint: '`walt vpn requests` shows those that do. With `server.admission = "monitor"` the server knows only those that are waiting.',
     });
   }
   if (others.length > 0) {

@@ -17,17 +17,17 @@ import type { DeviceFiles } from "./_device-files.ts";
 
 export interface CardOptions {
   output: string;
-  /** A ready-made base; the cached one, or one built now, unless given. */
+  /** A base. Default: the one in the cache, or one that is built now. */
   base: string | undefined;
   compress: boolean;
   force: boolean;
-  /** Of Debian, when there is no base yet; this machine's own unless told. */
+  /** The Debian mirror to build a base from. Default: the one of this machine. */
   mirror: string | undefined;
   /** From `systemFiles`. */
   system: SystemFiles;
 }
 
-/** What the card's operating system is told, beside what its supervisor is. */
+/** The settings of the card's operating system. */
 export type SystemFiles = Partial<Record<"os.txt" | "authorized_keys", string>>;
 
 /** @param loginKeys file of public keys that may log in. @throws WaltError naming a value that cannot be. */
@@ -92,12 +92,16 @@ export function lookAtCard(device: string, force: boolean): Card {
 /** The same, confirmed. @throws WaltError when it is not to be written to, or the answer is no. */
 export async function chooseCard(device: string, o: { force: boolean; yes: boolean }): Promise<Card> {
   const card = lookAtCard(device, o.force);
-  const question = `${card.device}: ${card.model}, ${(card.size / 1e9).toFixed(1)} GB. Everything on it will be lost. Write to it?`;
-  if (!o.yes && !(await confirm(question, "--yes"))) throw new WaltError("nothing was written");
+  const question = `${card.device}: ${card.model}, ${(card.size / 1e9).toFixed(1)} GB. All data on it will be lost. Write to it?`;
+  if (!o.yes && !(await confirm(question, "--yes")))
+    throw new WaltError("the card was not confirmed; nothing was written");
   return card;
 }
 
-/** Write an image with a device's files straight to a card. @throws WaltError when the card is not what was written to it. */
+/**
+ * Write an image with a device's files straight to a card.
+ * @throws WaltError when the card is not what was written to it.
+ */
 export async function flashFiles(
   files: DeviceFiles,
   card: Card,

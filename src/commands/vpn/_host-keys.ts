@@ -23,7 +23,8 @@ export async function pinnedHostKeys(
     lines.push(...keys.map((key) => knownHostsLine(formatHostPort(proxy), key)));
   }
   if (o.file !== undefined || o.yes || proxies.length === 0) return lines;
-  const question = "Are these the host keys of your proxies? Compare them with `ssh-keygen -lf` there.";
+  const question =
+    "Are these the host keys of your proxies? Compare them with the output of `ssh-keygen -lf` there.";
   if (await confirm(question, "--yes")) return lines;
   throw new WaltError("the host keys were not confirmed; nothing was written");
 }
@@ -35,7 +36,7 @@ async function scanned(proxy: HostPort): Promise<string[]> {
     keys = await scanHostKeys(proxy);
   } catch (error) {
     throw new WaltError(messageOf(error), {
-      hint: "A proxy that cannot be reached from here: collect its keys there and give them with --known-hosts FILE.",
+      hint: "If this machine cannot reach the proxy, collect the keys on one that can, and use --known-hosts FILE.",
       cause: error,
     });
   }
@@ -64,7 +65,7 @@ async function checked(proxy: HostPort, file: string): Promise<string[]> {
   if (keys.length === 0)
     throw usageError(
       `${file} has no host key of ${name}`,
-      `Add one, for example the output of: ssh-keyscan -p ${proxy.port} ${proxy.host}`,
+      `Add its host key, for example the output of: ssh-keyscan -p ${proxy.port} ${proxy.host}`,
     );
   return keys;
 }

@@ -15,18 +15,18 @@ export const invitationOptions = {
     type: "string",
     valueHint: "duration",
     default: "7d",
-    description: "For how long it is valid, such as 12h or 30d",
+    description: "How long it is valid, such as 12h or 30d",
   },
-  note: { type: "string", valueHint: "text", default: "", description: "What it is for, for lists" },
+  note: { type: "string", valueHint: "text", default: "", description: "Its purpose, shown in lists" },
 } as const satisfies ArgsDef;
 
-/** @throws WaltError (usage) when an option is not as it should be. */
+/** The options as an order to the server. @throws WaltError (usage) when one of them is wrong. */
 export function invitationOrder(args: { expires: string; note: string }) {
   const expires = parseSpan(args.expires);
   if (expires === undefined || expires === 0)
     throw usageError(
-      `--expires ${JSON.stringify(args.expires)} is no duration`,
-      "Say for example 12h or 30d.",
+      `--expires ${JSON.stringify(args.expires)} is not a duration`,
+      "Write for example 12h or 30d.",
     );
   if (args.note.length > MAX_NOTE) throw usageError(`--note is longer than ${MAX_NOTE} characters`);
   return { expires, note: args.note, by: operator() };
@@ -66,6 +66,6 @@ export async function listInvitations(
 
 /** @throws WaltError (usage) when it is no number. */
 export function parseId(text: string): number {
-  if (!/^[1-9]\d{0,14}$/.test(text)) throw usageError(`${JSON.stringify(text)} is no number of a list`);
+  if (!/^[1-9]\d{0,14}$/.test(text)) throw usageError(`${JSON.stringify(text)} is not an ID from the list`);
   return Number(text);
 }

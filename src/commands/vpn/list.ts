@@ -10,7 +10,7 @@ export default command({
   description: "List the registered devices",
   examples: ["walt vpn list", "walt vpn list --all --json"],
   args: {
-    all: { type: "boolean", description: "Revoked ones too" },
+    all: { type: "boolean", description: "List revoked devices, too" },
     ...serverOptions,
     ...jsonOption,
   },
@@ -19,7 +19,7 @@ export default command({
     const devices = all.filter((d) => args.all || d.state !== "revoked");
     if (args.json) return print(JSON.stringify(devices, null, 2));
     if (devices.length === 0)
-      return print("There are no registered devices. `walt vpn monitor` lets the first one in.");
+      return print("There are no registered devices. Accept one with `walt vpn monitor`.");
     print(
       table(
         ["NODE", "STATE", "BOARD", "MODEL", "SERIAL NUMBER", "CODE", "ACCEPTED", "BY", "CERTIFICATE UNTIL"],
@@ -27,7 +27,7 @@ export default command({
           d.node,
           d.state,
           d.boardMac,
-          // The registry may hold what an older version let in.
+          // An older version may have stored these without making them safe.
           plainText(d.model),
           plainText(d.serialNumber),
           d.code,

@@ -23,7 +23,7 @@ const MOST_UNREAD = 1 << 20;
 
 export default command({
   name: "walt vpn monitor",
-  description: "Wait for devices that ask for access, and accept or deny each",
+  description: "Show the requests of devices for access, and accept or deny them",
   examples: [
     "walt vpn monitor",
     "walt vpn monitor --server ssh://admin@walt.lab.example",
@@ -33,7 +33,7 @@ export default command({
     ...serverOptions,
     json: {
       type: "boolean",
-      description: "Print events as JSON lines; read answers `accept CODE` and `deny CODE`",
+      description: "Print events as JSON lines, and read answers `accept CODE` and `deny CODE`",
     },
   },
   async run(args) {
@@ -55,7 +55,7 @@ export default command({
         view.stop();
       }
       if ((await input) && !process.stdin.isTTY) {
-        throw new WaltError("standard input has ended, so no answer can be given any more", {
+        throw new WaltError("standard input has ended, so that no answers can be read", {
           hint: "Run `walt vpn monitor` on a terminal, or keep its standard input open.",
         });
       }
@@ -84,7 +84,7 @@ async function follow(api: ApiClient, signal: AbortSignal, view: View, connected
         connected();
         view.event(event);
         if (unreadOutput() > MOST_UNREAD) {
-          stuck = new WaltError("nobody reads standard output any more, so nothing can be shown");
+          stuck = new WaltError("standard output is not being read, so that no events can be shown");
           throw stuck;
         }
       }
@@ -151,9 +151,9 @@ function personView(api: ApiClient): View {
       if (Math.abs(now - second) >= 1000) [second, lines] = [now, 0];
       if (++lines > TOO_MANY) {
         throw new WaltError(
-          `standard input sent more than ${TOO_MANY} lines within a second: nobody types that`,
+          `standard input had more than ${TOO_MANY} lines within a second, which no person types`,
           {
-            hint: "A program answers with `walt vpn monitor --json`.",
+            hint: "Programs must use `walt vpn monitor --json`.",
           },
         );
       }
@@ -184,7 +184,7 @@ function jsonView(api: ApiClient): View {
     const [verb, typed = "", ...more] = text.trim().split(/\s+/);
     const code = parseCode(typed, 10);
     if ((verb !== "accept" && verb !== "deny") || code === undefined || more.length > 0)
-      throw usageError(`not "accept CODE" or "deny CODE": ${JSON.stringify(safeText(text))}`);
+      throw usageError(`this is not "accept CODE" or "deny CODE": ${JSON.stringify(safeText(text))}`);
     const fits = [...waiting.values()].filter((one) => one.code.replaceAll("-", "") === code);
     const [request] = fits;
     if (request === undefined || fits.length > 1)
@@ -207,7 +207,7 @@ function jsonView(api: ApiClient): View {
       } catch (error) {
         problem(error);
         if (++wrong < TOO_MANY) return;
-        throw new WaltError(`the last ${TOO_MANY} lines of standard input were no answers`, {
+        throw new WaltError(`the last ${TOO_MANY} lines of standard input were not answers`, {
           hint: "Answers are lines `accept CODE` and `deny CODE`.",
         });
       }

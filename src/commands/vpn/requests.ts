@@ -8,7 +8,7 @@ import { serverOptions, withServer } from "../_server.ts";
 export default command({
   name: "walt vpn requests",
   description:
-    "List the devices that ask for access: those that wait, and those that asked when nobody watched",
+    "List the devices that ask for access: those that are waiting, and those that asked while no monitor was running",
   examples: ["walt vpn requests", "walt vpn requests --json"],
   args: { ...serverOptions, ...jsonOption },
   async run(args) {

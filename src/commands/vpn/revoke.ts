@@ -6,7 +6,7 @@ import { operator, serverOptions, withServer } from "../_server.ts";
 
 export default command({
   name: "walt vpn revoke",
-  description: "Cut a node off, and refuse its device's key from now on",
+  description: "Revoke the device of a node: end its connections, and refuse its key from now on",
   examples: ["walt vpn revoke vpn-010203"],
   args: {
     node: { type: "positional", required: true, description: "The node's name" },
@@ -17,7 +17,7 @@ export default command({
       api.call(SERVER.revoke, { node: args.node, by: operator() }),
     );
     print(
-      `${args.node} is revoked: its tunnel is down and its key is refused. \`walt device forget\` on the device lets it ask afresh.`,
+      `${args.node} is revoked: its tunnel is down and its key is refused. To enrol the device again, run \`walt device forget\` on it.`,
     );
     if (passesUntil === null) return;
     print(

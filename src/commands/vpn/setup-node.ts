@@ -24,15 +24,14 @@ import { pinnedHostKeys } from "./_host-keys.ts";
 import { fetchTrust } from "./_trust.ts";
 
 const QUESTION =
-  "hostname or IP of the VPN entrypoint (a proxy; a chain of them with commas; ssh://host:port for the server itself)";
+  "hostname or IP of the VPN entrypoint (a proxy, a chain of proxies with commas, or ssh://host:port for the server itself)";
 
-/** The folder that is written, unless told otherwise, for a machine with a system of its own. */
+/** The default folder for a machine with its own system. */
 const FOLDER = "walt-device";
 
 export default command({
   name: "walt vpn setup-node",
-  description:
-    "Write the SD-card image for Raspberry Pi boards with the same entrypoint, or a mini-PC's configuration",
+  description: "Write an SD-card image for Raspberry Pi boards, or the configuration of a mini-PC",
   examples: [
     "walt vpn setup-node --entrypoint gate.example.org",
     "walt vpn setup-node --entrypoint gate.example.org,inner.lab.example --known-hosts ./checked_hosts --compress",
@@ -44,51 +43,51 @@ export default command({
       type: "string",
       valueHint: "a[,b…]",
       description:
-        "The exposed proxy, a chain of proxies, or ssh://host:port for the server itself; again for others to try when it fails",
+        "A proxy, a chain of proxies (the exposed one first), or ssh://host:port for the server itself. Repeat it for others to try when it fails",
     },
     next: {
       type: "string",
       valueHint: "host[:port]",
-      description: "The server as the last proxy names it (its setup-proxy --next; default: server.address)",
+      description:
+        "The server's address as the last proxy knows it: the --next of its setup-proxy (default: server.address)",
     },
     board: {
       type: "enum",
       options: BOARD_NAMES,
       default: "rpi-3-b-plus",
-      description:
-        "The kind of board; generic: a machine with a Debian of its own, for which a folder is written",
+      description: "The kind of board. generic: a machine with its own Debian, for which a folder is written",
     },
     "known-hosts": {
       type: "string",
       valueHint: "file",
-      description: "Take the proxies' host keys from this known_hosts file, rather than scan them",
+      description: "Take the proxies' host keys from this known_hosts file instead of the network",
     },
     output: {
       type: "string",
       alias: "o",
       valueHint: "path",
-      description: "The image or folder to write (default: rpi3bp-vpn.dd or walt-device)",
+      description: "The image or folder to write (default: rpi3bp-vpn.dd, rpi3b-vpn.dd or walt-device)",
     },
     yes: {
       type: "boolean",
       alias: "y",
-      description: "Ask nothing: trust the scanned host keys, write to the card",
+      description: "Ask no questions: trust the host keys from the network, and write to the card",
     },
     flash: {
       type: "string",
       valueHint: "/dev/sdX",
-      description: "Write straight to the card in this reader",
+      description: "Write directly to the card in this reader",
     },
     compress: { type: "boolean", description: "Compress the image with zstd" },
     force: {
       type: "boolean",
-      description: "Replace an existing image; with --flash: take what looks like no card",
+      description:
+        "Replace an existing image. With --flash: write to a device that does not look like a card",
     },
     base: {
       type: "string",
       valueHint: "file",
-      description:
-        "A base from `walt image build`, compressed with zstd or not, instead of this version's own",
+      description: "Use this base, which may be compressed with zstd, instead of the one in the cache",
     },
     hostname: { type: "string", valueHint: "name", description: "The board's host name" },
     address: {
@@ -102,18 +101,18 @@ export default command({
     ntp: {
       type: "string",
       valueHint: "host[,host]",
-      description: "NTP servers for the board's clock; it works without",
+      description: "NTP servers for the board's clock, which need not be set",
     },
     "ssh-key": {
       type: "string",
       valueHint: "file",
-      description: "Public keys that may log in to the board's own system as root; nobody may unless told",
+      description: "Public keys that may log in to the board's own system as root (default: none)",
     },
     token: {
       type: "string",
       valueHint: "token",
       description:
-        "A token from `walt vpn token add`: boards with this card are accepted without asking; `-` reads it from standard input",
+        "A token from `walt vpn token add`: devices with this image or folder are accepted without a question. `-` reads it from standard input",
     },
     ...serverOptions,
   },
@@ -136,16 +135,18 @@ export default command({
     const forCard = { flash, compress: args.compress, force: args.force, base, ...os, "ssh-key": loginKeys };
     const surplus = Object.entries(forCard).find(([, value]) => value !== undefined);
     if (board === "generic" && surplus !== undefined) {
-      throw usageError(`--${surplus[0]} is for an SD card, and --board generic has none`);
+      throw usageError(`--${surplus[0]} is for an SD card, but --board generic has none`);
     }
     if (flash !== undefined && (compress || args.output !== undefined)) {
-      throw usageError("--flash writes to the card, and no file: it goes without -o and --compress");
+      throw usageError(
+        "--flash writes to the card and not to a file, so that -o and --compress cannot be used with it",
+      );
     }
     let system = {};
     if (board === "generic") {
       refuseExisting(output);
     } else {
-      // Whatever can be refused is refused before anything is asked.
+      // All arguments are checked before a question is asked.
       const { lookAtCard, systemFiles } = await import("./_card.ts");
       system = systemFiles(os, loginKeys);
       if (flash !== undefined) lookAtCard(flash, force);
@@ -185,11 +186,14 @@ export default command({
   },
 });
 
-/** What --entrypoint said, the preferred one first. @throws WaltError (usage) when one is none, or there are too many. */
+/**
+ * What --entrypoint said, the preferred one first.
+ * @throws WaltError (usage) when one is none, or there are too many.
+ */
 function entrypointsOf(texts: readonly string[]): Entrypoint[] {
   const byName = new Map(texts.map(parseEntrypoint).map((one) => [formatEntrypoint(one), one]));
   if (byName.size > MAX_ENTRYPOINTS)
-    throw usageError(`${byName.size} entrypoints are too many`, `${MAX_ENTRYPOINTS} at most.`);
+    throw usageError(`${byName.size} entrypoints are too many`, `The maximum is ${MAX_ENTRYPOINTS}.`);
   return [...byName.values()];
 }
 
@@ -204,7 +208,7 @@ async function readToken(option: string): Promise<string> {
   const text = (option === "-" ? await Bun.stdin.slice(0, 1000).text() : option).trim();
   if (TOKEN.test(text)) return text;
   throw usageError(
-    option === "-" ? "standard input has no token" : "--token is no token",
-    "`walt vpn token add` makes one: it begins with walt_.",
+    option === "-" ? "standard input has no token" : "--token is not a token",
+    "`walt vpn token add` makes one. It begins with walt_.",
   );
 }

@@ -16,7 +16,7 @@ import { fetchTrust, type Trust } from "./_trust.ts";
 
 export default command({
   name: "walt vpn setup-proxy",
-  description: "Write a script that makes any UNIX-like machine with OpenSSH a proxy of the VPN",
+  description: "Write a script that makes a UNIX-like machine with OpenSSH a proxy",
   examples: [
     "walt vpn setup-proxy --next walt.lab.example",
     "walt vpn setup-proxy --next inner-proxy.lab.example:22 -o outer-setup.sh   # first of two proxies",
@@ -26,13 +26,13 @@ export default command({
     next: {
       type: "string",
       valueHint: "host[:port]",
-      description: "Hostname or IP of the walt server, or of the next proxy in case of several hops",
+      description: "Address of the server, or of the next proxy in a chain",
     },
     output: {
       type: "string",
       alias: "o",
       valueHint: "file",
-      description: "Where to write (default: proxy-setup.sh, or vpn.toml with --toml)",
+      description: "The file to write (default: proxy-setup.sh, or vpn.toml with --toml)",
     },
     toml: {
       type: "boolean",
@@ -41,7 +41,7 @@ export default command({
     ...serverOptions,
   },
   async run(args) {
-    // What was typed is checked before anything is asked or fetched.
+    // The arguments are checked before anything is asked or fetched.
     if (args.next !== undefined) parseHostPort(args.next, PROXY_PORT);
     await withServer(args, async (api) => {
       const trust = await fetchTrust(api);
@@ -77,7 +77,10 @@ export default command({
   },
 });
 
-/** The next hop with its port: the endpoint's for the server, 22 for a proxy; and what the operator should know. */
+/**
+ * The next hop with its port: the endpoint's for the server, 22 for a proxy; and what the operator should
+ * know.
+ */
 async function nextHop(
   text: string,
   trust: Trust,
@@ -94,13 +97,13 @@ async function nextHop(
     notes.push(`${given.host} does not resolve on this machine; it must on the proxy.`);
   if (isServer && formatHostPort(next) !== trust.address) {
     notes.push(
-      `devices must name the server the same way: walt vpn setup-node --next ${formatHostPort(next)} (or set server.address).`,
+      `devices must use the same address: walt vpn setup-node --next ${formatHostPort(next)} (or set server.address).`,
     );
   }
-  // With a port that is not sshd's, whoever typed it knows what listens there.
+  // A port other than sshd's was typed on purpose.
   if (!isServer && given.port === PROXY_PORT)
     notes.push(
-      `${formatHostPort(next)} is taken for a proxy. For the walt server itself, give its endpoint's port: ${given.host}:${server.port}`,
+      `${formatHostPort(next)} is treated as a proxy. If it is the server, use the port of its endpoint: ${given.host}:${server.port}`,
     );
   return { next, notes };
 }

@@ -1,4 +1,4 @@
-/** The server's configuration: what is written where there is none, and what is found where there is one. */
+/** The server's configuration: the text of a new one, and the search for an existing one. */
 
 import { stringify } from "smol-toml";
 import { parseConfig, requireRole } from "../../config/load.ts";
@@ -17,7 +17,7 @@ const EXAMPLE = `
 # address = "walt.lab.example:2222"
 `;
 
-/** A new configuration; beside a WalT server it leaves the network of nodes to that. */
+/** The text of a new configuration. Beside a WalT server it does not manage walt-net. */
 export function newConfiguration(walt: WaltServer | undefined): string {
   const network = walt === undefined ? {} : { server: { network: { managed: false, bridge: walt.bridge } } };
   const values = stringify({ role: "server", ...network }).trimEnd();
@@ -27,22 +27,22 @@ export function newConfiguration(walt: WaltServer | undefined): string {
 /** The configuration that an installation uses. */
 export interface FoundConfig {
   config: Config;
-  /** Where it is now: at its place, where an earlier version had it, or nowhere yet. */
+  /** Where it is: at its place, at the place of an earlier version, or nowhere. */
   at: "place" | "earlier" | "nowhere";
 }
 
 /**
- * Read the configuration, or the one of an earlier version.
- * @param earlierIsOurs whether other things of an earlier version are there: its file is ours then, whatever is in it
- * @throws WaltError when it is another role's, wrong, or there twice.
+ * Find the configuration, or that of an earlier version.
+ * @param earlierIsOurs whether an earlier version is installed: its file is then ours, whatever it contains
+ * @throws WaltError when it is for another role, has an error, or exists at both places.
  */
 export function findConfig(place: string, earlier: string, earlierIsOurs: boolean): FoundConfig {
   const [text, old] = [readTextIfAny(place), readTextIfAny(earlier)];
   const before = old === undefined ? undefined : earlierConfig(old, earlier, earlierIsOurs);
   if (text !== undefined) {
     if (before !== undefined) {
-      throw new WaltError(`${earlier} and ${place} are both there`, {
-        hint: "Earlier versions used the first one, this one uses the second. Move one of them away.",
+      throw new WaltError(`${earlier} and ${place} both exist`, {
+        hint: "Earlier versions used the first file, and this version uses the second. Move one of them away.",
       });
     }
     return { config: requireRole(parseConfig(text, place), "server"), at: "place" };
@@ -52,7 +52,7 @@ export function findConfig(place: string, earlier: string, earlierIsOurs: boolea
   return { config: before, at: "earlier" };
 }
 
-/** The configuration of an earlier version's server; undefined where the file is nothing of ours. */
+/** The configuration of an earlier version's server; undefined if the file is not ours. */
 function earlierConfig(text: string, file: string, isOurs: boolean): Config | undefined {
   let config: Config;
   try {
@@ -65,14 +65,14 @@ function earlierConfig(text: string, file: string, isOurs: boolean): Config | un
   return requireRole(config, "server");
 }
 
-/** A path in the folders of earlier versions cannot be kept: the service may write to its own only. */
+/** Refuse paths in the folders of earlier versions: the service may write to its own folders only. */
 function refuseEarlierPaths(config: Config, file: string): void {
   const { state, socket } = config.server;
   const paths = { state, socket, "network.boot_files": config["server.network"].boot_files };
   for (const [key, path] of Object.entries(paths)) {
     if (!/^\/(var\/lib|run)\/walt(\/|$)/.test(path)) continue;
     throw new WaltError(`${file}: server.${key} is ${path}, a folder of WalT's own`, {
-      hint: `Take that line out: the default is ${DEFAULTS[key] ?? ""} now, and what is there is moved.`,
+      hint: `Remove that line: the default is now ${DEFAULTS[key] ?? ""}, and the files are moved there.`,
     });
   }
 }

@@ -1,8 +1,10 @@
 /**
- * Keys and registry of an earlier version, in a folder that WalT has too, moved to the folder of this version.
+ * Keys and registry of an earlier version, in a folder that WalT has too, moved to the folder of this
+ * version.
  *
- * They are copied into a folder beside the new one, which gets its name when it is whole, and then the originals are removed.
- * Interrupted at any point, the next run finds either all of the originals, or the whole copy; never two that differ.
+ * They are copied into a folder beside the new one. It gets its name when it is complete. Then the originals
+ * are removed. After an interruption the next run finds either all originals or a complete copy, and never
+ * two that differ.
  */
 
 import { Database } from "bun:sqlite";
@@ -24,7 +26,10 @@ import { statIfAny } from "./machine.ts";
 import { KEYS, lookAtKeys, lookAtRegistry, lookAtState } from "./ours.ts";
 
 const REGISTRY = "registry.sqlite";
-/** All that a server keeps, in the order in which it is removed: what tells that the rest is ours comes last. */
+/**
+ * Everything that a server stores, in the order in which it is removed. What identifies the rest as ours
+ * comes last.
+ */
 const ENTRIES = [
   "dhcp.leases",
   "boot/x86_64",
@@ -37,13 +42,14 @@ const ENTRIES = [
 export interface EarlierState {
   /** Paths below the folder that are ours. */
   entries: readonly string[];
-  /** Whether they have been copied already and only the originals are left to be removed. */
+  /** Whether they were copied, so that only the originals must be removed. */
   copied: boolean;
 }
 
 /**
- * What of ours is in the folder of an earlier version; undefined where there is nothing. WalT's own files in it are not looked at.
- * @throws WaltError when it has keys or a registry of ours while `to` has others.
+ * What an earlier version left in its folder; undefined if there is nothing. WalT's own files in it are
+ * ignored.
+ * @throws WaltError when `from` and `to` have different keys or registries.
  */
 export function lookAtEarlierState(from: string, to: string): EarlierState | undefined {
   const present = ENTRIES.filter((entry) => statIfAny(join(from, entry)) !== undefined);
@@ -56,7 +62,7 @@ export function lookAtEarlierState(from: string, to: string): EarlierState | und
       throw new WaltError(
         `there are two different servers: in ${from} and in ${to} (${different.join(", ")})`,
         {
-          hint: `Move the folder away whose devices are not to get in any more. ${from} may hold files of WalT, too.`,
+          hint: `Move away the folder whose devices are no longer to be accepted. ${from} may also have files of WalT.`,
         },
       );
     }
@@ -66,15 +72,15 @@ export function lookAtEarlierState(from: string, to: string): EarlierState | und
 }
 
 /**
- * To be called before a server makes keys: those of an earlier version may wait for `walt server install` to move them.
- * @throws WaltError when they do.
+ * Call this before a server makes keys: those of an earlier version may not have been moved yet.
+ * @throws WaltError if they were not moved.
  */
 export function refuseUnmoved(from: string, to: string): void {
   if (statIfAny(join(to, "keys")) !== undefined || lookAtEarlierState(from, to) === undefined) return;
   throw new WaltError(
     `the keys and the registry of an earlier version are in ${from}, and not yet in ${to}`,
     {
-      hint: "`walt server install` moves them. With new keys no device would get in any more.",
+      hint: "`walt server install` moves them. With new keys no device would be accepted.",
     },
   );
 }
@@ -85,8 +91,9 @@ function stagingOf(to: string): string {
 }
 
 /**
- * Copy everything. `to` appears with all of it, or not at all.
- * @throws WaltError when somebody else has the registry open; the system's error when something cannot be written.
+ * Copy everything. `to` appears completely or not at all.
+ * @throws WaltError when another program has the registry open; the system's error when a file cannot be
+ *   written.
  */
 export function copyEarlierState(from: string, to: string, state: EarlierState): void {
   foldRegistry(join(from, REGISTRY));
@@ -107,7 +114,10 @@ export function copyEarlierState(from: string, to: string, state: EarlierState):
   syncFolder(dirname(to));
 }
 
-/** Remove what was copied, as far as it is the same still; folders that are empty then go too, where `emptyToo`. */
+/**
+ * Remove the originals that are still equal to their copies; with `emptyToo` also the folders that are then
+ * empty.
+ */
 export function removeOriginals(from: string, to: string, emptyToo: boolean): void {
   for (const entry of ENTRIES) {
     const path = join(from, entry);
@@ -119,7 +129,7 @@ export function removeOriginals(from: string, to: string, emptyToo: boolean): vo
   }
 }
 
-/** Take what is in the registry's write-ahead log into its file (sqlite.org/wal.html), so that the file is all of it. */
+/** Write the registry's write-ahead log into its file (sqlite.org/wal.html), so that the file is complete. */
 function foldRegistry(path: string): void {
   if (!existsSync(path)) return;
   const db = new Database(path);

@@ -1,8 +1,10 @@
 /**
- * `walt server install`: command, unit, configuration, folders and group, beside whatever else is on the machine.
+ * `walt server install`: command, unit, configuration, folders and group, beside whatever else is on the
+ * machine.
  *
- * First everything is looked at, and what is in the way is refused with nothing changed. Then the steps are done one by one. Each
- * is done whole or not at all, and what is done already is no step any more: after an interruption the same command goes on.
+ * First everything is checked. If something is in the way, nothing is changed. Then the steps are done one by
+ * one. Each step is done completely or not at all, and is left out if it was done before. So the same command
+ * continues after an interruption.
  */
 
 import {
@@ -35,11 +37,14 @@ import {
 import { findWaltServer } from "./walt-server.ts";
 import unitTemplate from "./walt-vpn.service" with { type: "text" };
 
-/** Where the unit finds program and configuration: systemd confines the service, which cannot see /home, /root and /tmp. */
+/**
+ * Where the unit finds program and configuration: systemd confines the service, which cannot see /home, /root
+ * and /tmp.
+ */
 const { command: COMMAND, config: CONFIG, unit: UNIT } = placesOf("/");
 const UNIT_NAME = "walt-vpn.service";
 const EARLIER_UNIT_NAME = "walt-server.service";
-/** Where a command `walt` of somebody else may be, which ours must not hide. */
+/** Folders in which another program may have a command `walt`, which ours must not hide. */
 const COMMAND_FOLDERS = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /** systemd.exec(5): the folder stays when the service stops. */
@@ -47,17 +52,17 @@ const PRESERVE = "RuntimeDirectoryPreserve=yes";
 
 /** One change to the machine. */
 export interface Step {
-  /** What is done, for the operator: `/etc/walt/vpn.toml: written`. */
+  /** What the step does, for the operator: `/etc/walt/vpn.toml: written`. */
   what: string;
   do(): void | Promise<void>;
 }
 
 export interface Plan {
-  /** What was found and needs no change, a line each. */
+  /** What needs no change, one line each. */
   found: readonly string[];
-  /** What is to be changed, in this order. */
+  /** The changes, in their order. */
   steps: readonly Step[];
-  /** What the operator should know or do, a line each. */
+  /** What the operator should know or do, one line each. */
   notes: readonly string[];
   /** Whether the service is started by one of the steps. */
   starts: boolean;
@@ -71,8 +76,8 @@ export function serverUnit(binary: string, config: string): string {
 }
 
 /**
- * Look at everything, and say what an installation has to change; nothing is changed by that.
- * @throws WaltError with all that is in the way; another role's configuration is an error of usage.
+ * Check everything, and plan the changes. Nothing is changed yet.
+ * @throws WaltError naming everything that is in the way; (usage) when the configuration is for another role.
  */
 export async function planInstall(machine: Machine): Promise<Plan> {
   const { root } = machine;
@@ -103,7 +108,7 @@ export async function planInstall(machine: Machine): Promise<Plan> {
     earlierUnit &&
     machine.systemd &&
     (await machine.run(["systemctl", "is-active", "--quiet", EARLIER_UNIT_NAME])).status === 0;
-  // One that nobody told systemd of has to be stopped by hand.
+  // A server that systemd did not start must be stopped by hand.
   if (moves && !active) {
     await refuseSecond(earlier.socket).catch((error: unknown) => inTheWay.push(messageOf(error)));
   }
@@ -117,7 +122,7 @@ export async function planInstall(machine: Machine): Promise<Plan> {
   }
   if (inTheWay.length > 0) {
     throw new WaltError(`cannot install:\n${inTheWay.map((one) => `- ${one}`).join("\n")}`, {
-      hint: "Nothing was changed. Move away what is in the way, or leave it and install on another machine.",
+      hint: "Nothing was changed. Move these things away, or install on another machine.",
     });
   }
 
@@ -128,7 +133,7 @@ export async function planInstall(machine: Machine): Promise<Plan> {
     );
   }
 
-  // The unit first: from then on all else is recognised as ours. It is not enabled yet.
+  // The unit is written first: everything else is recognised as ours by it. It is not enabled yet.
   const text = serverUnit(COMMAND, CONFIG);
   if (readTextIfAny(places.unit) === text) found.push(`${places.unit}: unchanged`);
   else steps.push({ what: `${places.unit}: written`, do: () => write(places.unit, text) });
@@ -171,7 +176,7 @@ export async function planInstall(machine: Machine): Promise<Plan> {
   return { found, steps, notes, starts };
 }
 
-/** The program, at its long name. */
+/** The program, under its long name. */
 function addCommand({ root, binary }: Machine, command: Finding["is"], steps: Step[], found: string[]): void {
   const place = placesOf(root).command;
   const isThere =
@@ -183,7 +188,7 @@ function addCommand({ root, binary }: Machine, command: Finding["is"], steps: St
   }
 }
 
-/** The short name: a link, where nobody else has it. */
+/** The short name: a link, if no other program has this name. */
 function addLink({ root }: Machine, steps: Step[], found: string[], notes: string[]): void {
   const { link } = placesOf(root);
   const target = "walt-vpn";
@@ -210,7 +215,7 @@ function addLink({ root }: Machine, steps: Step[], found: string[], notes: strin
   }
 }
 
-/** The configuration: left as it is, moved from where an earlier version had it, or written. */
+/** The configuration: unchanged, moved from the place of an earlier version, or written. */
 function addConfig(
   { at, config }: FoundConfig,
   walt: ReturnType<typeof findWaltServer>,
@@ -245,7 +250,7 @@ function isManaged(config: Config): boolean {
   return config["server.network"].managed;
 }
 
-/** Stop the service of an earlier version, without its folder in /run: on a WalT server that is WalT's, too. */
+/** Stop the service of an earlier version, but keep its folder in /run, which WalT also uses. */
 function stopEarlier(machine: Machine): Step {
   const { unit } = earlierPlacesOf(machine.root);
   return {
@@ -259,7 +264,7 @@ function stopEarlier(machine: Machine): Step {
   };
 }
 
-/** From the unit of an earlier version to ours: own settings, start at boot, and the service that runs. */
+/** Replace the unit of an earlier version: its drop-ins, its start at boot, and the running service. */
 function addUnitsMove(machine: Machine, o: { enabled: boolean; starts: boolean }, steps: Step[]): void {
   const [places, earlier] = [placesOf(machine.root), earlierPlacesOf(machine.root)];
   if (existsSync(earlier.dropIns) && !existsSync(places.dropIns)) {
@@ -301,7 +306,7 @@ function addUnitsMove(machine: Machine, o: { enabled: boolean; starts: boolean }
   });
 }
 
-/** Do all steps of a plan; `said` is told what was found and what is done, when it is done. */
+/** Do all steps of a plan. `said` is called with each line of the result. */
 export async function install(plan: Plan, said: (line: string) => void): Promise<void> {
   for (const line of plan.found) said(line);
   for (const step of plan.steps) {

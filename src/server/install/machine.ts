@@ -1,17 +1,17 @@
-/** The machine that the server is installed on: where things are, and what is run there. */
+/** The machine on which the server is installed: its paths, and how programs are run on it. */
 
 import { lstatSync, readlinkSync, type Stats } from "node:fs";
 import { join } from "node:path";
 import { codeOf } from "../../errors.ts";
 import { runAny } from "../../linux/run.ts";
 
-/** What `walt server install` needs of a machine; a test gives it a folder in the place of `/`. */
+/** What `walt server install` needs of a machine. Tests use a folder instead of `/`. */
 export interface Machine {
-  /** The folder that all paths are below: `/`, but in a test. */
+  /** The root of all paths: `/`, except in tests. */
   root: string;
   /** The compiled program that is to be installed. */
   binary: string;
-  /** Whether systemd runs this machine (sd_booted(3)): a container or a chroot has its files, too, but nobody to tell. */
+  /** Whether systemd is running (sd_booted(3)). In a container or a chroot its files may exist without it. */
   systemd: boolean;
   /** Run a program to its end; its exit status, 0 for done, and what it printed to standard error. */
   run(command: readonly string[]): Promise<{ status: number; stderr: string }>;
@@ -32,7 +32,7 @@ export function placesOf(root: string) {
   const at = (path: string): string => join(root, path);
   return {
     command: at("/usr/local/bin/walt-vpn"),
-    /** The short name of the command. On a WalT server it is WalT's. */
+    /** The short name of the command. On a WalT server it is WalT's client. */
     link: at("/usr/local/bin/walt"),
     config: at("/etc/walt/vpn.toml"),
     units: at("/etc/systemd/system"),
@@ -45,7 +45,7 @@ export function placesOf(root: string) {
   };
 }
 
-/** What earlier versions used: names that belong to WalT on a WalT server. */
+/** The paths of earlier versions, which belong to WalT on a WalT server. */
 export function earlierPlacesOf(root: string) {
   const at = (path: string): string => join(root, path);
   return {
@@ -59,7 +59,7 @@ export function earlierPlacesOf(root: string) {
   };
 }
 
-/** lstat(2) of a path, or undefined where there is nothing, not even a folder to look in. */
+/** lstat(2) of a path; undefined if it or one of its folders does not exist. */
 export function statIfAny(path: string): Stats | undefined {
   try {
     return lstatSync(path, { throwIfNoEntry: false });

@@ -1,4 +1,4 @@
-/** What is ours on a machine, and what is not: told by content, never by the name alone. */
+/** Decides by their content, and not by their names alone, which files on a machine are ours. */
 
 import { Database } from "bun:sqlite";
 import {
@@ -19,14 +19,14 @@ import { MAX_LINE } from "../../ssh/keys/ed25519.ts";
 import { parsePrivateKey } from "../../ssh/keys/key-files.ts";
 import { kindOf, statIfAny } from "./machine.ts";
 
-/** Nothing there, ours, or somebody else's and what it is in words. */
+/** Absent, ours, or of another program; `what` describes it in words. */
 export type Finding = { is: "absent" } | { is: "ours" } | { is: "foreign"; what: string };
 
 const ABSENT: Finding = { is: "absent" };
 const OURS: Finding = { is: "ours" };
 const foreign = (what: string): Finding => ({ is: "foreign", what });
 
-/** Bytes of a file that are looked at at once. */
+/** Bytes of a file that are read at once. */
 const PIECE = 1 << 20;
 
 /** Every version of the unit has this in its first line, and with the unit every version of the program. */
@@ -34,7 +34,7 @@ const MARK = "Changes belong into a drop-in: systemctl edit walt-";
 const FIRST_LINE = /^# Written by `walt(-vpn)? server install`\. /;
 const EXEC_START = /^ExecStart="\/usr\/local\/bin\/walt(-vpn)?" server run --config /m;
 
-/** A unit of systemd: ours has our first line and starts our program. */
+/** A systemd unit: ours has our first line and starts our program. */
 export function lookAtUnit(path: string): Finding {
   const stat = statIfAny(path);
   if (stat === undefined) return ABSENT;
@@ -48,7 +48,7 @@ export function lookAtUnit(path: string): Finding {
 
 /**
  * A command: ours is an ELF program that has our unit inside.
- * @param own the program that runs, which need not be searched where it is the one at `path`
+ * @param own the running program, which is not searched if it is the one at `path`
  */
 export function lookAtCommand(path: string, own?: string): Finding {
   const stat = statIfAny(path);
@@ -61,7 +61,7 @@ export function lookAtCommand(path: string, own?: string): Finding {
   return foreign("another program");
 }
 
-/** Whether two files have the same content. A program has some 100 MB, so that it is not read as a whole. */
+/** Whether two files have the same content. They are read in pieces, because a program has some 100 MB. */
 export function sameContent(a: string, b: string): boolean {
   if (statSync(a).size !== statSync(b).size) return false;
   const other = pieces(b, 0);
@@ -72,7 +72,9 @@ export function sameContent(a: string, b: string): boolean {
   return true;
 }
 
-/** A file's content in pieces of at most 1 MiB, each of which begins with the last `overlap` bytes of the one before. */
+/**
+ * A file's content in pieces of at most 1 MiB. Each begins with the last `overlap` bytes of the piece before.
+ */
 function* pieces(path: string, overlap: number): Generator<Buffer, undefined> {
   using file = openFile(path, "r");
   for (let at = 0; ; ) {
@@ -86,7 +88,10 @@ function* pieces(path: string, overlap: number): Generator<Buffer, undefined> {
   }
 }
 
-/** The short name of our command: ours is a link to the long name beside it, or a program of an earlier version. */
+/**
+ * The short name of our command: ours is a link to the long name beside it, or a program of an earlier
+ * version.
+ */
 export function lookAtLink(path: string, target: string): Finding {
   const isOurs = statIfAny(path)?.isSymbolicLink() === true && readlinkSync(path) === target;
   return isOurs ? OURS : lookAtCommand(path);
@@ -99,7 +104,10 @@ const TABLES = {
 };
 const SQLITE_HEADER = "SQLite format 3\0";
 
-/** A registry: ours is a SQLite database with our tables. It is read from a copy, as SQLite may write beside what it opens. */
+/**
+ * A registry: ours is a SQLite database with our tables. A copy is read, because SQLite may write beside a
+ * file that it opens.
+ */
 export function lookAtRegistry(path: string): Finding {
   const stat = statIfAny(path);
   if (stat === undefined) return ABSENT;
@@ -153,16 +161,19 @@ export function lookAtKeys(folder: string): Finding {
   );
 }
 
-/** Entries of the server's folder that need no server: boot files put there in advance, and a relay's host key. */
+/** Entries of the state folder that do not come from a server: boot files, and a relay's host key. */
 const NEUTRAL = ["boot", "proxy_host_key", "proxy_host_key.pub"];
 
-/** The server's folder: ours has our registry or keys. One that is empty, or has only `NEUTRAL` entries, counts as absent. */
+/**
+ * The server's folder: ours has our registry or keys. One that is empty, or has only `NEUTRAL` entries,
+ * counts as absent.
+ */
 export function lookAtState(folder: string): Finding {
   const stat = statIfAny(folder);
   if (stat === undefined) return ABSENT;
   let names: string[];
   try {
-    names = readdirSync(folder); // a link to a folder elsewhere will do
+    names = readdirSync(folder); // a link to another folder is allowed
   } catch {
     return foreign(kindOf(folder, stat));
   }

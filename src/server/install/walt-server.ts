@@ -1,20 +1,20 @@
-/** A WalT server on this machine: whether there is one, and which network is its. */
+/** Finds a WalT server on this machine, and its network. */
 
 import { readTextIfAny } from "../../linux/files.ts";
 
-/** The network of nodes is called that in every version of WalT, and so is its bridge. */
+/** The name of the nodes' network, and of its bridge, in every version of WalT. */
 const WALT_NET = "walt-net";
 
 export interface WaltServer {
   /** The bridge that its nodes are on. */
   bridge: string;
-  /** Its own address there, such as `192.168.192.1/22`; undefined where its configuration does not say one. */
+  /** Its own address there, such as `192.168.192.1/22`; undefined if its configuration has none. */
   address: string | undefined;
 }
 
 /**
- * The WalT server that a configuration, WalT's `server.conf`, belongs to; undefined where there is no such file. The file is
- * YAML or JSON with comments; only the address below `walt-net` is looked for in it, for a message.
+ * The WalT server of a configuration file, WalT's `server.conf`; undefined if there is no such file. The file
+ * is YAML or JSON with comments; only the address below `walt-net` is looked for in it, for a message.
  */
 export function findWaltServer(conf: string): WaltServer | undefined {
   const text = readTextIfAny(conf);

@@ -5,11 +5,11 @@ import { messageOf, WaltError } from "../../errors.ts";
 import { readTextIfAny } from "../../linux/files.ts";
 import type { Log } from "../../log.ts";
 
-/** Architectures by iPXE's names. */
+/** Architectures, as iPXE names them. */
 const ARCHITECTURES = ["x86_64", "arm64"] as const;
 const FILES = ["vmlinuz", "initrd.img"] as const;
 
-/** The first script: finds out the architecture and goes on to its own. A BIOS build of iPXE is always an i386 one. */
+/** The first script. It loads the script of its architecture. A BIOS build of iPXE always reports i386. */
 export function entryScript(base: string): string {
   return `#!ipxe
 set arch \${buildarch}

@@ -1,4 +1,4 @@
-/** DHCP on a managed walt-net: dnsmasq(8) as a child with a configuration of ours. */
+/** DHCP on a managed walt-net: dnsmasq(8) as a child process with its own configuration. */
 
 import { join } from "node:path";
 import { AddressRange } from "../../address-range.ts";
@@ -58,7 +58,7 @@ export class Dnsmasq {
     readonly log: Log,
   ) {}
 
-  /** @throws WaltError when dnsmasq is not installed or ends at once, with its own words. */
+  /** @throws WaltError when dnsmasq is not installed, or ends at once, with dnsmasq's message. */
   static async start(options: DnsmasqOptions, hosts: string, log: Log): Promise<Dnsmasq> {
     const dnsmasq = new Dnsmasq(options, log);
     writeFileAtomic(join(options.run, "dnsmasq.conf"), dnsmasqConfig(options));
@@ -106,7 +106,7 @@ export class Dnsmasq {
         for (const line of lines) {
           last = line.replace(/^dnsmasq(-dhcp)?(\[\d+\])?: /, "");
           if (/^started/.test(last)) isListening();
-          // The outcome of an exchange is an event; how it went is detail.
+          // The result of an exchange is an event; the steps before it are details.
           if (/ DHCPACK\(| DHCPNAK\(|no address available/.test(` ${last}`))
             this.log.info(last, { event: "dhcp" });
           else this.log.debug(last, { event: "detail" });
@@ -134,7 +134,7 @@ export class Dnsmasq {
     }
   }
 
-  /** What nodes are given, `52:54:00:01:02:03,192.168.192.2,vpn-010203` on each line. */
+  /** Set what DHCP assigns to nodes, `52:54:00:01:02:03,192.168.192.2,vpn-010203` on each line. */
   setHosts(hosts: string): void {
     writeFileAtomic(join(this.options.run, "dhcp-hosts"), hosts);
     this.#child?.kill("SIGHUP");

@@ -12,27 +12,32 @@ import type { Log } from "../../log.ts";
 import { BootService } from "./boot-files.ts";
 import { Dnsmasq, readLeases } from "./dnsmasq.ts";
 
-/** By this we recognise a bridge that an earlier run of ours made and could not remove. */
+/**
+ * The alias of bridges that this program makes, by which it recognises one that an earlier run left behind.
+ */
 const ALIAS = "made by walt server";
 
 export interface WaltNet {
-  /** Largest MTU here, bytes. */
+  /** The largest MTU on walt-net, bytes. */
   readonly mtu: number;
   /**
-   * Put a node's interface into the bridge, with the MTU that is the largest here, and set it up. The port is its node's alone: the
-   * bridge sends the node's frames there and nowhere else, and sends nothing there that may be for somebody else.
+   * Put a node's interface into the bridge, with the largest MTU, and set it up. The bridge sends all unicast
+   * frames for the node to this port, and no unicast frames for other machines.
    */
   addPort(name: string, nodeMac: string): Promise<void>;
-  /** Have the bridge drop what is too large for a node. Not on another one's bridge, whose own MTU could follow. */
+  /**
+   * Lower the MTU of a port, so that the bridge drops larger frames. Does nothing on a bridge that is not
+   * managed: its MTU could follow.
+   */
   lowerPort(name: string, mtu: number): Promise<void>;
-  /** The IPv4 addresses of MAC addresses, as far as known. */
+  /** The known IPv4 addresses, by MAC address. */
   addresses(macs: readonly string[]): Promise<Map<string, string>>;
-  /** What DHCP gives to nodes. */
+  /** Set the names and addresses that DHCP assigns to nodes. */
   setNodes(nodes: readonly NodeLease[]): void;
   stop(): Promise<void>;
 }
 
-/** What DHCP gives to a node: its name, and its address unless that is null. */
+/** What DHCP assigns to a node: its name, and its address unless that is null. */
 export interface NodeLease {
   readonly mac: string;
   readonly node: string;
@@ -40,8 +45,8 @@ export interface NodeLease {
 }
 
 /**
- * The addresses that a managed walt-net has for nodes, and those that were given, by MAC address; undefined where
- * something else than this server gives them.
+ * The addresses that a managed walt-net has for nodes, and the leases by MAC address; undefined if another
+ * program assigns addresses.
  */
 export function nodeAddresses(
   config: Config,
@@ -57,14 +62,17 @@ function hostsText(nodes: readonly NodeLease[]): string {
     .join("");
 }
 
-/** @throws WaltError when the bridge cannot be made or is somebody else's, or a service cannot be started. */
+/**
+ * @throws WaltError when the bridge cannot be made or belongs to another program, or a service cannot be
+ *   started.
+ */
 export async function openWaltNet(config: Config, nodes: readonly NodeLease[], log: Log): Promise<WaltNet> {
   const { bridge, managed, mtu, isolation } = config["server.network"];
   const link = await bridgeInfo(bridge);
   if (!managed) {
     if (link === undefined) {
       throw new WaltError(`the bridge ${bridge} does not exist`, {
-        hint: "server.network.managed = false means that something else makes it. Start that first, or set managed = true.",
+        hint: "With server.network.managed = false another program must make it. Start that first, or set managed = true.",
       });
     }
     log.info("using an existing bridge", { event: "bridge-used", bridge });
@@ -78,10 +86,10 @@ export async function openWaltNet(config: Config, nodes: readonly NodeLease[], l
   return await managedNet(config, link !== undefined, nodes, log);
 }
 
-/** The alias of a bridge, or undefined where there is no such interface. */
+/** The alias of a bridge; undefined if there is no such interface. */
 async function bridgeInfo(bridge: string): Promise<string | undefined> {
   if (!existsSync(`/sys/class/net/${bridge}`)) {
-    // /sys may show another network namespace than ours; ip(8) knows.
+    // /sys may show another network namespace than this one. ip(8) does not use it.
     const { status }: RunResult = await runAny(["ip", "link", "show", "dev", bridge]);
     if (status !== 0) return undefined;
   }
@@ -103,14 +111,16 @@ function plainNet(bridge: string, mtu: number, isolation: boolean): WaltNet {
   return {
     mtu,
     addPort: async (name, nodeMac) => {
-      // Between two isolated ports a bridge forwards nothing (Linux 4.18). A port is one before it is up.
+      // A bridge forwards nothing between two isolated ports (Linux 4.18). The port is isolated before it is
+      // up.
       const isolated = isolation ? " isolated on" : "";
       await ipBatch([
         `link set dev ${name} mtu ${mtu} master ${bridge}`,
-        // Unicast frames for nobody known are not for this node: one node could flood the tunnels of all others with them.
+        // Unicast frames for unknown addresses are not sent to this port. Otherwise one node could flood all
+        // other tunnels.
         `link set dev ${name} type bridge_slave flood off learning off${isolated}`,
       ]);
-      // The guard lets no other source through, so there is nothing to learn.
+      // The guard accepts no other source address, so the bridge has nothing to learn.
       await run(["bridge", "fdb", "replace", nodeMac, "dev", name, "master", "static"]);
       await ipBatch([`link set dev ${name} up`]);
     },
@@ -121,7 +131,7 @@ function plainNet(bridge: string, mtu: number, isolation: boolean): WaltNet {
   };
 }
 
-/** What the kernel's neighbour table knows of these MAC addresses. */
+/** The IPv4 addresses of these MAC addresses in the kernel's neighbour table. */
 async function neighbours(bridge: string, macs: readonly string[]): Promise<Map<string, string>> {
   const result = new Map<string, string>();
   const table = await ipJson(["-4", "neigh", "show", "dev", bridge]);
@@ -147,7 +157,8 @@ async function managedNet(
   } catch (error) {
     throw new WaltError(`cannot make the folder ${runFolder}: ${messageOf(error)}`, { cause: error });
   }
-  // A bridge takes the lowest MAC address of its ports unless it has one of its own: pinned, its neighbours never have to relearn.
+  // Without a fixed MAC address a bridge takes the lowest one of its ports, and neighbours would have to
+  // learn it again.
   const hash = createHash("sha256").update(`${bridge} ${address}`).digest("hex");
   const mac = `02:57:54:${hash.slice(0, 2)}:${hash.slice(2, 4)}:${hash.slice(4, 6)}`;
   // One that an earlier run left behind is used again: should that run live after all, nothing is taken from it.

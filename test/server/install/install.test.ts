@@ -284,7 +284,7 @@ describe("over an earlier version", () => {
     machine.putEarlier();
     await run();
     machine.putEarlierState();
-    expect(await refused()).toContain("are both there");
+    expect(await refused()).toContain("both exist");
     rmSync(join(machine.root, "/etc/walt/walt.toml"));
     expect(await refused()).toMatch(/there are two different servers: .*keys\/ca/);
   });
@@ -308,7 +308,7 @@ describe("over an earlier version", () => {
   test("a path in WalT's folders that the configuration names is refused with what to do", async () => {
     machine.putEarlier();
     machine.put("/etc/walt/walt.toml", 'role = "server"\n[server]\nstate = "/var/lib/walt"\n');
-    expect(await refused()).toMatch(/server\.state is \/var\/lib\/walt[\s\S]*Take that line out/);
+    expect(await refused()).toMatch(/server\.state is \/var\/lib\/walt[\s\S]*Remove that line/);
   });
 
   test("keys and registry elsewhere stay where the configuration says", async () => {

@@ -10,13 +10,18 @@ import { invitationOptions, invitationOrder } from "../_invitations.ts";
 export default command({
   name: "walt vpn token add",
   description:
-    "Make a token: devices whose card has it are accepted without asking. It is shown once, and never again",
+    "Make a token. Devices whose card has it are accepted without a question. It is shown only once",
   examples: [
     "walt vpn token add --uses 30 --expires 2d --note summer-school",
     "walt vpn token add --json | jq -r .token > token && walt vpn setup-node --token - < token",
   ],
   args: {
-    uses: { type: "string", valueHint: "number", default: "1", description: "How many devices may use it" },
+    uses: {
+      type: "string",
+      valueHint: "number",
+      default: "1",
+      description: "Number of devices that may use it",
+    },
     ...invitationOptions,
     ...serverOptions,
     ...jsonOption,
@@ -24,7 +29,7 @@ export default command({
   async run(args) {
     const uses = /^\d{1,6}$/.test(args.uses) ? Number(args.uses) : 0;
     if (uses < 1 || uses > MAX_USES)
-      throw usageError(`--uses ${JSON.stringify(args.uses)} is no number from 1 to ${MAX_USES}`);
+      throw usageError(`--uses ${JSON.stringify(args.uses)} is not a number from 1 to ${MAX_USES}`);
     const order = { uses, ...invitationOrder(args) };
     const added = await withServer(args, (api) => api.call(SERVER.addToken, order));
     if (args.json) return print(JSON.stringify(added, null, 2));

@@ -7,10 +7,10 @@ import { parseId } from "../_invitations.ts";
 
 export default command({
   name: "walt vpn token withdraw",
-  description: "Withdraw a token: it lets nobody in any more. Devices that came in by it stay",
+  description: "Withdraw a token: no more devices are accepted by it. Accepted devices stay accepted",
   examples: ["walt vpn token withdraw 3"],
   args: {
-    id: { type: "positional", required: true, description: "Its number in `walt vpn token list`" },
+    id: { type: "positional", required: true, description: "Its ID in `walt vpn token list`" },
     ...serverOptions,
   },
   async run(args) {
@@ -19,7 +19,7 @@ export default command({
       api.call(SERVER.withdraw, { id, kind: "token" as const, by: operator() }),
     );
     print(
-      `Token ${id} lets nobody in any more. Devices that came in by it stay; \`walt vpn list\` shows them.`,
+      `Token ${id} is withdrawn. Devices that were accepted by it stay accepted; \`walt vpn list\` shows them.`,
     );
   },
 });
