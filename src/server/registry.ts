@@ -59,6 +59,8 @@ export class Registry {
       db.run("PRAGMA foreign_keys = ON");
       db.run("PRAGMA busy_timeout = 5000");
       this.#migrate();
+      this.invitations = new Invitations(db);
+      this.#prefix = db.query<{ prefix: string }, []>("SELECT prefix FROM node_range").get()?.prefix ?? "";
     } catch (error) {
       db?.close();
       if (error instanceof WaltError) throw error;
@@ -66,9 +68,6 @@ export class Registry {
     } finally {
       process.umask(umask);
     }
-    this.invitations = new Invitations(this.#db);
-    this.#prefix =
-      this.#db.query<{ prefix: string }, []>("SELECT prefix FROM node_range").get()?.prefix ?? "";
   }
 
   #migrate(): void {

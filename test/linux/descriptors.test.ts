@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { connectFd } from "../../src/linux/fd-socket.ts";
 import { openFile } from "../../src/linux/files.ts";
 import { openTap } from "../../src/linux/tap.ts";
+import { MIGRATIONS } from "../../src/server/migrations.ts";
 import { Registry } from "../../src/server/registry.ts";
 import { PumpThread } from "../../src/tunnel/pump-thread.ts";
 import { describeWith } from "../lab/need.ts";
@@ -49,8 +50,11 @@ test("a registry that a newer walt wrote, or that is none", async () => {
   const file = join(dir, "registry.sqlite");
   const db = new Database(file, { create: true });
   db.run("PRAGMA user_version = 1000");
+  expect(await leftBy(() => new Registry(file))).toEqual([]);
+  db.run(`PRAGMA user_version = ${MIGRATIONS.length}`); // a version without its tables
   db.close();
   expect(await leftBy(() => new Registry(file))).toEqual([]);
+  expect(() => new Registry(file)).toThrow("cannot open the registry");
   writeFileSync(file, "no database at all ".repeat(100));
   expect(await leftBy(() => new Registry(file))).toEqual([]);
   rmSync(dir, { recursive: true, force: true });
