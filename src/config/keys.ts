@@ -82,6 +82,22 @@ export function integer(fallback: number, min: number, max: number, doc: string)
   };
 }
 
+/** Different whole numbers in an array; none unless told. */
+export function integers(min: number, max: number, doc: string): Key<readonly number[]> {
+  const one = integer(min, min, max, doc);
+  return {
+    default: [],
+    doc,
+    allowed: `an array of different whole numbers from ${min} to ${max}`,
+    read: (v) => {
+      if (!Array.isArray(v)) return undefined;
+      const all = v.map((number) => one.read(number)).filter((number) => number !== undefined);
+      return all.length === v.length && new Set(all).size === all.length ? all : undefined;
+    },
+    show: (all) => `[${all.join(", ")}]`,
+  };
+}
+
 /** A whole number, or a word for a number that the program chooses. */
 export function integerOr<const W extends string>(
   fallback: number | NoInfer<W>,

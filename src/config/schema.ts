@@ -10,6 +10,7 @@ import {
   hostPort,
   integer,
   integerOr,
+  integers,
   type Key,
   loopback,
   mirror,
@@ -86,6 +87,15 @@ export const TABLES = {
       1500,
       9000,
       "Largest MTU on walt-net. A node gets the lower of this and `device.mtu`. A managed bridge gets this MTU; an existing bridge must already have it.",
+    ),
+    address_guard: flag(
+      false,
+      "On a managed bridge. true: a node may speak only from the IPv4 address that DHCP gives it, and from the IPv6 link-local address that follows from its MAC address (ARP, neighbour discovery and source addresses are checked). false: only its MAC address is checked.",
+    ),
+    vlans: integers(
+      1,
+      4094,
+      "VLANs (802.1Q) whose tagged frames nodes may send. Unless told, frames with tags are dropped.",
     ),
     isolation: flag(
       false,

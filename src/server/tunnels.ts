@@ -157,7 +157,7 @@ export class Tunnels {
       mtu: FRAMINGS[framing].mtu ?? this.net.mtu,
       silence: this.silence,
       framing,
-      guard: device.mac,
+      guard: this.net.rulesFor(device),
     });
     const reason = await this.#live(device, tunnel, link, from);
     const wasUp = tunnel.info.state === "up";

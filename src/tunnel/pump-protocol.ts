@@ -6,6 +6,7 @@
 
 import type { End } from "../end.ts";
 import type { FramingName } from "./framing.ts";
+import type { GuardRules } from "./receive/guard.ts";
 
 /** What the thread is given when it starts (workerData). */
 export interface ThreadData {
@@ -46,8 +47,8 @@ export interface AddOrder {
   mtu: number;
   /** A peer that sends nothing, or takes nothing, for this many ms counts as dead. */
   silence: number;
-  /** The only source MAC address that frames from the stream may have. */
-  guard?: string;
+  /** What frames from the stream may be. */
+  guard?: GuardRules;
   /** The TAP has a virtio-net header in front of each frame, both ways. */
   vnet: boolean;
   framing: FramingName;

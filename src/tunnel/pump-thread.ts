@@ -21,7 +21,7 @@ import {
   type ThreadData,
   type ThreadEvent,
 } from "./pump-protocol.ts";
-import { parseMac } from "./receive/guard.ts";
+import { type GuardRules, parseGuard } from "./receive/guard.ts";
 
 /** How to join a TAP to a stream. */
 export interface LinkOptions {
@@ -39,10 +39,10 @@ export interface LinkOptions {
    */
   silence: number;
   /**
-   * Only on the server: the only source MAC address that frames from the stream may have, such as
-   * 52:54:00:01:02:03. The guard also refuses frames of DHCP servers and of routers.
+   * Only on the server: what frames from the stream may be. The guard also refuses frames of DHCP servers and
+   * of routers.
    */
-  guard?: string;
+  guard?: GuardRules;
   /**
    * The offloads that the TAP takes, TUN_F_ bits of linux/tap.ts; its frames have virtio-net headers.
    * Undefined: the TAP has plain frames.
@@ -204,7 +204,7 @@ export class PumpThread {
         hint: `It must be 1 to ${SILENCE_MAX} ms.`,
       });
     }
-    if (options.guard !== undefined) parseMac(options.guard);
+    if (options.guard !== undefined) parseGuard(options.guard);
     if (this.#links.size >= LINKS_MAX) {
       throw new WaltError(`there are ${LINKS_MAX} tunnels already, as many as one process can have`);
     }

@@ -93,6 +93,7 @@ beforeEach(() => {
       if (refusal !== undefined) throw new Error(refusal);
       ports.push(name);
     },
+    rulesFor: ({ mac }: Device) => ({ mac }),
     lowerPort: async (name, mtu) => void lowered.push([name, mtu]),
   };
   const pumps: Pick<PumpThread, "add"> = {
@@ -146,7 +147,7 @@ describe("a tunnel", () => {
     expect(ports).toEqual(["tap-vpn-010203"]);
     expect(link.options).toMatchObject({
       ...{ tap: tapsOpened[0]?.fd, offload: 7, stream: connection.fd },
-      ...{ mtu: 9000, silence: 10_000, guard: DEVICE.mac },
+      ...{ mtu: 9000, silence: 10_000, guard: { mac: DEVICE.mac } },
     });
     expect(link.options.ssh).toBeDefined();
     expect(tunnels.info(DEVICE)).toMatchObject({ state: "down", via: VIA, mtu: undefined });
@@ -156,7 +157,7 @@ describe("a tunnel", () => {
   test("in the original framing has a TAP without offloads, 1500 bytes, and says no way", async () => {
     const { link } = await open(DEVICE, null);
     expect(tapsOpened.map(({ offload }) => offload)).toEqual([false]);
-    expect(link.options).toMatchObject({ mtu: 1500, guard: DEVICE.mac });
+    expect(link.options).toMatchObject({ mtu: 1500, guard: { mac: DEVICE.mac } });
     link.rise();
     await eventually("the tunnel is up", () => changes.length > 0);
     expect(changes).toEqual([[DEVICE.node, "up", ""]]);

@@ -239,7 +239,16 @@ test("a super-frame to everybody counts as the frames that it becomes", () => {
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
   const stats = new Float64Array(COUNTERS);
-  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 60_000, vnet: true, guard: MACHINE };
+  const order = {
+    id: 1,
+    slot: 0,
+    tap,
+    stream,
+    mtu: 1500,
+    silence: 60_000,
+    vnet: true,
+    guard: { mac: MACHINE },
+  };
   const link = new PumpLink({ kind: "add", ...order, framing: "messages", features: 0 }, stats, 0);
   writeNow(peer, helloMessage());
   link.service(0, POLLIN, 1);
@@ -264,7 +273,16 @@ test("frames of a guarded peer to group addresses are limited, those to one mach
   const [tap, wire] = recordPair();
   const [stream, peer] = streamPair();
   const stats = new Float64Array(COUNTERS);
-  const order = { id: 1, slot: 0, tap, stream, mtu: 1500, silence: 1000, vnet: false, guard: MACHINE };
+  const order = {
+    id: 1,
+    slot: 0,
+    tap,
+    stream,
+    mtu: 1500,
+    silence: 1000,
+    vnet: false,
+    guard: { mac: MACHINE },
+  };
   const link = new PumpLink({ kind: "add", ...order, framing: "messages", features: 0 }, stats, 0);
   writeNow(peer, helloMessage());
   link.service(0, POLLIN, 1);
@@ -621,7 +639,9 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
   test("a link that cannot be made is refused, and no file descriptor stays open", async () => {
     const [a, b] = streamPair();
     const tap = libc.fcntl(site.tap, 1030, 0);
-    expect(() => pumps.add({ tap, stream: a, mtu: 1500, silence: 1000, guard: "nonsense" })).toThrow(/MAC/);
+    expect(() => pumps.add({ tap, stream: a, mtu: 1500, silence: 1000, guard: { mac: "nonsense" } })).toThrow(
+      /MAC/,
+    );
     expect(readNow(b)).toBeUndefined();
     libc.close(b);
     const closed = join({ tap: 9999 });

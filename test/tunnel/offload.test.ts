@@ -60,7 +60,7 @@ describeWith(LAB, "offloads", () => {
     ["a peer that takes only what Linux before 6.2 does", [{}, { features: 0x10f }]],
     ["a peer that takes offloads and does not acknowledge", [{}, { features: 0x6f }]],
     ["a peer that acknowledges and takes no offloads", [{}, { features: 0x100 }]],
-    ["a guarded end", [{}, { guard: "52:54:00:00:00:01" }]],
+    ["a guarded end", [{}, { guard: { mac: "52:54:00:00:00:01" } }]],
     [
       "the original framing",
       [

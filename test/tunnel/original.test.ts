@@ -193,7 +193,7 @@ describeWith(LAB, "a link in the original framing and a peer that the test plays
   }
 
   test("the guard checks these frames, too", async () => {
-    const { link, peer } = join({ guard: MACHINE });
+    const { link, peer } = join({ guard: { mac: MACHINE } });
     const forged = frame("52:54:00:66:66:66", [...EXPERIMENT, ...Array<number>(50).fill(1)]);
     writeNow(peer, Buffer.concat([framed(forged), framed(sized(60, 9))]));
     expect(nextFrame(site.probe, ours)).toEqual(sized(60, 9));

@@ -109,7 +109,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
   });
 
   test("the guard keeps other sources, DHCP offers and router advertisements out", async () => {
-    const { rightLink, leftLink, end } = await tunnel(streamPair(), { guard: MACHINE });
+    const { rightLink, leftLink, end } = await tunnel(streamPair(), { guard: { mac: MACHINE } });
     const before = rightLink.stats().refused;
     const body = Array<number>(60).fill(0);
     // With a right checksum: a bridge may look at it.

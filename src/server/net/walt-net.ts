@@ -9,6 +9,7 @@ import { messageOf, WaltError } from "../../errors.ts";
 import { ipBatch, ipJson } from "../../linux/ip.ts";
 import { type RunResult, run, runAny } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
+import type { GuardRules } from "../../tunnel/receive/guard.ts";
 import { BootService } from "./boot-files.ts";
 import { Dnsmasq, readLeases } from "./dnsmasq.ts";
 
@@ -34,6 +35,8 @@ export interface WaltNet {
   addresses(macs: readonly string[]): Promise<Map<string, string>>;
   /** Set the names and addresses that DHCP assigns to nodes. */
   setNodes(nodes: readonly NodeLease[]): void;
+  /** What a node may send. */
+  rulesFor(node: NodeLease): GuardRules;
   stop(): Promise<void>;
 }
 
@@ -67,7 +70,7 @@ function hostsText(nodes: readonly NodeLease[]): string {
  *   started.
  */
 export async function openWaltNet(config: Config, nodes: readonly NodeLease[], log: Log): Promise<WaltNet> {
-  const { bridge, managed, mtu, isolation } = config["server.network"];
+  const { bridge, managed } = config["server.network"];
   const link = await bridgeInfo(bridge);
   if (!managed) {
     if (link === undefined) {
@@ -76,7 +79,7 @@ export async function openWaltNet(config: Config, nodes: readonly NodeLease[], l
       });
     }
     log.info("using an existing bridge", { event: "bridge-used", bridge });
-    return plainNet(bridge, mtu, isolation);
+    return plainNet(config["server.network"]);
   }
   if (link !== undefined && link !== ALIAS) {
     throw new WaltError(`${bridge} exists already and is not ours`, {
@@ -107,7 +110,8 @@ async function bridgeInfo(bridge: string): Promise<string | undefined> {
   return typeof record["ifalias"] === "string" ? record["ifalias"] : "";
 }
 
-function plainNet(bridge: string, mtu: number, isolation: boolean): WaltNet {
+function plainNet(network: Config["server.network"]): WaltNet {
+  const { bridge, mtu, isolation, managed, address_guard, vlans } = network;
   return {
     mtu,
     addPort: async (name, nodeMac) => {
@@ -127,6 +131,10 @@ function plainNet(bridge: string, mtu: number, isolation: boolean): WaltNet {
     lowerPort: () => Promise.resolve(),
     addresses: (macs) => neighbours(bridge, macs),
     setNodes: () => {},
+    rulesFor: ({ mac, address }) => ({
+      ...{ mac, vlans },
+      ...(managed && address_guard && address !== null ? { address } : {}),
+    }),
     stop: () => Promise.resolve(),
   };
 }
@@ -149,7 +157,7 @@ async function managedNet(
   nodes: readonly NodeLease[],
   log: Log,
 ): Promise<WaltNet> {
-  const { bridge, address, boot_files, boot_port, mtu, isolation } = config["server.network"];
+  const { bridge, address, boot_files, boot_port, mtu } = config["server.network"];
   const ip = address.split("/")[0] ?? "";
   const runFolder = join(dirname(config.server.socket), "walt-net");
   try {
@@ -185,7 +193,7 @@ async function managedNet(
     log.info("walt-net is up", { event: "walt-net-up", bridge, address, boot: bootUrl });
     const service = boot;
     return {
-      ...plainNet(bridge, mtu, isolation),
+      ...plainNet(config["server.network"]),
       lowerPort: (name, less) => ipBatch([`link set dev ${name} mtu ${less}`]),
       addresses: async (macs) => {
         const result = await neighbours(bridge, macs);

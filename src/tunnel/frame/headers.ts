@@ -54,6 +54,12 @@ export class Headers {
   upperProtocol = 0;
   /** The 16 bits of the last VLAN tag; 0 = the frame has no tag. */
   vlan = 0;
+  /** How many VLAN tags the frame has. */
+  tags = 0;
+  /** EtherType behind the tags, and behind LLC/SNAP; 0 = there is none. */
+  type = 0;
+  /** Offset of what follows that type. */
+  payload = -1;
   /** False: a header is cut off, malformed or hidden, so that nobody can tell what the frame is. */
   complete = true;
 }
@@ -66,7 +72,8 @@ export class Headers {
  */
 export function findHeaders(bytes: Uint8Array, start: number, end: number, found: Headers): void {
   found.network = found.transport = found.upper = -1;
-  found.version = found.protocol = found.upperProtocol = found.vlan = 0;
+  found.payload = -1;
+  found.version = found.protocol = found.upperProtocol = found.vlan = found.tags = found.type = 0;
   found.complete = end - start >= 14;
   if (!found.complete) return;
   let at = start + 12;
@@ -77,6 +84,7 @@ export function findHeaders(bytes: Uint8Array, start: number, end: number, found
       found.complete = false;
       return;
     }
+    found.tags = tags + 1;
     found.vlan = readU16(bytes, at);
     type = readU16(bytes, at + 2);
     at += 4;
@@ -87,6 +95,8 @@ export function findHeaders(bytes: Uint8Array, start: number, end: number, found
     at += 8;
     plain = false;
   }
+  found.type = type;
+  found.payload = at;
   if (type === IPV4) found.complete = findIpv4(bytes, at, end, plain, found);
   else if (type === IPV6) found.complete = findIpv6(bytes, at, end, plain, found);
 }

@@ -1,19 +1,21 @@
 /**
  * The guard: which frames a node may send to walt-net. They must come from the node's own MAC address, and
  * must not be those of a DHCP server or a router, nor those of a DHCP client with another address (dhcp.ts). A
- * frame is refused, too, if a header is cut off or hidden, as nobody can tell what follows.
+ * frame is refused, too, if a header is cut off or hidden, as nobody can tell what follows. Where the node's
+ * IPv4 address is known and the guard is told, it must speak from that one alone (address.ts).
  */
 
 import { readU16 } from "../../bytes.ts";
 import { WaltError } from "../../errors.ts";
 import { findHeaders, Headers, ICMPV6, UDP } from "../frame/headers.ts";
+import { isOwnAddress, parseIpv4 } from "./address.ts";
 import { isOwnRequest, isOwnSolicitation } from "./dhcp.ts";
 
 /**
  * Why a frame is refused: another source address, from a DHCP server or to a DHCP client, a request to a DHCP
- * server that is not the node's own, a router advertisement, a frame of switches among themselves, or headers that are cut off or hidden.
+ * server that is not the node's own, another IP address, a VLAN that is not allowed, a router advertisement, a frame of switches among themselves, or headers that are cut off or hidden.
  */
-export type Refusal = "source" | "dhcp" | "router" | "control" | "malformed";
+export type Refusal = "source" | "vlan" | "address" | "dhcp" | "router" | "control" | "malformed";
 
 /**
  * Frames to group addresses (broadcast and multicast), and bytes of these, that a node may send per second, and
@@ -75,8 +77,36 @@ export function parseMac(text: string): Uint8Array {
   return mac;
 }
 
+/** What a node may send, as it is told. */
+export interface GuardRules {
+  /** The only source MAC address, such as 52:54:00:01:02:03. */
+  readonly mac: string;
+  /** The only IPv4 address, such as 192.168.192.7; undefined: any. */
+  readonly address?: string | undefined;
+  /** Numbers of the VLANs whose tags frames may have, 1 to 4094. */
+  readonly vlans?: readonly number[] | undefined;
+}
+
+/** The same as bytes. */
+export interface Guard {
+  readonly mac: Uint8Array;
+  readonly address: Uint8Array | undefined;
+  readonly vlans: ReadonlySet<number>;
+}
+
+/** @throws WaltError when an address is none. */
+export function parseGuard({ mac, address, vlans = [] }: GuardRules): Guard {
+  return {
+    mac: parseMac(mac),
+    address: address === undefined ? undefined : parseIpv4(address),
+    vlans: new Set(vlans),
+  };
+}
+
 /** MAC control: PAUSE frames (IEEE 802.3 annex 31B). */
 const MAC_CONTROL = 0x8808;
+/** VLAN tag (IEEE 802.1Q). */
+const DOT1Q = 0x8100;
 /** The first five bytes of the addresses that bridges and switches use among themselves. */
 const BRIDGES = [0x01, 0x80, 0xc2, 0x00, 0x00];
 const CISCO = [0x01, 0x00, 0x0c, 0xcc, 0xcc];
@@ -87,7 +117,6 @@ const found = new Headers();
  * Decide whether a frame may enter walt-net.
  * @param start offset of the frame in `bytes`.
  * @param length bytes of the frame.
- * @param mac the 6 bytes of the only source address that is allowed.
  * @param segments frames that the kernel makes of this one: of all but the first only the headers are known.
  * @returns why it is refused; undefined = it may pass.
  */
@@ -95,15 +124,25 @@ export function refusal(
   bytes: Uint8Array,
   start: number,
   length: number,
-  mac: Uint8Array,
+  guard: Guard,
   segments = 1,
 ): Refusal | undefined {
+  const { mac, address, vlans } = guard;
   const end = start + length;
   findHeaders(bytes, start, end, found);
   if (length < 14) return "malformed";
   for (let i = 0; i < 6; i++) if (bytes[start + 6 + i] !== mac[i]) return "source";
-  if (isControl(bytes, start)) return "control";
+  if (isControl(bytes, start) || found.type === MAC_CONTROL) return "control";
   if (!found.complete) return "malformed";
+  const why = refusalOfIp(bytes, end, mac, segments);
+  if (why !== undefined) return why;
+  if (found.tags > 0 && !(isTagged(bytes, start) && vlans.has(found.vlan & 0xfff))) return "vlan";
+  if (address !== undefined && !isOwnAddress(bytes, end, found, mac, address)) return "address";
+  return undefined;
+}
+
+/** What speaks against the packet in `found`. */
+function refusalOfIp(bytes: Uint8Array, end: number, mac: Uint8Array, segments: number): Refusal | undefined {
   // A fragment but the first has no ports. It may pass: no machine can reassemble the datagram without the
   // first fragment, and that one is checked.
   const { upper, upperProtocol, version } = found;
@@ -112,6 +151,11 @@ export function refusal(
   if (version !== 6 || upperProtocol !== ICMPV6) return undefined;
   if (upper >= end) return "malformed";
   return bytes[upper] === ROUTER_ADVERTISEMENT ? "router" : undefined;
+}
+
+/** Whether a frame has one tag, of 802.1Q. */
+function isTagged(bytes: Uint8Array, start: number): boolean {
+  return found.tags === 1 && readU16(bytes, start + 12) === DOT1Q;
 }
 
 /**

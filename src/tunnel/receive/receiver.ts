@@ -20,7 +20,7 @@ import { sanitise, segmentsOf, VIRTIO } from "../frame/virtio.ts";
 import type { Framing } from "../framing.ts";
 import { HEADER, REASON_MAX, TYPE } from "../message.ts";
 import type { Stream } from "../transport/stream.ts";
-import { GroupLimit, parseMac, refusal } from "./guard.ts";
+import { GroupLimit, type Guard, type GuardRules, parseGuard, refusal } from "./guard.ts";
 import { MessageReader } from "./message-reader.ts";
 
 /**
@@ -73,8 +73,8 @@ export interface ReceiverOptions {
   readonly mtu: number;
   /** The TAP expects a virtio-net header in front of each frame. */
   readonly vnet: boolean;
-  /** The only source address that frames may have (52:54:00:01:02:03). Undefined: the peer is trusted. */
-  readonly guard: string | undefined;
+  /** What the peer's node may send. Undefined: the peer is trusted. */
+  readonly guard: GuardRules | undefined;
 }
 
 export class Receiver {
@@ -93,7 +93,7 @@ export class Receiver {
   readonly #reader: MessageReader;
   readonly #stream: Stream;
   readonly #vnet: boolean;
-  readonly #guard: Uint8Array | undefined;
+  readonly #guard: Guard | undefined;
   readonly #groups = new GroupLimit();
   /** Messages that may still be handled in this turn. */
   #budget = 0;
@@ -110,7 +110,7 @@ export class Receiver {
   /** When the last acknowledgement was sent, ms. */
   #ackTime = 0;
 
-  /** @throws WaltError when `guard` is not the MAC address of one machine. */
+  /** @throws WaltError when an address in `guard` is none. */
   constructor(
     o: ReceiverOptions,
     readonly control: ControlMessages,
@@ -118,7 +118,7 @@ export class Receiver {
   ) {
     this.#stream = o.stream;
     this.#vnet = o.vnet;
-    this.#guard = o.guard === undefined ? undefined : parseMac(o.guard);
+    this.#guard = o.guard === undefined ? undefined : parseGuard(o.guard);
     this.#reader = new MessageReader(o.framing, o.mtu);
     this.heard = now;
   }
@@ -247,7 +247,7 @@ export class Receiver {
   }
 
   /** @param header offset of the virtio-net header; the frame follows, up to `end`. */
-  #refuses(bytes: Uint8Array, guard: Uint8Array, header: number, end: number, now: number): boolean {
+  #refuses(bytes: Uint8Array, guard: Guard, header: number, end: number, now: number): boolean {
     const frame = header + VIRTIO;
     const length = end - frame;
     const segments = segmentsOf(bytes, header, end);

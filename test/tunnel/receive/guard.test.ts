@@ -5,6 +5,7 @@ import {
   GROUP_BYTES,
   GROUP_FRAMES,
   GroupLimit,
+  parseGuard,
   parseMac,
   refusal,
 } from "../../../src/tunnel/receive/guard.ts";
@@ -12,14 +13,15 @@ import { chance, frame } from "../rig.ts";
 
 const NODE = "52:54:00:01:02:03";
 const OWN = parseMac(NODE);
+const GUARD = parseGuard({ mac: NODE, vlans: [5] });
 
 /** The verdict on a frame from the node, also if it is somewhere in a larger buffer. */
 function verdict(rest: readonly number[], source = NODE): string {
   const bytes = frame(source, rest);
   const padded = new Uint8Array(bytes.length + 64).fill(0xff);
   padded.set(bytes, 32);
-  const inside = refusal(padded, 32, bytes.length, OWN) ?? "passes";
-  expect(refusal(bytes, 0, bytes.length, OWN) ?? "passes").toBe(inside);
+  const inside = refusal(padded, 32, bytes.length, GUARD) ?? "passes";
+  expect(refusal(bytes, 0, bytes.length, GUARD) ?? "passes").toBe(inside);
   return inside;
 }
 
@@ -203,8 +205,8 @@ describe("what is refused", () => {
 
   test("a super-frame of DHCP requests, of which only the first is known", () => {
     const bytes = frame(NODE, ipv4(request()));
-    expect(refusal(bytes, 0, bytes.length, OWN)).toBeUndefined();
-    expect(refusal(bytes, 0, bytes.length, OWN, 2)).toBe("dhcp");
+    expect(refusal(bytes, 0, bytes.length, GUARD)).toBeUndefined();
+    expect(refusal(bytes, 0, bytes.length, GUARD, 2)).toBe("dhcp");
   });
 
   for (const [name, rest] of Object.entries(dhcp)) test(name, () => expect(verdict(rest)).toBe("dhcp"));
@@ -216,6 +218,25 @@ describe("what is refused", () => {
     "one behind QinQ": [0x88, 0xa8, 0, 7, 0x81, 0x00, 0, 5, ...ipv6(58, RA, [OPTIONS])],
   };
   for (const [name, rest] of Object.entries(router)) test(name, () => expect(verdict(rest)).toBe("router"));
+
+  const vlan: Record<string, number[]> = {
+    "a tag of another VLAN": [0x81, 0x00, 0, 6, 0x08, 0x06, 0, 1, 8, 0, 6, 4],
+    "a tag of priority": [0x81, 0x00, 0, 0, 0x08, 0x06, 0, 1, 8, 0, 6, 4],
+    "two tags": [0x81, 0x00, 0, 5, 0x81, 0x00, 0, 5, 0x08, 0x06, 0, 1],
+    "a tag of 802.1ad": [0x88, 0xa8, 0, 5, 0x08, 0x06, 0, 1, 8, 0, 6, 4],
+    "a DHCP request of its own in another VLAN": [0x81, 0x00, 0x20, 6, ...ipv4(request())],
+  };
+  for (const [name, rest] of Object.entries(vlan)) test(name, () => expect(verdict(rest)).toBe("vlan"));
+
+  test("any tag, unless it is told", () => {
+    const bytes = frame(NODE, [0x81, 0x00, 0xe0, 5, 0x08, 0x06, 0, 1]);
+    expect(refusal(bytes, 0, bytes.length, GUARD)).toBeUndefined();
+    expect(refusal(bytes, 0, bytes.length, parseGuard({ mac: NODE }))).toBe("vlan");
+  });
+
+  test("PAUSE behind a tag", () => {
+    expect(verdict([0x81, 0x00, 0, 5, 0x88, 0x08, 0, 1])).toBe("control");
+  });
 
   test("any source but the node's own", () => {
     expect(verdict([0x88, 0xb5], "52:54:00:01:02:04")).toBe("source");
@@ -232,7 +253,7 @@ describe("what is refused", () => {
       const needed = frame(NODE, whole).length;
       for (let cut = 14; cut < needed; cut++) {
         const bytes = frame(NODE, whole).subarray(0, cut);
-        const found = refusal(bytes, 0, cut, OWN);
+        const found = refusal(bytes, 0, cut, GUARD);
         // A payload may be cut beyond what the guard checks. An LLC header without a complete SNAP header is
         // read by nobody.
         const llc = whole[0] === 0 && cut < 12 + 2 + 8;
@@ -261,11 +282,11 @@ test("random bytes never throw nor read outside the frame", () => {
       [0x81, 0x00],
     ];
     bytes.set((heads[random(4)] ?? []).slice(0, bytes.length - 12), 12);
-    const alone = refusal(bytes, 0, bytes.length, OWN);
+    const alone = refusal(bytes, 0, bytes.length, GUARD);
     // The same verdict with other bytes behind the frame: they are not read.
     const more = new Uint8Array(bytes.length + 100).fill(random(256));
     more.set(bytes);
-    expect(refusal(more, 0, bytes.length, OWN)).toBe(alone);
+    expect(refusal(more, 0, bytes.length, GUARD)).toBe(alone);
   }
 });
 
@@ -303,10 +324,10 @@ test.each([
   ["PVST+", "01:00:0c:cc:cc:cd"],
 ])("frames of switches among themselves are refused: %s", (_, to) => {
   const bytes = frame(NODE, [0, 3, 0x42, 0x42, 3], to);
-  expect(refusal(bytes, 0, bytes.length, parseMac(NODE))).toBe("control");
+  expect(refusal(bytes, 0, bytes.length, GUARD)).toBe("control");
 });
 
 test("PAUSE frames are refused, whoever they are for", () => {
   const bytes = frame(NODE, [0x88, 0x08, 0, 1], "52:54:00:00:00:09");
-  expect(refusal(bytes, 0, bytes.length, parseMac(NODE))).toBe("control");
+  expect(refusal(bytes, 0, bytes.length, GUARD)).toBe("control");
 });

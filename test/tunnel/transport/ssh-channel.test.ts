@@ -470,7 +470,7 @@ test("a connection that cannot go on in the pump gives back the ciphers that it 
     kind: "add",
     framing: "messages",
     ...{ id: 1, slot: 0, tap: -1, stream: -1, mtu: 1500, silence: 1000, features: 0, vnet: false },
-    ...{ guard: "no MAC address", ssh },
+    ...{ guard: { mac: "no MAC address" }, ssh },
   };
   expect(() => new PumpLink(order, new Float64Array(COUNTERS), 0)).toThrow("MAC");
   expect(free).toHaveBeenCalledTimes(3);
