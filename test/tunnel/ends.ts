@@ -56,8 +56,9 @@ export class End {
     return said.trimEnd().split("\n");
   }
 
-  set(where: "bridge" | "machine", device: string, ...changes: string[]): Promise<string> {
-    return run([...this[where].enterNetwork(), ...FEATURES, device, ...changes]);
+  /** Switch offloads: a device, what is to change of it, and more devices behind. */
+  set(where: "bridge" | "machine", ...changes: string[]): Promise<string> {
+    return run([...this[where].enterNetwork(), ...FEATURES, ...changes]);
   }
 
   async stop(): Promise<void> {
