@@ -1,5 +1,6 @@
 /** Two machines, each on a bridge of its own, and a tunnel with offloads between the two bridges. */
 
+import { expect } from "bun:test";
 import { run } from "../../src/linux/run.ts";
 import { openOffloadTap, openTap } from "../../src/linux/tap.ts";
 import { type Link, type LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
@@ -47,13 +48,17 @@ export class End {
     return { tap: tap.fd, offload: tap.offload };
   }
 
-  transfer(...args: string[]): Promise<string> {
+  /** Transfers one after the other, each as `transfer.ts` takes it: what it prints of each. */
+  async transfer(...all: string[][]): Promise<string[]> {
     // It gives up itself before that.
-    return run([...this.machine.enterNetwork(), ...TRANSFER, ...args], { timeout: 150_000 });
+    const timeout = 30_000 + 120_000 * all.length;
+    const said = await run([...this.machine.enterNetwork(), ...TRANSFER, ...all.flat()], { timeout });
+    return said.trimEnd().split("\n");
   }
 
-  set(where: "bridge" | "machine", device: string, ...changes: string[]): Promise<string> {
-    return run([...this[where].enterNetwork(), ...FEATURES, device, ...changes]);
+  /** Switch offloads: a device, what is to change of it, and more devices behind. */
+  set(where: "bridge" | "machine", ...changes: string[]): Promise<string> {
+    return run([...this[where].enterNetwork(), ...FEATURES, ...changes]);
   }
 
   async stop(): Promise<void> {
@@ -106,15 +111,21 @@ export class Ends {
     await Promise.all(this.#links.splice(0).map((link) => eventually("end", link.ended)));
   }
 
-  /** Who sends to which address: IPv4 and IPv6, in both directions. */
-  get ways(): [End, string][] {
+  /** Who sends to which addresses: IPv4 and IPv6, in both directions. */
+  get ways(): [End, [string, string]][] {
     const { left, right } = this;
     return [
-      [left, "10.78.0.2"],
-      [right, "10.78.0.1"],
-      [left, "fd78::2"],
-      [right, "fd78::1"],
+      [left, ["10.78.0.2", "fd78::2"]],
+      [right, ["10.78.0.1", "fd78::1"]],
     ];
+  }
+
+  /** Transfers each way one after the other; each is told without its address. All must come out the same. */
+  async transfers(...kinds: [what: string, argument: string][]): Promise<void> {
+    for (const [end, addresses] of this.ways) {
+      const all = addresses.flatMap((to) => kinds.map(([what, argument]) => [what, to, argument]));
+      expect(await end.transfer(...all)).toEqual(all.map(() => "same"));
+    }
   }
 
   async stop(): Promise<void> {

@@ -18,14 +18,10 @@ describeWith(LAB, "offloads", () => {
   afterAll(() => ends.stop());
   afterEach(() => ends.clear());
 
-  async function transfers(bytes: number): Promise<void> {
-    // Datagrams: small, of full size, fragmented.
-    const udp = "1,18,100,1472,1473,2000,8000,20000";
-    for (const [end, to] of ends.ways) {
-      expect(await end.transfer("tcp", to, String(bytes))).toBe("same\n");
-      expect(await end.transfer("udp", to, udp)).toBe("same\n");
-    }
-  }
+  /** Datagrams: small, of full size, fragmented. */
+  const UDP = "1,18,100,1472,1473,2000,8000,20000";
+  const transfers = (bytes: number, ...more: [string, string][]): Promise<void> =>
+    ends.transfers(["tcp", String(bytes)], ["udp", UDP], ...more);
 
   /** Bytes a frame on average, towards the right. */
   const average = (link: Link): number => {
@@ -42,7 +38,7 @@ describeWith(LAB, "offloads", () => {
 
   test("UDP in segments (USO) passes as one frame", async () => {
     const [one] = await ends.tunnel();
-    for (const [end, to] of ends.ways) expect(await end.transfer("gso", to, "1200")).toBe("same\n");
+    await ends.transfers(["gso", "1200"]);
     expect(one.stats().refused).toBe(0);
     expect(average(one)).toBeGreaterThan(1500);
   }, 60_000);
@@ -76,8 +72,7 @@ describeWith(LAB, "offloads", () => {
   for (const [name, options] of neighbours) {
     test(name, async () => {
       const made = await ends.tunnel(...options);
-      await transfers(2 << 20);
-      for (const [end, to] of ends.ways) expect(await end.transfer("gso", to, "1000")).toBe("same\n");
+      await transfers(2 << 20, ["gso", "1000"]);
       if (options[1]?.guard === undefined) {
         expect(made.map((link) => link.stats().refused)).toEqual([0, 0]);
       }
@@ -125,8 +120,8 @@ describeWith(LAB, "offloads", () => {
     const vlans = /v5/.test(await run([...left.machine.enterNetwork(), "ip", "-br", "link"]));
     if (vlans) {
       for (const net of ["10.79.0", "10.80.0"]) {
-        expect(await left.transfer("tcp", `${net}.2`, `${4 << 20}`)).toBe("same\n");
-        expect(await right.transfer("udp", `${net}.1`, "1,1472,8000,20000")).toBe("same\n");
+        expect(await left.transfer(["tcp", `${net}.2`, `${4 << 20}`])).toEqual(["same"]);
+        expect(await right.transfer(["udp", `${net}.1`, "1,1472,8000,20000"])).toEqual(["same"]);
       }
     }
     for (const end of [left, right]) await ip(end.machine, "link set eth0 mtu 1500");

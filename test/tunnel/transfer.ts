@@ -1,7 +1,7 @@
 /**
  * A program for both ends of a tunnel. `serve`: answers TCP connections with the SHA-256 of what they sent,
- * and UDP datagrams with themselves. `tcp ADDRESS BYTES`, `udp ADDRESS SIZES`, `gso ADDRESS SEGMENT`: send to
- * it, compare, print `same` or what is not.
+ * and UDP datagrams with themselves. `tcp ADDRESS BYTES`, `udp ADDRESS SIZES`, `gso ADDRESS SEGMENT`, and more
+ * of these behind: send to it one after the other, compare, print a line for each: `same` or what is not.
  */
 
 import { dlopen } from "bun:ffi";
@@ -15,7 +15,7 @@ const TCP_PORT = 7000;
 const UDP_PORT = 7001;
 /** ms after which a transfer has come to a halt: on a slow wire and a busy machine it may well take a minute. */
 const SLOW = 120_000;
-const [what = "", address = "", argument = ""] = process.argv.slice(2);
+const words = process.argv.slice(2);
 
 function junk(size: number, seed: number): Buffer {
   const random = chance(seed);
@@ -39,7 +39,7 @@ async function serve(): Promise<void> {
   udp.bind(UDP_PORT, "::", () => console.log("serving"));
 }
 
-async function tcp(): Promise<string> {
+async function tcp(address: string, argument: string): Promise<string> {
   const bytes = junk(Number(argument), 7);
   const socket = connect({ host: address, port: TCP_PORT, allowHalfOpen: true });
   let answer = "";
@@ -57,7 +57,7 @@ async function tcp(): Promise<string> {
 /**
  * Send each size until its echo comes. Another datagram in between would be out of order, or one too many.
  */
-async function udp(): Promise<string> {
+async function udp(address: string, argument: string): Promise<string> {
   const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
   const got: Buffer[] = [];
   let notify = (): void => {};
@@ -78,7 +78,7 @@ async function udp(): Promise<string> {
 }
 
 /** One call that sends 30 segments (udp(7), UDP_SEGMENT), echoed one by one. */
-async function gso(): Promise<string> {
+async function gso(address: string, argument: string): Promise<string> {
   const segment = Number(argument);
   const six = address.includes(":");
   const c = dlopen("libc.so.6", {
@@ -107,16 +107,22 @@ async function gso(): Promise<string> {
     const sent = data.bytes.subarray(i * segment, (i + 1) * segment);
     if (!Buffer.from(echo.bytes.subarray(0, length)).equals(sent)) return `GSO: segment ${i} is another`;
   }
+  libc.close(fd);
   return "same";
 }
 
-if (what === "serve") await serve();
+const WAYS: Record<string, typeof tcp> = { tcp, udp, gso };
+
+if (words[0] === "serve") await serve();
 else {
-  const late = setTimeout(() => {
-    console.log(`${what} ${address} ${argument}: not done within ${SLOW / 1000} s`);
-    process.exit(1);
-  }, SLOW);
-  console.log(await (what === "tcp" ? tcp() : what === "udp" ? udp() : gso()));
-  clearTimeout(late);
+  for (let i = 0; i < words.length; i += 3) {
+    const [what = "", address = "", argument = ""] = words.slice(i, i + 3);
+    const late = setTimeout(() => {
+      console.log(`${what} ${address} ${argument}: not done within ${SLOW / 1000} s`);
+      process.exit(1);
+    }, SLOW);
+    console.log((await WAYS[what]?.(address, argument)) ?? `there is no way ${what}`);
+    clearTimeout(late);
+  }
   process.exit(0);
 }
