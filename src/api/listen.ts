@@ -47,7 +47,9 @@ export async function listenApi(
         rmSync(socket, { force: true });
       };
       try {
-        if (gid !== undefined) chownSync(socket, process.getuid?.() ?? 0, gid);
+        // In the group's own service it is the group's already.
+        if (gid !== undefined && statSync(socket).gid !== gid)
+          chownSync(socket, process.getuid?.() ?? 0, gid);
       } catch (error) {
         await stop();
         throw error;

@@ -1,6 +1,6 @@
 /** `walt server run`: the parts of the server, put together, and taken apart in order. */
 
-import { chmodSync } from "node:fs";
+import { chmodSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { formatHostPort, SERVER_PORT } from "../address.ts";
@@ -29,6 +29,18 @@ import { Tunnels } from "./tunnels.ts";
 import { deviceList, metricsSnapshot, nodeList, trustInfo } from "./views.ts";
 
 /**
+ * Files that root made among those of the service's user could not be read by the service.
+ * @throws WaltError when the state belongs to another user, and we are root.
+ */
+function refuseAnothersState(state: string): void {
+  const { uid } = statSync(state);
+  if (uid === 0 || process.geteuid?.() !== 0) return;
+  throw new WaltError(`${state} belongs to the user with the number ${uid}, as whom the service runs`, {
+    hint: "Start the service: systemctl start walt-vpn. To run the server by hand as root, name another folder as server.state, or chown -R root this one.",
+  });
+}
+
+/**
  * Run the server until `signal` is aborted and everything it started is gone.
  * @throws WaltError when a part cannot be started; what was started before it is stopped.
  */
@@ -45,6 +57,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       hint: "The server runs as root.",
     });
   }
+  refuseAnothersState(server.state);
   const keys = ServerKeys.load(server.state);
   const registry = new Registry(join(server.state, "registry.sqlite"));
   parts.defer(() => registry.close());

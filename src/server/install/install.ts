@@ -68,11 +68,20 @@ export interface Plan {
   starts: boolean;
 }
 
-/** The unit for a binary and a configuration. */
-export function serverUnit(binary: string, config: string): string {
+/** The user as whom the service runs. Not `walt-vpn`: as that one devices log in, where this machine is a proxy, too. */
+const USER = "walt-vpn-server";
+/** By these fields of passwd(5) our user is told from another one with its name. */
+const USER_COMMENT = "WalT VPN server";
+const USER_HOME = "/var/lib/walt-vpn";
+
+/** The unit for a binary, a configuration, and the group whose members may use the server. */
+export function serverUnit(binary: string, config: string, group: string): string {
   // systemd.unit(5): "%" begins a specifier, and a path with blanks needs quotes.
   const word = (text: string): string => `"${text.replaceAll("%", "%%").replaceAll('"', '\\"')}"`;
-  return unitTemplate.replace("@BINARY@", () => word(binary)).replace("@CONFIG@", () => word(config));
+  return unitTemplate
+    .replace("@BINARY@", () => word(binary))
+    .replace("@CONFIG@", () => word(config))
+    .replace("@GROUP@", () => group);
 }
 
 /**
@@ -120,6 +129,8 @@ export async function planInstall(machine: Machine): Promise<Plan> {
       `the group ${group} is there already: its members could operate this server. If they may, say so in ${CONFIG}: [server] group = "${group}"; else name another`,
     );
   }
+  const user = lookAtUser(root);
+  if (user === "foreign") inTheWay.push(`the user ${USER} is there already, and is not ours`);
   if (inTheWay.length > 0) {
     throw new WaltError(`cannot install:\n${inTheWay.map((one) => `- ${one}`).join("\n")}`, {
       hint: "Nothing was changed. Move these things away, or install on another machine.",
@@ -134,7 +145,7 @@ export async function planInstall(machine: Machine): Promise<Plan> {
   }
 
   // The unit is written first: everything else is recognised as ours by it. It is not enabled yet.
-  const text = serverUnit(COMMAND, CONFIG);
+  const text = serverUnit(COMMAND, CONFIG, group);
   if (readTextIfAny(places.unit) === text) found.push(`${places.unit}: unchanged`);
   else steps.push({ what: `${places.unit}: written`, do: () => write(places.unit, text) });
   addCommand(machine, command, steps, found);
@@ -144,6 +155,15 @@ export async function planInstall(machine: Machine): Promise<Plan> {
     steps.push({
       what: `group ${group}: made; its members may use the commands (usermod -aG ${group} USER)`,
       do: () => must(machine, ["groupadd", "--system", group]),
+    });
+  }
+
+  if (user === "ours") found.push(`user ${USER}: is there`);
+  else {
+    const words = ["--system", "--no-create-home", "--home-dir", USER_HOME, "--shell", "/usr/sbin/nologin"];
+    steps.push({
+      what: `user ${USER}: made; the service runs as it`,
+      do: () => must(machine, ["useradd", ...words, "--gid", group, "--comment", USER_COMMENT, USER]),
     });
   }
 
@@ -330,6 +350,14 @@ function write(path: string, content: string | Uint8Array, mode = 0o644): void {
 async function must(machine: Machine, command: readonly string[]): Promise<void> {
   const { status, stderr } = await machine.run(command);
   if (status !== 0) throw new WaltError(`${command.join(" ")} failed (exit ${status}): ${stderr.trim()}`);
+}
+
+/** Whether the service's user is there, or somebody else has its name. */
+function lookAtUser(root: string): "ours" | "foreign" | "absent" {
+  const users = (readTextIfAny(join(root, "/etc/passwd")) ?? "").split("\n").map((line) => line.split(":"));
+  const user = users.find(([name]) => name === USER);
+  if (user === undefined) return "absent";
+  return user[4] === USER_COMMENT && user[5] === USER_HOME ? "ours" : "foreign";
 }
 
 function hasGroup(root: string, name: string): boolean {

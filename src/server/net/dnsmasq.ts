@@ -78,7 +78,7 @@ export class Dnsmasq {
     let child: Bun.Subprocess<"ignore", "ignore", "pipe">;
     try {
       child = Bun.spawn(
-        // User root: it is confined with the daemon, and must read files that only root may.
+        // Started by root it stays root, as it reads files that only root may; in the service neither of them is.
         diesWithParent([
           "dnsmasq",
           "--keep-in-foreground",

@@ -63,6 +63,7 @@ export class FakeMachine implements Machine {
   ) {
     this.put("/root/walt-linux-x64", program("new"), 0o755);
     this.put("/etc/group", "root:x:0:\n");
+    this.put("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
     this.binary = join(root, "/root/walt-linux-x64");
   }
 
@@ -112,6 +113,11 @@ export class FakeMachine implements Machine {
     const [name, ...words] = command;
     const last = words.at(-1) ?? "";
     if (name === "groupadd") this.put("/etc/group", `${this.read("/etc/group")}${last}:x:998:\n`);
+    if (name === "useradd") {
+      const value = (option: string): string => words[words.indexOf(option) + 1] ?? "";
+      const line = `${last}:x:998:998:${value("--comment")}:${value("--home-dir")}:${value("--shell")}\n`;
+      this.put("/etc/passwd", this.read("/etc/passwd") + line);
+    }
     if (name === "systemctl" && words[0] === "start") this.active.add(last);
     if (name === "systemctl" && words[0] === "stop") this.active.delete(last);
     const status = words[0] === "is-active" && !this.active.has(last) ? 3 : 0;

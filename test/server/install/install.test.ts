@@ -30,6 +30,7 @@ async function run(on = machine): Promise<string> {
 /** Install where it must be refused: nothing is changed. */
 async function refused(): Promise<string> {
   const before = machine.tree();
+  machine.ran.length = 0;
   const error = await planInstall(machine).catch((e: unknown) => e);
   expect(error).toBeInstanceOf(WaltError);
   expect(machine.tree()).toEqual(before);
@@ -57,13 +58,21 @@ test("on a machine with nothing: all that a server needs, under names of its own
   expect(machine.tree()).toEqual(after);
 });
 
+test("a user of the service's name that is somebody else's is refused", async () => {
+  machine.put("/etc/passwd", "walt-vpn-server:x:7:7:Walter:/home/walter:/bin/sh\n");
+  expect(await refused()).toContain("the user walt-vpn-server is there already, and is not ours");
+});
+
 describe("beside a WalT server", () => {
   beforeEach(() => machine.putAll(WALT));
 
   test("nothing of WalT's is touched; the network is left to it, and that is said", async () => {
     const before = machine.tree();
     const said = await run();
-    expect(machine.tree()).toMatchObject({ ...before, "/etc/group": expect.any(String) });
+    expect(machine.tree()).toMatchObject({
+      ...before,
+      ...{ "/etc/group": expect.any(String), "/etc/passwd": expect.any(String) },
+    });
     expect(said).toMatch(
       /A WalT server is on this machine \(\S+\/etc\/walt\/server\.conf\)\. Its network is the bridge walt-net \(192\.168\.152\.1\/22\)/,
     );
