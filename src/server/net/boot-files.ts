@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { messageOf, WaltError } from "../../errors.ts";
 import { readTextIfAny } from "../../linux/files.ts";
 import type { Log } from "../../log.ts";
+import { LimitedFront } from "./limited-front.ts";
 
 /** Architectures, as iPXE names them. */
 const ARCHITECTURES = ["x86_64", "arm64"] as const;
@@ -35,22 +36,21 @@ chain --replace ${base}/boot.ipxe
 }
 
 export class BootService {
-  readonly #server: Bun.Server<undefined>;
-
-  private constructor(server: Bun.Server<undefined>) {
-    this.#server = server;
-  }
+  private constructor(
+    private readonly server: Bun.Server<undefined>,
+    private readonly front: LimitedFront,
+  ) {}
 
   /**
    * Serve on the server's address on walt-net.
    * @param folder of `<arch>/{vmlinuz,initrd.img,cmdline}`
    * @throws WaltError when the port is taken.
    */
-  static start(address: string, port: number, folder: string, log: Log): BootService {
+  static async start(address: string, port: number, folder: string, log: Log): Promise<BootService> {
     const base = `http://${address}:${port}`;
     const serve = async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
       const path = new URL(request.url).pathname;
-      const from = server.requestIP(request)?.address;
+      const from = front?.clientOf(server.requestIP(request)?.port ?? 0);
       if (path === "/boot.ipxe") return new Response(entryScript(base));
       const match = /^\/boot\/([a-z0-9_]+)\/([a-z.]+)$/.exec(path);
       const arch = ARCHITECTURES.find((a) => a === match?.[1]);
@@ -75,21 +75,29 @@ export class BootService {
       const content = Bun.file(join(folder, arch, file));
       return (await content.exists()) ? new Response(content) : new Response("not found\n", { status: 404 });
     };
+    let front: LimitedFront | undefined;
+    const failed = (error: unknown): void =>
+      log.error("a boot request failed", { event: "boot-failed", reason: messageOf(error) });
+    const service = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      idleTimeout: 120,
+      maxRequestBodySize: 1024,
+      fetch: serve,
+      error: (error) => {
+        failed(error);
+        return new Response("internal error\n", { status: 500 });
+      },
+    });
     try {
-      return new BootService(
-        Bun.serve({
-          hostname: address,
-          port,
-          idleTimeout: 120,
-          maxRequestBodySize: 1024,
-          fetch: serve,
-          error: (error) => {
-            log.error("a boot request failed", { event: "boot-failed", reason: messageOf(error) });
-            return new Response("internal error\n", { status: 500 });
-          },
-        }),
+      front = await LimitedFront.start(
+        { host: address, port },
+        { host: "127.0.0.1", port: service.port ?? 0 },
+        failed,
       );
+      return new BootService(service, front);
     } catch (error) {
+      await service.stop(true);
       throw new WaltError(`cannot serve boot files on ${base}: ${messageOf(error)}`, {
         hint: "Another program may use the port; set server.network.boot_port.",
         cause: error,
@@ -98,7 +106,7 @@ export class BootService {
   }
 
   async stop(): Promise<void> {
-    await this.#server.stop(true);
+    await Promise.all([this.front.stop(), this.server.stop(true)]);
   }
 }
 

@@ -122,7 +122,7 @@ function plainNet(network: Config["server.network"]): WaltNet {
         `link set dev ${name} mtu ${mtu} master ${bridge}`,
         // Unicast frames for unknown addresses are not sent to this port. Otherwise one node could flood all
         // other tunnels.
-        `link set dev ${name} type bridge_slave flood off learning off${isolated}`,
+        `link set dev ${name} type bridge_slave flood off learning off guard on${isolated}`,
       ]);
       // The guard accepts no other source address, so the bridge has nothing to learn.
       await run(["bridge", "fdb", "replace", nodeMac, "dev", name, "master", "static"]);
@@ -183,7 +183,7 @@ async function managedNet(
       `addr replace ${address} dev ${bridge}`,
       `link set dev ${bridge} up`,
     ]);
-    boot = BootService.start(ip, boot_port, boot_files, log.with("boot"));
+    boot = await BootService.start(ip, boot_port, boot_files, log.with("boot"));
     const bootUrl = `http://${ip}:${boot_port}/boot.ipxe`;
     const dnsmasq = await Dnsmasq.start(
       { bridge, address, bootUrl, run: runFolder, state: config.server.state },

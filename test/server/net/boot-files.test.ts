@@ -2,11 +2,12 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createConnection, createServer } from "node:net";
+import { createConnection, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { formatLine, type Log } from "../../../src/log.ts";
 import { archScript, BootService, entryScript } from "../../../src/server/net/boot-files.ts";
+import { eventually } from "../../lab/eventually.ts";
 
 const logged: string[] = [];
 const note = (message: string, fields?: Parameters<Log["info"]>[1]): void => {
@@ -42,7 +43,7 @@ beforeAll(async () => {
   writeFileSync(join(dir, "boot/arm64/vmlinuz"), "kernel");
   port = await freePort();
   base = `http://127.0.0.1:${port}`;
-  service = BootService.start("127.0.0.1", port, join(dir, "boot"), log);
+  service = await BootService.start("127.0.0.1", port, join(dir, "boot"), log);
 });
 afterAll(async () => {
   await service.stop();
@@ -161,9 +162,32 @@ describe("the service", () => {
     );
   });
 
-  test("a port that is taken is said, with what to do", () => {
-    expect(() => BootService.start("127.0.0.1", port, dir, log)).toThrow(
+  test("a port that is taken is said, with what to do", async () => {
+    await expect(BootService.start("127.0.0.1", port, dir, log)).rejects.toThrow(
       `cannot serve boot files on ${base}: `,
     );
   });
+});
+
+test("a node that holds many connections keeps some of them, and no other node from booting", async () => {
+  const before = logged.length;
+  const held: Socket[] = [];
+  let closed = 0;
+  const connect = (localAddress: string) => {
+    const socket = createConnection({ host: "127.0.0.1", port, localAddress });
+    socket.on("error", () => {}).on("close", () => closed++);
+    held.push(socket);
+    return new Promise((resolve) => socket.once("connect", resolve));
+  };
+  try {
+    for (let n = 0; n < 100; n++) await connect("127.0.0.77");
+    await eventually("all but 16 of one address are closed", () => closed, { fits: (n) => n === 84 });
+    // With hundreds of addresses, too, there are never more than 512.
+    for (let n = 0; n < 600; n++) await connect(`127.0.1.${n % 100}`);
+    await eventually("512 are left", () => held.length - closed, { fits: (n) => n <= 512 });
+    expect(await get("/boot/x86_64/boot.ipxe")).toEqual([200, expect.stringContaining("#!ipxe")]);
+    expect(logged.slice(before).join()).toContain("event=node-boots from=127.0.0.1 ");
+  } finally {
+    for (const socket of held) socket.destroy();
+  }
 });
