@@ -29,7 +29,7 @@ describeWith(INTEGRATION, "several entrypoints", () => {
     const [node] = await world.nodes();
     expect(node).toMatchObject({ state: "up", via: "gate2.example.org:22" });
     expect(await world.must(world.server, "node", "show")).toMatch(/ up .* gate2\.example\.org:22 /);
-    expect(await device.status()).toMatchObject({ via: "gate2.example.org:22", tunnel: "up" });
+    expect(await device.isUp()).toMatchObject({ via: "gate2.example.org:22" });
     const log = device.process?.output ?? "";
     expect(log).toMatch(/the entrypoint gate1\.example\.org:22 \(2 of 3\)/);
     expect(log).toMatch(/the entrypoint gate2\.example\.org:22 \(3 of 3\)/);
@@ -60,7 +60,7 @@ describeWith(INTEGRATION, "several entrypoints", () => {
       after: at,
       timeout: 60_000,
     });
-    expect(await device.status()).toMatchObject({ via: "gate2.example.org:22", tunnel: "up" });
+    expect(await device.isUp()).toMatchObject({ via: "gate2.example.org:22" });
 
     // After a start the order begins with the first again, which is back.
     await startSshd(first.host);

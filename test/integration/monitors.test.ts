@@ -6,6 +6,7 @@
 import { expect, test } from "bun:test";
 import { type Board, encodeRequest, parseChallenge } from "../../src/enrolment/messages.ts";
 import { generateKey, type KeyPair, shortCode } from "../../src/ssh/keys/ed25519.ts";
+import { eventually } from "../lab/eventually.ts";
 import { describeWith } from "../lab/need.ts";
 import type { LabProcess } from "../lab/process.ts";
 import { sharedWorld } from "../lab/shared-world.ts";
@@ -54,8 +55,9 @@ describeWith(INTEGRATION, "monitors", () => {
     await second.answer("accept", { after: before });
     await first.process.waitFor(/accepted by \S+@server as node/);
     await Promise.all([one, two].map((d) => d.process?.waitFor(/tunnel is up/)));
-    const nodes = await world.nodes();
-    expect(nodes.map((n) => n.state)).toEqual(["up", "up"]);
+    const nodes = await eventually("both nodes are up", () => world.nodes(), {
+      fits: (all) => all.length === 2 && all.every(({ state }) => state === "up"),
+    });
     expect(new Set(nodes.map((n) => n.mac)).size).toBe(2);
   }, 60_000);
 

@@ -202,10 +202,10 @@ describeWith(INTEGRATION, "trust", () => {
       );
       const log = device.start();
       await log.waitFor(/host key/i);
-      expect((await device.status()).lastError).toMatch(/host key/i);
-      expect((await device.status()).lastError).toContain(
-        alias === "walt-server" ? "server" : "gate1.example.org",
-      );
+      const { lastError } = await eventually("the refusal", () => device.status(), {
+        fits: (status) => /host key/i.test(status.lastError ?? ""),
+      });
+      expect(lastError).toContain(alias === "walt-server" ? "server" : "gate1.example.org");
       await device.stop();
     }
     expect(world.daemon.output).not.toMatch(/event=enrolment-(requested|denied)/);

@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { ownTarget } from "../lab/binary.ts";
+import { eventually } from "../lab/eventually.ts";
 import { describeWith } from "../lab/need.ts";
 import { startSshd } from "../lab/sshd.ts";
 import { INTEGRATION, World, type WorldDevice } from "../lab/world.ts";
@@ -25,7 +26,7 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "virtual machine", () => {
     const [proxy] = world.proxies;
     if (log === undefined || proxy === undefined) throw new Error("nothing runs");
     await log.waitFor(/event=vm-started/);
-    const ack = await world.daemon.waitFor(new RegExp(`DHCPACK\\(walt-net\\) (\\S+) (52:54:\\S+) ${node}`), {
+    const ack = await world.daemon.waitFor(new RegExp(`DHCPACK\\(walt-net\\) (\\S+) ([0-9a-f:]{17}) ${node}`), {
       timeout: 60_000,
     });
     expect((await world.nodes())[0]).toMatchObject({ name: node, address: ack[1], mac: ack[2] });
@@ -46,7 +47,10 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "virtual machine", () => {
     await log.waitFor(/event=vm-started/, { after: died });
     expect(qemus(device)).not.toEqual(before);
     expect(world.daemon.output.slice(tunnel)).not.toMatch(/event=tunnel-down/);
-    expect(await device.status()).toMatchObject({ stage: "watch", tunnel: "up", vm: "running", node });
+    const status = await eventually("the machine runs", () => device.status(), {
+      fits: ({ vm }) => vm === "running",
+    });
+    expect(status).toMatchObject({ stage: "watch", tunnel: "up", node });
 
     expect(await device.stop()).toBe(0);
     expect(device.host.processes().filter((p) => /qemu|ssh|walt/.test(p.command))).toEqual([]);

@@ -43,7 +43,9 @@ export function sharedDevices<T>(
     if (world.devices.length !== devices.length || !devices.every((one) => world.devices.includes(one)))
       return false;
     const nodes = await world.nodes().catch(() => []);
-    return nodes.length === devices.length && nodes.every(({ state }) => state === "up");
+    if (nodes.length !== devices.length || nodes.some(({ state }) => state !== "up")) return false;
+    await Promise.all(devices.map((device) => device.isUp())); // they hear of it later than the server
+    return true;
   };
   return async () => {
     if (last === undefined || !(await isUp())) {

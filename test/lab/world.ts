@@ -366,7 +366,9 @@ export class WorldDevice {
       throw new Error("the server ended");
     };
     try {
-      return await eventually(`${this.host.name} is let in`, letIn());
+      const node = await eventually(`${this.host.name} is let in`, letIn());
+      await this.isUp(); // it hears of its tunnel later than the server
+      return node;
     } catch (error) {
       throw new Error(`${messageOf(error)}; all logs:\n${this.world.logs().slice(-8000)}`);
     } finally {
@@ -378,6 +380,14 @@ export class WorldDevice {
   status(): Promise<DeviceStatus> {
     const socket = this.host.path("/run/walt-vpn/device.sock");
     return new ApiClient({ socket, start: "walt device run" }).call(DEVICE.status, {});
+  }
+
+  /** Wait until it says that its tunnel is up; what it says of itself then. */
+  isUp(): Promise<DeviceStatus> {
+    return eventually(`${this.host.name} has its tunnel`, () => this.status(), {
+      fits: ({ tunnel }) => tunnel === "up",
+      every: 20,
+    });
   }
 
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
