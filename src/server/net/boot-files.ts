@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { messageOf, WaltError } from "../../errors.ts";
 import { readTextIfAny } from "../../linux/files.ts";
 import type { Log } from "../../log.ts";
+import { LogLimiter } from "../../ssh/server/log-limiter.ts";
 
 /** Architectures, as iPXE names them. */
 const ARCHITECTURES = ["x86_64", "arm64"] as const;
@@ -44,13 +45,17 @@ export class BootService {
   /**
    * Serve on the server's address on walt-net.
    * @param folder of `<arch>/{vmlinuz,initrd.img,cmdline}`
+   * @param all the log; the lines that a node causes in it are bounded
    * @throws WaltError when the port is taken.
    */
-  static start(address: string, port: number, folder: string, log: Log): BootService {
+  static start(address: string, port: number, folder: string, all: Log): BootService {
     const base = `http://${address}:${port}`;
+    const limiter = new LogLimiter();
     const serve = async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
-      const path = new URL(request.url).pathname;
+      // The URL has the header Host in it, which may be anything.
+      const path = URL.parse(request.url)?.pathname ?? "";
       const from = server.requestIP(request)?.address;
+      const log = limiter.limit(all, from ?? "");
       if (path === "/boot.ipxe") return new Response(entryScript(base));
       const match = /^\/boot\/([a-z0-9_]+)\/([a-z.]+)$/.exec(path);
       const arch = ARCHITECTURES.find((a) => a === match?.[1]);
@@ -84,7 +89,9 @@ export class BootService {
           maxRequestBodySize: 1024,
           fetch: serve,
           error: (error) => {
-            log.error("a boot request failed", { event: "boot-failed", reason: messageOf(error) });
+            limiter
+              .limit(all, "")
+              .error("a boot request failed", { event: "boot-failed", reason: messageOf(error) });
             return new Response("internal error\n", { status: 500 });
           },
         }),
