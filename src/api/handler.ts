@@ -74,7 +74,8 @@ export function serveStream<Q, E>(
 /** The handler of all requests. */
 export function apiHandler(served: readonly Served[], log: Log): (request: Request) => Promise<Response> {
   return async (request) => {
-    const { pathname, searchParams } = new URL(request.url);
+    // The URL has the header Host in it, which may be anything.
+    const { pathname, searchParams } = URL.parse(request.url) ?? new URL("http://walt/");
     try {
       for (const { route, respond } of served) {
         const inPath = route.method === request.method ? matchPath(route, pathname) : undefined;
@@ -93,7 +94,9 @@ export function apiHandler(served: readonly Served[], log: Log): (request: Reque
 }
 
 async function bodyOf(request: Request): Promise<Fields> {
-  const text = await request.text();
+  const text = await request.text().catch(() => {
+    throw new ApiError("malformed", "the client went away in the middle of its request");
+  });
   return understood(() => Fields.parse(text, WHERE));
 }
 

@@ -102,10 +102,10 @@ export class Devices {
       return { warnings: request.token === undefined ? [] : [`the token on its card is ${worth}`] };
     }
     const by = acceptedBy(invitation);
-    const granted = this.registry.atomically(() => {
-      invitations.use(invitation);
-      return this.#admit(request, by);
-    });
+    const granted = this.registry.atomically(() =>
+      invitations.use(invitation) ? this.#admit(request, by) : undefined,
+    );
+    if (granted === undefined) return { warnings: ["the token on its card is used up"] };
     this.#announce(granted.node, request, by);
     return { granted };
   }

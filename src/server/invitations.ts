@@ -94,9 +94,10 @@ export class Invitations {
       .find((one) => validity(one, now) === "valid");
   }
 
-  /** One more device comes in by it. */
-  use({ id }: Invitation): void {
-    this.db.query<unknown, [number]>("UPDATE invitations SET used = used + 1 WHERE id = ?").run(id);
+  /** One more device comes in by it, if it is not used up meanwhile. @returns whether it does. */
+  use({ id }: Invitation): boolean {
+    const update = "UPDATE invitations SET used = used + 1 WHERE id = ? AND used < uses";
+    return this.db.query<unknown, [number]>(update).run(id).changes === 1;
   }
 
   /** @throws ApiError when there is none, or it is withdrawn already. */

@@ -144,7 +144,7 @@ export function serveMetrics(address: HostPort, page: () => string): { stop(): P
       idleTimeout: 30,
       maxRequestBodySize: 1024,
       fetch: (request) => {
-        if (new URL(request.url).pathname !== "/metrics") {
+        if (URL.parse(request.url)?.pathname !== "/metrics") {
           return new Response("the only page is /metrics\n", { status: 404 });
         }
         if (request.method !== "GET" && request.method !== "HEAD") {

@@ -50,23 +50,6 @@ test("what is no event of the kernel is refused", () => {
   for (const other of others) expect(parseUevent(other)).toBeUndefined();
 });
 
-test("no bytes make the parser fail", () => {
-  const good = message(...ADD);
-  let seed = 1;
-  const random = (n: number): number => {
-    seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
-    return Math.floor((seed / 2 ** 32) * n);
-  };
-  for (let round = 0; round < 20_000; round++) {
-    const bytes = good.slice(0, random(3) === 0 ? random(good.length + 1) : good.length);
-    for (let change = random(6); change > 0 && bytes.length > 0; change--) {
-      bytes[random(bytes.length)] = random(256);
-    }
-    const event = parseUevent(bytes);
-    if (event !== undefined) expect(event.path).toStartWith("/");
-  }
-});
-
 describeWith(LAB, "a socket for the kernel's events", () => {
   test("hears of an interface that comes and goes, and of what was lost it says that it was", async () => {
     await using lab = await Lab.create();

@@ -222,6 +222,22 @@ describe("requests", () => {
     expect([status, JSON.stringify(answer)]).toEqual([400, expect.not.stringContaining("internal")]);
   });
 
+  test("for a host that is none, or that breaks off, is no bug of ours", async () => {
+    logged.length = 0;
+    const raw = (text: string): Promise<string> =>
+      new Promise((resolve) => {
+        let answer = "";
+        const connection = createConnection(socket, () => connection.end(text));
+        connection.on("data", (bytes) => (answer += String(bytes)));
+        connection.on("close", () => resolve(answer));
+      });
+    const close = "\r\nConnection: close\r\n";
+    expect(await raw(`GET /v1/nodes HTTP/1.1\r\nHost: a%zz[${close}\r\n`)).toContain("no such request");
+    await raw(`POST /v1/devices/vpn-1/revoke HTTP/1.1\r\nHost: x${close}Content-Length: 100\r\n\r\n{`);
+    expect(await ask("GET", "/v1/nodes")).toEqual([200, [{ name: "vpn-1" }]]);
+    expect(logged).toEqual([]);
+  });
+
   test("every answer says the version and the number of the API, an error too", async () => {
     for (const path of ["/v1/nodes", "/v9/nodes", "/v1/monitor"]) {
       const stop = new AbortController();

@@ -2,6 +2,7 @@
 
 import { isIP } from "node:net";
 import { usageError } from "../../errors.ts";
+import { quoted } from "../../text.ts";
 
 /** Settings that the user gives when an image is written; each of them may be left out. */
 export interface OsSettings {
@@ -32,7 +33,7 @@ const HOST_NAME = new RegExp(`^(?=.{1,253}$)${LABEL}(?:\\.${LABEL})*$`);
 export function osSettingsFile(o: OsSettings): string | undefined {
   const lines: string[] = [];
   const add = (key: string, value: string, correct: boolean, what: string): void => {
-    if (!correct) throw usageError(`${key} ${JSON.stringify(value)} is not ${what}`);
+    if (!correct) throw usageError(`${key} ${quoted(value)} is not ${what}`);
     lines.push(`${key} ${value}\n`);
   };
   if (o.hostname !== undefined)

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { messageOf, WaltError } from "../../errors.ts";
 import { readTextIfAny } from "../../linux/files.ts";
 import type { Log } from "../../log.ts";
+import { LogLimiter } from "../../ssh/server/log-limiter.ts";
 import { LimitedFront } from "./limited-front.ts";
 
 /** Architectures, as iPXE names them. */
@@ -44,13 +45,17 @@ export class BootService {
   /**
    * Serve on the server's address on walt-net.
    * @param folder of `<arch>/{vmlinuz,initrd.img,cmdline}`
+   * @param all the log; the lines that a node causes in it are bounded
    * @throws WaltError when the port is taken.
    */
-  static async start(address: string, port: number, folder: string, log: Log): Promise<BootService> {
+  static async start(address: string, port: number, folder: string, all: Log): Promise<BootService> {
     const base = `http://${address}:${port}`;
+    const limiter = new LogLimiter();
     const serve = async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
-      const path = new URL(request.url).pathname;
+      // The URL has the header Host in it, which may be anything.
+      const path = URL.parse(request.url)?.pathname ?? "";
       const from = front?.clientOf(server.requestIP(request)?.port ?? 0);
+      const log = limiter.limit(all, from ?? "");
       if (path === "/boot.ipxe") return new Response(entryScript(base));
       const match = /^\/boot\/([a-z0-9_]+)\/([a-z.]+)$/.exec(path);
       const arch = ARCHITECTURES.find((a) => a === match?.[1]);
@@ -77,7 +82,7 @@ export class BootService {
     };
     let front: LimitedFront | undefined;
     const failed = (error: unknown): void =>
-      log.error("a boot request failed", { event: "boot-failed", reason: messageOf(error) });
+      all.error("a boot request failed", { event: "boot-failed", reason: messageOf(error) });
     const service = Bun.serve({
       hostname: "127.0.0.1",
       port: 0,

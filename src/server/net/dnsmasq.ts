@@ -1,11 +1,14 @@
 /** DHCP on a managed walt-net: dnsmasq(8) as a child process with its own configuration. */
 
+import { isIPv4 } from "node:net";
 import { join } from "node:path";
 import { AddressRange } from "../../address-range.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { readTextIfAny, writeFileAtomic } from "../../linux/files.ts";
 import { diesWithParent } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
+import { MAC } from "../../parse.ts";
+import { LogLimiter } from "../../ssh/server/log-limiter.ts";
 
 export interface DnsmasqOptions {
   bridge: string;
@@ -46,17 +49,32 @@ log-dhcp
 `;
 }
 
+/** Takes what dnsmasq says, and writes it into the log. What one node causes there, by its MAC address, is bounded. */
+export function dnsmasqLog(log: Log): (line: string) => void {
+  const limiter = new LogLimiter();
+  return (line) => {
+    const [client = ""] = /(?:[0-9a-f]{2}:){5}[0-9a-f]{2}/.exec(line) ?? [];
+    // The result of an exchange is an event; the steps before it are details.
+    if (/ DHCPACK\(| DHCPNAK\(|no address available/.test(` ${line}`))
+      limiter.limit(log, client).info(line, { event: "dhcp" });
+    else log.debug(line, { event: "detail" });
+  };
+}
+
 /** A dnsmasq that is started again when it dies, until it is stopped. */
 export class Dnsmasq {
   #child: Bun.Subprocess | undefined;
   #stopped = false;
   #loop: Promise<void> = Promise.resolve();
   #wake: () => void = () => {};
+  readonly #say: (line: string) => void;
 
   private constructor(
     readonly options: DnsmasqOptions,
     readonly log: Log,
-  ) {}
+  ) {
+    this.#say = dnsmasqLog(log);
+  }
 
   /** @throws WaltError when dnsmasq is not installed, or ends at once, with dnsmasq's message. */
   static async start(options: DnsmasqOptions, hosts: string, log: Log): Promise<Dnsmasq> {
@@ -106,10 +124,7 @@ export class Dnsmasq {
         for (const line of lines) {
           last = line.replace(/^dnsmasq(-dhcp)?(\[\d+\])?: /, "");
           if (/^started/.test(last)) isListening();
-          // The result of an exchange is an event; the steps before it are details.
-          if (/ DHCPACK\(| DHCPNAK\(|no address available/.test(` ${last}`))
-            this.log.info(last, { event: "dhcp" });
-          else this.log.debug(last, { event: "detail" });
+          this.#say(last);
         }
       }
       const status = await child.exited;
@@ -157,5 +172,9 @@ export class Dnsmasq {
 export function readLeases(state: string): Map<string, string> {
   const text = readTextIfAny(join(state, "dhcp.leases"), 4 << 20) ?? "";
   const leases = text.split("\n").map((line) => line.split(" "));
-  return new Map(leases.flatMap(([, mac, address]) => (mac && address ? [[mac, address] as const] : [])));
+  return new Map(
+    leases.flatMap(([, mac = "", address = ""]) =>
+      MAC.test(mac) && isIPv4(address) ? [[mac, address] as const] : [],
+    ),
+  );
 }

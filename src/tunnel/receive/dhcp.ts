@@ -64,7 +64,9 @@ export function isOwnRequest(bytes: Uint8Array, at: number, end: number, mac: Ui
   return true;
 }
 
+/** @param length bytes of the identifier; it has two at least (RFC 2132, section 9.14). */
 function isOwnClientId(bytes: Uint8Array, at: number, length: number, mac: Uint8Array): boolean {
+  if (length < 2) return false;
   if (bytes[at] === ETHERNET) return length === 7 && isMac(bytes, at + 1, mac);
   return bytes[at] !== NODE_SPECIFIC || isOwnDuid(bytes, at + 5, length - 5, mac);
 }

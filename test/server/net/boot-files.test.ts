@@ -153,6 +153,19 @@ describe("the service", () => {
     expect((await get("/boot.ipxe"))[0]).toBe(200);
   });
 
+  test("a node that asks without end does not fill the log", async () => {
+    const before = logged.length;
+    for (let i = 0; i < 300; i++) await get("/boot/x86_64/boot.ipxe");
+    expect(logged.length - before).toBeWithin(1, 150);
+  });
+
+  test("a request for a host that is none is no error of ours", async () => {
+    const before = logged.length;
+    const answer = await raw("GET /boot.ipxe HTTP/1.1\r\nHost: a%zz[\r\nConnection: close\r\n\r\n");
+    expect(answer).toStartWith("HTTP/1.1 404");
+    expect(logged).toHaveLength(before);
+  });
+
   test("a command line that is too long is an error in the log, not a crash", async () => {
     writeFileSync(join(dir, "boot/arm64/initrd.img"), "");
     writeFileSync(join(dir, "boot/arm64/cmdline"), "x".repeat(3000));

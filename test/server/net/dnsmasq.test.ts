@@ -1,9 +1,12 @@
+/** DHCP on walt-net: dnsmasq's configuration, and what of its words goes into the log. */
+
 import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runAny } from "../../../src/linux/run.ts";
-import { dnsmasqConfig } from "../../../src/server/net/dnsmasq.ts";
+import { formatLine, type Log } from "../../../src/log.ts";
+import { dnsmasqConfig, dnsmasqLog } from "../../../src/server/net/dnsmasq.ts";
 import { describeWith, SYSTEM_PATH } from "../../lab/need.ts";
 
 describeWith({ programs: ["dnsmasq"] }, "dnsmasq", () => {
@@ -32,4 +35,15 @@ describeWith({ programs: ["dnsmasq"] }, "dnsmasq", () => {
     });
     expect(bad.status).not.toBe(0);
   });
+});
+
+test("a node that asks without end does not fill the log, and others are still seen", () => {
+  const logged: string[] = [];
+  const note: Log["info"] = (message, fields) => void logged.push(formatLine("", message, fields));
+  const log: Log = { debug: () => {}, info: note, warn: note, error: note, with: () => log };
+  const say = dnsmasqLog(log);
+  for (let i = 0; i < 2000; i++) say("DHCPACK(walt-net) 192.168.192.2 d6:01:02:03:04:05 vpn-030405");
+  say("DHCPACK(walt-net) 192.168.192.3 d6:01:02:03:04:06 vpn-030406");
+  expect(logged.length).toBeWithin(2, 100);
+  expect(logged.at(-1)).toBe("DHCPACK(walt-net) 192.168.192.3 d6:01:02:03:04:06 vpn-030406 event=dhcp");
 });

@@ -190,6 +190,7 @@ describe("what is refused", () => {
     "one whose second identifier is another one's": ipv4(
       request({ options: [61, 7, 1, ...OWN, 61, 7, 1, ...OTHER, 255] }),
     ),
+    "one with an identifier of no bytes, behind which it ends": ipv4(request({ options: [53, 1, 3, 61, 0] })),
     "one with options in other fields": ipv4(request({ options: [52, 1, 3, 255] })),
     "one whose option is cut off": ipv4(request({ options: [53, 1, 1, 61, 7, 1] })),
     "one that is too short": ipv4(datagram(68, 67, Array<number>(100).fill(1))),
