@@ -26,9 +26,12 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "virtual machine", () => {
     const [proxy] = world.proxies;
     if (log === undefined || proxy === undefined) throw new Error("nothing runs");
     await log.waitFor(/event=vm-started/);
-    const ack = await world.daemon.waitFor(new RegExp(`DHCPACK\\(walt-net\\) (\\S+) ([0-9a-f:]{17}) ${node}`), {
-      timeout: 60_000,
-    });
+    const ack = await world.daemon.waitFor(
+      new RegExp(`DHCPACK\\(walt-net\\) (\\S+) ([0-9a-f:]{17}) ${node}`),
+      {
+        timeout: 60_000,
+      },
+    );
     expect((await world.nodes())[0]).toMatchObject({ name: node, address: ack[1], mac: ack[2] });
     const before = qemus(device);
     expect(before).toHaveLength(1);

@@ -82,7 +82,9 @@ export class BootService {
     };
     let front: LimitedFront | undefined;
     const failed = (error: unknown): void =>
-      all.error("a boot request failed", { event: "boot-failed", reason: messageOf(error) });
+      limiter
+        .limit(all, "")
+        .error("a boot request failed", { event: "boot-failed", reason: messageOf(error) });
     const service = Bun.serve({
       hostname: "127.0.0.1",
       port: 0,

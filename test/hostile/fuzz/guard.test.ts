@@ -4,12 +4,13 @@
  */
 
 import { expect } from "bun:test";
-import { parseMac, refusal } from "../../../src/tunnel/receive/guard.ts";
+import { parseGuard, parseMac, refusal } from "../../../src/tunnel/receive/guard.ts";
 import { mac } from "../../tunnel/rig.ts";
 import { damage, fuzz, oneOf, type Random, someBytes } from "../fuzz.ts";
 
 const NODE = "d6:01:02:03:04:05";
 const OWN = parseMac(NODE);
+const GUARD = parseGuard({ mac: NODE });
 const OTHER = mac("d6:01:02:0a:0b:0c");
 const EVERYBODY = mac("ff:ff:ff:ff:ff:ff");
 
@@ -122,7 +123,7 @@ function verdict(frame: Uint8Array, random: Random): string | undefined {
     return bytes;
   };
   const [first, ...others] = [0, 1, 255, random(256)].map((byte) =>
-    refusal(around(byte), at, frame.length, OWN),
+    refusal(around(byte), at, frame.length, GUARD),
   );
   for (const other of others) expect(other).toBe(first);
   return first;

@@ -45,7 +45,7 @@ beforeAll(async () => {
   const address = free.address();
   bootPort = typeof address === "object" && address !== null ? address.port : 0;
   await new Promise((resolve) => free.close(resolve));
-  boot = BootService.start("127.0.0.1", bootPort, join(dir, "boot"), log);
+  boot = await BootService.start("127.0.0.1", bootPort, join(dir, "boot"), log);
 
   registry = new Registry(join(dir, "registry.sqlite"));
   const keys = ServerKeys.load(dir);

@@ -88,7 +88,7 @@ fuzz("the receiver: an end with a reason, and only the node's own frames reach t
   const control = new Control(random);
   const vnet = random(2) === 0;
   const receiver = new Receiver(
-    { stream: new SocketStream(stream), framing, mtu: 1500, vnet, guard: NODE },
+    { stream: new SocketStream(stream), framing, mtu: 1500, vnet, guard: { mac: NODE } },
     control,
     0,
   );

