@@ -10,6 +10,7 @@ import type { ListedRequest, MonitorEvent, Outcome, PendingRequest } from "../ap
 import type { DenialReason, EnrolmentRequest, Grant } from "../enrolment/messages.ts";
 import { sourceOf } from "../source.ts";
 import { fingerprint, shortCode } from "../ssh/keys/ed25519.ts";
+import { alike, CLAIMS, type Claim, sameClaim, warningText } from "./claims.ts";
 import { type Remembered, RememberedRequests } from "./remembered-requests.ts";
 import { RequestLimits } from "./request-limits.ts";
 
@@ -56,10 +57,6 @@ export interface Answer {
   /** Who gave it. */
   by: string;
 }
-
-/** What two boards should not have in common. */
-const CLAIMS = ["MAC address", "serial number"] as const;
-type Claim = (typeof CLAIMS)[number];
 
 interface Waiting {
   shown: PendingRequest;
@@ -334,22 +331,6 @@ function sameBoard(a: EnrolmentRequest, b: EnrolmentRequest): boolean {
   return a.mac === b.mac && a.model === b.model && a.serialNumber === b.serialNumber;
 }
 
-/** Warnings about other requests in a listing whose key claims the same. */
-function alike(one: ListedRequest, all: readonly ListedRequest[]): string[] {
-  return CLAIMS.flatMap((claim) => {
-    const other = all.find((each) => sameClaim(claim, one, each));
-    return other === undefined ? [] : [warningText(claim, other.code)];
-  });
-}
-
-/** Whether two keys claim the same. A serial number that is not there is nobody's. */
-function sameClaim(claim: Claim, a: PendingRequest, b: PendingRequest): boolean {
-  if (a.fingerprint === b.fingerprint) return false;
-  return claim === "MAC address"
-    ? a.mac === b.mac
-    : a.serialNumber !== "" && a.serialNumber === b.serialNumber;
-}
-
 /** @returns whether the request had no warning of this kind yet. */
 function warn(waiting: Waiting, claim: Claim, other: string): boolean {
   if (waiting.warned.has(claim)) return false;
@@ -357,9 +338,4 @@ function warn(waiting: Waiting, claim: Claim, other: string): boolean {
   const text = warningText(claim, other);
   waiting.shown = { ...waiting.shown, warnings: [...waiting.shown.warnings, text] };
   return true;
-}
-
-/** @param other the short code of another key, and what became of it */
-function warningText(claim: Claim, other: string): string {
-  return `${other} claims the same ${claim}; only the code tells which one the device is`;
 }
