@@ -46,7 +46,8 @@ if (process.geteuid?.() === 0) {
   await waltBinary().catch((error: unknown) => say(`no binary: ${error}`));
 }
 
-const workers = availableParallelism();
+// A file of integration tests waits for about a third of its time: for silences, retries, a machine that boots.
+const workers = Math.ceil(1.5 * availableParallelism());
 say(`bun test, ${workers} files at a time`);
 // Laboratories do not see each other, so that several files may have one at the same time. The timeout is longer than Bun's own 5 s, for
 // hooks too: what counts is that a test ends, not how busy the machine is.

@@ -70,7 +70,7 @@ describeWith([...INTEGRATION, TOOLS], "SD card", () => {
       [["-o", "/nowhere/b.dd"], 1, /\/nowhere does not exist/],
       [["--board", "generic", "--compress"], 2, /--compress is for an SD card/],
       [["--flash", "/dev/null"], 2, /\/dev\/null is not a block device/],
-      [["--flash", "/dev/loop0", "-o", "b.dd"], 2, /-o and --compress cannot/],
+      [["--flash", "/dev/loop0", "-o", "b.dd"], 2, /-o and --compress cannot be used with it/],
     ] as const) {
       const { stderr, ...refused } = await setup(...more);
       expect([more, refused.status]).toEqual([more, status]);

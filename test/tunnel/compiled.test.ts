@@ -27,7 +27,7 @@ else {
   if (how === "exit") process.exit(7);
   if (how === "throw") setTimeout(() => { throw new Error("main thread throws"); }, 0);
   if (how === "stop") await pumps.stop();
-  if (how === "leave") links[0].close("leaving");
+  if (how === "leave") links[0].stop("leaving");
   console.log(how === "throw" ? "" : (await links[1].ended).text);
 }
 `;

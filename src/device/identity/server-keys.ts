@@ -49,9 +49,9 @@ export function trustServerKeys(files: Files, enrols: boolean, damaged: (why: st
   }
 }
 
-/** Remove the copies of the enrolment keys. */
-export function removeTrustedKeys({ trustedEnrolmentKeys }: Pick<Files, "trustedEnrolmentKeys">): void {
-  for (const file of trustedEnrolmentKeys) rmSync(file, { force: true });
+/** Remove what ssh was given. */
+export function removeTrustedKeys(files: Pick<Files, "trustedHosts" | "trustedEnrolmentKeys">): void {
+  for (const file of [files.trustedHosts, ...files.trustedEnrolmentKeys]) rmSync(file, { force: true });
 }
 
 /** What the server said last, if it was said to a device with this card; undefined where there is nothing. */
