@@ -49,9 +49,18 @@ await host.must([
   `ssh-keyscan ${proxy.name} > ~/.ssh/known_hosts 2>/dev/null; ${plain.join(" ")}`,
 ]);
 
-// The node: on the device's bridge as soon as there is one, with the MAC address that the server will give.
-const board = (await host.must(["cat", "/sys/class/net/eth0/address"])).trim();
-const mac = `52:54:00:${board.split(":").slice(3).join(":")}`;
+/** Revoke the device, and let it forget. */
+async function startOver(): Promise<void> {
+  const [{ name = "" } = {}] = await world.nodes();
+  await world.must(world.server, "vpn", "revoke", name);
+  await world.must(host, "device", "forget");
+}
+
+// The node: on the device's bridge as soon as there is one, with the MAC address that the server gives this board.
+await device.enrol();
+const mac = (await world.nodes())[0]?.mac ?? "";
+await device.stop();
+await startOver();
 const node = await world.lab.host("node", { networks: [] });
 await host.ip(`link add to-node type veth peer name eth0 netns ${node.pid}`, "link set to-node up");
 await node.ip(`link set eth0 address ${mac} up`, "address add 192.168.192.77/22 dev eth0");
@@ -98,9 +107,7 @@ for (let run = 0; run < runs; run++) {
   samples[START]?.push(started);
   await device.stop();
 
-  const [name] = (await world.nodes()).map((n) => n.name);
-  await world.must(world.server, "vpn", "revoke", name ?? "");
-  await world.must(host, "device", "forget");
+  await startOver();
   process.stderr.write(`run ${run + 1} of ${runs}\n`);
 }
 

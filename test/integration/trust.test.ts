@@ -237,4 +237,31 @@ describeWith(INTEGRATION, "trust", () => {
     await world.daemon.waitFor(/event=tunnel-up/, { after: position });
     expect(world.daemon.output.slice(position)).not.toMatch(/event=enrolment-requested/);
   }, 180_000);
+
+  // The last one: it changes the set-up of the proxy.
+  test("a proxy with limits refuses a revoked device at once, and gives no device more than it needs", async () => {
+    const { world, device, node } = await enrolled(await fresh());
+    const { host } = device;
+    const other = await world.device("device2");
+    await other.enrol();
+    const [proxy] = world.proxies;
+    if (proxy === undefined) throw new Error("no proxy");
+    const passes = async (from: Host): Promise<boolean> =>
+      (await ssh(from, DEVICE, ...CERTIFICATE, "-n", ...PROXY, "x")).status === 0;
+    await device.stop();
+    await world.must(world.server, "vpn", "revoke", node);
+    expect(await passes(host)).toBe(true); // its certificate has not expired
+    await world.setupProxy(proxy.host, "walt.lab.example:2222", ["--limits"]);
+    await eventually("the revoked device is refused", () => passes(host), { fits: (is) => !is });
+    expect(await passes(other.host)).toBe(true);
+    // A UNIX socket on the proxy in a folder that everybody may write to.
+    const forward = ["-N", "-R", `/tmp/walt-theirs-${process.pid}:localhost:22`];
+    const refused = await ssh(other.host, DEVICE, ...CERTIFICATE, ...forward, ...PROXY);
+    expect(refused.stderr).toMatch(/remote port forwarding failed/);
+    // Tunnels go on over it.
+    const position = world.daemon.position;
+    await other.stop();
+    other.start();
+    await world.daemon.waitFor(/event=tunnel-up/, { after: position });
+  }, 180_000);
 });

@@ -139,8 +139,7 @@ export async function variants(
   await loop.waitFor(/there[\s\S]*there/, { timeout: 60_000 });
   const plain = await addressed(name, 82);
 
-  const board = (await host.must(["cat", "/sys/class/net/eth0/address"])).trim();
-  const mac = `52:54:00:${board.split(":").slice(3).join(":")}`;
+  const mac = (await world.nodes()).at(-1)?.mac ?? "";
   const address = `192.168.192.${100 + net}`;
   const node = await device.plugNode(address, mac);
   if (!(await pingable(node, WALT_NET, 30))) throw new Error("the tunnel does not answer");
