@@ -183,6 +183,14 @@ export class AccessRequests {
     return this.#ticket(waiting);
   }
 
+  /** The device of this key was accepted in another way: no operator needs to answer it any more. */
+  forget(print: string): void {
+    this.#remembered.drop(print);
+    const waiting = [...this.#waiting.values()].find((one) => one.shown.fingerprint === print);
+    if (waiting === undefined) return;
+    this.#end(waiting.shown.id, { denied: "busy" }, "withdrawn", "the device, which was accepted in advance");
+  }
+
   /**
    * An operator's answer.
    * @returns the node's name when accepted.

@@ -11,6 +11,7 @@ import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import { aborted } from "../linux/sleep.ts";
 import type { Log } from "../log.ts";
+import { sourceOf } from "../source.ts";
 import { fingerprint, parsePublicKey } from "../ssh/keys/ed25519.ts";
 import { LogLimiter, NO_LIMIT } from "../ssh/server/log-limiter.ts";
 import { PumpThread } from "../tunnel/pump-thread.ts";
@@ -121,11 +122,11 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         acceptInvited: (request) => devices.acceptInvited(request),
         confirmation: (key) => devices.confirmation(key),
         retryAfter: Math.ceil(server.retry_after / 1000),
-        log: logLimiter.limit(log.with("enrolment"), from),
+        log: logLimiter.limit(log.with("enrolment"), sourceOf(from)),
       }),
     renew: async (device, channel) => {
       const next = devices.grant(device);
-      logLimiter.limit(log, device.node).info("certificate renewed", {
+      deviceLines.limit(log, device.node).info("certificate renewed", {
         event: "certificate-renewed",
         node: device.node,
         next: next.renewAfter,

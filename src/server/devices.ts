@@ -11,6 +11,7 @@ import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { fingerprint, type PublicKey, shortCode } from "../ssh/keys/ed25519.ts";
 import { admit, grant } from "./credentials.ts";
+import { DeviceLimit } from "./device-limit.ts";
 import type { Endpoint, Identity } from "./endpoint.ts";
 import { acceptedBy, type Invitation, type Invited, validity } from "./invitations.ts";
 import type { ServerKeys } from "./keys.ts";
@@ -21,7 +22,15 @@ import type { Tunnels } from "./tunnels.ts";
 type NewToken = ReturnType<typeof parseNewToken>;
 type Expected = ReturnType<typeof parseExpected>;
 
+/**
+ * Certificates of one device: each is a signature and a write to the disk. With the shortest validity, 10 s, a
+ * device renews every 5 s.
+ */
+const CERTIFICATES = { burst: 32, perSecond: 0.5 };
+
 export class Devices {
+  readonly #certificates = new DeviceLimit("certificates", CERTIFICATES);
+
   constructor(
     readonly registry: Registry,
     readonly keys: ServerKeys,
@@ -41,10 +50,19 @@ export class Devices {
   }
 
   /**
-   * Register a device that an operator has accepted, and give it its first certificate: both, or neither.
-   * @throws WaltError when there is no name left for its node, or the server's clock was never set.
+   * Register a device that an operator has accepted, and give it its first certificate: both, or neither. A
+   * device that came in meanwhile by an invitation stays what it is.
+   * @throws WaltError when there is no name left for its node, the server's clock was never set, or the device
+   *   was revoked. Then nothing is stored.
    */
   accept(request: EnrolmentRequest, by: string): Grant {
+    const known = this.registry.byKey(request.publicKey);
+    if (known?.revokedAt != null) {
+      throw new WaltError(`this device was ${known.node}, which was revoked`, {
+        hint: "`walt device forget` on the device lets it ask with a new key.",
+      });
+    }
+    if (known !== undefined) return this.grant(known);
     const given = this.#admit(request, by);
     this.#announce(given.node, request, by);
     return given;
@@ -76,11 +94,18 @@ export class Devices {
       fingerprint: fingerprint(request.publicKey),
       by,
     });
+    this.#tellNet();
+  }
+
+  /**
+   * Tell walt-net which nodes there are. If that fails, what is stored holds all the same: DHCP has the names
+   * once the next device is accepted or revoked.
+   */
+  #tellNet(): void {
     try {
       this.net.setNodes(this.registry.active());
     } catch (error) {
-      // It is accepted all the same: its node has no name in DHCP until the next device is accepted.
-      this.log.error("the DHCP server was not told the node's name", {
+      this.log.error("the DHCP server was not told the nodes' names", {
         event: "dhcp-names-failed",
         reason: messageOf(error),
       });
@@ -154,8 +179,9 @@ export class Devices {
     });
   }
 
-  /** The next certificate of a registered device. */
+  /** The next certificate of a registered device. @throws WaltError when it asks too often. */
   grant(device: Device): Grant {
+    this.#certificates.take(device);
     return grant(this.registry, this.keys, device, this.validity, new Date());
   }
 
@@ -191,7 +217,7 @@ export class Devices {
     // The tunnel has a moment to tell the device why. All other connections of the device end now.
     void live.tunnels.stop("this node was revoked", device);
     live.endpoint.stopConnections(device.id);
-    this.net.setNodes(this.registry.active());
+    this.#tellNet();
     this.log.info("device revoked", { event: "device-revoked", node, by });
     const { certificateExpires } = device;
     return certificateExpires > now.toISOString() ? certificateExpires : null;

@@ -4,10 +4,11 @@
  * command. Everything else is refused with a message.
  */
 
-import { formatEntrypoint, type HostPort, parseHostPort } from "../address.ts";
+import { formatEntrypoint, type HostPort } from "../address.ts";
 import { parseCommand } from "../enrolment/commands.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { sourceOf } from "../source.ts";
 import type { Channel } from "../ssh/handshake/channel.ts";
 import type { Request } from "../ssh/handshake/connection.ts";
 import { VPN_USER } from "../ssh/keys/certificate.ts";
@@ -62,7 +63,10 @@ export interface EndpointOptions {
 const LIMITS = {
   /** Connections at once. */
   connections: 2048,
-  /** Connections with the enrolment key, which is public. At the limit the oldest is ended. */
+  /**
+   * Connections with the enrolment key, which is public. At the limit the oldest is ended of the source that
+   * has most.
+   */
   enrolling: 256,
   /**
    * Connections of one device: tunnel, renewal, and broken ones that were not noticed yet. At the limit the
@@ -135,9 +139,10 @@ export class Endpoint {
       peers.delete(peer);
       if (peers.size === 0 && this.#peers.get(key) === peers) this.#peers.delete(key);
     });
-    const surplus = Math.max(0, peers.size - most);
-    for (const old of [...peers].filter((one) => !this.#kept.has(one)).slice(0, surplus)) {
-      old.stop(`more than ${most} connections with this key`);
+    const left = [...peers].filter((one) => !this.#kept.has(one));
+    for (let surplus = peers.size - most; surplus > 0 && left.length > 0; surplus--) {
+      const [old] = left.splice(oldestOfMost(left), 1);
+      old?.stop(`more than ${most} connections with this key`);
     }
   }
 
@@ -166,7 +171,7 @@ export class Endpoint {
   #serve(peer: Peer, channel: Channel, request: Request): void {
     const identity = this.#identityOf(peer);
     if (identity === undefined) return;
-    const from = parseHostPort(peer.address, 0).host;
+    const from = peer.from.host;
     const command = request.kind === "exec" ? request.command : "";
     this.#run(peer, channel, request, identity, from).catch((error: unknown) => {
       peer.note("a command failed", {
@@ -213,6 +218,15 @@ export class Endpoint {
       refuse(`command ${said}`, `the command ${JSON.stringify(said)} is not allowed`);
     }
   }
+}
+
+/** The place of the oldest connection among those of the source that has most. @param peers the oldest first. */
+function oldestOfMost(peers: readonly Peer[]): number {
+  const sources = peers.map((peer) => sourceOf(peer.from.host));
+  const counts = new Map<string, number>();
+  for (const source of sources) counts.set(source, (counts.get(source) ?? 0) + 1);
+  const most = Math.max(...counts.values());
+  return sources.findIndex((source) => counts.get(source) === most);
 }
 
 /** Hold the connection until it is released or refused. */

@@ -129,6 +129,7 @@ export async function serveEnrolment(
 
   const invited = service.acceptInvited(request);
   if ("granted" in invited) {
+    requests.forget(print);
     return await give(channel, invited.granted, service.confirmation(request.publicKey));
   }
   const same = registry.byBoardMac(request.mac).map((d) => d.node);

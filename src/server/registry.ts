@@ -23,16 +23,18 @@ export interface Device {
   acceptedAt: string;
   acceptedBy: string;
   revokedAt: string | null;
-  /** Of its newest certificate. */
+  /** Of its newest certificate; 0 where it has none. */
   certificateSerial: number;
+  /** When the last of its certificates expires, which need not be the newest; "" where it has none. */
   certificateExpires: string;
 }
 
 const SELECT = `
   SELECT d.id, d.node, d.mac, d.address, d.board_mac AS boardMac, d.model, d.serial_number AS serialNumber,
          d.public_key AS publicKey, d.accepted_at AS acceptedAt, d.accepted_by AS acceptedBy, d.revoked_at AS revokedAt,
-         coalesce(c.serial, 0) AS certificateSerial, coalesce(c.expires_at, '') AS certificateExpires
-  FROM devices d LEFT JOIN certificates c ON c.serial = (SELECT max(serial) FROM certificates WHERE device_id = d.id)`;
+         coalesce((SELECT max(serial) FROM certificates WHERE device_id = d.id), 0) AS certificateSerial,
+         coalesce((SELECT max(expires_at) FROM certificates WHERE device_id = d.id), '') AS certificateExpires
+  FROM devices d`;
 
 /** A key as the registry compares it: without its comment. */
 function keyText(key: PublicKey): string {
@@ -224,8 +226,18 @@ export class Registry {
     });
   }
 
-  /** Note a certificate about to be signed; its serial, never used before. */
+  /**
+   * Note a certificate about to be signed; its serial, never used before. Older ones of the device that do not
+   * outlive it are forgotten: nobody asks for them, and a device may renew as often as it likes.
+   */
   issue(device: Device, issued: Date, expires: Date): bigint {
+    return this.atomically(() => this.#issue(device, issued, expires));
+  }
+
+  #issue(device: Device, issued: Date, expires: Date): bigint {
+    this.#db
+      .query<unknown, [number, string]>("DELETE FROM certificates WHERE device_id = ? AND expires_at <= ?")
+      .run(device.id, expires.toISOString());
     const row = this.#db
       .query<{ serial: number }, [number, string, string]>(
         "INSERT INTO certificates (device_id, issued_at, expires_at) VALUES (?, ?, ?) RETURNING serial",

@@ -10,9 +10,13 @@ import type { Owner, Released } from "../ssh/server/peer.ts";
 import { type LinkStats, SUMMED, type SummedName } from "../tunnel/counters.ts";
 import { FRAMINGS, type FramingName } from "../tunnel/framing.ts";
 import type { Link, PumpThread } from "../tunnel/pump-thread.ts";
+import { DeviceLimit } from "./device-limit.ts";
 import type { TunnelRequest } from "./endpoint.ts";
 import type { WaltNet } from "./net/walt-net.ts";
 import type { Device } from "./registry.ts";
+
+/** Tunnels of one device: for each, programs are run that set its interface up. */
+const OPENED = { burst: 32, perSecond: 1 };
 
 /** What is known of a node's tunnel. */
 export interface TunnelInfo {
@@ -42,6 +46,7 @@ interface Tunnel extends Owner {
 }
 
 export class Tunnels {
+  readonly #limit = new DeviceLimit("tunnels", OPENED);
   readonly #tunnels = new Map<number, Tunnel>();
   /** Counters of the tunnels that have ended, and the number of tunnels that came up. */
   readonly #ended = new Map<number, Totals>();
@@ -83,6 +88,12 @@ export class Tunnels {
    * @param via the entrypoint; undefined: the channel carries frames in the original framing.
    */
   async open(device: Device, request: TunnelRequest, via: string | undefined, from: string): Promise<void> {
+    try {
+      this.#limit.take(device);
+    } catch (error) {
+      request.refuse(messageOf(error));
+      return;
+    }
     const before = this.#tunnels.get(device.id);
     const { promise: ended, resolve } = Promise.withResolvers<void>();
     const tunnel: Tunnel = {

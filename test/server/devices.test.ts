@@ -30,6 +30,7 @@ let devices: Devices;
 let nodes: string[][];
 let range: AddressRange;
 let logged: string[];
+let netFails: boolean;
 beforeEach(() => {
   registry = new Registry(join(dir, `${registries.length}.sqlite`));
   registries.push(registry);
@@ -37,7 +38,13 @@ beforeEach(() => {
   logged = [];
   const note: Log["info"] = (message, fields) => void logged.push(formatLine("", message, fields));
   const log: Log = { debug: note, info: note, warn: note, error: note, with: () => log };
-  const net = { setNodes: (all: readonly NodeLease[]) => void nodes.push(all.map(({ node }) => node)) };
+  netFails = false;
+  const net = {
+    setNodes: (all: readonly NodeLease[]) => {
+      if (netFails) throw new Error("no space left on device");
+      nodes.push(all.map(({ node }) => node));
+    },
+  };
   range = AddressRange.beside("10.0.0.1/29");
   devices = new Devices(registry, keys, net, () => [range, new Map()], 86_400_000, log);
 });
@@ -60,6 +67,31 @@ test("an accepted device has a certificate and a name on walt-net, and is logged
   ]);
   const device = registry.byKey(publicKey) as Device;
   expect(devices.grant(device).certificate).not.toBe(given.certificate);
+});
+
+test("a device that came in meanwhile is not registered twice, whoever accepts it", () => {
+  devices.accept(request, "alice");
+  expect(devices.accept(request, "bob")).toMatchObject({ node: "vpn-010203" });
+  expect(registry.list()).toMatchObject([{ acceptedBy: "alice" }]);
+});
+
+test("a device that was revoked meanwhile is not accepted, and the operator is told why", () => {
+  devices.accept(request, "alice");
+  registry.revoke(registry.byKey(publicKey) as Device, new Date());
+  expect(() => devices.accept(request, "bob")).toThrow("this device was vpn-010203, which was revoked");
+  expect(devices.identify(publicKey)).toBeUndefined();
+});
+
+test("a device gets some dozen certificates at once, and not more; another one gets its own", () => {
+  devices.accept(request, "alice");
+  const other = { ...request, publicKey: generateKey("other").publicKey };
+  devices.accept(other, "alice");
+  const device = registry.byKey(publicKey) as Device;
+  for (let i = 0; i < 32; i++) devices.grant(device);
+  expect(() => {
+    for (let i = 0; i < 32; i++) devices.grant(device);
+  }).toThrow("vpn-010203 asks for certificates too often");
+  devices.grant(registry.byKey(other.publicKey) as Device);
 });
 
 describe("a device that is invited", () => {
@@ -193,6 +225,17 @@ describe("revoking", () => {
     expect([nodes.at(-1), registry.active().length]).toEqual([[], 0]);
     expect(logged.at(-1)).toBe("device revoked event=device-revoked node=vpn-010203 by=bob");
     expect(now.done).toEqual([["vpn-010203", "this node was revoked"], device.id]);
+  });
+
+  test("counts although DHCP could not be told", () => {
+    devices.accept(request, "alice");
+    netFails = true;
+    devices.revoke("vpn-010203", "bob", live(Promise.resolve()));
+    expect(devices.identify(publicKey)).toBeUndefined();
+    expect(logged.slice(-2)).toEqual([
+      expect.stringContaining("event=dhcp-names-failed"),
+      "device revoked event=device-revoked node=vpn-010203 by=bob",
+    ]);
   });
 
   test("a node that does not exist, or no more, is an error with a code", () => {

@@ -72,6 +72,7 @@ function connect(
   to: Endpoint,
   key: KeyPair,
   username = "walt-vpn",
+  localAddress = "127.0.0.1",
 ): Promise<{ client: ssh2.Client; closed: Promise<void> }> {
   const client = new ssh2.Client();
   cleanup.push(() => client.destroy());
@@ -79,7 +80,7 @@ function connect(
     const closed = new Promise<void>((done) => client.on("close", () => done()));
     client.on("ready", () => resolve({ client, closed }));
     client.on("error", reject);
-    client.connect({ ...to.address, username, privateKey: encodePrivateKey(key) });
+    client.connect({ ...to.address, localAddress, username, privateKey: encodePrivateKey(key) });
   });
 }
 
@@ -179,6 +180,15 @@ test("with the enrolment key only so many connections are kept: the oldest goes"
   await first.closed;
   expect(await exec(third.client, "enrol")).toBe("hello enrol\n");
   expect(await exec(other.client, "renew")).toBe("hello renew\n");
+});
+
+test("of those with the enrolment key the oldest of the source that has most goes", async () => {
+  const at = await endpoint(4);
+  const honest = await connect(at, enrolment, "walt-vpn", "127.0.0.2");
+  const flood: Awaited<ReturnType<typeof connect>>[] = [];
+  for (let i = 0; i < 12; i++) flood.push(await connect(at, enrolment));
+  await flood[8]?.closed;
+  expect(await exec(honest.client, "enrol")).toBe("hello enrol\n");
 });
 
 test("a device has eight connections, also while those that were ended take their time", async () => {

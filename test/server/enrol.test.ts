@@ -151,6 +151,35 @@ describe("a device that is invited", () => {
     expect(requests.list()).toEqual([]);
   });
 
+  test("no longer waits for an operator, nor is it remembered, if it asked before it was invited", async () => {
+    const [early, waiting] = [generateKey("early"), generateKey("waiting")];
+    const granted = {
+      node: "vpn-1",
+      mac: "52:54:00:01:02:03",
+      certificate: "ssh-ed25519-cert-v01@openssh.com A",
+      renewAfter: 9,
+    };
+    const first = connect();
+    first.request(early);
+    expect(await first.reply()).toMatchObject({ reason: "nobody-watching" });
+    const { events, leave } = watch();
+    const second = connect();
+    second.request(waiting);
+    expect(await second.reply()).toEqual({ type: "pending" });
+    expect(requests.list().map(({ state }) => state)).toEqual(["waiting", "remembered"]);
+    invited = { granted };
+    for (const key of [early, waiting]) {
+      const device = connect();
+      device.request(key);
+      expect(await device.reply()).toEqual({ type: "granted", ...granted });
+      await device.served;
+    }
+    expect(requests.list()).toEqual([]);
+    expect(events.at(-1)).toMatchObject({ type: "answered", outcome: "withdrawn" });
+    expect(await second.reply(1)).toMatchObject({ type: "denied", reason: "busy" });
+    leave();
+  });
+
   test("confirms that it has stored them; one that is older just goes, and one that says something else has not", async () => {
     const granted = {
       ...{ node: "vpn-1", mac: "52:54:00:01:02:03", certificate: "ssh-ed25519-cert-v01@openssh.com A" },

@@ -282,3 +282,28 @@ describe("serials", () => {
     expect(() => all.issue({ ...device, id: 99 }, NOW, LATER)).toThrow(/FOREIGN KEY/);
   });
 });
+
+describe("certificates of one device", () => {
+  const days = (n: number): Date => new Date(NOW.getTime() + n * 86_400_000);
+
+  test("pass the proxies until the last one expires, although a newer one expires before", () => {
+    const all = registry();
+    const device = all.accept(request(), "alice", NOW);
+    all.issue(device, NOW, days(30));
+    all.issue(device, NOW, days(1)); // the validity was made shorter meanwhile
+    all.revoke(device, NOW);
+    expect(all.list()).toMatchObject([{ certificateSerial: 2, certificateExpires: days(30).toISOString() }]);
+    expect(all.revokedWithCertificate(days(7))).toHaveLength(1);
+    expect(all.revokedWithCertificate(days(30))).toEqual([]);
+  });
+
+  test("take no more room the more there were, and others keep theirs", () => {
+    const all = registry();
+    const [one, two] = [request(), request("b8:27:eb:01:02:04")].map((asked) => all.accept(asked, "a", NOW));
+    if (one === undefined || two === undefined) throw new Error("no devices");
+    all.issue(two, NOW, days(7));
+    for (let i = 0; i < 20; i++) all.issue(one, NOW, days(7 + i / 1000));
+    expect(value("SELECT count(*) FROM certificates")).toBe(2);
+    expect(value("SELECT max(serial) FROM certificates")).toBe(21);
+  });
+});

@@ -296,3 +296,23 @@ test("counters go on over a device's tunnels", async () => {
   expect(tunnels.totals(DEVICE)).toMatchObject({ tunnels: 2, framesIn: 7 });
   expect(tunnels.totals(OTHER)).toMatchObject({ tunnels: 0, framesIn: 0 });
 });
+
+test("a device opens some dozen tunnels at once, and not more; another one is served", async () => {
+  for (let i = 0; i < 32; i++) {
+    const { link, done } = await open();
+    link.end("it went");
+    await done;
+  }
+  const late: PlayedConnection[] = [];
+  for (let i = 0; i < 32 && late.every(({ failed }) => failed.length === 0); i++) {
+    const connection = new PlayedConnection();
+    late.push(connection);
+    const before = links.length;
+    const done = tunnels.open(DEVICE, connection.request, VIA, FROM);
+    await eventually("an answer", () => links[before] !== undefined || connection.failed.length > 0);
+    links[before]?.end("it went");
+    await done;
+  }
+  expect(late.at(-1)?.failed).toEqual(["vpn-010203 asks for tunnels too often"]);
+  await open(OTHER);
+});

@@ -26,6 +26,8 @@ export type ConnectionEvent =
 
 /** Channels of one connection. A device has one at a time. */
 const CHANNELS_MAX = 8;
+/** Channels that one connection may open in its life: each can run a command, and a device needs one. */
+const OPENED_MAX = 64;
 /**
  * Requests that are refused on one connection before it is ended. OpenSSH makes a handful that nobody grants.
  */
@@ -45,12 +47,13 @@ const REFUSED: Readonly<Record<string, string>> = {
   "auth-agent-req@openssh.com": "an agent",
 };
 
-/** The client has asked too often for what it may not have. */
-export class TooManyRefusals extends Error {}
+/** The client has asked too often: for what it may not have, or for sessions. */
+export class TooMuchAsked extends Error {}
 
 export class ServerChannels {
   readonly #channels = new Map<number, Channel>();
   #refusals = 0;
+  #opened = 0;
 
   /**
    * @param send a message that answers the client's. @throws Error when it takes no answers.
@@ -98,10 +101,10 @@ export class ServerChannels {
     return undefined;
   }
 
-  /** Count one more thing that is refused. @throws TooManyRefusals */
+  /** Count one more thing that is refused. @throws TooMuchAsked */
   refuse(): void {
     if (++this.#refusals > REFUSALS_MAX) {
-      throw new TooManyRefusals(`more than ${REFUSALS_MAX} requests that are refused`);
+      throw new TooMuchAsked(`more than ${REFUSALS_MAX} requests that are refused`);
     }
   }
 
@@ -201,6 +204,7 @@ export class ServerChannels {
       const text = `packets of ${packet} bytes are too small: ${PACKET_MIN} are the least`;
       return refused(`a session with ${text}`, PROHIBITED, text);
     }
+    if (++this.#opened > OPENED_MAX) throw new TooMuchAsked(`more than ${OPENED_MAX} sessions`);
     let ours = 0;
     while (this.#channels.has(ours)) ours++;
     const channel = new Channel(ours, theirs, window, Math.min(packet, DATA_MAX), this.wake);

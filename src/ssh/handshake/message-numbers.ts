@@ -41,5 +41,8 @@ export function isKnown(type: number): boolean {
   return KNOWN.has(type);
 }
 
+/** From here on they are of user authentication (RFC 4251 section 7). */
+export const FIRST_OF_AUTHENTICATION = MESSAGE.authRequest;
+
 /** From here on they are of the connection protocol, not of the transport. */
 export const FIRST_OF_CONNECTION = MESSAGE.globalRequest;

@@ -14,7 +14,7 @@ import type { PublicKey } from "../keys/ed25519.ts";
 import { WireReader, WireWriter } from "../keys/wire.ts";
 import { type Attempt, type Authorise, attempt, REQUEST_MAX, type SignedOffer } from "./authentication.ts";
 import type { Channel } from "./channel.ts";
-import { type ConnectionEvent, ServerChannels, TooManyRefusals } from "./connection.ts";
+import { type ConnectionEvent, ServerChannels, TooMuchAsked } from "./connection.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import { FIRST_OF_CONNECTION, MESSAGE } from "./message-numbers.ts";
 import { PACKET_MAX } from "./packet-cipher.ts";
@@ -46,6 +46,8 @@ const PACKET_MAX_BEFORE = REQUEST_MAX + 256;
 const ATTEMPTS_MAX = 12;
 /** Bytes that wait to be sent before nothing more is looked at, and no channel sends. */
 export const OUTPUT_MAX = 16_384;
+/** Messages that are looked at before others have their turn: some ms at most. */
+const MESSAGES_A_TURN = 256;
 /** SSH_DISCONNECT_PROTOCOL_ERROR, SSH_DISCONNECT_BY_APPLICATION */
 const PROTOCOL_ERROR = 2;
 const BY_APPLICATION = 11;
@@ -59,6 +61,8 @@ export class ServerConnection {
   readonly #channels: ServerChannels;
   #phase: Phase = "version";
   #attempts = 0;
+  /** Messages that may still be looked at in this turn. */
+  #left = MESSAGES_A_TURN;
 
   constructor(o: ServerOptions) {
     this.#o = o;
@@ -76,13 +80,23 @@ export class ServerConnection {
     return this.#packets.waiting >= OUTPUT_MAX && this.unread > 0;
   }
 
+  /** This turn is over although more has come: others come first, then `turn` begins the next one. */
+  get tired(): boolean {
+    return this.#left <= 0 && this.unread > 0 && this.#phase !== "over";
+  }
+
+  /** A turn of this connection begins: `next` looks at a bounded number of messages in it. */
+  turn(): void {
+    this.#left = MESSAGES_A_TURN;
+  }
+
   push(bytes: Uint8Array): void {
     if (this.#phase !== "over") this.#packets.push(bytes);
   }
 
   /**
-   * Look at what came until there is something to tell. Undefined: nothing, until more comes or output
-   * leaves.
+   * Look at what came until there is something to tell. Undefined: nothing, until more comes, output leaves,
+   * or the next turn begins.
    */
   next(): ServerEvent | undefined {
     try {
@@ -91,14 +105,16 @@ export class ServerConnection {
           if (!this.#transport.greet(this.#packets)) return undefined;
           this.#phase = "keys";
         }
+        if (this.#left <= 0) return undefined;
         const payload = this.#packets.next();
         if (payload === undefined) return undefined;
+        this.#left--;
         const event = this.#take(payload);
         if (event !== undefined) return event;
       }
       return undefined;
     } catch (error) {
-      const kind = error instanceof TooManyRefusals ? "excess" : "malformed";
+      const kind = error instanceof TooMuchAsked ? "excess" : "malformed";
       return this.#fail({ kind, text: messageOf(error) });
     }
   }

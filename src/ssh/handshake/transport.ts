@@ -5,9 +5,10 @@
  */
 
 import { safeText } from "../../text.ts";
+import { TokenBucket } from "../../token-bucket.ts";
 import { WireReader, WireWriter } from "../keys/wire.ts";
 import { type KexContext, KeyExchange, type NewKeys } from "./key-exchange.ts";
-import { FIRST_OF_CONNECTION, isKnown, MESSAGE } from "./message-numbers.ts";
+import { FIRST_OF_AUTHENTICATION, isKnown, MESSAGE } from "./message-numbers.ts";
 import type { Keys } from "./packet-cipher.ts";
 import type { PacketStream } from "./packet-stream.ts";
 
@@ -32,6 +33,11 @@ const VERSION = Buffer.from("SSH-2.0-walt");
  * it, a client may not (RFC 4253 section 4.2).
  */
 const LINES_MAX = { client: 8192, server: 255 } as const;
+/**
+ * Key exchanges that the peer may begin: each costs us as much as some thousand packets. OpenSSH with the low
+ * RekeyLimit of 16 MiB begins 8 a second at 1 Gbit/s.
+ */
+const EXCHANGES = { burst: 256, perSecond: 16 };
 /** Messages that wait while keys are exchanged. */
 const LATER_MAX = 64;
 
@@ -53,12 +59,19 @@ export class Transport {
   #nextKeys: Keys | undefined;
   /** What waits for the end of the exchange. */
   readonly #later: Uint8Array[] = [];
+  /** Exchanges that the peer may still begin. */
+  readonly #exchanges: TokenBucket;
 
-  /** @param context without an id before the first key exchange. */
+  /**
+   * @param context without an id before the first key exchange.
+   * @param now a clock in ms.
+   */
   constructor(
     context: KexContext,
     readonly packets: Packets,
+    readonly now: () => number = () => performance.now(),
   ) {
+    this.#exchanges = new TokenBucket(EXCHANGES, now());
     this.#context = context;
     this.#first = context.id === undefined;
   }
@@ -187,6 +200,9 @@ export class Transport {
   }
 
   #begin(payload: Uint8Array): void {
+    if (this.#exchange === undefined && !this.#exchanges.take(this.now())) {
+      throw new Error("it asks for new keys too often");
+    }
     const exchange = this.#exchange ?? new KeyExchange(this.#context);
     // Ours goes out first: what follows may already need it.
     if (this.#exchange === undefined) this.packets.send(exchange.init);
@@ -229,7 +245,7 @@ export class Transport {
  * them.
  */
 function ofExchange(type: number): boolean {
-  return type <= MESSAGE.debug || (type > MESSAGE.kexInit && type < FIRST_OF_CONNECTION);
+  return type <= MESSAGE.debug || (type > MESSAGE.kexInit && type < FIRST_OF_AUTHENTICATION);
 }
 
 /** The reason of a DISCONNECT, which need not be well-formed. */

@@ -5,7 +5,7 @@
  */
 
 import { createServer, type Server as NetServer, type Socket } from "node:net";
-import { formatHostPort, type HostPort } from "../../address.ts";
+import type { HostPort } from "../../address.ts";
 import { messageOf } from "../../errors.ts";
 import { FairSet } from "../../fair-set.ts";
 import { addressOf, listenOn } from "../../linux/tcp-listen.ts";
@@ -106,13 +106,17 @@ export class SshListener {
       return;
     }
     const { authorise, request, grace = 20_000, silence = 40_000 } = this.o;
-    const peer = new Peer(socket, formatHostPort({ host, port: remotePort }), {
-      ...{ hostSeed: seedOf(this.o.hostKey()), log, authorise, request, grace, silence },
-      entered: (entered) => {
-        this.#pending.delete(entered);
-        this.o.entered(entered);
+    const peer = new Peer(
+      socket,
+      { host, port: remotePort },
+      {
+        ...{ hostSeed: seedOf(this.o.hostKey()), log, authorise, request, grace, silence },
+        entered: (entered) => {
+          this.#pending.delete(entered);
+          this.o.entered(entered);
+        },
       },
-    });
+    );
     this.#peers.add(peer);
     this.#pending.add(peer, source)?.stop();
     void peer.ended.then(() => {

@@ -5,6 +5,7 @@
 
 import { closeSync } from "node:fs";
 import type { Socket } from "node:net";
+import { formatHostPort, type HostPort } from "../../address.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { release } from "../../linux/fd-socket.ts";
 import type { EventFields, Log } from "../../log.ts";
@@ -62,6 +63,8 @@ const QUESTIONS = 2;
 export class Peer {
   /** Set once it has authenticated. */
   offer: SignedOffer | undefined;
+  /** "192.0.2.1:50000", for logs. */
+  readonly address: string;
   /** Who it is, for the log, once somebody has said so. */
   who: string | undefined;
   /** Resolves once the connection is over, whoever had it last. Never rejects. */
@@ -78,6 +81,8 @@ export class Peer {
   #state: "here" | "released" | "ended" = "here";
   #owner: Owner | undefined;
   #running = false;
+  /** What came waits for the next turn of this connection. */
+  #waitsForTurn = false;
   #scheduled = false;
   /** Writes that have not left yet, and who waits for the last of them. */
   #leaving = 0;
@@ -85,10 +90,12 @@ export class Peer {
 
   constructor(
     readonly socket: Socket,
-    /** "192.0.2.1:50000", for logs. */
-    readonly address: string,
+    /** Where it comes from. */
+    readonly from: HostPort,
     readonly o: PeerOptions,
   ) {
+    const address = formatHostPort(from);
+    this.address = address;
     this.ended = this.#end.promise;
     const authorise: Authorise = (user, offer) => {
       try {
@@ -194,7 +201,14 @@ export class Peer {
     this.#heard = performance.now();
     this.#connection.push(bytes);
     if (this.#connection.unread > UNREAD_MAX) this.stop("it sends on although nothing is read");
-    else this.#run();
+    else if (!this.#waitsForTurn) this.#turn();
+  }
+
+  /** Look at some of what came, and at the rest once other connections had their turn. */
+  #turn(): void {
+    this.#waitsForTurn = false;
+    this.#connection.turn();
+    this.#run();
   }
 
   /** Look at what came, and send what is to be sent, as far as both go. */
@@ -222,8 +236,12 @@ export class Peer {
       this.#running = false;
     }
     if (this.#state !== "here" || this.#held) return;
-    // Who does not read what it makes us send is not read from either.
-    if (this.#congested) this.socket.pause();
+    if (this.#connection.tired && !this.#waitsForTurn) {
+      this.#waitsForTurn = true;
+      setImmediate(() => this.#turn());
+    }
+    // Who does not read what it makes us send, or sent more than a turn's work, is not read from either.
+    if (this.#congested || this.#waitsForTurn) this.socket.pause();
     else if (this.socket.isPaused()) this.socket.resume();
   }
 

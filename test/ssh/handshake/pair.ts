@@ -58,13 +58,15 @@ export class Pair {
   #serve(): Uint8Array {
     const parts: Uint8Array[] = [];
     for (;;) {
+      this.server.turn();
       const { stalled } = this.server;
       const event = this.server.next();
       if (event !== undefined) this.events.push(event);
       const output = this.server.output();
       parts.push(output);
       this.sent += output.length;
-      if (event === undefined && output.length === 0 && !stalled) return Buffer.concat(parts);
+      if (event === undefined && output.length === 0 && !stalled && !this.server.tired)
+        return Buffer.concat(parts);
     }
   }
 

@@ -289,6 +289,30 @@ test("between KEXINIT and NEWKEYS nothing else may come, and the server sends no
   expect(pair.end).toBe("malformed: message 94 in a key exchange");
 });
 
+test("nobody authenticates in the middle of a key exchange", () => {
+  const pair = new Pair().service();
+  pair.client.transport?.exchange();
+  pair.server.push(pair.client.output());
+  expect(pair.server.next()).toBeUndefined();
+  pair.client.packets.send(say.proof(clientKey, pair.client.id));
+  pair.move();
+  expect(pair.end).toBe("malformed: message 50 in a key exchange");
+});
+
+test("the client may have new keys some hundred times at once, before it is in, too, and not more", () => {
+  const pair = new Pair().keys();
+  for (let i = 0; i < 256; i++) {
+    pair.client.transport?.exchange();
+    pair.move().client.take();
+  }
+  expect([pair.end, pair.client.transport?.rekeys]).toEqual([undefined, 256]);
+  for (let i = 0; i < 64 && pair.end === undefined; i++) {
+    pair.client.transport?.exchange();
+    pair.move().client.take();
+  }
+  expect(pair.end).toBe("malformed: it asks for new keys too often");
+});
+
 test("bytes that come one by one, and packets that come many at once, make the same", () => {
   const pair = new Pair();
   const slow = (): void => {
