@@ -63,6 +63,8 @@ export const LOG_EVENTS = {
   "token-damaged": "The token on the card cannot be used. The device asks without it.",
   "access-granted": "The device was accepted, and has its credentials.",
   "credentials-damaged": "The stored credentials cannot be used.",
+  "server-keys-damaged":
+    "What the device stored of the server's keys cannot be used, so that those of its card count.",
   "key-to-install": "In the original framing: `key` must be added to the server's authorized_keys.",
   "bridge-failed": "The device could not make its bridge.",
   "pump-failed": "The pump thread failed.",

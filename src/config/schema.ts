@@ -95,7 +95,7 @@ export const TABLES = {
     vlans: integers(
       1,
       4094,
-      "VLANs (802.1Q) whose tagged frames nodes may send. Unless told, frames with tags are dropped.",
+      "VLANs (802.1Q) whose tagged frames nodes may send. By default all tagged frames are dropped.",
     ),
     isolation: flag(
       false,

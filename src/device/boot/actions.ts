@@ -218,7 +218,7 @@ export class DeviceActions implements Actions {
     const { files, log } = this.parts;
     trustServerKeys(files, !this.#original, (why) =>
       log.warn(`what the server said of its keys is damaged, so those of the card count: ${why}`, {
-        event: "credentials-damaged",
+        event: "server-keys-damaged",
       }),
     );
   }

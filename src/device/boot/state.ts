@@ -1,5 +1,6 @@
 /**
- * The boot of a device as a pure state machine: network → credentials → proxies → tunnel → vm → watch.
+ * The boot of a device as a pure state machine: network → proxies → tunnel → vm → watch, with a
+ * detour to credentials while the device has none.
  *
  * `step` takes a state and an event, and returns the next state. The `action` of a state is the one thing to
  * do now. The supervisor (supervisor.ts) does it, and passes its outcome as the next event. There is no I/O,
