@@ -99,7 +99,7 @@ export class UsbBoard implements AsyncDisposable {
 
 /** Debian's kernel that has USB (the one for clouds, which the node boots, has none); the folder of its files. */
 async function unpackKernel(folder: string): Promise<string> {
-  const shown = await runAny(["apt-cache", "depends", "linux-image-amd64"]);
+  const shown = await runAny(["apt-cache", "depends", "linux-image-amd64"], { timeout: 300_000 });
   const name = /Depends: (linux-image-\S+)/.exec(shown.stdout)?.[1] ?? "linux-image-amd64";
   const get = ["sh", "-c", 'cd "$0" && exec apt-get download --quiet "$@"', folder, name, "busybox-static"];
   if ((await runAny(get, { timeout: 300_000 })).status !== 0) {

@@ -148,7 +148,7 @@ export async function assembleNodeOs(boot: string, root: string, machine: "x64" 
 
 /** The real kernel package behind the one that always depends on the newest. */
 async function kernelPackage(meta: string): Promise<string> {
-  const shown = await runAny(["apt-cache", "depends", meta]);
+  const shown = await runAny(["apt-cache", "depends", meta], { timeout: 300_000 });
   return shown.stdout.match(/Depends: (linux-image-\S+)/)?.[1] ?? meta;
 }
 

@@ -3,6 +3,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { run } from "../../src/linux/run.ts";
 import type { Link } from "../../src/tunnel/pump-thread.ts";
+import { eventually } from "../lab/eventually.ts";
 import { describeWith, LAB } from "../lab/need.ts";
 import { ALL_OFF, ALL_ON, type End, Ends, ip } from "./ends.ts";
 
@@ -39,8 +40,16 @@ describeWith(LAB, "offloads", () => {
   test("UDP in segments (USO) passes as one frame", async () => {
     const [one] = await ends.tunnel();
     await ends.transfers(["gso", "1200"]);
+    // While a path seems slow, as a new one or one of a busy machine does, such frames are split (send/super-frame.ts).
+    const average = async (): Promise<number> => {
+      const before = one.stats();
+      expect(await left.transfer(["gso", "fd78::2", "1200"])).toEqual(["same"]);
+      const { bytesOut, framesOut } = one.stats();
+      return (bytesOut - before.bytesOut) / (framesOut - before.framesOut);
+    };
+    expect(await left.transfer(["tcp", "fd78::2", String(8 << 20)])).toEqual(["same"]);
+    await eventually("30 segments are fewer frames", average, { fits: (bytes) => bytes > 1500 });
     expect(one.stats().refused).toBe(0);
-    expect(average(one)).toBeGreaterThan(1500);
   }, 60_000);
 
   const neighbours: [string, Parameters<Ends["tunnel"]>][] = [
