@@ -83,7 +83,7 @@ export function parseDevice(f: Fields) {
     acceptedAt: f.time("acceptedAt"),
     acceptedBy: f.words("acceptedBy"),
     certificateSerial: f.words("certificateSerial"),
-    /** When its newest certificate expires; empty for a device that never was given one. */
+    /** When the last of its certificates expires; empty for a device that never was given one. */
     certificateExpires: f.words("certificateExpires"),
     revokedAt: f.orNull("revokedAt", (key) => f.time(key)),
   };

@@ -18,6 +18,9 @@ export const serverOptions = {
   },
 } as const satisfies ArgsDef;
 
+/** Signals that end a command. */
+const STOPS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
 /** Who gives an answer, for the others' screens and the log. */
 export function operator(): string {
   const { SUDO_USER, USER, LOGNAME } = process.env;
@@ -61,7 +64,16 @@ export async function withServer<T>(
     ],
     { stdin: "inherit", stdout: "ignore", stderr: "inherit" },
   );
+  // A signal that ends this command would leave an ssh behind that nobody ends.
+  const endWithUs = (signal: NodeJS.Signals): void => {
+    child.kill();
+    if (process.listenerCount(signal) > 0) return; // the command ends in its own way
+    rmSync(folder, { recursive: true, force: true });
+    process.kill(process.pid, signal);
+  };
+  for (const signal of STOPS) process.once(signal, endWithUs);
   parts.defer(async () => {
+    for (const signal of STOPS) process.off(signal, endWithUs);
     child.kill();
     await child.exited;
   });

@@ -23,7 +23,7 @@ export interface Device {
   acceptedAt: string;
   acceptedBy: string;
   revokedAt: string | null;
-  /** Of its newest certificate; 0 where it has none. */
+  /** Of the certificate that was issued last; 0 where it has none. */
   certificateSerial: number;
   /** When the last of its certificates expires, which need not be the newest; "" where it has none. */
   certificateExpires: string;

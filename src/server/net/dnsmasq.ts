@@ -105,7 +105,8 @@ export class Dnsmasq {
           "--user=root",
           "--group=",
         ]),
-        { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
+        // Said although it is our own: else Bun looks for the program in the PATH that we were started with.
+        { stdin: "ignore", stdout: "ignore", stderr: "pipe", env: process.env },
       );
     } catch (error) {
       throw new WaltError(`cannot run dnsmasq: ${messageOf(error)}`, {
@@ -145,7 +146,11 @@ export class Dnsmasq {
         };
       });
       if (this.#stopped) return;
-      reason = await this.#spawn().ended;
+      try {
+        reason = await this.#spawn().ended;
+      } catch (error) {
+        reason = messageOf(error); // it cannot be started now, as there are too many processes
+      }
     }
   }
 

@@ -55,6 +55,11 @@ const CONGESTION = 16_384;
  * most.
  */
 const UNREAD_MAX = 1 << 20;
+/**
+ * The same before it has authenticated: keys and requests with the longest certificate are some 20 kB, and each
+ * has to wait for an answer.
+ */
+const UNREAD_MAX_BEFORE = 65_536;
 /** ms for what was written to leave before a tunnel begins. */
 const PATIENCE = 10_000;
 /** A silent peer is asked so many times. */
@@ -200,7 +205,8 @@ export class Peer {
     if (this.#state !== "here") return;
     this.#heard = performance.now();
     this.#connection.push(bytes);
-    if (this.#connection.unread > UNREAD_MAX) this.stop("it sends on although nothing is read");
+    const most = this.offer === undefined ? UNREAD_MAX_BEFORE : UNREAD_MAX;
+    if (this.#connection.unread > most) this.stop("it sends on although nothing is read");
     else if (!this.#waitsForTurn) this.#turn();
   }
 

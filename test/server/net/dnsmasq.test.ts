@@ -1,12 +1,13 @@
 /** DHCP on walt-net: dnsmasq's configuration, and what of its words goes into the log. */
 
 import { afterAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runAny } from "../../../src/linux/run.ts";
 import { formatLine, type Log } from "../../../src/log.ts";
-import { dnsmasqConfig, dnsmasqLog } from "../../../src/server/net/dnsmasq.ts";
+import { Dnsmasq, dnsmasqConfig, dnsmasqLog } from "../../../src/server/net/dnsmasq.ts";
+import { eventually } from "../../lab/eventually.ts";
 import { describeWith, SYSTEM_PATH } from "../../lab/need.ts";
 
 describeWith({ programs: ["dnsmasq"] }, "dnsmasq", () => {
@@ -46,4 +47,34 @@ test("a node that asks without end does not fill the log, and others are still s
   say("DHCPACK(walt-net) 192.168.192.3 d6:01:02:03:04:06 vpn-030406");
   expect(logged.length).toBeWithin(2, 100);
   expect(logged.at(-1)).toBe("DHCPACK(walt-net) 192.168.192.3 d6:01:02:03:04:06 vpn-030406 event=dhcp");
+});
+
+test("a dnsmasq that cannot be started again for a while is started later", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "walt-dnsmasq-"));
+  const path = process.env["PATH"];
+  const program = (name: string, script: string): void =>
+    writeFileSync(join(dir, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const logged: string[] = [];
+  const note: Log["info"] = (message, fields) => void logged.push(formatLine("", message, fields));
+  const log: Log = { debug: note, info: note, warn: note, error: note, with: () => log };
+  const times = (text: string): number => logged.filter((line) => line.includes(text)).length;
+  const starter = 'shift 3; exec "$@"'; // setpriv --pdeathsig KILL --
+  program("setpriv", starter);
+  program("dnsmasq", `echo $$ > ${dir}/pid; echo 'dnsmasq: started, played' >&2; exec sleep 1000`);
+  process.env["PATH"] = `${dir}:/usr/bin:/bin`;
+  const options = { bridge: "b", address: "10.0.0.1/24", bootUrl: "http://x/", run: dir, state: dir };
+  const dnsmasq = await Dnsmasq.start(options, "", log);
+  try {
+    rmSync(join(dir, "setpriv"));
+    process.env["PATH"] = dir;
+    process.kill(Number(readFileSync(join(dir, "pid"), "utf8")), "SIGKILL");
+    await eventually("two attempts in vain", () => times("event=dhcp-restart") >= 3);
+    process.env["PATH"] = `${dir}:/usr/bin:/bin`;
+    program("setpriv", starter);
+    await eventually("the second start", () => times("started, played") === 2);
+  } finally {
+    process.env["PATH"] = path;
+    await dnsmasq.stop();
+    rmSync(dir, { recursive: true });
+  }
 });

@@ -6,7 +6,7 @@ import { formatLine, type Log } from "../../../src/log.ts";
 import type { Channel } from "../../../src/ssh/handshake/channel.ts";
 import { generateKey } from "../../../src/ssh/keys/ed25519.ts";
 import { type ListenerOptions, SshListener } from "../../../src/ssh/server/listener.ts";
-import { turn } from "../../lab/eventually.ts";
+import { eventually, turn } from "../../lab/eventually.ts";
 import { clientKey, hostKey } from "../handshake/pair.ts";
 import { say } from "../handshake/speaker.ts";
 import { SpeakerSocket } from "../handshake/speaker-socket.ts";
@@ -204,6 +204,15 @@ test("who sends very much at once does not hold up others", async () => {
   few.send(say.open(), say.exec(0, "few"));
   await until("both", () => commands.length === 2);
   expect(commands).toEqual(["few", "many"]);
+});
+
+test("who sends very much before it is in is ended: little is kept of strangers", async () => {
+  const at = await listen({ grace: 600_000 });
+  const stranger = await SpeakerSocket.connect(at.address, hostKey.publicKey);
+  cleanup.push(() => stranger.close());
+  await stranger.until("keys", () => stranger.speaker.transport?.ready === true);
+  stranger.send(...Array<Buffer>(500).fill(Buffer.alloc(8000, 2)));
+  await eventually("its end", stranger.closed);
 });
 
 test("a thousand commands leave nothing behind", async () => {
