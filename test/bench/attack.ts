@@ -59,7 +59,7 @@ interface Sample {
   p99: number;
   /** Mbit/s up. */
   goodput: number;
-  /** ms, median; and the share that got their certificate. */
+  /** ms, median; and the share that got a session. */
   login: number;
   loggedIn: number;
   /** ms of the server's API, median. */

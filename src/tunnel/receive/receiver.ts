@@ -24,10 +24,10 @@ import { GroupLimit, type Guard, type GuardRules, parseGuard, refusal } from "./
 import { MessageReader } from "./message-reader.ts";
 
 /**
- * Messages that are handled in one turn, so that a link with many small ones leaves time to the others. The
- * ordinary frames of one read are fewer.
+ * Messages that are handled in one turn, so that a link with many small ones leaves time to the others: each
+ * costs a write to the TAP. The frames of 1500 bytes in a packet of SSH are fewer.
  */
-const MESSAGES_A_TURN = 128;
+const MESSAGES_A_TURN = 32;
 /** Bytes that are acknowledged at once. */
 const ACK_BYTES = 262_144;
 /** From this many bytes on, the next acknowledgement is sent ACK_PAUSE ms after the one before. */
