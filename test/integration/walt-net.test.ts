@@ -86,6 +86,21 @@ describeWith(INTEGRATION, "walt-net", () => {
     expect(await mtuOf(server, "walt-net")).toBe("9000");
   }, 180_000);
 
+  test("with the address guard a node speaks from the address that DHCP has for it, and from no other", async () => {
+    const world = await fresh("[server.network]\naddress_guard = true");
+    const device = await world.device("device1");
+    const name = await device.enrol();
+    const node = (await world.nodes()).find((one) => one.name === name);
+    const own = node?.address ?? "";
+    expect(own).toMatch(/^192\.168\.192\./);
+    const plugged = await device.plugNode("192.168.192.77", node?.mac ?? "");
+    expect(await pingable(plugged, WALT_NET, 2)).toBe(false);
+    await plugged.ip("address flush dev eth0", `address add ${own}/22 dev eth0`);
+    expect(await pingable(plugged, WALT_NET)).toBe(true);
+    const refused = async (): Promise<number> => (await world.nodes())[0]?.traffic?.refused ?? 0;
+    await eventually("the frames from the other address are counted", refused, { fits: (n) => n > 0 });
+  }, 120_000);
+
   test("isolated nodes reach the server, and not each other", async () => {
     const world = await fresh("[server.network]\nisolation = true");
     const hosts = await plugTwo(world);
