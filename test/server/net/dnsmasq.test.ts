@@ -21,7 +21,7 @@ describeWith({ programs: ["dnsmasq"] }, "dnsmasq", () => {
         address,
         bootUrl: "http://192.168.192.1:8080/boot.ipxe",
         run: dir,
-        state: dir,
+        leases: join(dir, "dhcp.leases"),
       };
       writeFileSync(file, dnsmasqConfig(options));
       const { status, stderr } = await runAny(["dnsmasq", "--test", `--conf-file=${file}`], {
