@@ -1,4 +1,4 @@
-/** Runs programs of the system, and ties long-running ones to the life of this process. */
+/** Runs programs of the system to their end. */
 
 import { messageOf, WaltError } from "../errors.ts";
 
@@ -82,13 +82,4 @@ export async function run(command: readonly string[], options: RunOptions = {}):
     throw new WaltError(`${command.join(" ")} failed (exit ${status}): ${stderr.trim() || stdout.trim()}`);
   }
   return stdout;
-}
-
-/**
- * The command line with setpriv(1) of util-linux in front of it: the kernel then kills the process when this
- * process dies, even by SIGKILL (prctl(2), PR_SET_PDEATHSIG). Otherwise an orphan would keep a bridge, a TAP
- * or a port, and the next start would find it in use.
- */
-export function diesWithParent(command: readonly string[]): string[] {
-  return ["setpriv", "--pdeathsig", "KILL", "--", ...command];
 }

@@ -6,6 +6,9 @@
 import { WaltError } from "../errors.ts";
 import { allocate, at, failure, libc, O_CLOEXEC, O_NONBLOCK, O_RDONLY, O_RDWR } from "./libc.ts";
 
+/** The device of which TAPs are made. */
+export const TUN = "/dev/net/tun";
+
 /** Numbers of linux/if_tun.h, which are the same on x86-64 and arm64. */
 export const TUNSETIFF = 0x400454ca;
 export const IFF_TAP = 0x0002;
@@ -138,9 +141,9 @@ function make(name: string, flags: number, ns: string | undefined): Omit<Tap, "o
 }
 
 function openTun(): number {
-  const fd = libc.open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
+  const fd = libc.open(TUN, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
   if (fd < 0) {
-    const { message } = failure("open /dev/net/tun");
+    const { message } = failure(`open ${TUN}`);
     throw new WaltError(message, {
       hint: "TAPs need root (CAP_NET_ADMIN) and the kernel module tun: modprobe tun.",
     });

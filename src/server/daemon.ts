@@ -1,6 +1,6 @@
 /** `walt server run`: the parts of the server, put together, and taken apart in order. */
 
-import { chmodSync, statSync } from "node:fs";
+import { accessSync, chmodSync, constants, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { formatHostPort, SERVER_PORT } from "../address.ts";
@@ -10,6 +10,7 @@ import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import { aborted } from "../linux/sleep.ts";
+import { TUN } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { sourceOf } from "../source.ts";
 import { fingerprint, parsePublicKey } from "../ssh/keys/ed25519.ts";
@@ -41,6 +42,17 @@ function refuseAnothersState(state: string): void {
   });
 }
 
+/** @throws WaltError when we may not make TAPs, which would be noticed only with the first tunnel. */
+function requireTun(): void {
+  try {
+    accessSync(TUN, constants.R_OK | constants.W_OK);
+  } catch (error) {
+    throw new WaltError(`cannot open ${TUN}: ${messageOf(error)}`, {
+      hint: `Load its module (modprobe tun), and let every user open it, as udev does: chmod 666 ${TUN}. To use it a program needs CAP_NET_ADMIN all the same.`,
+    });
+  }
+}
+
 /**
  * Run the server until `signal` is aborted and everything it started is gone.
  * @throws WaltError when a part cannot be started; what was started before it is stopped.
@@ -55,10 +67,11 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     makeFolders(dirname(server.socket), 0o755);
   } catch (error) {
     throw new WaltError(`cannot make the server's folders: ${messageOf(error)}`, {
-      hint: "The server runs as root.",
+      hint: "Start the service (systemctl start walt-vpn), or run the server as root.",
     });
   }
   refuseAnothersState(server.state);
+  requireTun();
   const keys = ServerKeys.load(server.state);
   const registry = new Registry(join(server.state, "registry.sqlite"));
   parts.defer(() => registry.close());

@@ -45,7 +45,7 @@ export class ServerKeys {
       chmodSync(folder, 0o700);
     } catch (error) {
       throw new WaltError(`cannot make ${folder}: ${messageOf(error)}`, {
-        hint: "The server runs as root, or with a `server.state` folder of its own.",
+        hint: "It and all that is in it must belong to the user that the server runs as.",
         cause: error,
       });
     }

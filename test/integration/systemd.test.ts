@@ -5,7 +5,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { run } from "../../src/linux/run.ts";
+import dhcpScript from "../../src/server/net/dnsmasq.sh" with { type: "text" };
 import { waltBinary } from "../lab/binary.ts";
+import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
 import { describeWith, need } from "../lab/need.ts";
@@ -15,6 +17,8 @@ import { FakeMachine } from "../server/install/fake-machine.ts";
 
 const RECEIVER = join(import.meta.dir, "notify-receiver.ts");
 const UNIT = "/etc/systemd/system/walt-vpn.service";
+const DHCP_SOCKET = "/etc/systemd/system/walt-vpn-dhcp.socket";
+const DHCP_UNIT = "/etc/systemd/system/walt-vpn-dhcp@.service";
 /** The system calls by which an installation changes files. */
 const CHANGES = "rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,symlink,symlinkat,ftruncate";
 
@@ -140,7 +144,8 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
     expect([status, stderr]).toEqual([0, ""]);
     expect(stdout).toMatch(/\/usr\/local\/bin\/walt-vpn: copied from /);
     expect(stdout).toMatch(/group walt: made/);
-    expect(stdout).toMatch(/user walt-vpn-server: made/);
+    expect(stdout).toMatch(/user walt-vpn-server: made; the service runs as it/);
+    expect(stdout).toMatch(/user walt-vpn-dhcp: made; its dnsmasq runs as it/);
     expect(stdout).toMatch(/\/etc\/walt\/vpn\.toml: written/);
     expect(stdout).toMatch(/walt-vpn\.service: written/);
     expect(stdout).toContain("systemctl enable --now walt-vpn");
@@ -159,10 +164,14 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
     );
     const unit = readFileSync(host.path(UNIT), "utf8");
     expect(unit).toContain('ExecStart="/usr/local/bin/walt-vpn" server run --config "/etc/walt/vpn.toml"\n');
-    expect(unit).not.toMatch(/@[A-Z]+@/);
+    for (const path of [UNIT, DHCP_SOCKET, DHCP_UNIT])
+      expect(readFileSync(host.path(path), "utf8")).not.toMatch(/@[A-Z]+@/);
     expect(await host.must(["getent", "passwd", "walt-vpn-server"])).toMatch(
       /^walt-vpn-server:.*:WalT VPN server:\/var\/lib\/walt-vpn:\/usr\/sbin\/nologin$/m,
     );
+    // dnsmasq's user is no member of the group that may use the server.
+    expect(await host.must(["id", "-Gn", "walt-vpn-server"])).toBe("walt\n");
+    expect(await host.must(["id", "-Gn", "walt-vpn-dhcp"])).toBe("walt-vpn-dhcp\n");
   });
 
   test("run again it says that all is as it was; own settings stay, and a unit that was edited is ours again", async () => {
@@ -171,11 +180,12 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
     const again = await install();
     expect(again.status).toBe(0);
     expect(again.stdout.split("\n")).toEqual([
-      `${UNIT}: unchanged`,
+      ...[UNIT, DHCP_SOCKET, DHCP_UNIT].map((path) => `${path}: unchanged`),
       "/usr/local/bin/walt-vpn: unchanged",
       "/usr/local/bin/walt: unchanged",
       "group walt: is there",
       "user walt-vpn-server: is there",
+      "user walt-vpn-dhcp: is there",
       "/etc/walt/vpn.toml: left as it is",
       "Next: systemctl daemon-reload && systemctl enable --now walt-vpn",
       "",
@@ -197,69 +207,164 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
     await host.must(["sh", "-c", "rm /etc/systemd/system && mv /etc/systemd/away /etc/systemd/system"]);
   });
 
-  test("the installed service runs as the unit says: as a user of its own, with three capabilities; root by hand is refused then", async () => {
-    const unit = readFileSync(host.path(UNIT), "utf8");
-    const value = (key: string): string => new RegExp(`^${key}=(.*)$`, "m").exec(unit)?.[1] ?? "";
-    const [user, group] = [value("User"), value("Group")];
+  /** The command as systemd runs it: as the unit's user, with the unit's capabilities and no others. */
+  function asIn(unit: string, command: readonly string[]): string[] {
+    const text = readFileSync(host.path(unit), "utf8");
+    const value = (key: string): string => new RegExp(`^${key}=(.*)$`, "m").exec(text)?.[1] ?? "";
     const capabilities = value("AmbientCapabilities")
       .toLowerCase()
       .replaceAll("cap_", "+")
       .replaceAll(" ", ",");
+    expect(capabilities).not.toBe("");
     expect(value("CapabilityBoundingSet")).toBe(value("AmbientCapabilities"));
-    // What systemd does before it starts the program (systemd.exec(5), RuntimeDirectory, StateDirectory).
-    await host.must([
-      "sh",
-      "-c",
-      `mkdir -p /run/walt-vpn; chown -R ${user}:${group} /run/walt-vpn /var/lib/walt-vpn`,
-    ]);
-    const daemon = host.spawn([
+    const [user, group] = [value("User"), value("Group") || value("User")];
+    return [
       ...["setpriv", `--reuid=${user}`, `--regid=${group}`, "--clear-groups", "--no-new-privs"],
       ...["inh-caps", "ambient-caps", "bounding-set"].map((set) => `--${set}=-all,${capabilities}`),
-      ...["/usr/local/bin/walt-vpn", "server", "run", "--config", "/etc/walt/vpn.toml"],
+      ...command,
+    ];
+  }
+  /** Makes the folders of the service as systemd does before it starts a program (systemd.exec(5), StateDirectory). */
+  const makeFolders = (): Promise<string> =>
+    host.must([
+      "sh",
+      "-ec",
+      `mkdir -p /run/walt-vpn /var/lib/walt-vpn-dhcp
+chown -R walt-vpn-server:walt /run/walt-vpn /var/lib/walt-vpn
+chown walt-vpn-dhcp: /var/lib/walt-vpn-dhcp`,
     ]);
-    await daemon.waitFor(/event=server-ready/);
-    expect(mode("/run/walt-vpn/server.sock")).toBe(0o660);
-    expect(await host.must(["stat", "-c", "%U:%G", "/run/walt-vpn/server.sock"])).toBe(`${user}:${group}\n`);
-    const states = host.processes().map(({ pid }) => readFileSync(`/proc/${pid}/status`, "utf8"));
-    const running = states.filter((text) => /^Name:\s+(walt-vpn|dnsmasq)$/m.test(text));
-    expect(running.length).toBeGreaterThan(1);
-    for (const text of running) expect(text).not.toMatch(/^Uid:\s+0\s/m);
-    // It can do what it is for: a TAP in its bridge.
-    expect(await host.must(["ip", "-o", "link", "show", "walt-net"])).toContain("walt-net");
-    expect(await daemon.stop()).toBe(0);
-    expect((await host.run(["ip", "link", "show", "walt-net"])).status).not.toBe(0);
-    const root = await host.run([
-      "/usr/local/bin/walt-vpn",
-      "server",
-      "run",
-      "--config",
+  const start = () => host.spawn(asIn(UNIT, ["/usr/local/bin/walt-vpn", "server", "run"]));
+  /** Real, effective and other user ids and the effective capabilities of all processes of a name. */
+  const processesNamed = (name: string): string[] =>
+    host
+      .processes()
+      .map(({ pid }) => {
+        try {
+          return readFileSync(`/proc/${pid}/status`, "utf8");
+        } catch {
+          return ""; // it has just ended
+        }
+      })
+      .filter((text) => text.startsWith(`Name:\t${name}\n`))
+      .map((text) => [...text.matchAll(/^(?:Uid|CapEff):\s+(.*)$/gm)].map(([, value]) => value).join(" "));
+
+  test("a machine whose TAPs are root's alone is told so", async () => {
+    await makeFolders();
+    await host.must(["sh", "-ec", "mknod -m 600 /run/tun c 10 200; mount --bind /run/tun /dev/net/tun"]);
+    const { status, stderr } = await host.run(asIn(UNIT, ["/usr/local/bin/walt-vpn", "server", "run"]));
+    expect([status, stderr]).toEqual([1, expect.stringContaining("chmod 666 /dev/net/tun")]);
+    await host.must(["chmod", "666", "/dev/net/tun"]); // as udev's rules do
+  });
+
+  const activate = need({ programs: ["systemd-socket-activate"] });
+  test.skipIf(activate.skip && process.env["CI"] !== "true")(
+    `the service and its dnsmasq run as users of their own, with the capabilities of their units${activate.skip ? ` (skipped: ${activate.why})` : ""}`,
+    async () => {
+      await makeFolders();
+      // Without systemd's socket there is no DHCP, and that is said.
+      const without = await host.run(asIn(UNIT, ["/usr/local/bin/walt-vpn", "server", "run"]));
+      expect([without.status, without.stderr]).toEqual([
+        1,
+        expect.stringMatching(/dnsmasq ended at its start: .*ENOENT.*\n.*\/run\/walt-vpn-dhcp\.sock/),
+      ]);
+      const manager = host.spawn([
+        ...["systemd-socket-activate", "--accept", "--inetd", "--listen=/run/walt-vpn-dhcp.sock"],
+        ...asIn(DHCP_UNIT, ["sh", "-c", `exec sh -c "$0" 2>&0`, dhcpScript]),
+      ]);
+      await manager.waitFor(/Listening on/);
+      await host.must(["chown", "walt-vpn-server", "/run/walt-vpn-dhcp.sock"]);
+      const daemon = start();
+      await daemon.waitFor(/event=server-ready/);
+      expect(await host.must(["stat", "-c", "%a %U:%G", "/run/walt-vpn/server.sock"])).toBe(
+        "660 walt-vpn-server:walt\n",
+      );
+      const [id, dhcpId] = await Promise.all(
+        ["walt-vpn-server", "walt-vpn-dhcp"].map(async (user) =>
+          (await host.must(["id", "-u", user])).trim(),
+        ),
+      );
+      // CAP_NET_ADMIN and CAP_NET_BIND_SERVICE; for dnsmasq also CAP_NET_RAW (linux/capability.h: 12, 10, 13).
+      expect(processesNamed("walt-vpn")).toEqual([`${id}\t${id}\t${id}\t${id} 0000000000001400`]);
+      expect(processesNamed("dnsmasq")).toEqual([
+        `${dhcpId}\t${dhcpId}\t${dhcpId}\t${dhcpId} 0000000000003400`,
+      ]);
+      const steal = await host.run(asIn(DHCP_UNIT, ["cat", "/var/lib/walt-vpn/keys/ca"]));
+      expect([steal.status, steal.stdout]).toEqual([1, ""]);
+      expect(await host.must(["ip", "-o", "link", "show", "walt-net"])).toContain("walt-net");
+
+      // A dnsmasq that dies is replaced; one whose daemon dies is gone.
+      await host.must(["pkill", "--exact", "dnsmasq"]);
+      await daemon.waitFor(/event=dhcp-restart/);
+      await eventually("another dnsmasq", () => processesNamed("dnsmasq"), {
+        fits: (all) => all.length === 1,
+      });
+      await daemon.stop("SIGKILL");
+      await eventually("no dnsmasq", () => processesNamed("dnsmasq"), { fits: (all) => all.length === 0 });
+      const again = start();
+      await again.waitFor(/event=server-ready/);
+      expect(await again.stop()).toBe(0);
+      expect(processesNamed("dnsmasq")).toEqual([]);
+      expect((await host.run(["ip", "link", "show", "walt-net"])).status).not.toBe(0);
+      await manager.stop();
+    },
+    60_000,
+  );
+
+  test("with an existing bridge it needs no dnsmasq, and can put TAPs into it", async () => {
+    await makeFolders();
+    const before = readFileSync(host.path("/etc/walt/vpn.toml"), "utf8");
+    await host.ip("link add br-lab type bridge", "link set br-lab up");
+    host.writeFile(
       "/etc/walt/vpn.toml",
-    ]);
-    expect([root.status, root.stderr]).toEqual([
+      `role = "server"\n[server.network]\nmanaged = false\nbridge = "br-lab"\n`,
+    );
+    const daemon = start();
+    await daemon.waitFor(/event=server-ready/);
+    // What the daemon does for each tunnel, by programs that inherit its capability.
+    const port = `ip tuntap add dev tap-lab mode tap; ip link set dev tap-lab master br-lab; ip link set dev tap-lab type bridge_slave learning off isolated on; bridge fdb replace 02:00:00:00:00:01 dev tap-lab master static; ip link del tap-lab`;
+    await host.must(asIn(UNIT, ["sh", "-ec", port]));
+    expect(processesNamed("dnsmasq")).toEqual([]);
+    expect(await daemon.stop()).toBe(0);
+    await host.ip("link del br-lab");
+    host.writeFile("/etc/walt/vpn.toml", before);
+  }, 60_000);
+
+  test("root by hand does not leave files among the service's; elsewhere it does what it did", async () => {
+    await makeFolders();
+    const files = (): Promise<string> =>
+      host.must(["find", "/var/lib/walt-vpn", "!", "-user", "walt-vpn-server"]);
+    const byHand = ["/usr/local/bin/walt-vpn", "server", "run"];
+    const refused = await host.run(byHand);
+    expect([refused.status, refused.stderr]).toEqual([
       1,
       expect.stringContaining("/var/lib/walt-vpn belongs to the user"),
     ]);
+    expect(await files()).toBe("");
+    host.writeFile("/srv/vpn.toml", 'role = "server"\n[server]\nstate = "/srv/state"\n');
+    const daemon = host.spawn([...byHand, "--config", "/srv/vpn.toml"]);
+    await daemon.waitFor(/event=server-ready/);
+    // Its dnsmasq is not root all the same.
+    const [dnsmasq = "", ...others] = processesNamed("dnsmasq");
+    expect([dnsmasq, others]).toEqual([expect.not.stringMatching(/\b0\b/), []]);
+    await daemon.stop("SIGKILL");
+    await eventually("no dnsmasq", () => processesNamed("dnsmasq"), { fits: (all) => all.length === 0 });
     await host.must(["chown", "-R", "root:root", "/run/walt-vpn", "/var/lib/walt-vpn"]);
-  });
+  }, 60_000);
 
   test.skipIf(need({ programs: ["systemd-analyze"] }).skip && process.env["CI"] !== "true")(
-    "the unit's exposure is 2.0 of 10 at most",
+    "the exposure of each service is 2.0 of 10 at most",
     async () => {
-      const rate = (file: string, threshold: number) =>
-        host.run([
-          ...[
-            "systemd-analyze",
-            "security",
-            "--no-pager",
-            "--offline=true",
-            `--threshold=${threshold}`,
-            file,
-          ],
-        ]);
-      expect((await rate(UNIT, 20)).status).toBe(0);
-      const unit = readFileSync(host.path(UNIT), "utf8");
-      host.writeFile("/srv/walt-vpn.service", unit.replace(/^User=.*\n/m, "").replace(/^Ambient.*\n/m, ""));
-      expect((await rate("/srv/walt-vpn.service", 20)).status).not.toBe(0);
+      const rate = async (text: string): Promise<number> => {
+        host.writeFile("/srv/rated.service", text);
+        const options = ["--no-pager", "--offline=true", "--threshold=20", "/srv/rated.service"];
+        return (await host.run(["systemd-analyze", "security", ...options])).status;
+      };
+      for (const path of [UNIT, DHCP_UNIT]) {
+        const unit = readFileSync(host.path(path), "utf8");
+        expect([path, await rate(unit)]).toEqual([path, 0]);
+        // With all capabilities it would be worse.
+        expect([path, await rate(unit.replace(/^CapabilityBoundingSet=.*\n/m, ""))]).not.toEqual([path, 0]);
+      }
     },
     60_000,
   );
@@ -269,7 +374,7 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
   test.skipIf(analyze.skip && process.env["CI"] !== "true")(
     `systemd finds nothing wrong with the unit${analyze.skip ? ` (skipped: ${analyze.why})` : ""}`,
     async () => {
-      const good = await host.run(["systemd-analyze", "verify", "--man=no", UNIT]);
+      const good = await host.run(["systemd-analyze", "verify", "--man=no", UNIT, DHCP_SOCKET, DHCP_UNIT]);
       const ours = (text: string): string[] => text.split("\n").filter((line) => line.includes("walt-vpn"));
       expect([good.status, ours(good.stderr)]).toEqual([0, []]);
       // That it would have: an unknown key, and a program that is not there.

@@ -28,14 +28,15 @@ import { earlierPlacesOf, type Machine, placesOf, statIfAny } from "./machine.ts
 import {
   type Finding,
   lookAtCommand,
+  lookAtDhcpUnit,
   lookAtLink,
   lookAtRun,
   lookAtState,
   lookAtUnit,
   sameContent,
 } from "./ours.ts";
+import { lookAtUser, SERVICE_USERS, unitFiles, useradd } from "./service.ts";
 import { findWaltServer } from "./walt-server.ts";
-import unitTemplate from "./walt-vpn.service" with { type: "text" };
 
 /**
  * Where the unit finds program and configuration: systemd confines the service, which cannot see /home, /root
@@ -68,22 +69,6 @@ export interface Plan {
   starts: boolean;
 }
 
-/** The user as whom the service runs. Not `walt-vpn`: as that one devices log in, where this machine is a proxy, too. */
-const USER = "walt-vpn-server";
-/** By these fields of passwd(5) our user is told from another one with its name. */
-const USER_COMMENT = "WalT VPN server";
-const USER_HOME = "/var/lib/walt-vpn";
-
-/** The unit for a binary, a configuration, and the group whose members may use the server. */
-export function serverUnit(binary: string, config: string, group: string): string {
-  // systemd.unit(5): "%" begins a specifier, and a path with blanks needs quotes.
-  const word = (text: string): string => `"${text.replaceAll("%", "%%").replaceAll('"', '\\"')}"`;
-  return unitTemplate
-    .replace("@BINARY@", () => word(binary))
-    .replace("@CONFIG@", () => word(config))
-    .replace("@GROUP@", () => group);
-}
-
 /**
  * Check everything, and plan the changes. Nothing is changed yet.
  * @throws WaltError naming everything that is in the way; (usage) when the configuration is for another role.
@@ -104,6 +89,7 @@ export async function planInstall(machine: Machine): Promise<Plan> {
   const unit = free(places.unit, lookAtUnit(places.unit));
   const command = free(places.command, lookAtCommand(places.command, machine.binary));
   const state = free(places.state, lookAtState(places.state));
+  for (const path of [places.dhcpSocket, places.dhcpUnit]) free(path, lookAtDhcpUnit(path));
   if (unit !== "ours") free(places.run, lookAtRun(places.run));
   const earlierUnit = lookAtUnit(earlier.unit).is === "ours";
   const { config, at } = findConfig(places.config, earlier.config, earlierUnit);
@@ -129,8 +115,9 @@ export async function planInstall(machine: Machine): Promise<Plan> {
       `the group ${group} is there already: its members could operate this server. If they may, say so in ${CONFIG}: [server] group = "${group}"; else name another`,
     );
   }
-  const user = lookAtUser(root);
-  if (user === "foreign") inTheWay.push(`the user ${USER} is there already, and is not ours`);
+  const users = SERVICE_USERS.map((user) => ({ user, is: lookAtUser(root, user) }));
+  for (const { user, is } of users)
+    if (is === "foreign") inTheWay.push(`the user ${user.name} is there already, and is not ours`);
   if (inTheWay.length > 0) {
     throw new WaltError(`cannot install:\n${inTheWay.map((one) => `- ${one}`).join("\n")}`, {
       hint: "Nothing was changed. Move these things away, or install on another machine.",
@@ -145,9 +132,10 @@ export async function planInstall(machine: Machine): Promise<Plan> {
   }
 
   // The unit is written first: everything else is recognised as ours by it. It is not enabled yet.
-  const text = serverUnit(COMMAND, CONFIG, group);
-  if (readTextIfAny(places.unit) === text) found.push(`${places.unit}: unchanged`);
-  else steps.push({ what: `${places.unit}: written`, do: () => write(places.unit, text) });
+  for (const { path, text } of unitFiles(places, { command: COMMAND, config: CONFIG, group })) {
+    if (readTextIfAny(path) === text) found.push(`${path}: unchanged`);
+    else steps.push({ what: `${path}: written`, do: () => write(path, text) });
+  }
   addCommand(machine, command, steps, found);
   addLink(machine, steps, found, notes);
   if (groupIsThere) found.push(`group ${group}: is there`);
@@ -158,13 +146,12 @@ export async function planInstall(machine: Machine): Promise<Plan> {
     });
   }
 
-  if (user === "ours") found.push(`user ${USER}: is there`);
-  else {
-    const words = ["--system", "--no-create-home", "--home-dir", USER_HOME, "--shell", "/usr/sbin/nologin"];
-    steps.push({
-      what: `user ${USER}: made; the service runs as it`,
-      do: () => must(machine, ["useradd", ...words, "--gid", group, "--comment", USER_COMMENT, USER]),
-    });
+  for (const { user, is } of users) {
+    if (is === "ours") found.push(`user ${user.name}: is there`);
+    else {
+      const what = `user ${user.name}: made; ${user.runs} runs as it`;
+      steps.push({ what, do: () => must(machine, useradd(user, group)) });
+    }
   }
 
   const enabled = earlierUnit && statIfAny(earlier.wanted) !== undefined;
@@ -350,14 +337,6 @@ function write(path: string, content: string | Uint8Array, mode = 0o644): void {
 async function must(machine: Machine, command: readonly string[]): Promise<void> {
   const { status, stderr } = await machine.run(command);
   if (status !== 0) throw new WaltError(`${command.join(" ")} failed (exit ${status}): ${stderr.trim()}`);
-}
-
-/** Whether the service's user is there, or somebody else has its name. */
-function lookAtUser(root: string): "ours" | "foreign" | "absent" {
-  const users = (readTextIfAny(join(root, "/etc/passwd")) ?? "").split("\n").map((line) => line.split(":"));
-  const user = users.find(([name]) => name === USER);
-  if (user === undefined) return "absent";
-  return user[4] === USER_COMMENT && user[5] === USER_HOME ? "ours" : "foreign";
 }
 
 function hasGroup(root: string, name: string): boolean {

@@ -37,6 +37,9 @@ export function placesOf(root: string) {
     config: at("/etc/walt/vpn.toml"),
     units: at("/etc/systemd/system"),
     unit: at("/etc/systemd/system/walt-vpn.service"),
+    /** By which the service has a dnsmasq started. */
+    dhcpSocket: at("/etc/systemd/system/walt-vpn-dhcp.socket"),
+    dhcpUnit: at("/etc/systemd/system/walt-vpn-dhcp@.service"),
     dropIns: at("/etc/systemd/system/walt-vpn.service.d"),
     wanted: at("/etc/systemd/system/multi-user.target.wants/walt-vpn.service"),
     state: at("/var/lib/walt-vpn"),

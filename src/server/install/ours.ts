@@ -34,14 +34,24 @@ const MARK = "Changes belong into a drop-in: systemctl edit walt-";
 const FIRST_LINE = /^# Written by `walt(-vpn)? server install`\. /;
 const EXEC_START = /^ExecStart="\/usr\/local\/bin\/walt(-vpn)?" server run --config /m;
 
-/** A systemd unit: ours has our first line and starts our program. */
+/** The service's unit: ours has our first line and starts our program. */
 export function lookAtUnit(path: string): Finding {
+  return lookAtUnitFile(path, EXEC_START);
+}
+
+/** A unit for DHCP: ours has our first line. */
+export function lookAtDhcpUnit(path: string): Finding {
+  return lookAtUnitFile(path, FIRST_LINE);
+}
+
+/** @param has what ours has beside its first line. */
+function lookAtUnitFile(path: string, has: RegExp): Finding {
   const stat = statIfAny(path);
   if (stat === undefined) return ABSENT;
   if (!stat.isFile()) return foreign(kindOf(path, stat));
   const text = readTextIfAny(path) ?? "";
   const [first = ""] = text.split("\n");
-  if (FIRST_LINE.test(first) && first.includes(MARK) && EXEC_START.test(text)) return OURS;
+  if (FIRST_LINE.test(first) && first.includes(MARK) && has.test(text)) return OURS;
   const description = /^Description=(.*)$/m.exec(text)?.[1];
   return foreign(`the unit ${JSON.stringify(description ?? "without a description")}`);
 }

@@ -1,14 +1,33 @@
-/** DHCP on a managed walt-net: dnsmasq(8) as a child process with its own configuration. */
+/**
+ * DHCP on a managed walt-net: dnsmasq(8) with a configuration of its own, as another user than this process, so that it
+ * cannot read the keys. As root we start it, and it changes its user itself. As another user we cannot, and ask systemd
+ * (`walt-vpn-dhcp.socket` of `walt server install`).
+ */
 
-import { isIPv4 } from "node:net";
+import { spawn } from "node:child_process";
+import { createConnection, isIPv4 } from "node:net";
 import { join } from "node:path";
 import { AddressRange } from "../../address-range.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { readTextIfAny, writeFileAtomic } from "../../linux/files.ts";
-import { diesWithParent } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import { MAC } from "../../parse.ts";
 import { LogLimiter } from "../../ssh/server/log-limiter.ts";
+import script from "./dnsmasq.sh" with { type: "text" };
+
+/** Connections here start the service, with `dnsmasq.sh` at the other end. Also in the unit. */
+export const DHCP_SOCKET = "/run/walt-vpn-dhcp.sock";
+/** The service's folder, in which it may write. */
+const SERVICE_STATE = "/var/lib/walt-vpn-dhcp";
+const LEASES = "dhcp.leases";
+
+/** A running `dnsmasq.sh`. */
+interface Running {
+  /** Its standard input. */
+  input: NodeJS.WritableStream;
+  /** What dnsmasq says; ends when it has ended. */
+  output: NodeJS.ReadableStream;
+}
 
 export interface DnsmasqOptions {
   bridge: string;
@@ -16,10 +35,18 @@ export interface DnsmasqOptions {
   address: string;
   /** Where an iPXE client goes after DHCP. */
   bootUrl: string;
-  /** Folder of the configuration, gone after a reboot. */
+  /** Folder of the configuration, which dnsmasq's user can read; gone after a reboot. */
   run: string;
-  /** Folder of the leases. */
-  state: string;
+  /** The file in which dnsmasq keeps its leases. */
+  leases: string;
+}
+
+/** Whether this process has to ask systemd for dnsmasq. */
+const isConfined = (): boolean => process.geteuid?.() !== 0;
+
+/** Where dnsmasq keeps its leases. @param state the server's state folder */
+export function leasesFile(state: string): string {
+  return join(isConfined() ? SERVICE_STATE : state, LEASES);
 }
 
 /** dnsmasq.conf(5). No DNS, no router: walt-net is isolated. */
@@ -35,7 +62,7 @@ dhcp-authoritative
 # A client is known by its MAC address alone, which the guard has checked.
 dhcp-ignore-clid
 dhcp-range=${first},${last},${mask},12h
-dhcp-leasefile=${join(o.state, "dhcp.leases")}
+dhcp-leasefile=${o.leases}
 dhcp-hostsfile=${join(o.run, "dhcp-hosts")}
 dhcp-option=option:router
 dhcp-option=option:dns-server
@@ -63,7 +90,7 @@ export function dnsmasqLog(log: Log): (line: string) => void {
 
 /** A dnsmasq that is started again when it dies, until it is stopped. */
 export class Dnsmasq {
-  #child: Bun.Subprocess | undefined;
+  #running: Running | undefined;
   #stopped = false;
   #loop: Promise<void> = Promise.resolve();
   #wake: () => void = () => {};
@@ -85,7 +112,9 @@ export class Dnsmasq {
     const failed = await Promise.race([first.listening.then(() => undefined), first.ended]);
     if (failed !== undefined) {
       throw new WaltError(`dnsmasq ended at its start: ${failed}`, {
-        hint: "Is it installed (apt-get install dnsmasq-base), and is no other DHCP server on this bridge?",
+        hint: isConfined()
+          ? `Is it installed (apt-get install dnsmasq-base), is no other DHCP server on this bridge, and does systemd listen on ${DHCP_SOCKET} (walt server install)?`
+          : "Is it installed (apt-get install dnsmasq-base), and is no other DHCP server on this bridge?",
       });
     }
     dnsmasq.#loop = dnsmasq.#watch(first.ended);
@@ -93,45 +122,36 @@ export class Dnsmasq {
   }
 
   #spawn(): { listening: Promise<void>; ended: Promise<string> } {
-    let child: Bun.Subprocess<"ignore", "ignore", "pipe">;
-    try {
-      child = Bun.spawn(
-        // Started by root it stays root, as it reads files that only root may; in the service neither of them is.
-        diesWithParent([
-          "dnsmasq",
-          "--keep-in-foreground",
-          `--conf-file=${join(this.options.run, "dnsmasq.conf")}`,
-          "--pid-file=",
-          "--user=root",
-          "--group=",
-        ]),
-        // Said although it is our own: else Bun looks for the program in the PATH that we were started with.
-        { stdin: "ignore", stdout: "ignore", stderr: "pipe", env: process.env },
-      );
-    } catch (error) {
-      throw new WaltError(`cannot run dnsmasq: ${messageOf(error)}`, {
-        hint: "Install it: apt-get install dnsmasq-base",
-      });
-    }
-    this.#child = child;
+    const running = isConfined() ? connect() : startChild();
+    this.#running = running;
+    running.input.on("error", () => {}); // it has ended, which the output tells
+    this.#tell(`${join(this.options.run, "dnsmasq.conf")}\n`);
     const { promise: listening, resolve: isListening } = Promise.withResolvers<void>();
     const read = async (): Promise<string> => {
       let last = "";
       let rest = "";
-      const decoder = new TextDecoder();
-      for await (const bytes of child.stderr) {
-        const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n");
-        rest = (lines.pop() ?? "").slice(-4096);
-        for (const line of lines) {
-          last = line.replace(/^dnsmasq(-dhcp)?(\[\d+\])?: /, "");
-          if (/^started/.test(last)) isListening();
-          this.#say(last);
+      try {
+        for await (const text of running.output.setEncoding("utf8")) {
+          const lines = (rest + String(text)).split("\n");
+          rest = (lines.pop() ?? "").slice(-4096);
+          for (const line of lines) {
+            last = line.replace(/^dnsmasq(-dhcp)?(\[\d+\])?: /, "");
+            if (/^started/.test(last)) isListening();
+            this.#say(last);
+          }
         }
+      } catch (error) {
+        last = messageOf(error);
       }
-      const status = await child.exited;
-      return last === "" ? `exit status ${status}` : last;
+      this.#running = undefined;
+      running.input.end();
+      return last === "" ? "it said nothing" : last;
     };
     return { listening, ended: read() };
+  }
+
+  #tell(text: string): void {
+    this.#running?.input.write(text);
   }
 
   async #watch(ended: Promise<string>): Promise<void> {
@@ -157,29 +177,48 @@ export class Dnsmasq {
   /** Set what DHCP assigns to nodes, `52:54:00:01:02:03,192.168.192.2,vpn-010203` on each line. */
   setHosts(hosts: string): void {
     writeFileAtomic(join(this.options.run, "dhcp-hosts"), hosts);
-    this.#child?.kill("SIGHUP");
+    this.#tell("\n");
   }
 
   /** Addresses that were given, by MAC address. */
   leases(): Map<string, string> {
-    return readLeases(this.options.state);
+    return readLeases(this.options.leases);
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#wake();
-    this.#child?.kill("SIGTERM");
+    this.#running?.input.end();
     await this.#loop;
   }
 }
 
-/** The leases that dnsmasq keeps in this folder: addresses by MAC address, also while it does not run. */
-export function readLeases(state: string): Map<string, string> {
-  const text = readTextIfAny(join(state, "dhcp.leases"), 4 << 20) ?? "";
+/** The leases in a file of dnsmasq's: addresses by MAC address, also while it does not run. */
+export function readLeases(file: string): Map<string, string> {
+  const text = readTextIfAny(file, 4 << 20) ?? "";
   const leases = text.split("\n").map((line) => line.split(" "));
   return new Map(
     leases.flatMap(([, mac = "", address = ""]) =>
       MAC.test(mac) && isIPv4(address) ? [[mac, address] as const] : [],
     ),
   );
+}
+
+/** All leases that are known: those of earlier versions, and those that root's dnsmasq gave, are in the server's folder. */
+export function knownLeases(state: string): Map<string, string> {
+  return new Map([...readLeases(join(state, LEASES)), ...readLeases(leasesFile(state))]);
+}
+
+/** dnsmasq as our child. The default of its options is to run as `nobody`, with the capabilities that it needs. */
+function startChild(): Running {
+  // In a process group of its own, so that Ctrl-C at the terminal ends us first.
+  const child = spawn("sh", ["-c", script], { stdio: ["pipe", "ignore", "pipe"], detached: true });
+  child.on("error", (error) => child.stderr.destroy(error));
+  return { input: child.stdin, output: child.stderr };
+}
+
+/** dnsmasq as a service of systemd. */
+function connect(): Running {
+  const socket = createConnection({ path: DHCP_SOCKET, allowHalfOpen: true });
+  return { input: socket, output: socket };
 }

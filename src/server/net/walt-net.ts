@@ -1,7 +1,7 @@
 /** walt-net on the server: the bridge, its ports, and on a managed one DHCP and boot files. */
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { AddressRange } from "../../address-range.ts";
 import type { Config } from "../../config/schema.ts";
@@ -11,7 +11,7 @@ import { type RunResult, run, runAny } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import type { GuardRules } from "../../tunnel/receive/guard.ts";
 import { BootService } from "./boot-files.ts";
-import { Dnsmasq, readLeases } from "./dnsmasq.ts";
+import { Dnsmasq, knownLeases, leasesFile } from "./dnsmasq.ts";
 
 /**
  * The alias of bridges that this program makes, by which it recognises one that an earlier run left behind.
@@ -56,7 +56,7 @@ export function nodeAddresses(
 ): [range: AddressRange, leases: ReadonlyMap<string, string>] | undefined {
   const { managed, address } = config["server.network"];
   if (!managed) return undefined;
-  return [AddressRange.beside(address), readLeases(config.server.state)];
+  return [AddressRange.beside(address), knownLeases(config.server.state)];
 }
 
 function hostsText(nodes: readonly NodeLease[]): string {
@@ -161,7 +161,9 @@ async function managedNet(
   const ip = address.split("/")[0] ?? "";
   const runFolder = join(dirname(config.server.socket), "walt-net");
   try {
-    mkdirSync(runFolder, { recursive: true, mode: 0o700 });
+    // dnsmasq reads here as another user than ours.
+    mkdirSync(runFolder, { recursive: true });
+    chmodSync(runFolder, 0o755);
   } catch (error) {
     throw new WaltError(`cannot make the folder ${runFolder}: ${messageOf(error)}`, { cause: error });
   }
@@ -186,7 +188,7 @@ async function managedNet(
     boot = await BootService.start(ip, boot_port, boot_files, log.with("boot"));
     const bootUrl = `http://${ip}:${boot_port}/boot.ipxe`;
     const dnsmasq = await Dnsmasq.start(
-      { bridge, address, bootUrl, run: runFolder, state: config.server.state },
+      { bridge, address, bootUrl, run: runFolder, leases: leasesFile(config.server.state) },
       hostsText(nodes),
       log.with("dhcp"),
     );

@@ -82,10 +82,10 @@ fuzz("dnsmasq's leases: MAC addresses and IPv4 addresses, and nothing else", 100
   const duid = "duid 00:01:00:01:2d:00:00:00:d6:12:34:01:02:03\n1772366400 1234 fd00::7 node-7 00:01\n";
   let text = line + oneOf(random, "", duid) + line.replace("01:02:03", "01:02:04");
   writeFileSync(join(dir, "dhcp.leases"), text);
-  expect(readLeases(dir).size).toBe(2);
+  expect(readLeases(join(dir, "dhcp.leases")).size).toBe(2);
   for (let i = random(4); i >= 0; i--) text = damageText(text, random);
   writeFileSync(join(dir, "dhcp.leases"), random(2) === 0 ? text : damage(Buffer.from(text), random));
-  for (const [mac, address] of readLeases(dir)) {
+  for (const [mac, address] of readLeases(join(dir, "dhcp.leases"))) {
     expect(mac).toMatch(MAC);
     expect(isIPv4(address)).toBe(true);
   }

@@ -9,6 +9,7 @@ import { parseConfig } from "../../../src/config/load.ts";
 import { messageOf, WaltError } from "../../../src/errors.ts";
 import { refuseUnmoved } from "../../../src/server/install/earlier.ts";
 import { install, planInstall } from "../../../src/server/install/install.ts";
+import dhcpScript from "../../../src/server/net/dnsmasq.sh" with { type: "text" };
 import { Registry } from "../../../src/server/registry.ts";
 import { EARLIER_UNIT, FakeMachine, program, WALT } from "./fake-machine.ts";
 
@@ -58,9 +59,24 @@ test("on a machine with nothing: all that a server needs, under names of its own
   expect(machine.tree()).toEqual(after);
 });
 
-test("a user of the service's name that is somebody else's is refused", async () => {
-  machine.put("/etc/passwd", "walt-vpn-server:x:7:7:Walter:/home/walter:/bin/sh\n");
-  expect(await refused()).toContain("the user walt-vpn-server is there already, and is not ours");
+test.each(["walt-vpn-server", "walt-vpn-dhcp"])(
+  "a user %s that is somebody else's is refused",
+  async (user) => {
+    machine.put("/etc/passwd", `${user}:x:7:7:Walter:/home/walter:/bin/sh\n`);
+    expect(await refused()).toContain(`the user ${user} is there already, and is not ours`);
+  },
+);
+
+test("the unit of DHCP has its script as systemd reads it: quoted, with no specifier or variable of systemd's", async () => {
+  await run();
+  const line = /^ExecStart=\/bin\/sh -c "(.*)"$/m.exec(
+    machine.read("/etc/systemd/system/walt-vpn-dhcp@.service"),
+  );
+  const text = line?.[1] ?? "";
+  expect(text.replace(/\\["\\n]/g, "")).not.toMatch(/["\\]/);
+  expect(text.replaceAll("$$", "").replaceAll("%%", "")).not.toMatch(/[$%]/);
+  const read = text.replace(/\\(.)/g, (_, c: string) => (c === "n" ? "\n" : c));
+  expect(read.replaceAll("$$", "$").replaceAll("%%", "%")).toBe(dhcpScript);
 });
 
 describe("beside a WalT server", () => {
@@ -123,6 +139,8 @@ describe("what is not ours is refused, with what it is, and nothing is changed",
   test.each([
     ["/etc/systemd/system/walt-vpn.service", "[Unit]\nDescription=Mine\n", /it is the unit "Mine"/],
     ["/etc/systemd/system/walt-vpn.service", "-> /dev/null", /it is a link to \/dev\/null/],
+    ["/etc/systemd/system/walt-vpn-dhcp.socket", "[Unit]\nDescription=Mine\n", /it is the unit "Mine"/],
+    ["/etc/systemd/system/walt-vpn-dhcp@.service", "-> /dev/null", /it is a link to \/dev\/null/],
     ["/usr/local/bin/walt-vpn", "#!/bin/sh\n", /it is a script/],
     ["/usr/local/bin/walt-vpn", "\x7fELF other", /it is another program/],
     ["/usr/local/bin/walt-vpn", "-> /opt/other", /it is a link to \/opt\/other/],
