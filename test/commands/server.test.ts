@@ -16,6 +16,11 @@ import { eventually } from "../lab/eventually.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
+/** End a process, unless it has ended. */
+function end(pid: number): void {
+  if (existsSync(`/proc/${pid}`)) process.kill(pid, "SIGKILL");
+}
+
 test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)(
   "%s leaves neither ssh nor files behind",
   async (signal) => {
@@ -41,6 +46,7 @@ test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)(
       await eventually("the end of ssh", () => !existsSync(`/proc/${ssh}`));
       expect(readdirSync(join(dir, "tmp"))).toEqual([]);
     } finally {
+      if (existsSync(join(dir, "pid"))) end(Number(readFileSync(join(dir, "pid"), "utf8")));
       rmSync(dir, { recursive: true });
     }
   },

@@ -43,6 +43,8 @@ export class PacketStream {
    * each new key.
    */
   received = 0;
+  /** Bytes of packets so far, both ways. */
+  bytes = 0;
   /** Bytes of packets that wait to be sent. */
   waiting = 0;
   #out: Uint8Array[] = [];
@@ -111,6 +113,7 @@ export class PacketStream {
     }
     const packet = this.#have.subarray(this.#from, this.#from + size);
     this.#from += size;
+    this.bytes += size;
     this.received = (this.received + 1) >>> 0;
     if (this.#opener === undefined) return packet.subarray(PAYLOAD, size - (packet[PAYLOAD - 1] ?? 0));
     const { opened } = shared();
@@ -122,6 +125,7 @@ export class PacketStream {
   /** Put bytes that are no packet: the version line. */
   raw(bytes: Uint8Array): void {
     this.#out.push(bytes);
+    this.bytes += bytes.length;
     this.waiting += bytes.length;
   }
 

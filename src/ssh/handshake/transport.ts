@@ -16,6 +16,8 @@ import type { PacketStream } from "./packet-stream.ts";
 export interface Packets {
   /** Number of the next packet that comes. */
   readonly received: number;
+  /** Bytes of packets so far, both ways. */
+  readonly bytes: number;
   /** @throws Error when too much waits to be sent. */
   send(payload: Uint8Array): void;
   /** Keys for what comes from the next packet on. @param strict packets are counted from 0 again. */
@@ -33,11 +35,10 @@ const VERSION = Buffer.from("SSH-2.0-walt");
  * it, a client may not (RFC 4253 section 4.2).
  */
 const LINES_MAX = { client: 8192, server: 255 } as const;
-/**
- * Key exchanges that the peer may begin: each costs us as much as some thousand packets. OpenSSH with the low
- * RekeyLimit of 16 MiB begins 8 a second at 1 Gbit/s.
- */
+/** Key exchanges that the peer may begin. Each costs us about as much as 1 MiB of data. */
 const EXCHANGES = { burst: 256, perSecond: 16 };
+/** Bytes of packets, both ways, after which one more does not count: the least limit of either end is 1 MiB. */
+const EXCHANGE_EARNED = 512 * 1024;
 /** Messages that wait while keys are exchanged. */
 const LATER_MAX = 64;
 
@@ -61,6 +62,8 @@ export class Transport {
   readonly #later: Uint8Array[] = [];
   /** Exchanges that the peer may still begin. */
   readonly #exchanges: TokenBucket;
+  /** Bytes of packets until the peer began the last one. */
+  #bytes = 0;
 
   /**
    * @param context without an id before the first key exchange.
@@ -200,15 +203,21 @@ export class Transport {
   }
 
   #begin(payload: Uint8Array): void {
-    if (this.#exchange === undefined && !this.#exchanges.take(this.now())) {
-      throw new Error("it asks for new keys too often");
-    }
+    if (this.#exchange === undefined) this.#allow();
     const exchange = this.#exchange ?? new KeyExchange(this.#context);
     // Ours goes out first: what follows may already need it.
     if (this.#exchange === undefined) this.packets.send(exchange.init);
     this.#exchange = exchange;
     exchange.begin(payload);
     if (this.#context.role.end === "client") this.packets.send(exchange.ask());
+  }
+
+  /** The peer begins an exchange. @throws Error when it does so too often. */
+  #allow(): void {
+    const { bytes } = this.packets;
+    const earned = bytes - this.#bytes >= EXCHANGE_EARNED;
+    this.#bytes = bytes;
+    if (!earned && !this.#exchanges.take(this.now())) throw new Error("it asks for new keys too often");
   }
 
   #finish(payload: Uint8Array): void {

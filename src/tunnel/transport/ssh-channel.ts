@@ -193,6 +193,9 @@ export class ChannelStream implements Stream {
       get received() {
         return input.received;
       },
+      get bytes() {
+        return input.bytes + output.bytes;
+      },
       send: (payload) => output.send(payload),
       rekeyIn: (keys, strict) => {
         input.rekey(keys, strict);

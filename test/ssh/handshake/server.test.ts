@@ -313,6 +313,20 @@ test("the client may have new keys some hundred times at once, before it is in, 
   expect(pair.end).toBe("malformed: it asks for new keys too often");
 });
 
+test("new keys after much data are never too many", () => {
+  const pair = new Pair().login();
+  const exchange = (): void => {
+    pair.client.transport?.exchange();
+    pair.move().client.take();
+  };
+  for (let i = 0; i < 250; i++) exchange();
+  for (let i = 0; i < 60; i++) {
+    for (let part = 0; part < 20; part++) pair.client.send(Buffer.alloc(30_000, 2));
+    exchange();
+  }
+  expect([pair.end, pair.client.transport?.rekeys]).toEqual([undefined, 310]);
+});
+
 test("bytes that come one by one, and packets that come many at once, make the same", () => {
   const pair = new Pair();
   const slow = (): void => {
