@@ -117,6 +117,7 @@ done
 made_here=no
 if exists && [ "$(passwd 5)" = "WalT VPN" ]; then made_here=yes; fi
 
+to_disk() { sync "$1" 2>/dev/null || sync; } # a file or folder, so that a power cut leaves the old one or the new one whole
 write_keys() { # text: takes the place of authorized_keys as a whole, with the owner and the mode that it has
   # The folder is root's, so that nobody can put a link in the way.
   work=$(dirname "$home")/.walt-vpn.$$
@@ -126,7 +127,9 @@ write_keys() { # text: takes the place of authorized_keys as a whole, with the o
   if [ -f "$keys" ]; then cp -p "$keys" "$work/new"; else (umask 022 && : >"$work/new"); fi
   printf %s "$1" >"$work/new"
   if [ -f "$keys" ] && [ "$(cat "$keys")" != "$before" ]; then fail "$keys was changed meanwhile: run this again"; fi
+  to_disk "$work/new"
   mv -f "$work/new" "$keys"
+  to_disk "${keys%/*}"
 }
 before=''
 [ ! -f "$keys" ] || before=$(cat "$keys")
@@ -154,7 +157,7 @@ limited() { [ -f "$1" ] && [ "$(head -n 1 "$1")" = "$written" ]; } # file: wheth
 put() { # file, text: whether it was changed
   if [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; then return 1; fi
   rm -f "$1.new"
-  (umask 022 && printf '%s\n' "$2" >"$1.new") && mv -f "$1.new" "$1"
+  (umask 022 && printf '%s\n' "$2" >"$1.new") && to_disk "$1.new" && mv -f "$1.new" "$1" && to_disk "${1%/*}"
 }
 reload_sshd() {
   if command -v systemctl >/dev/null && { systemctl reload ssh || systemctl reload sshd; } 2>/dev/null; then return 0; fi
