@@ -557,8 +557,13 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
       writeNow(site.probe, big);
       if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
+    // On a busy machine the kernel drops most of it before the pump has its turn.
+    const more = (): number => {
+      for (let i = 0; i < 100; i++) writeNow(site.probe, big);
+      return link.stats().dropped;
+    };
+    await eventually("the queue drops frames", more, { fits: (dropped) => dropped > 0 });
     expect(process.memoryUsage().rss - before).toBeLessThan(20 << 20);
-    expect(link.stats().dropped).toBeGreaterThan(0);
     expect(link.stats().bytesOut).toBeLessThan(2 << 20);
     // Only whole frames were waiting.
     expect(expectMessages(peer, TYPE.frame, 30).length).toBeGreaterThanOrEqual(30);
