@@ -4,6 +4,7 @@
  */
 
 import { messageOf, WaltError } from "../errors.ts";
+import { EVENTS } from "../linux/http.ts";
 import type { Log } from "../log.ts";
 import { Fields } from "../parse.ts";
 import { safeText } from "../text.ts";
@@ -65,7 +66,7 @@ export function serveStream<Q, E>(
       const asked = understood(() => route.request(fields));
       return answer(
         streamOf((tell) => watch(asked, tell), signal),
-        "application/x-ndjson",
+        EVENTS,
       );
     },
   };

@@ -5,11 +5,12 @@ import { createConnection } from "node:net";
 import { dirname } from "node:path";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
 import { makeFolders, readTextIfAny } from "../linux/files.ts";
+import { HttpServer } from "../linux/http.ts";
+import { userOf } from "../linux/peer-user.ts";
 
-/**
- * A monitor's stream may be idle for long. Bun heeds this for UNIX sockets too; only its types do not know.
- */
-const NEVER_IDLE: object = { idleTimeout: 0 };
+/** Connections at once, and of one user at once. A monitor's stays for as long as the monitor runs. */
+const MOST = 256;
+const EACH = 128;
 
 export interface ApiServer {
   stop(): Promise<void>;
@@ -18,12 +19,14 @@ export interface ApiServer {
 /**
  * Listen on `socket`, mode 0660 (0600 without `group`). A socket left over by a daemon that died is replaced;
  * one that answers belongs to another daemon.
+ * @param failed is told of errors while accepting
  * @throws WaltError when another daemon listens there, or the socket cannot be made.
  */
 export async function listenApi(
   socket: string,
   group: string | undefined,
   handle: (request: Request) => Response | Promise<Response>,
+  failed: (error: unknown) => void = () => {},
 ): Promise<ApiServer> {
   if (Buffer.byteLength(socket) > 107)
     throw new WaltError(`${socket}: a UNIX socket's path has at most 107 bytes (unix(7))`);
@@ -32,32 +35,29 @@ export async function listenApi(
     await refuseSecond(socket);
     if (statSync(socket, { throwIfNoEntry: false })?.isSocket()) rmSync(socket);
     const gid = group === undefined ? undefined : groupId(group);
-    // The umask decides the socket's mode at the moment it appears: never a moment with more rights.
-    const umask = process.umask(gid === undefined ? 0o177 : 0o117);
-    try {
-      const server = Bun.serve({
-        unix: socket,
-        maxRequestBodySize: 16_384,
-        ...NEVER_IDLE,
-        fetch: handle,
-        error: (error) => Response.json({ error: `internal error: ${messageOf(error)}` }, { status: 500 }),
-      });
-      const stop = async (): Promise<void> => {
-        await server.stop(true);
-        rmSync(socket, { force: true });
-      };
+    const bind = (listen: () => void): void => {
+      // The umask decides the socket's mode at the moment it appears: never a moment with more rights.
+      const umask = process.umask(gid === undefined ? 0o177 : 0o117);
       try {
-        // In the group's own service it is the group's already.
-        if (gid !== undefined && statSync(socket).gid !== gid)
-          chownSync(socket, process.getuid?.() ?? 0, gid);
-      } catch (error) {
-        await stop();
-        throw error;
+        listen();
+      } finally {
+        process.umask(umask);
       }
-      return { stop };
-    } finally {
-      process.umask(umask);
-    }
+      // In the group's own service it is the group's already.
+      const made = statSync(socket, { throwIfNoEntry: false });
+      if (made !== undefined && gid !== undefined && made.gid !== gid) chownSync(socket, made.uid, gid);
+    };
+    const http = await HttpServer.start({
+      ...{ place: { path: socket, bind }, most: MOST, each: EACH, idle: 0, maxBody: 16_384 },
+      ...{ clientOf: userOf, answer: handle, failed },
+      onError: (error) => Response.json({ error: `internal error: ${messageOf(error)}` }, { status: 500 }),
+    });
+    return {
+      stop: async () => {
+        await http.stop();
+        rmSync(socket, { force: true });
+      },
+    };
   } catch (error) {
     if (error instanceof WaltError) throw error;
     throw new WaltError(`cannot listen on ${socket}: ${messageOf(error)}`, { cause: error });

@@ -5,7 +5,7 @@ import ssh2, { type AuthContext, type Connection } from "ssh2";
 import { formatHostPort, type HostPort } from "../address.ts";
 import { messageOf } from "../errors.ts";
 import { FairSet } from "../fair-set.ts";
-import { addressOf as listeningAddress, listenOn } from "../linux/tcp-listen.ts";
+import { Listening } from "../linux/listening.ts";
 import { plainAddress, sourceOf } from "../source.ts";
 import { ALGORITHMS } from "../ssh/handshake/algorithms.ts";
 import type { GoodOffer } from "../ssh/handshake/authentication.ts";
@@ -63,9 +63,11 @@ export class SshListener {
   readonly #pending: FairSet<Open>;
   readonly #ssh: ssh2.Server;
 
+  #listening: Listening | undefined;
+
   private constructor(
     private readonly o: ListenerOptions,
-    private readonly net: NetServer,
+    net: NetServer,
   ) {
     this.#pending = new FairSet(o.maxPending);
     this.#ssh = new ssh2.Server(
@@ -88,7 +90,7 @@ export class SshListener {
   static async start(o: ListenerOptions): Promise<SshListener> {
     const net = createServer({ noDelay: true });
     const listener = new SshListener(o, net);
-    await listenOn(net, o.listen, (error) =>
+    listener.#listening = await Listening.start(net, o.listen, (error) =>
       o.log.line("warn", "", false, "cannot accept a connection", {
         event: "connection-failed",
         error: messageOf(error),
@@ -99,7 +101,7 @@ export class SshListener {
 
   /** Where it listens: with the port that it was given when 0 was asked for. */
   get address(): HostPort {
-    return listeningAddress(this.net, this.o.listen);
+    return this.#listening?.address ?? this.o.listen;
   }
 
   /** Connections that are open. */
@@ -109,7 +111,7 @@ export class SshListener {
 
   /** Stop listening and end every connection. */
   async stop(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.net.close(() => resolve()));
+    const closed = this.#listening?.stop();
     for (const open of [...this.#open.values()]) this.#stop(open, "the relay stops");
     await closed;
   }

@@ -157,6 +157,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     await tunnels.stop("the server stops");
   });
 
+  const cannotAccept = (error: unknown): void =>
+    log.warn("cannot accept a connection", { event: "connection-failed", error: messageOf(error) });
   const address = server.address ?? { host: hostname(), port: endpoint.address.port };
   const api = await listenApi(
     server.socket,
@@ -174,11 +176,14 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       revoke: (node, by) => devices.revoke(node, by, { tunnels, endpoint }),
       log: log.with("api"),
     }),
+    cannotAccept,
   );
   parts.defer(() => api.stop());
   if (server.metrics !== undefined) {
-    const metrics = serveMetrics(server.metrics, () =>
-      metricsPage(metricsSnapshot(registry.list(), tunnels, requests)),
+    const metrics = await serveMetrics(
+      server.metrics,
+      () => metricsPage(metricsSnapshot(registry.list(), tunnels, requests)),
+      cannotAccept,
     );
     parts.defer(() => metrics.stop());
   }

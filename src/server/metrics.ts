@@ -2,9 +2,16 @@
 
 import { formatHostPort, type HostPort } from "../address.ts";
 import { messageOf, WaltError } from "../errors.ts";
+import { addressOf, HttpServer } from "../linux/http.ts";
 import type { LinkStats } from "../tunnel/counters.ts";
 import { CONTENT_TYPE, exposition, type Family, type Sample } from "./exposition.ts";
 import type { Totals } from "./tunnels.ts";
+
+/** Connections at once, and of one address: Prometheus needs one. */
+const MOST = 64;
+const EACH = 16;
+/** ms without a byte after which a connection is ended. */
+const IDLE = 30_000;
 
 export interface NodeMetrics {
   node: string;
@@ -135,16 +142,17 @@ function processFamilies(): Family[] {
  * Answer `GET /metrics`.
  * @throws WaltError when it cannot listen there.
  */
-export function serveMetrics(address: HostPort, page: () => string): { stop(): Promise<void> } {
-  const { host, port } = address;
+export async function serveMetrics(
+  address: HostPort,
+  page: () => string,
+  failed: (error: unknown) => void = () => {},
+): Promise<{ stop(): Promise<void> }> {
   try {
-    const server = Bun.serve({
-      hostname: host,
-      port,
-      idleTimeout: 30,
-      maxRequestBodySize: 1024,
-      fetch: (request) => {
-        if (URL.parse(request.url)?.pathname !== "/metrics") {
+    return await HttpServer.start({
+      ...{ place: address, most: MOST, each: EACH, idle: IDLE, maxBody: 1024 },
+      ...{ clientOf: addressOf, failed },
+      answer: (request) => {
+        if (new URL(request.url).pathname !== "/metrics") {
           return new Response("the only page is /metrics\n", { status: 404 });
         }
         if (request.method !== "GET" && request.method !== "HEAD") {
@@ -152,9 +160,8 @@ export function serveMetrics(address: HostPort, page: () => string): { stop(): P
         }
         return new Response(page(), { headers: { "content-type": CONTENT_TYPE } });
       },
-      error: (error) => new Response(`internal error: ${messageOf(error)}\n`, { status: 500 }),
+      onError: (error) => new Response(`internal error: ${messageOf(error)}\n`, { status: 500 }),
     });
-    return { stop: () => server.stop(true) };
   } catch (error) {
     throw new WaltError(`cannot serve metrics on ${formatHostPort(address)}: ${messageOf(error)}`, {
       hint: "Choose another port with server.metrics.",

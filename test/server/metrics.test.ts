@@ -127,7 +127,7 @@ function freePort(): number {
 
 test("it is served under /metrics, for reading only", async () => {
   const port = freePort();
-  serving = serveMetrics({ host: "127.0.0.1", port }, () => metricsPage(server));
+  serving = await serveMetrics({ host: "127.0.0.1", port }, () => metricsPage(server));
   const at = `http://127.0.0.1:${port}`;
   const answer = await fetch(`${at}/metrics`);
   expect(answer.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
@@ -137,10 +137,10 @@ test("it is served under /metrics, for reading only", async () => {
   expect((await fetch(`${at}/metrics/../v1/trust`)).status).toBe(404);
 });
 
-test("a port that somebody has is an error that names it", () => {
+test("a port that somebody has is an error that names it", async () => {
   const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
   try {
-    expect(() => serveMetrics({ host: "127.0.0.1", port: listener.port }, () => "")).toThrow(
+    await expect(serveMetrics({ host: "127.0.0.1", port: listener.port }, () => "")).rejects.toThrow(
       `cannot serve metrics on 127.0.0.1:${listener.port}: `,
     );
   } finally {

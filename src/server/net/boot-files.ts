@@ -3,9 +3,9 @@
 import { join } from "node:path";
 import { messageOf, WaltError } from "../../errors.ts";
 import { readTextIfAny } from "../../linux/files.ts";
+import { addressOf, HttpServer } from "../../linux/http.ts";
 import type { Log } from "../../log.ts";
 import { LogLimiter } from "../../ssh/server/log-limiter.ts";
-import { LimitedFront } from "./limited-front.ts";
 
 /** Architectures, as iPXE names them. */
 const ARCHITECTURES = ["x86_64", "arm64"] as const;
@@ -36,11 +36,14 @@ chain --replace ${base}/boot.ipxe
 `;
 }
 
+/** Connections at once, and of one node: a node that boots needs one or two. */
+const MOST = 512;
+const EACH = 16;
+/** ms without a byte after which a connection is ended. */
+const IDLE = 120_000;
+
 export class BootService {
-  private constructor(
-    private readonly server: Bun.Server<undefined>,
-    private readonly front: LimitedFront,
-  ) {}
+  private constructor(private readonly http: HttpServer) {}
 
   /**
    * Serve on the server's address on walt-net.
@@ -51,11 +54,9 @@ export class BootService {
   static async start(address: string, port: number, folder: string, all: Log): Promise<BootService> {
     const base = `http://${address}:${port}`;
     const limiter = new LogLimiter();
-    const serve = async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
-      // The URL has the header Host in it, which may be anything.
-      const path = URL.parse(request.url)?.pathname ?? "";
-      const from = front?.clientOf(server.requestIP(request)?.port ?? 0);
-      const log = limiter.limit(all, from ?? "");
+    const answer = async (request: Request, from: string): Promise<Response> => {
+      const path = new URL(request.url).pathname;
+      const log = limiter.limit(all, from);
       if (path === "/boot.ipxe") return new Response(entryScript(base));
       const match = /^\/boot\/([a-z0-9_]+)\/([a-z.]+)$/.exec(path);
       const arch = ARCHITECTURES.find((a) => a === match?.[1]);
@@ -78,33 +79,24 @@ export class BootService {
       const file = FILES.find((f) => f === match?.[2]);
       if (arch === undefined || file === undefined) return new Response("not found\n", { status: 404 });
       const content = Bun.file(join(folder, arch, file));
-      return (await content.exists()) ? new Response(content) : new Response("not found\n", { status: 404 });
+      if (!(await content.exists())) return new Response("not found\n", { status: 404 });
+      return new Response(content, { headers: { "content-length": String(content.size) } });
     };
-    let front: LimitedFront | undefined;
     const failed = (error: unknown): void =>
       limiter
         .limit(all, "")
         .error("a boot request failed", { event: "boot-failed", reason: messageOf(error) });
-    const service = Bun.serve({
-      hostname: "127.0.0.1",
-      port: 0,
-      idleTimeout: 120,
-      maxRequestBodySize: 1024,
-      fetch: serve,
-      error: (error) => {
-        failed(error);
-        return new Response("internal error\n", { status: 500 });
-      },
-    });
     try {
-      front = await LimitedFront.start(
-        { host: address, port },
-        { host: "127.0.0.1", port: service.port ?? 0 },
-        failed,
-      );
-      return new BootService(service, front);
+      const http = await HttpServer.start({
+        ...{ place: { host: address, port }, most: MOST, each: EACH, idle: IDLE, maxBody: 1024 },
+        ...{ clientOf: addressOf, answer, failed },
+        onError: (error) => {
+          failed(error);
+          return new Response("internal error\n", { status: 500 });
+        },
+      });
+      return new BootService(http);
     } catch (error) {
-      await service.stop(true);
       throw new WaltError(`cannot serve boot files on ${base}: ${messageOf(error)}`, {
         hint: "Another program may use the port; set server.network.boot_port.",
         cause: error,
@@ -113,7 +105,7 @@ export class BootService {
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.front.stop(), this.server.stop(true)]);
+    await this.http.stop();
   }
 }
 

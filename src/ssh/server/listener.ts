@@ -8,7 +8,7 @@ import { createServer, type Server as NetServer, type Socket } from "node:net";
 import type { HostPort } from "../../address.ts";
 import { messageOf } from "../../errors.ts";
 import { FairSet } from "../../fair-set.ts";
-import { addressOf, listenOn } from "../../linux/tcp-listen.ts";
+import { Listening } from "../../linux/listening.ts";
 import type { Log } from "../../log.ts";
 import { plainAddress, sourceOf } from "../../source.ts";
 import type { Authorise } from "../handshake/authentication.ts";
@@ -49,9 +49,11 @@ export class SshListener {
   readonly #pending: FairSet<Peer>;
   readonly #logLimiter: LogLimiter;
 
+  #listening: Listening | undefined;
+
   private constructor(
     private readonly o: ListenerOptions,
-    private readonly net: NetServer,
+    net: NetServer,
   ) {
     const pending = Math.max(1, Math.floor((o.maxConnections ?? MAX_CONNECTIONS) / PENDING_PART));
     this.#pending = new FairSet(pending, Math.max(1, Math.floor(pending / SOURCE_PART)));
@@ -63,7 +65,7 @@ export class SshListener {
   static async start(o: ListenerOptions): Promise<SshListener> {
     const net = createServer({ noDelay: true });
     const listener = new SshListener(o, net);
-    await listenOn(net, o.listen, (error) =>
+    listener.#listening = await Listening.start(net, o.listen, (error) =>
       o.log.warn("cannot accept a connection", { event: "connection-failed", error: messageOf(error) }),
     );
     return listener;
@@ -71,7 +73,7 @@ export class SshListener {
 
   /** Where it listens: with the port that it was given when 0 was asked for. */
   get address(): HostPort {
-    return addressOf(this.net, this.o.listen);
+    return this.#listening?.address ?? this.o.listen;
   }
 
   /** Connections that are open. */
@@ -81,7 +83,7 @@ export class SshListener {
 
   /** Stop listening and end every connection. */
   async stop(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.net.close(() => resolve()));
+    const closed = this.#listening?.stop();
     for (const peer of [...this.#peers]) peer.stop("the server stops");
     await closed;
   }
