@@ -141,19 +141,18 @@ export class Receiver {
     this.#budget = MESSAGES_A_TURN;
     let came = this.#backlog;
     if (this.#backlog && !this.#handle(tap, now)) return came;
-    do {
-      const n = stream.read(reader.memory, reader.end, reader.room, now);
-      if (n <= 0) {
-        if (n === 0) this.#ended();
-        else if (n !== -EAGAIN)
-          control.stopNow({ kind: "broken", text: `the stream failed (${errnoName(-n)})` });
-        reader.giveBack();
-        break;
-      }
-      came = true;
-      this.heard = now;
-      reader.filled(n);
-    } while (this.#handle(tap, now) && stream.more);
+    const n = stream.read(reader.memory, reader.end, reader.room, now);
+    if (n <= 0) {
+      if (n === 0) this.#ended();
+      else if (n !== -EAGAIN)
+        control.stopNow({ kind: "broken", text: `the stream failed (${errnoName(-n)})` });
+      reader.giveBack();
+      return came;
+    }
+    came = true;
+    this.heard = now;
+    reader.filled(n);
+    this.#handle(tap, now);
     return came;
   }
 

@@ -98,6 +98,14 @@ export class PacketInput {
     return true;
   }
 
+  /** Leave what is left to the next `fill`, whole packets too: this connection has had its turn. */
+  putBack(): void {
+    const { input } = shared();
+    this.#unread = Buffer.concat([input.bytes.subarray(this.#from, this.#to), this.#unread]);
+    this.#from = this.#to;
+    this.keep();
+  }
+
   /** Put aside what is left once `next` finds nothing more, for the others read into the same place. */
   keep(): void {
     const { input, parts } = shared();

@@ -211,13 +211,18 @@ export class ChannelStream implements Stream {
   /** @returns bytes of data that were put at `offset`. */
   #openAll(into: Memory, offset: number): number {
     let given = 0;
+    let left = PACKETS_A_TURN;
     try {
-      while (!this.#closed && this.#in.next()) given += this.#take(into, offset + given);
+      while (!this.#closed && left > 0 && this.#in.next()) {
+        left--;
+        given += this.#take(into, offset + given);
+      }
     } catch (error) {
       this.end = { kind: "malformed", text: `the peer sent what is not SSH: ${messageOf(error)}` };
     }
     if (this.#ended && this.#words !== "") this.end ??= { kind: "refused", text: this.#words };
     if (this.end !== undefined || this.#closed) this.#in.drop();
+    else if (left === 0) this.#in.putBack();
     else this.#in.keep();
     return given;
   }
@@ -335,6 +340,12 @@ export class ChannelStream implements Stream {
  */
 let exchanges = 0;
 const SWEEP = 64;
+
+/**
+ * Packets that are opened in one turn, so that a peer that sends many tiny ones leaves time to the other links. Full
+ * packets of one read are fewer, and so are those of a frame each.
+ */
+const PACKETS_A_TURN = 512;
 
 /** Answers to what we ask, of which each says that the peer is there, and no more. */
 const SAY_NOTHING = new Set<number>([

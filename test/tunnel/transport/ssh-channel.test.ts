@@ -270,6 +270,27 @@ test("a question in an exchange that we began is answered after it", () => {
   expect(ends[0].stream.rekeys).toBe(ends[1].stream.rekeys);
 });
 
+test("a turn opens a bounded number of packets, and the rest comes in the next ones, in order", () => {
+  const hand = new Hand();
+  const { server } = hand;
+  const ignore = Buffer.of(2, 0, 0, 0, 0);
+  const packets = Array.from({ length: 2000 }, () => hand.sealed(ignore));
+  hand.raw(Buffer.concat([...packets, hand.sealed(data(Buffer.from("behind them")))]));
+  let turns = 0;
+  for (;;) {
+    const before = server.stream.more;
+    const part = server.read();
+    turns++;
+    if (Buffer.from(part ?? []).toString() === "behind them") break;
+    expect([part?.length, turns === 1 || before]).toEqual([0, true]);
+    expect(turns).toBeLessThan(20);
+  }
+  expect(turns).toBeWithin(4, 20);
+  expect(server.stream.more).toBe(false);
+  hand.send(data(Buffer.from("and on")));
+  expect(hand.read()?.toString()).toBe("and on");
+});
+
 test("bytes that nobody has sealed are no sign of life", () => {
   const hand = new Hand();
   const { stream } = hand.server;
