@@ -15,9 +15,11 @@ const log: Log = { debug() {}, info() {}, warn: (m, f) => console.log(m, f), err
 const failed = (error: unknown): void => console.log(messageOf(error));
 const hostKey = generateKey("host");
 const ssh = await SshListener.start({
-  ...{ listen: { host: "127.0.0.1", port: 0 }, hostKey: () => hostKey, log, maxConnections: 10_000 },
-  ...{ authorise: () => ({ refused: "nobody" }), entered() {}, request: () => {} },
-} as unknown as Parameters<typeof SshListener.start>[0]);
+  ...{ listen: { host: "127.0.0.1", port: 0 }, hostKey: () => hostKey, log },
+  ...{ authorise: () => "nobody may", entered: () => {}, request: () => {} },
+  // More than there are descriptors, for longer than the test waits.
+  ...{ maxConnections: 10_000, grace: 600_000 },
+});
 await HttpServer.start({
   ...{
     place: { host: "127.0.0.1", port: Number(port) },
