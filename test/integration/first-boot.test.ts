@@ -4,6 +4,7 @@
  */
 
 import { expect, test } from "bun:test";
+import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
 import { INTEGRATION, pingable, WALT_NET, World } from "../lab/world.ts";
 
@@ -29,6 +30,14 @@ describeWith(INTEGRATION, "first boot", () => {
 
     const [shown] = await world.nodes();
     expect(shown).toMatchObject({ name: node, type: "vpn", state: "up", via: "gate1.example.org:22" });
+    // What the commands say is what the daemons answered.
+    const said = async (host: Host, ...words: string[]): Promise<unknown> =>
+      JSON.parse(await world.must(host, ...words, "--json"));
+    expect(await said(world.server, "node", "show")).toMatchObject([
+      { name: node, state: "up", mac: shown?.mac },
+    ]);
+    expect(await said(world.server, "vpn", "list")).toMatchObject([{ node, state: "up", code, fingerprint }]);
+    expect(await said(device.host, "device", "status")).toMatchObject({ node, code, fingerprint });
     const plugged = await device.plugNode("192.168.192.77", shown?.mac ?? "");
     expect(await pingable(plugged, WALT_NET)).toBe(true);
 
