@@ -154,9 +154,10 @@ describeWith(INTEGRATION, "a tunnel with more traffic than it can carry", () => 
       // How long it takes until enough has passed for so many new keys depends on the machine.
       const traffic = async () => (await load.device.status()).traffic;
       while (((await traffic())?.rekeys ?? 0) <= 3) await load.saturate(1);
-      const { framesOut, rekeys } = (await traffic()) ?? {};
-      expect(framesOut).toBeGreaterThan(1000);
-      expect((await world.nodes())[0]?.traffic?.rekeys).toBe(rekeys);
+      expect((await traffic())?.framesOut).toBeGreaterThan(1000);
+      // What still passes may bring new keys between two questions.
+      const counted = async () => [(await traffic())?.rekeys, (await world.nodes())[0]?.traffic?.rekeys];
+      await eventually("both ends count the same", counted, { fits: ([here, there]) => here === there });
     },
     SECONDS * 1000 + TIMEOUT,
   );
