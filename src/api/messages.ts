@@ -24,7 +24,7 @@ const INVITATION_KINDS = ["token", "board"] as const;
 /** Devices that may come in by one token. */
 export const MAX_USES = 10_000;
 /** ms for which a token or an expected board is valid: ten years. */
-const MAX_EXPIRES = 10 * 365 * 86_400_000;
+export const MAX_EXPIRES = 10 * 365 * 86_400_000;
 /** Characters of a note. */
 export const MAX_NOTE = 200;
 

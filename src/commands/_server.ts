@@ -7,6 +7,7 @@ import type { ArgsDef } from "citty";
 import { ApiClient } from "../api/client.ts";
 import { loadConfig } from "../config/load.ts";
 import { codeOf, usageError, WaltError } from "../errors.ts";
+import { started } from "../linux/run.ts";
 import { configOption } from "./_command.ts";
 
 export const serverOptions = {
@@ -55,14 +56,16 @@ export async function withServer<T>(
   parts.defer(() => watcher.close());
   // The operator's own ssh, with its configuration, agent and passphrase: the login on the server gives the
   // permission.
-  const child = Bun.spawn(
-    [
-      ...["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", `${local}:${socket}`],
-      ...(user === undefined ? [] : ["-l", user]),
-      ...(port === undefined ? [] : ["-p", port]),
-      ...["--", host.replace(/^\[|\]$/g, "")],
-    ],
-    { stdin: "inherit", stdout: "ignore", stderr: "inherit" },
+  const child = started("ssh", () =>
+    Bun.spawn(
+      [
+        ...["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", `${local}:${socket}`],
+        ...(user === undefined ? [] : ["-l", user]),
+        ...(port === undefined ? [] : ["-p", port]),
+        ...["--", host.replace(/^\[|\]$/g, "")],
+      ],
+      { stdin: "inherit", stdout: "ignore", stderr: "inherit" },
+    ),
   );
   // A signal that ends this command would leave an ssh behind that nobody ends.
   const endWithUs = (signal: NodeJS.Signals): void => {

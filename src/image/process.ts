@@ -1,7 +1,7 @@
 /** Runs the tools of this machine that make and check images. */
 
 import { WaltError } from "../errors.ts";
-import { type RunOptions, type RunResult, run, runAny } from "../linux/run.ts";
+import { type RunOptions, type RunResult, run, runAny, started } from "../linux/run.ts";
 import { toolEnvironment } from "./tools.ts";
 
 /**
@@ -36,12 +36,14 @@ export async function toolAny(command: readonly string[], o: ToolOptions = {}): 
  * @throws WaltError with the tool's own message when it fails.
  */
 export async function toolBytes(command: readonly string[], o: ToolOptions = {}): Promise<Buffer> {
-  const child = Bun.spawn([...command], {
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    env: { ...toolEnvironment(o.epoch), ...o.more },
-  });
+  const child = started(command[0] ?? "", () =>
+    Bun.spawn([...command], {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      env: { ...toolEnvironment(o.epoch), ...o.more },
+    }),
+  );
   const [bytes, stderr, status] = await Promise.all([
     new Response(child.stdout).arrayBuffer(),
     new Response(child.stderr).text(),

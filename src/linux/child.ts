@@ -3,7 +3,8 @@
  * owner.
  */
 
-import { messageOf, WaltError } from "../errors.ts";
+import { WaltError } from "../errors.ts";
+import { started } from "./run.ts";
 
 /** How many characters of a child's standard error are kept: the last ones. */
 const KEPT = 8192;
@@ -25,8 +26,8 @@ export class Child {
 
   /** Start a program. @throws WaltError when that fails. */
   constructor(command: readonly string[], stdio: ChildStdio) {
-    try {
-      this.#process = Bun.spawn([...command], {
+    this.#process = started(command[0] ?? "", () =>
+      Bun.spawn([...command], {
         stdio: [stdio, stdio, "pipe"],
         // Messages are in English, as explainSshFailure expects. No other variable of ours is passed on: ssh
         // would use some of them, such as that of an agent.
@@ -34,13 +35,8 @@ export class Child {
         // The child is in its own process group, so that Ctrl-C at the terminal does not signal it: this
         // process ends its children itself, in the right order.
         detached: true,
-      });
-    } catch (error) {
-      throw new WaltError(`cannot run ${command[0]}: ${messageOf(error)}`, {
-        hint: `Is ${command[0]} installed?`,
-        cause: error,
-      });
-    }
+      }),
+    );
     const read = this.#readStderr().catch(() => {});
     this.exited = this.#process.exited.then(async (status) => {
       // Do not wait for long: a process that the child has started may keep the pipe open.

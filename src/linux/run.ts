@@ -27,6 +27,18 @@ export interface RunOptions {
   env?: Record<string, string | undefined>;
 }
 
+/** What `start` gives: a program that runs. @throws WaltError naming the program when it cannot be started. */
+export function started<T>(name: string, start: () => T): T {
+  try {
+    return start();
+  } catch (error) {
+    throw new WaltError(`cannot run ${name}: ${messageOf(error)}`, {
+      hint: `Is ${name} installed?`,
+      cause: error,
+    });
+  }
+}
+
 /**
  * Run a program and wait for its end, whatever its exit status is.
  * @throws WaltError when it cannot be started.
@@ -37,22 +49,16 @@ export async function runAny(command: readonly string[], options: RunOptions = {
   const name = command[0] ?? "";
   const timeout = options.timeout ?? 30_000;
   options.signal?.throwIfAborted();
-  let child: Bun.Subprocess<"ignore" | Uint8Array<ArrayBuffer>, "pipe", "pipe">;
-  try {
-    child = Bun.spawn([...command], {
+  const child = started(name, () =>
+    Bun.spawn([...command], {
       stdin: options.input === undefined ? "ignore" : new TextEncoder().encode(options.input),
       stdout: "pipe",
       stderr: "pipe",
       // Said even when it is our own: else Bun looks for the program in the PATH that we were started with.
       env: options.env ?? process.env,
       ...(options.signal === undefined ? {} : { signal: options.signal, killSignal: "SIGKILL" as const }),
-    });
-  } catch (error) {
-    throw new WaltError(`cannot run ${name}: ${messageOf(error)}`, {
-      hint: `Is ${name} installed?`,
-      cause: error,
-    });
-  }
+    }),
+  );
   let late = false;
   const timer = setTimeout(() => {
     late = true;

@@ -186,6 +186,26 @@ describe("what is wrong with the words typed", () => {
       },
     );
 
+  test("what cannot be an order for the server is refused before it is asked", async () => {
+    for (const [words, why] of [
+      [["expect", "--note", "board 7"], "--serial or --mac is missing"],
+      [["expect", "--expires", "2d"], "--serial or --mac is missing"],
+      [["expect", "--mac", "b8:27:eb:01:02"], "is not a MAC address"],
+      [["expect", "--serial", ""], "is not a serial number"],
+      [["expect", "--withdraw", "4", "--serial", "7"], "cannot be used with"],
+      [["token", "add", "--expires", "9999d"], "is not a duration of up to ten years"],
+      [["token", "add", "--expires", "0d"], "is not a duration"],
+      [["token", "add", "--uses", "0"], "is not a number from 1"],
+      [["token", "add", "--note", "n".repeat(201)], "is longer than 200 characters"],
+      [["token", "withdraw", "x"], "is not an ID"],
+      [["accept", "P*2"], "neither a short code"],
+      [["rotate", "--finish"], "--finish needs the key"],
+      [["rotate", "root"], "there is no key"],
+      [["rotate", "ca", "--force"], "--force is for --finish"],
+    ] as const)
+      expect([words, await explain("vpn", ...words)]).toEqual([words, expect.stringContaining(why)]);
+  });
+
   test("a typo is answered with a suggestion, at each depth", async () => {
     expect(await explain("vnp", "list")).toBe(
       'walt has no command "vnp"; did you mean vpn?\n`walt --help` explains it.',

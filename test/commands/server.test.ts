@@ -51,3 +51,21 @@ test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)(
     }
   },
 );
+
+test("a missing ssh is told in words, and leaves no files", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "walt-server-"));
+  try {
+    const walt = Bun.spawn([process.execPath, MAIN, "vpn", "requests", "--server", "ssh://lab.example"], {
+      env: { ...process.env, PATH: dir, TMPDIR: dir },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    const said = await walt.stderr.text();
+    expect([await walt.exited, said]).toEqual([
+      1,
+      expect.stringMatching(/^walt: cannot run ssh: .*\nIs ssh installed\?\n$/),
+    ]);
+    expect(readdirSync(dir)).toEqual([]);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});

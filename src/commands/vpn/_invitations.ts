@@ -2,7 +2,7 @@
 
 import type { ArgsDef } from "citty";
 import type { ApiClient } from "../../api/client.ts";
-import { type InvitationInfo, MAX_NOTE } from "../../api/messages.ts";
+import { type InvitationInfo, MAX_EXPIRES, MAX_NOTE } from "../../api/messages.ts";
 import { SERVER } from "../../api/routes.ts";
 import { parseSpan } from "../../config/keys.ts";
 import { usageError } from "../../errors.ts";
@@ -14,22 +14,22 @@ export const invitationOptions = {
   expires: {
     type: "string",
     valueHint: "duration",
-    default: "7d",
-    description: "How long it is valid, such as 12h or 30d",
+    description: "How long it is valid, such as 12h or 30d (default: 7d)",
   },
-  note: { type: "string", valueHint: "text", default: "", description: "Its purpose, shown in lists" },
+  note: { type: "string", valueHint: "text", description: "Its purpose, shown in lists" },
 } as const satisfies ArgsDef;
 
 /** The options as an order to the server. @throws WaltError (usage) when one of them is wrong. */
-export function invitationOrder(args: { expires: string; note: string }) {
-  const expires = parseSpan(args.expires);
-  if (expires === undefined || expires === 0)
+export function invitationOrder(args: { expires?: string | undefined; note?: string | undefined }) {
+  const { expires: span = "7d", note = "" } = args;
+  const expires = parseSpan(span);
+  if (expires === undefined || expires === 0 || expires > MAX_EXPIRES)
     throw usageError(
-      `--expires ${JSON.stringify(args.expires)} is not a duration`,
+      `--expires ${JSON.stringify(span)} is not a duration of up to ten years`,
       "Write for example 12h or 30d.",
     );
-  if (args.note.length > MAX_NOTE) throw usageError(`--note is longer than ${MAX_NOTE} characters`);
-  return { expires, note: args.note, by: operator() };
+  if (note.length > MAX_NOTE) throw usageError(`--note is longer than ${MAX_NOTE} characters`);
+  return { expires, note, by: operator() };
 }
 
 /** Print the tokens, or the expected boards, of the server. */

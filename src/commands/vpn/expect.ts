@@ -32,6 +32,9 @@ export default command({
   },
   async run(args) {
     const mac = args.mac?.toLowerCase();
+    const isBoard = mac !== undefined || args.serial !== undefined;
+    if (!isBoard && (args.expires !== undefined || args.note !== undefined))
+      throw usageError("--expires and --note are for a board: --serial or --mac is missing");
     if (mac !== undefined && !MAC.test(mac))
       throw usageError(`--mac ${JSON.stringify(args.mac)} is not a MAC address such as b8:27:eb:01:02:03`);
     if (args.serial !== undefined && !/^[!-~]{1,40}$/.test(args.serial))
@@ -40,15 +43,13 @@ export default command({
       );
     if (args.withdraw !== undefined) {
       const id = parseId(args.withdraw);
-      if (mac !== undefined || args.serial !== undefined)
-        throw usageError("--withdraw cannot be used with --mac or --serial");
+      if (isBoard) throw usageError("--withdraw cannot be used with --mac or --serial");
       await withServer(args, (api) =>
         api.call(SERVER.withdraw, { id, kind: "board" as const, by: operator() }),
       );
       return print(`Board ${id} is no longer expected.`);
     }
-    if (mac === undefined && args.serial === undefined)
-      return await withServer(args, (api) => listInvitations(api, "board", args.json));
+    if (!isBoard) return await withServer(args, (api) => listInvitations(api, "board", args.json));
     const order = { mac, serialNumber: args.serial, ...invitationOrder(args) };
     const added = await withServer(args, (api) => api.call(SERVER.expect, order));
     if (args.json) return print(JSON.stringify(added, null, 2));

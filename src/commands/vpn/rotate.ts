@@ -72,25 +72,35 @@ function overview(all: readonly RotationInfo[]): string {
   return [keys, ...left.map((one) => `without the new ${one.key} key: ${one.waiting.join(", ")}`)].join("\n");
 }
 
+/** What every proxy needs, before and after. */
+const SCRIPT = "Make the proxies' script again with `walt vpn setup-proxy`, and run it on each proxy";
+
 const NEXT_STEP = {
-  ca: "Make the proxies' script again with `walt vpn setup-proxy`, and run it on each proxy: it lets in certificates of both.",
-  enrolment:
-    "Make the proxies' script again with `walt vpn setup-proxy`, and run it on each proxy: it lets in both keys. Cards that are made from now on have the new one.",
+  ca: `${SCRIPT}: it lets in certificates of both.`,
+  enrolment: `${SCRIPT}: it lets in both keys. Cards that are made from now on have the new one.`,
   host: "Cards that are made from now on know both.",
+} as const;
+
+/** Of the host key and the enrolment key, which cards have. */
+const OLD_CARDS = "Boards that were never accepted need a new card: those made before have the old key.";
+
+const LAST_STEP = {
+  ca: `${SCRIPT}: the old key is good there until then.`,
+  enrolment: `${SCRIPT}: the old key is good there until then.\n${OLD_CARDS}`,
+  host: OLD_CARDS,
 } as const;
 
 function begun(one: RotationInfo): string {
   const boards =
     one.waiting.length === 0
       ? "All boards have it."
-      : `Boards get it with their next certificate, or at their next start. Without it yet: ${one.waiting.join(", ")}.`;
-  return `The new ${one.key} key ${one.next} stands beside ${one.fingerprint}.\n${NEXT_STEP[one.key]}\n${boards}\nThen: walt vpn rotate ${one.key} --finish`;
+      : `Boards get it with their next certificate, or at their next start. Without it: ${one.waiting.join(", ")}.`;
+  return [
+    `The new ${one.key} key ${one.next} stands beside ${one.fingerprint}.`,
+    ...[NEXT_STEP[one.key], boards, `Then: walt vpn rotate ${one.key} --finish`],
+  ].join("\n");
 }
 
-function finished(one: RotationInfo): string {
-  const more =
-    one.key === "host"
-      ? "Cards that were made before the rotation do not let boards in any more that were never accepted: make them anew."
-      : "Make the proxies' script again with `walt vpn setup-proxy`, and run it on each proxy: the old key is good there until then.";
-  return `The ${one.key} key is ${one.fingerprint} now. The old one is deleted.\n${more}`;
+function finished({ key, fingerprint }: RotationInfo): string {
+  return `The ${key} key is ${fingerprint} now. The old one is deleted.\n${LAST_STEP[key]}`;
 }

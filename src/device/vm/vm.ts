@@ -3,6 +3,7 @@
 import { rmSync } from "node:fs";
 import { messageOf, WaltError } from "../../errors.ts";
 import { libc } from "../../linux/libc.ts";
+import { started } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import { safeText } from "../../text.ts";
 import type { SerialConsole } from "../console/ring.ts";
@@ -69,11 +70,14 @@ export class Vm {
 
   private constructor(o: MachineOptions, line: SerialLine) {
     this.#socket = o.qmpSocket;
-    this.#child = Bun.spawn(qemuArguments(o), {
-      stdio: [line.theirs, line.theirs, "pipe"],
-      // Ctrl-C at the terminal must not end QEMU: this process ends it, in the right order.
-      detached: true,
-    });
+    const command = qemuArguments(o);
+    this.#child = started(command[0] ?? "", () =>
+      Bun.spawn(command, {
+        stdio: [line.theirs, line.theirs, "pipe"],
+        // Ctrl-C at the terminal must not end QEMU: this process ends it, in the right order.
+        detached: true,
+      }),
+    );
     const allStderr = read(this.#child.stderr, (text) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT);
     });
