@@ -6,7 +6,7 @@ import { PacketStream } from "../../../src/ssh/handshake/packet-stream.ts";
 import { Transport } from "../../../src/ssh/handshake/transport.ts";
 import { seedOf } from "../../../src/ssh/keys/ed25519.ts";
 import { WireWriter } from "../../../src/ssh/keys/wire.ts";
-import { clientKey, hostKey } from "./pair.ts";
+import { clientKey, hostKey, playedWire } from "./pair.ts";
 
 /** A client to which somebody says these bytes, and then nothing more. */
 async function told(...parts: Uint8Array[]): Promise<unknown> {
@@ -62,8 +62,7 @@ test("new keys that the server asks for on the way, and a message that is not kn
     98: () => new WireWriter().u8(99).u32(0),
   };
   let greeted = false;
-  const waiting: PromiseWithResolvers<Uint8Array>[] = [];
-  const serve = (): void => {
+  const said = (): Uint8Array => {
     if (!greeted) greeted = transport.greet(packets);
     for (let payload = packets.next(); payload !== undefined; payload = packets.next()) {
       const type = payload[0] ?? 0;
@@ -73,20 +72,9 @@ test("new keys that the server asks for on the way, and a message that is not kn
       transport.exchange();
       transport.send(answers[type]?.().bytes() ?? Buffer.of(1));
     }
-    const output = packets.output();
-    if (output.length > 0) waiting.shift()?.resolve(output);
+    return packets.output();
   };
-  const wire = {
-    read: () => {
-      const next = Promise.withResolvers<Uint8Array>();
-      waiting.push(next);
-      queueMicrotask(serve);
-      return next.promise;
-    },
-    write: (bytes: Uint8Array) => {
-      packets.push(Uint8Array.from(bytes));
-    },
-  };
+  const wire = playedWire((bytes) => packets.push(bytes), said);
   const client = new ClientHandshake(wire, [hostKey.publicKey.blob], clientKey);
   const state = await client.run("tunnel");
   expect(transport.rekeys).toBeGreaterThan(1);

@@ -22,6 +22,28 @@ export function serverConnection(wake = (): void => {}): ServerConnection {
   });
 }
 
+/**
+ * A client's wire to a server in memory.
+ * @param push takes what the client says
+ * @param said what the server says to all that was pushed; nothing: the client waits on
+ */
+export function playedWire(push: (bytes: Uint8Array) => void, said: () => Uint8Array) {
+  const waiting: PromiseWithResolvers<Uint8Array>[] = [];
+  const serve = (): void => {
+    const output = said();
+    if (output.length > 0) waiting.shift()?.resolve(output);
+  };
+  return {
+    read: () => {
+      const next = Promise.withResolvers<Uint8Array>();
+      waiting.push(next);
+      queueMicrotask(serve);
+      return next.promise;
+    },
+    write: (bytes: Uint8Array) => push(Uint8Array.from(bytes)),
+  };
+}
+
 export class Pair {
   readonly server: ServerConnection;
   readonly client = new Speaker(hostKey.publicKey);

@@ -10,7 +10,7 @@ import type { ServerConnection, ServerEvent } from "../../../src/ssh/handshake/s
 import { parseCertificateLine, signCertificate } from "../../../src/ssh/keys/certificate.ts";
 import { generateKey, type KeyPair } from "../../../src/ssh/keys/ed25519.ts";
 import { WireWriter } from "../../../src/ssh/keys/wire.ts";
-import { clientKey, hostKey, Pair, serverConnection } from "./pair.ts";
+import { clientKey, hostKey, Pair, playedWire, serverConnection } from "./pair.ts";
 import { say } from "./speaker.ts";
 
 const stranger = generateKey("stranger");
@@ -19,26 +19,16 @@ const stranger = generateKey("stranger");
 async function handshake(key: KeyPair, command = "tunnel") {
   const server: ServerConnection = serverConnection();
   const requests: Extract<ServerEvent, { kind: "request" }>[] = [];
-  const waiting: PromiseWithResolvers<Uint8Array>[] = [];
-  const serve = (): void => {
+  const said = (): Uint8Array => {
     for (let event = server.next(); event !== undefined; event = server.next()) {
       if (event.kind !== "request") continue;
       requests.push(event);
       server.prepare(event.channel);
       break; // what comes behind it is the tunnel's
     }
-    const output = server.output();
-    if (output.length > 0) waiting.shift()?.resolve(output);
+    return server.output();
   };
-  const wire = {
-    read: () => {
-      const next = Promise.withResolvers<Uint8Array>();
-      waiting.push(next);
-      queueMicrotask(serve);
-      return next.promise;
-    },
-    write: (bytes: Uint8Array) => server.push(Uint8Array.from(bytes)),
-  };
+  const wire = playedWire((bytes) => server.push(bytes), said);
   const client = new ClientHandshake(wire, [hostKey.publicKey.blob], key);
   return { state: await client.run(command), server, requests };
 }
