@@ -34,6 +34,9 @@ export const LOG_EVENTS = {
   "monitor-began": "A monitor started.",
   "monitor-left": "A monitor ended.",
   "api-failed": "A request to the local API failed because of a bug in the daemon.",
+  // The control channel
+  order: "The server gave the device an order; `by` says who asked for it.",
+  "order-failed": "An order failed because of a bug in walt.",
   // Tunnels
   "tunnel-up": "A tunnel came up.",
   "tunnel-down": "A tunnel ended; `reason` says why.",

@@ -11,7 +11,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["commands"],
   ["server", "proxy", "device", "image"],
   ["api"],
-  ["enrolment", "config"],
+  ["enrolment", "config", "control"],
   ["tunnel"],
   ["ssh"],
   ["linux"],

@@ -44,8 +44,10 @@ export type CounterName = keyof typeof LINK_COUNTERS;
 
 /** All names, in the order in which the counters of a link are in the shared memory. */
 export const COUNTER_NAMES = Object.keys(LINK_COUNTERS) as CounterName[];
-/** How many counters a link has, and doubles in the shared memory. */
-export const COUNTERS = COUNTER_NAMES.length;
+/** Where, behind the counters of a link, the main thread counts the bytes of messages that it has taken. */
+export const TAKEN = COUNTER_NAMES.length;
+/** Doubles of a link in the shared memory. */
+export const COUNTERS = TAKEN + 1;
 /** The index of each counter, from the first counter of its link. */
 export const COUNTER = Object.fromEntries(COUNTER_NAMES.map((name, index) => [name, index])) as Record<
   CounterName,

@@ -24,12 +24,13 @@ import {
 import { setOffload } from "../linux/tap.ts";
 import { decodeState } from "../ssh/handshake/connection-state.ts";
 import { duration } from "../text.ts";
-import { COUNTER, COUNTERS } from "./counters.ts";
+import { COUNTER, COUNTERS, TAKEN } from "./counters.ts";
 import { FRAMINGS } from "./framing.ts";
 import { commonMtu, FEATURE_ACK, FEATURE_OFFLOADS, featuresAt, helloProblem, TYPE } from "./message.ts";
 import { Pings } from "./pings.ts";
-import { type AddOrder, REKEY_LIMIT } from "./pump-protocol.ts";
+import { type AddOrder, MESSAGE_COST, REKEY_LIMIT, type ThreadEvent } from "./pump-protocol.ts";
 import { type ControlMessages, Receiver } from "./receive/receiver.ts";
+import { ChannelMessages } from "./send/channel-messages.ts";
 import { Sender } from "./send/sender.ts";
 import { Window } from "./send/window.ts";
 import { ChannelStream } from "./transport/ssh-channel.ts";
@@ -46,6 +47,13 @@ const LINGER = 250;
 /** The least time that the peer has for its HELLO, ms: a stream may have to be connected first. */
 const HELLO_TIMEOUT = 20_000;
 const MIB = 1 << 20;
+/**
+ * Bytes of other channels' messages, each with its cost, that may wait for the main thread, and those that may
+ * wait here for the peer. The windows of the channels allow less.
+ */
+const MESSAGES_MAX = 4 * MIB;
+/** ms after which a message that the stream did not take is tried again. */
+const RETRY = 5;
 
 export class PumpLink implements ControlMessages {
   /** Number of the link, given by the main thread. */
@@ -71,6 +79,10 @@ export class PumpLink implements ControlMessages {
   readonly #sender: Sender;
   readonly #receiver: Receiver;
   readonly #pings = new Pings();
+  /** Messages of the connection's other channels, to the peer. */
+  readonly #messages = new ChannelMessages();
+  /** Bytes of such messages that came from the peer, each with its cost. */
+  #told = 0;
   /** Time of the current call of `tick` or `service`, ms of performance.now(). */
   #now: number;
   /** When the last PING was sent, or the stream last asked for a sign of life; same clock. */
@@ -89,14 +101,20 @@ export class PumpLink implements ControlMessages {
    *   returns.
    * @param stats memory for the counters of all links; those of this link are set to 0.
    * @param now ms of performance.now().
+   * @param tell tells the main thread.
    * @throws Error when the state of an SSH connection is malformed, or the guard is not a MAC address.
    */
-  constructor(order: AddOrder, stats: Float64Array, now: number) {
+  constructor(
+    order: AddOrder,
+    stats: Float64Array,
+    now: number,
+    readonly tell: (event: ThreadEvent) => void = () => {},
+  ) {
     this.id = order.id;
     this.mtu = order.mtu;
     this.#order = order;
     this.#tap = order.tap;
-    this.#stream = streamOf(order);
+    this.#stream = streamOf(order, (payload) => this.#pass(payload));
     this.#stats = stats;
     this.#base = order.slot * COUNTERS;
     stats.fill(0, this.#base, this.#base + COUNTERS);
@@ -164,7 +182,8 @@ export class PumpLink implements ControlMessages {
     const { window } = this.#sender;
     window?.tick(now);
     this.#sender.tick(now);
-    if (this.#receiver.acknowledge(now)) this.#flush();
+    const due = this.#messagesDue(now);
+    if (this.#receiver.acknowledge(now) || due === 0) this.#flush();
     if (this.over) return 0;
     const silence = this.up ? this.#order.silence : Math.max(this.#order.silence, HELLO_TIMEOUT);
     const quiet = this.#quiet;
@@ -177,7 +196,8 @@ export class PumpLink implements ControlMessages {
       this.stop({ kind: "stalled", text: `nothing could be sent to the peer for ${duration(silence)}` });
       return 0;
     }
-    const left = this.#receiver.more ? 0 : silence - Math.max(quiet, stuck);
+    const alive = this.#receiver.more ? 0 : silence - Math.max(quiet, stuck);
+    const left = Math.min(alive, Math.max(RETRY, this.#messagesDue(now)));
     if (!this.#hasControl) return Math.min(left, this.#askStream());
     const interval = window?.phase === "probe" ? PROBE_PING_INTERVAL : Math.min(PING_INTERVAL, silence / 3);
     if (now - this.#pinged >= interval) this.#ping();
@@ -231,6 +251,14 @@ export class PumpLink implements ControlMessages {
     this.#finish();
   }
 
+  /** Send a message of another channel of the connection. */
+  send(payload: Uint8Array): void {
+    if (!this.open) return;
+    this.#messages.add(payload);
+    if (this.#messages.bytes > MESSAGES_MAX)
+      this.stop({ kind: "excess", text: "the peer asks for more on other channels than it takes" });
+  }
+
   /** Take the peer's HELLO: from now on both ends know what they may send. The payload begins at `offset`. */
   hello(bytes: Uint8Array, offset: number): void {
     const problem = this.up ? "a second HELLO" : helloProblem(bytes, offset);
@@ -280,6 +308,33 @@ export class PumpLink implements ControlMessages {
     } else {
       this.#sender.tune();
     }
+  }
+
+  /** Pass a message of another channel to the main thread, which lets the peer send no more than it takes. */
+  #pass(payload: Uint8Array): void {
+    this.#told += payload.length + MESSAGE_COST;
+    if (this.#told - (this.#stats[this.#base + TAKEN] ?? 0) > MESSAGES_MAX)
+      throw new Error("more on other channels than their windows allow");
+    this.tell({ kind: "message", id: this.id, payload });
+  }
+
+  /** ms until a message of another channel may leave. */
+  #messagesDue(now: number): number {
+    const sender = this.#sender;
+    return this.#messages.due(now, sender.window?.rate ?? 0, sender.queued > 0);
+  }
+
+  /** Send messages of other channels, as far as they may leave now and the stream takes them. */
+  #sendMessages(): void {
+    const messages = this.#messages;
+    let left = 0;
+    while (!this.#stream.pending && this.#messagesDue(this.#now) === 0) {
+      const { next } = messages;
+      if (next === undefined || !this.#stream.send(next)) break;
+      left += messages.shift();
+      this.#stream.flush();
+    }
+    if (left > 0) this.tell({ kind: "messages-left", id: this.id, bytes: left });
   }
 
   #readTap(): void {
@@ -333,6 +388,7 @@ export class PumpLink implements ControlMessages {
     const stream = this.#stream;
     const before = this.#left;
     const broken = stream.flush();
+    if (broken >= 0 && this.open && this.#messages.waiting) this.#sendMessages();
     const n = broken < 0 ? broken : this.#sender.flush(stream, this.#now);
     this.#left = stream.left;
     if (this.#left !== before || this.#idle) this.#progress = this.#now;
@@ -394,8 +450,10 @@ export class PumpLink implements ControlMessages {
   }
 }
 
-/** The stream of an order. @throws Error when the state of the SSH connection is malformed. */
-function streamOf({ stream, ssh, rekeyLimit = REKEY_LIMIT }: AddOrder): Stream {
+/** The stream of an order. @param others takes messages of other channels. @throws Error when the state of the SSH connection is malformed. */
+function streamOf(order: AddOrder, others: (payload: Uint8Array) => void): Stream {
+  const { stream, ssh, rekeyLimit = REKEY_LIMIT, channels } = order;
   if (ssh === undefined) return new SocketStream(stream);
-  return new ChannelStream(stream, decodeState(memoryAt(ssh.address, ssh.length)), rekeyLimit * MIB);
+  const state = decodeState(memoryAt(ssh.address, ssh.length));
+  return new ChannelStream(stream, state, rekeyLimit * MIB, channels === true ? others : undefined);
 }

@@ -4,6 +4,7 @@
  * postMessage. Counters are in shared memory (counters.ts).
  */
 
+import { readU32, writeU32 } from "../bytes.ts";
 import type { End } from "../end.ts";
 import type { FramingName } from "./framing.ts";
 import type { GuardRules } from "./receive/guard.ts";
@@ -26,6 +27,10 @@ export type ThreadEvent =
   | { kind: "state-read"; id: number }
   /** The link is up. `mtu` is what both ends agreed on, bytes. */
   | { kind: "up"; id: number; mtu: number }
+  /** A message of the connection that is for another channel than the tunnel's (RFC 4254). */
+  | { kind: "message"; id: number; payload: Uint8Array }
+  /** So many bytes of such messages from the main thread have left the thread's queue. */
+  | { kind: "messages-left"; id: number; bytes: number }
   /** The link is over. */
   | { kind: "ended"; id: number; end: End };
 
@@ -61,10 +66,17 @@ export interface AddOrder {
   ssh?: { address: number; length: number };
   /** MiB of that connection after which this end asks for new keys. */
   rekeyLimit?: number;
+  /** The connection may have other channels: their messages go to the main thread. */
+  channels?: boolean;
 }
 
 /** What the main thread orders. The peer is told the `text` of `stop-link`. */
-export type Order = AddOrder | { kind: "stop-link"; id: number; text: string } | { kind: "stop" };
+export type Order =
+  | AddOrder
+  | { kind: "stop-link"; id: number; text: string }
+  | { kind: "stop" }
+  /** Send a message of another channel of the link's connection. */
+  | { kind: "message"; id: number; payload: Uint8Array };
 
 /**
  * MiB after which this end asks for new keys, unless told otherwise: half of what RFC 4344, section 3.2,
@@ -72,19 +84,36 @@ export type Order = AddOrder | { kind: "stop-link"; id: number; text: string } |
  */
 export const REKEY_LIMIT = 32_768;
 
-/** The most bytes of an order. The longest order is `stop-link`; its text is cut. */
-export const ORDER_MAX = 2048;
+/** The most bytes of data in a packet of another channel. */
+export const MESSAGE_DATA = 4096;
+/** The most bytes of such a message, with a header of any kind. */
+export const MESSAGE_MAX = MESSAGE_DATA + 128;
+/** What a message costs besides its bytes, in bytes, when they are counted: about what its object takes. */
+export const MESSAGE_COST = 256;
+/** The most bytes of an order. The longest order is a `message`. */
+export const ORDER_MAX = MESSAGE_MAX + 8;
 /**
  * The most characters of the text of `stop-link`: if JSON escapes each of them (six bytes), the order still fits.
  */
 export const TEXT_MAX = 300;
 
+/** The first byte of a record with a message; the link's number (u32) and the payload follow. JSON begins with `{`. */
+const MESSAGE_RECORD = 0;
+const MESSAGE_HEADER = 5;
+
 /** Encode an order as one record. */
 export function encodeOrder(order: Order): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(order));
+  if (order.kind !== "message") return new TextEncoder().encode(JSON.stringify(order));
+  const record = new Uint8Array(MESSAGE_HEADER + order.payload.length);
+  record[0] = MESSAGE_RECORD;
+  writeU32(record, 1, order.id);
+  record.set(order.payload, MESSAGE_HEADER);
+  return record;
 }
 
 /** Decode a record that `encodeOrder` made. It is not checked, as both ends are this program. */
 export function decodeOrder(record: Uint8Array): Order {
-  return JSON.parse(new TextDecoder().decode(record)) as Order;
+  if (record[0] !== MESSAGE_RECORD) return JSON.parse(new TextDecoder().decode(record)) as Order;
+  const payload = Uint8Array.from(record.subarray(MESSAGE_HEADER));
+  return { kind: "message", id: readU32(record, 1), payload };
 }

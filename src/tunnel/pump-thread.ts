@@ -9,12 +9,14 @@ import { messageOf, WaltError } from "../errors.ts";
 import { allocate, at, EAGAIN, EINTR, errno, failure, libc, type Memory } from "../linux/libc.ts";
 import { libcrypto } from "../linux/libcrypto.ts";
 import { recordPair } from "../linux/socketpair.ts";
-import { COUNTERS, type LinkStats, readCounters } from "./counters.ts";
+import { COUNTERS, type LinkStats, readCounters, TAKEN } from "./counters.ts";
 import type { FramingName } from "./framing.ts";
 import { FEATURE_ACK, MTU_MAX, MTU_MIN } from "./message.ts";
 import {
   encodeOrder,
   LINKS_MAX,
+  MESSAGE_COST,
+  MESSAGE_MAX,
   ORDER_MAX,
   type Order,
   TEXT_MAX,
@@ -58,8 +60,30 @@ export interface LinkOptions {
   ssh?: Memory;
   /** MiB of that connection after which this end asks for new keys; REKEY_LIMIT by default. */
   rekeyLimit?: number;
+  /**
+   * Makes the owner of the other channels of the SSH connection. Undefined: the peer gets no other channel.
+   */
+  channels?: (out: MessageOutput) => MessageInput;
   /** Which features may be offered to the peer, FEATURE_ bits of message.ts; all by default. For tests. */
   features?: number;
+}
+
+/** Where messages of a connection's other channels (RFC 4254) go: to the peer. */
+export interface MessageOutput {
+  /** Bytes that were sent and have not left the pump's queue, each message with its cost. */
+  readonly waiting: number;
+  /** Send a message of at most MESSAGE_MAX bytes. After the link's end: does nothing. */
+  send(payload: Uint8Array): void;
+}
+
+/** Who owns the other channels of a link's connection. */
+export interface MessageInput {
+  /** Take a message of the peer's. @throws Error when it may not come: the link ends then. */
+  take(payload: Uint8Array): void;
+  /** Less waits than before. */
+  left(): void;
+  /** The link has ended. */
+  stop(): void;
 }
 
 /** A link as the main thread sees it. */
@@ -95,6 +119,9 @@ interface LinkRecord {
   stream: number;
   /** Keeps the memory until the thread has read it. */
   ssh: Memory | undefined;
+  /** Owner of the other channels, and what waits of their messages. */
+  channels: MessageInput | undefined;
+  waiting: number;
   /** Resolves `Link.up`. */
   up: (mtu: number) => void;
   /** Resolves `Link.ended`. */
@@ -219,7 +246,13 @@ export class PumpThread {
       ended.resolve(why);
     };
     if (this.#links.size === 0) this.#worker.ref();
-    this.#links.set(id, { slot, tap, stream, ssh, up: up.resolve, end });
+    const record: LinkRecord = {
+      ...{ slot, tap, stream, ssh, end, up: up.resolve },
+      channels: undefined,
+      waiting: 0,
+    };
+    record.channels = options.channels?.(this.#outputOf(id, record));
+    this.#links.set(id, record);
     const vnet = options.offload !== undefined;
     const features = (FEATURE_ACK | (options.offload ?? 0)) & (options.features ?? 0xffff);
     const order = {
@@ -235,6 +268,7 @@ export class PumpThread {
       ...(options.guard === undefined ? {} : { guard: options.guard }),
       ...(options.rekeyLimit === undefined ? {} : { rekeyLimit: options.rekeyLimit }),
       ...(ssh === undefined ? {} : { ssh: { address: ssh.address, length: ssh.bytes.length } }),
+      ...(options.channels === undefined ? {} : { channels: true }),
     };
     this.#send({ kind: "add", ...order });
     return {
@@ -258,9 +292,43 @@ export class PumpThread {
       if (link !== undefined) link.ssh = undefined;
     } else if (event.kind === "up") {
       this.#links.get(event.id)?.up(event.mtu);
+    } else if (event.kind === "message") {
+      this.#pass(event.id, event.payload);
+    } else if (event.kind === "messages-left") {
+      const link = this.#links.get(event.id);
+      if (link === undefined) return;
+      link.waiting -= event.bytes;
+      link.channels?.left();
     } else {
       this.#forget(event.id, event.end);
     }
+  }
+
+  #outputOf(id: number, link: LinkRecord): MessageOutput {
+    return {
+      get waiting() {
+        return link.waiting;
+      },
+      send: (payload) => {
+        if (payload.length > MESSAGE_MAX) throw new Error(`a message of ${payload.length} bytes`);
+        if (this.#links.get(id) !== link) return;
+        link.waiting += payload.length + MESSAGE_COST;
+        this.#send({ kind: "message", id, payload });
+      },
+    };
+  }
+
+  /** Give a message of another channel to its owner, and tell the thread that it was taken. */
+  #pass(id: number, payload: Uint8Array): void {
+    const link = this.#links.get(id);
+    if (link === undefined) return;
+    try {
+      link.channels?.take(payload);
+    } catch (error) {
+      this.#send({ kind: "stop-link", id, text: messageOf(error).slice(0, TEXT_MAX) });
+    }
+    const at = link.slot * COUNTERS + TAKEN;
+    this.#stats[at] = (this.#stats[at] ?? 0) + payload.length + MESSAGE_COST;
   }
 
   /** A link has ended: tell its owner, and free its slot. */
@@ -268,6 +336,7 @@ export class PumpThread {
     const link = this.#links.get(id);
     if (link === undefined) return;
     this.#links.delete(id);
+    link.channels?.stop();
     link.end(end);
     this.#freeSlots.push(link.slot);
     if (this.#links.size === 0 && this.#state === "running") this.#worker.unref();

@@ -169,15 +169,21 @@ export class Pump {
   }
 
   #carryOut(order: Order, now: number): void {
-    if (order.kind === "add") this.#add(order, now);
-    else if (order.kind === "stop") this.#stop();
-    else this.#links.find((link) => link.id === order.id)?.stop({ kind: "stopped", text: order.text });
+    if (order.kind === "add") {
+      this.#add(order, now);
+    } else if (order.kind === "stop") {
+      this.#stop();
+    } else {
+      const link = this.#links.find(({ id }) => id === order.id);
+      if (order.kind === "message") link?.send(order.payload);
+      else link?.stop({ kind: "stopped", text: order.text });
+    }
   }
 
   #add(order: AddOrder, now: number): void {
     let link: PumpLink;
     try {
-      link = new PumpLink(order, this.#stats, now);
+      link = new PumpLink(order, this.#stats, now, this.#tell);
     } catch (error) {
       for (const fd of [order.tap, order.stream]) libc.close(fd);
       this.#tell({ kind: "ended", id: order.id, end: fault(error) });

@@ -1,6 +1,7 @@
 /**
- * One session channel of a server's connection (RFC 4254 section 5), with its windows. The application reads
- * lines and writes; the connection gives what came, and takes the messages that are due. It does no I/O.
+ * One session channel (RFC 4254 section 5), with its windows: at the end that runs a command, or at the one
+ * that asked for it. The application reads and writes; the connection gives what came, and takes the messages
+ * that are due. It does no I/O. "The client" is the other end here, whichever it is.
  */
 
 import { WaltError } from "../../errors.ts";
@@ -14,10 +15,12 @@ import { MESSAGE } from "./message-numbers.ts";
 export const CHANNEL_WINDOW = 16_384;
 /** Bytes that may wait for the client's window before whoever writes has to wait. */
 const QUEUE_MAX = 65_536;
+/** Bytes of a command's standard error that are kept. */
+const STDERR_MAX = 4096;
 const U32_MAX = 0xffff_ffff;
 /** SSH_EXTENDED_DATA_STDERR */
 const STDERR = 1;
-const NOTHING = Buffer.alloc(0);
+const NOTHING: Buffer = Buffer.alloc(0);
 
 export class Channel {
   /** Resolves when the client has closed the channel, or its connection is over. Never rejects. */
@@ -47,14 +50,22 @@ export class Channel {
   oursClosed = false;
   /** The client sends no more data. */
   #eof = false;
-  /** Who waits for a line, and who for the queue to get shorter. */
-  #reader: { max: number; done: PromiseWithResolvers<string | undefined> } | undefined;
+  /** We asked for the command: its input ends, or we leave. */
+  #inputEnds = false;
+  #leaves = false;
+  /** What the command's end was, once it is told: undefined when a signal or a lost connection ended it. */
+  exitStatus: number | undefined;
+  /** The first bytes of its standard error. */
+  stderr = NOTHING;
+  /** Who waits for a line or for bytes, and who for the queue to get shorter. */
+  #reader: { max: number | undefined; done: PromiseWithResolvers<Buffer | undefined> } | undefined;
   #writers: (() => void)[] = [];
 
   /**
    * @param ours the channel's number here, `theirs` at the client.
    * @param theirPacket bytes of data that the client takes in one packet.
    * @param wake called when there may be messages to send.
+   * @param asks we asked for the command: what came can be read also after its end.
    */
   constructor(
     readonly ours: number,
@@ -62,6 +73,7 @@ export class Channel {
     theirWindow: number,
     readonly theirPacket: number,
     readonly wake: () => void,
+    readonly asks = false,
   ) {
     this.#theirWindow = theirWindow;
     this.ended = this.#close.promise;
@@ -72,8 +84,20 @@ export class Channel {
    * One call at a time.
    * @throws WaltError when it has more than `max` bytes, which must be less than CHANNEL_WINDOW.
    */
-  readLine(max: number): Promise<string | undefined> {
-    const done = Promise.withResolvers<string | undefined>();
+  async readLine(max: number): Promise<string | undefined> {
+    return (await this.#next(max))?.toString("utf8");
+  }
+
+  /**
+   * The next bytes, as many as came; undefined when the client's data, or the channel, ended. One call at a
+   * time.
+   */
+  read(): Promise<Buffer | undefined> {
+    return this.#next(undefined);
+  }
+
+  #next(max: number | undefined): Promise<Buffer | undefined> {
+    const done = Promise.withResolvers<Buffer | undefined>();
     this.#reader = { max, done };
     this.#serveReader();
     return done.promise;
@@ -114,6 +138,19 @@ export class Channel {
     this.wake();
   }
 
+  /** Send that no more input comes, once all that was written has left: the other end's command may end. */
+  endInput(): void {
+    this.#inputEnds = true;
+    this.wake();
+  }
+
+  /** Close without an exit status: the end that asked wants nothing more. Again: does nothing. */
+  close(): void {
+    this.#leaves = true;
+    this.discard();
+    this.wake();
+  }
+
   // What follows is the connection's side.
 
   /** A command runs: what comes from now on is kept until it is read. */
@@ -121,12 +158,21 @@ export class Channel {
     this.begun = this.#wanted = true;
   }
 
-  /** @param input it is for whoever reads. @throws Error when the client may not send it. */
+  /** @param input it is for whoever reads, not standard error. @throws Error when it may not be sent. */
   receive(data: Uint8Array, input = true): void {
     if (data.length > this.#ourWindow) throw new Error("it sends more than its window");
     if (this.#eof) throw new Error("data after its end");
     this.#ourWindow -= data.length;
-    if (!input || !this.#wanted || data.length === 0) return;
+    if (!input) {
+      // Nobody reads it of an end that asked; it counts all the same, and there is no more room for it.
+      if (!this.asks) return;
+      this.#consumed += data.length;
+      if (this.stderr.length < STDERR_MAX)
+        this.stderr = Buffer.concat([this.stderr, data.subarray(0, STDERR_MAX - this.stderr.length)]);
+      this.wake();
+      return;
+    }
+    if (!this.#wanted || data.length === 0) return;
     this.#reserve(data.length);
     this.#input.set(data, this.#to);
     this.#to += data.length;
@@ -186,7 +232,14 @@ export class Channel {
       if (room !== undefined) return room;
     }
     const data = this.#sayData();
-    if (data !== undefined || this.#queued > 0 || this.#status === undefined) return data;
+    if (data !== undefined) return data;
+    if (this.#leaves) return this.#sayClose();
+    if (this.#queued > 0) return undefined;
+    if (this.#inputEnds) {
+      this.#inputEnds = false;
+      return new WireWriter().u8(MESSAGE.eof).u32(this.theirs).bytes();
+    }
+    if (this.#status === undefined) return undefined;
     this.#farewell ??= [
       exitStatus(this.theirs, this.#status),
       new WireWriter().u8(MESSAGE.eof).u32(this.theirs).bytes(),
@@ -219,7 +272,7 @@ export class Channel {
   }
 
   #end(): void {
-    this.discard();
+    if (!this.asks) this.discard();
     this.#queue.length = 0;
     this.#queued = 0;
     this.#wakeWriters();
@@ -235,16 +288,17 @@ export class Channel {
     const reader = this.#reader;
     if (reader === undefined) return;
     const input = this.#input.subarray(this.#from, this.#to);
-    const end = input.indexOf(10);
-    if (end > reader.max || (end < 0 && input.length > reader.max)) {
+    const { max } = reader;
+    const end = max === undefined ? input.length - 1 : input.indexOf(10);
+    if (max !== undefined && (end > max || (end < 0 && input.length > max))) {
       this.#reader = undefined;
       this.discard();
-      reader.done.reject(new WaltError(`a line is longer than ${reader.max} bytes`));
+      reader.done.reject(new WaltError(`a line is longer than ${max} bytes`));
     } else if (end >= 0) {
       this.#reader = undefined;
       this.#from += end + 1;
       this.#consumed += end + 1;
-      reader.done.resolve(input.toString("utf8", 0, end));
+      reader.done.resolve(Buffer.from(max === undefined ? input : input.subarray(0, end)));
       this.wake();
     } else if (this.#eof || this.#isOver || !this.#wanted) {
       this.#reader = undefined;

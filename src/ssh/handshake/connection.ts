@@ -4,10 +4,10 @@
  * count of channels, count of what it is refused.
  */
 
-import { readU32 } from "../../bytes.ts";
 import { safeText } from "../../text.ts";
 import { WireReader, WireWriter } from "../keys/wire.ts";
 import { Channel } from "./channel.ts";
+import { ChannelTable } from "./channel-table.ts";
 import { WINDOW } from "./connection-state.ts";
 import { MESSAGE } from "./message-numbers.ts";
 import { DATA_MAX, PACKET_MIN } from "./packet-cipher.ts";
@@ -24,20 +24,29 @@ export type ConnectionEvent =
   /** Something was refused; in words, with what the client said made safe. */
   | { kind: "refused"; what: string };
 
-/** Channels of one connection. A device has one at a time. */
-const CHANNELS_MAX = 8;
-/** Channels that one connection may open in its life: each can run a command, and a device needs one. */
-const OPENED_MAX = 64;
+/** How much a client may ask for on one connection. */
+export interface ChannelBounds {
+  /** The least number of a channel here. */
+  readonly first: number;
+  /** Bytes of data in a packet, both ways. */
+  readonly packet: number;
+  /** Channels at once. */
+  readonly channels: number;
+  /** Channels in the connection's life: each can run a command. */
+  readonly opened: number;
+  /** Requests that are refused before the connection is ended. */
+  readonly refusals: number;
+}
+
 /**
- * Requests that are refused on one connection before it is ended. OpenSSH makes a handful that nobody grants.
+ * What an endpoint grants. A device has one channel at a time, and opens one; OpenSSH makes a handful of
+ * requests that nobody grants.
  */
-const REFUSALS_MAX = 32;
+const BOUNDS: ChannelBounds = { first: 0, packet: DATA_MAX, channels: 8, opened: 64, refusals: 32 };
 /** Reasons of SSH_MSG_CHANNEL_OPEN_FAILURE (RFC 4254 section 5.1). */
 const PROHIBITED = 1;
 const UNKNOWN_TYPE = 3;
 const SHORTAGE = 4;
-/** Bytes of data in front of which `data` and `extendedData` have their header. */
-const HEADER = { data: 9, extended: 13 } as const;
 const KEEPALIVE = "keepalive@openssh.com";
 
 /** What is refused on a channel, as the log calls it. */
@@ -51,71 +60,55 @@ const REFUSED: Readonly<Record<string, string>> = {
 export class TooMuchAsked extends Error {}
 
 export class ServerChannels {
-  readonly #channels = new Map<number, Channel>();
+  readonly #channels: ChannelTable;
   #refusals = 0;
   #opened = 0;
 
   /**
    * @param send a message that answers the client's. @throws Error when it takes no answers.
    * @param wake called when a channel may have messages to send.
+   * @param bounds how much the client may ask for.
    */
   constructor(
     readonly send: (payload: Uint8Array) => void,
     readonly wake: () => void,
-  ) {}
+    readonly bounds: ChannelBounds = BOUNDS,
+  ) {
+    this.#channels = new ChannelTable(wake, bounds.first);
+  }
 
   /**
    * Take a message of the client's, 80 or above.
    * @throws Error when it is malformed or may not come; the connection is to be ended then.
    */
   take(payload: Uint8Array): ConnectionEvent | undefined {
+    if (this.#channels.take(payload)) return undefined;
     const reader = new WireReader(payload.subarray(1));
     switch (payload[0]) {
       case MESSAGE.globalRequest:
         return this.#global(reader);
       case MESSAGE.channelOpen:
         return this.#open(reader);
-      case MESSAGE.windowAdjust:
-        this.#channel(reader.u32()).adjust(reader.u32());
-        break;
-      case MESSAGE.data:
-        this.#data(payload, HEADER.data);
-        break;
-      case MESSAGE.extendedData:
-        this.#data(payload, HEADER.extended);
-        break;
-      case MESSAGE.eof:
-        this.#channel(reader.u32()).receiveEof();
-        break;
-      case MESSAGE.close:
-        this.#close(this.#channel(reader.u32()));
-        break;
       case MESSAGE.channelRequest:
         return this.#request(reader);
       case MESSAGE.requestSuccess:
       case MESSAGE.requestFailure:
-        break; // the answer to a question whether it is there
+        return undefined; // the answer to a question whether it is there
       default:
         throw new Error(`message ${payload[0]}, which nobody asked for`);
     }
-    return undefined;
   }
 
   /** Count one more thing that is refused. @throws TooMuchAsked */
   refuse(): void {
-    if (++this.#refusals > REFUSALS_MAX) {
-      throw new TooMuchAsked(`more than ${REFUSALS_MAX} requests that are refused`);
+    if (++this.#refusals > this.bounds.refusals) {
+      throw new TooMuchAsked(`more than ${this.bounds.refusals} requests that are refused`);
     }
   }
 
   /** The next message that a channel has to send. */
   produce(): Uint8Array | undefined {
-    for (const channel of this.#channels.values()) {
-      const message = channel.produce();
-      if (channel.isClosed) this.#channels.delete(channel.ours);
-      if (message !== undefined) return message;
-    }
-    return undefined;
+    return this.#channels.produce();
   }
 
   /** Ask for a sign of life: whatever the answer is, it is one. */
@@ -138,32 +131,7 @@ export class ServerChannels {
 
   /** The connection is over. */
   stop(): void {
-    for (const channel of this.#channels.values()) channel.stop();
-    this.#channels.clear();
-  }
-
-  #channel(number: number): Channel {
-    const channel = this.#channels.get(number);
-    if (channel === undefined || channel.theirsClosed)
-      throw new Error(`a message for channel ${number}, which is not open`);
-    return channel;
-  }
-
-  #close(channel: Channel): void {
-    channel.receiveClose();
-    if (channel.isClosed) this.#channels.delete(channel.ours);
-    else this.wake();
-  }
-
-  #data(payload: Uint8Array, header: number): void {
-    if (payload.length < header) throw new Error("a message that is too short");
-    const channel = this.#channel(readU32(payload, 1));
-    if (readU32(payload, header - 4) !== payload.length - header) {
-      throw new Error("data of another length than it says");
-    }
-    const data = payload.subarray(header);
-    // Nobody reads a client's standard error; it counts all the same.
-    channel.receive(data, header === HEADER.data);
+    this.#channels.stop();
   }
 
   #global(reader: WireReader): ConnectionEvent | undefined {
@@ -197,25 +165,25 @@ export class ServerChannels {
     }
     if (type !== "session") return refused(`a channel ${safeText(type)}`, UNKNOWN_TYPE, "only sessions");
     reader.end();
-    if (this.#channels.size >= CHANNELS_MAX) {
-      return refused("one more session", SHORTAGE, `a connection has ${CHANNELS_MAX} sessions at most`);
+    const { channels, opened } = this.bounds;
+    if (this.#channels.size >= channels) {
+      return refused("one more session", SHORTAGE, `a connection has ${channels} sessions at most`);
     }
     if (packet < PACKET_MIN) {
       const text = `packets of ${packet} bytes are too small: ${PACKET_MIN} are the least`;
       return refused(`a session with ${text}`, PROHIBITED, text);
     }
-    if (++this.#opened > OPENED_MAX) throw new TooMuchAsked(`more than ${OPENED_MAX} sessions`);
-    let ours = 0;
-    while (this.#channels.has(ours)) ours++;
-    const channel = new Channel(ours, theirs, window, Math.min(packet, DATA_MAX), this.wake);
-    this.#channels.set(ours, channel);
+    if (++this.#opened > opened) throw new TooMuchAsked(`more than ${opened} sessions`);
+    const ours = this.#channels.free();
+    const channel = new Channel(ours, theirs, window, Math.min(packet, this.bounds.packet), this.wake);
+    this.#channels.add(channel);
     const confirmation = new WireWriter().u8(MESSAGE.openConfirmation).u32(theirs).u32(ours);
-    this.send(confirmation.u32(channel.windows.ourWindow).u32(DATA_MAX).bytes());
+    this.send(confirmation.u32(channel.windows.ourWindow).u32(this.bounds.packet).bytes());
     return undefined;
   }
 
   #request(reader: WireReader): ConnectionEvent | undefined {
-    const channel = this.#channel(reader.u32());
+    const channel = this.#channels.get(reader.u32());
     const type = reader.text();
     const wantsReply = reader.u8() !== 0;
     const request = channel.isOpen && !channel.begun ? requestOf(type, reader) : undefined;

@@ -62,6 +62,11 @@ export class PacketOutput {
     return this.#end + ANSWER_MAX <= OUTPUT;
   }
 
+  /** There is room for a message of so many bytes, and for answers. */
+  takes(length: number): boolean {
+    return this.#end + length + OVERHEAD <= OUTPUT - ANSWERS;
+  }
+
   /** The address for the data of the next `seal`. */
   get data(): number {
     return shared().packet.address + PAYLOAD + DATA_HEADER;

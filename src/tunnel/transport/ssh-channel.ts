@@ -1,7 +1,7 @@
 /**
  * One channel of an SSH connection as a stream, straight on the connection's socket: packets are opened and
- * sealed here, in the pump's thread. All else that the other end may say (RFC 4253, 4254) is answered here,
- * too: it gets no other channel.
+ * sealed here, in the pump's thread. Messages of other channels go to `others`, if the connection may have
+ * some. All else that the other end may say (RFC 4253, 4254) is answered here, too.
  */
 
 import { readU32 } from "../../bytes.ts";
@@ -52,6 +52,8 @@ export class ChannelStream implements Stream {
     state: ConnectionState,
     /** Bytes after which new keys are asked for. */
     readonly keysFor: number,
+    /** Takes the messages of other channels. Undefined: the peer gets none. */
+    readonly others?: (payload: Uint8Array) => void,
   ) {
     this.#isServer = state.session.role.end === "server";
     this.#ours = state.ourChannel;
@@ -141,6 +143,12 @@ export class ChannelStream implements Stream {
     const n = this.#out.flush();
     if (n > 0) this.#sayWhatIsDue(); // there may have been no room for it before
     return Math.min(0, n);
+  }
+
+  send(payload: Uint8Array): boolean {
+    if (!this.#mayAnswer || !this.#out.takes(payload.length)) return false;
+    this.#out.send(payload);
+    return true;
   }
 
   ask(): void {
@@ -248,6 +256,12 @@ export class ChannelStream implements Stream {
     const type = bytes[start] ?? 0;
     if (this.#transport.awaitsExchange) this.#transport.expect(type);
     const from = start + DATA_HEADER;
+    if (this.others !== undefined && OF_CHANNELS.has(type)) {
+      if (type === MESSAGE.channelOpen || number(bytes.subarray(start, end), 1) !== this.#ours) {
+        this.others(Uint8Array.from(bytes.subarray(start, end)));
+        return 0;
+      }
+    }
     if (type === MESSAGE.data) {
       const length = this.#dataLength(bytes, start, from, end);
       if (this.#ended) throw new Error("data after its end");
@@ -350,6 +364,13 @@ const PACKETS_A_TURN = 512;
 /** Answers to what we ask, of which each says that the peer is there, and no more. */
 const SAY_NOTHING = new Set<number>([
   ...[MESSAGE.requestSuccess, MESSAGE.requestFailure, MESSAGE.channelSuccess, MESSAGE.channelFailure],
+]);
+
+/** Messages that are for one channel, whose number is first in them; `channelOpen` begins one. */
+const OF_CHANNELS = new Set<number>([
+  ...[MESSAGE.channelOpen, MESSAGE.openConfirmation, MESSAGE.openFailure, MESSAGE.windowAdjust],
+  ...[MESSAGE.data, MESSAGE.extendedData, MESSAGE.eof, MESSAGE.close],
+  ...[MESSAGE.channelRequest, MESSAGE.channelSuccess, MESSAGE.channelFailure],
 ]);
 
 /** @throws Error when the message is too short for it. */

@@ -30,6 +30,8 @@ export interface Stream {
   writev(vector: Memory, words: Uint32Array, first: number, count: number): number;
   /** Send what is pending. @returns 0, or -errno when it is broken. */
   flush(): number;
+  /** Send a message of another channel of the connection. @returns whether it was taken. */
+  send(payload: Uint8Array): boolean;
   /** Ask the peer for a sign of life, if the stream can. */
   ask(): void;
   /** Nothing more will be written. True once everything has left, and the peer has understood: go on reading until then. */
@@ -64,6 +66,10 @@ export class SocketStream implements Stream {
 
   flush(): number {
     return 0;
+  }
+
+  send(): boolean {
+    return true; // there are no other channels
   }
 
   ask(): void {}

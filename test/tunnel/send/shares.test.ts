@@ -62,6 +62,7 @@ class TestLink {
         return n;
       },
       flush: () => 0,
+      send: () => true,
       ask: () => {},
       close: () => true,
       free: () => {},

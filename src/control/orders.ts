@@ -1,0 +1,111 @@
+/**
+ * The orders that the server gives to a device over the control channel, each as the function that parses it.
+ * An order is the command of an SSH session, as a JSON object. Fields that a newer version added are ignored.
+ */
+
+import { WaltError } from "../errors.ts";
+import { Fields } from "../parse.ts";
+import { VERSION } from "../version.ts";
+
+/** Bytes of an order, and of an error in answer to one. */
+export const ORDER_BYTES = 8192;
+/** Characters of an operator's name. */
+const OPERATOR_MAX = 100;
+
+/** The name of whoever asks, as the server knows it: for the device's log and for others at the same console. */
+const by = (f: Fields): string => f.words("by", OPERATOR_MAX);
+
+const ORDERS = {
+  /** Tell what is known of the board and the VM, as lines of JSON, until the asker leaves. */
+  report: () => ({ order: "report" as const }),
+  /** Come back with what is sent: the way to the supervisor and back. */
+  echo: () => ({ order: "echo" as const }),
+  /** The VM's serial line. */
+  console: (f: Fields) => ({
+    order: "console" as const,
+    /** Read only; write unless somebody else does; write in place of whoever does. */
+    mode: f.choice("mode", ["watch", "write", "take"]),
+    by: by(f),
+  }),
+  /** Lines of a log. */
+  log: (f: Fields) => ({
+    order: "log" as const,
+    source: f.choice("source", ["vm", "board", "kernel"]),
+    /** Go on with what is written later. */
+    follow: f.boolean("follow"),
+    /** How many lines of what was written before; all that there are unless it is given. */
+    ...f.optional("lines", (key) => f.integer(key, 0, 1_000_000)),
+  }),
+  /** Restart the guest by its own means, the VM by force, or the whole board. */
+  reboot: (f: Fields) => ({
+    order: "reboot" as const,
+    what: f.choice("what", ["guest", "vm", "board"]),
+    by: by(f),
+  }),
+} as const;
+
+export type OrderName = keyof typeof ORDERS;
+export type Order = { [Name in OrderName]: ReturnType<(typeof ORDERS)[Name]> }[OrderName];
+/** The order of this name. */
+export type OrderOf<Name extends OrderName> = ReturnType<(typeof ORDERS)[Name]>;
+
+/** Why an order is not carried out. */
+export const REFUSALS = [
+  /** The device's version does not know the order. */
+  "unknown-order",
+  /** The device knows the order, and a field of it is missing or wrong. */
+  "malformed",
+  /** It could not be done; the words say why. */
+  "failed",
+  /** A mistake in the device's program. */
+  "internal",
+] as const;
+export type RefusalCode = (typeof REFUSALS)[number];
+
+/** An order that is not carried out, as it travels from the device to the server. */
+export class OrderRefused extends WaltError {
+  /** @param version the device's version of walt. */
+  constructor(
+    readonly code: RefusalCode,
+    message: string,
+    readonly version: string = VERSION,
+    hint?: string,
+  ) {
+    super(message, hint === undefined ? {} : { hint });
+  }
+}
+
+export function encodeOrder(order: Order): string {
+  return JSON.stringify(order);
+}
+
+/** @throws OrderRefused. */
+export function parseOrder(command: string): Order {
+  try {
+    const f = Fields.parse(command, "order", ORDER_BYTES);
+    const name = f.words("order", 40);
+    const parse = Object.entries(ORDERS).find(([known]) => known === name)?.[1];
+    if (parse === undefined) throw new OrderRefused("unknown-order", `walt ${VERSION} has no \`${name}\``);
+    return parse(f);
+  } catch (error) {
+    if (error instanceof OrderRefused || !(error instanceof WaltError)) throw error;
+    throw new OrderRefused("malformed", error.message);
+  }
+}
+
+export function encodeRefusal({ code, message, version, hint }: OrderRefused): string {
+  return JSON.stringify({ code, error: message, version, ...(hint === undefined ? {} : { hint }) });
+}
+
+/** What a device said on standard error. A code that only a newer version knows is `failed`. */
+export function parseRefusal(text: string): OrderRefused {
+  try {
+    const f = Fields.parse(text, "the device's answer", ORDER_BYTES);
+    const code = f.words("code", 40);
+    const hint = f.has("hint") ? f.words("hint", 1000) : undefined;
+    const known = REFUSALS.find((one) => one === code) ?? "failed";
+    return new OrderRefused(known, f.words("error", 2000), f.words("version", 40), hint);
+  } catch {
+    return new OrderRefused("failed", "the device did not do it, and did not say why", "unknown");
+  }
+}
