@@ -21,6 +21,12 @@ export const CODES = {
   "not-rotating": 400,
   /** Boards have not got the new key. */
   "boards-left": 400,
+  /** There is no such order that is being carried out, or it is another user's. */
+  "unknown-session": 400,
+  /** The node's tunnel is down. */
+  "node-down": 400,
+  /** The node's device is of a version, or of a kind, that cannot do it. */
+  "not-able": 400,
   /** It could not be done; the words say why. */
   failed: 400,
   /** A bug: the daemon's log has it. */

@@ -29,14 +29,21 @@ const WHERE = "request";
 /** A route with what answers it. */
 export interface Served {
   readonly route: { readonly method: string; readonly path: string };
-  respond(fields: Fields, request: Request): Response | Promise<Response>;
+  /** @param user who asks: the user at the other end of the socket, as the kernel says */
+  respond(fields: Fields, request: Request, user: string): Response | Promise<Response>;
 }
 
-/** @param answer may throw an ApiError, or another WaltError, whose code is then `failed`. */
-export function serve<Q, A>(route: Route<Q, A>, answer: (request: Q) => A | Promise<A>): Served {
+/** @param give may throw an ApiError, or another WaltError, whose code is then `failed`. */
+export function serve<Q, A>(route: Route<Q, A>, give: (request: Q, user: string) => A | Promise<A>): Served {
   return {
     route,
-    respond: async (fields) => json(await answer(understood(() => route.request(fields)))),
+    respond: async (fields, _, user) =>
+      json(
+        await give(
+          understood(() => route.request(fields)),
+          user,
+        ),
+      ),
   };
 }
 
@@ -58,23 +65,46 @@ export function serveText(
  */
 export function serveStream<Q, E>(
   route: StreamRoute<Q, E>,
-  watch: (request: Q, tell: (event: E) => void) => () => void,
+  watch: (request: Q, tell: (event: E) => void, user: string) => () => void,
 ): Served {
   return {
     route,
-    respond: (fields, { signal }) => {
+    respond: (fields, { signal }, user) => {
       const asked = understood(() => route.request(fields));
       return answer(
-        streamOf((tell) => watch(asked, tell), signal),
+        streamOf((tell) => watch(asked, tell, user), signal),
         EVENTS,
       );
     },
   };
 }
 
+/** ms between two signs of life on a stream that has nothing else to say. */
+const ALIVE = 10_000;
+
+/**
+ * An answer that comes bit by bit, as fast as the client reads it.
+ * @param give begins, and may throw as for `serve`; then gives the events, until the client is gone
+ */
+export function serveAnswer<Q>(
+  route: StreamRoute<Q, unknown>,
+  give: (request: Q, user: string) => Promise<AsyncGenerator<object>>,
+): Served {
+  return {
+    route,
+    respond: async (fields, { signal }, user) => {
+      const asked = understood(() => route.request(fields));
+      return answer(pulledFrom(await give(asked, user), signal), EVENTS);
+    },
+  };
+}
+
+/** Answers a request. @param user as for `Served.respond`. */
+export type Handle = (request: Request, user: string) => Promise<Response>;
+
 /** The handler of all requests. */
-export function apiHandler(served: readonly Served[], log: Log): (request: Request) => Promise<Response> {
-  return async (request) => {
+export function apiHandler(served: readonly Served[], log: Log): Handle {
+  return async (request, user) => {
     // The URL has the header Host in it, which may be anything.
     const { pathname, searchParams } = URL.parse(request.url) ?? new URL("http://walt/");
     try {
@@ -85,7 +115,7 @@ export function apiHandler(served: readonly Served[], log: Log): (request: Reque
           request.method === "POST"
             ? await bodyOf(request)
             : new Fields(Object.fromEntries(searchParams), WHERE);
-        return await respond(rest.with(inPath), request);
+        return await respond(rest.with(inPath), request, user);
       }
       throw new ApiError("unknown-request", `no such request: ${request.method} ${safeText(pathname)}`);
     } catch (error) {
@@ -126,6 +156,31 @@ function json(value: unknown, status = 200): Response {
 function answer(body: string | ReadableStream<Uint8Array>, type: string, status = 200): Response {
   const headers = { "content-type": type, [API_HEADER]: String(API), [VERSION_HEADER]: VERSION };
   return new Response(body, { status, headers });
+}
+
+/** Events as lines of JSON, each asked for when the client has room; `alive` when there is none for a while. */
+function pulledFrom(events: AsyncGenerator<object>, signal: AbortSignal): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  const stop = (): void => void events.return(undefined).catch(() => {});
+  signal.addEventListener("abort", stop);
+  let next: Promise<IteratorResult<object>> | undefined;
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        next ??= events.next();
+        let timer: Timer | undefined;
+        const quiet = new Promise<undefined>((resolve) => {
+          timer = setTimeout(() => resolve(undefined), ALIVE);
+        });
+        const result = await Promise.race([next, quiet]).finally(() => clearTimeout(timer));
+        if (result !== undefined) next = undefined;
+        if (result?.done === true) controller.close();
+        else controller.enqueue(encoder.encode(`${JSON.stringify(result?.value ?? { type: "alive" })}\n`));
+      },
+      cancel: stop,
+    },
+    { highWaterMark: 0 },
+  );
 }
 
 /** Events as lines of JSON, for as long as the client's connection lives. */

@@ -7,6 +7,7 @@ import { codeOf, messageOf, WaltError } from "../errors.ts";
 import { makeFolders, readTextIfAny } from "../linux/files.ts";
 import { HttpServer } from "../linux/http.ts";
 import { userOf } from "../linux/peer-user.ts";
+import { userName } from "../linux/user-name.ts";
 
 /** Connections at once, and of one user at once. A monitor's stays for as long as the monitor runs. */
 const MOST = 256;
@@ -19,13 +20,14 @@ export interface ApiServer {
 /**
  * Listen on `socket`, mode 0660 (0600 without `group`). A socket left over by a daemon that died is replaced;
  * one that answers belongs to another daemon.
+ * @param handle is told the name of the user who asks, of whom the kernel knows (SO_PEERCRED)
  * @param failed is told of errors while accepting
  * @throws WaltError when another daemon listens there, or the socket cannot be made.
  */
 export async function listenApi(
   socket: string,
   group: string | undefined,
-  handle: (request: Request) => Response | Promise<Response>,
+  handle: (request: Request, user: string) => Response | Promise<Response>,
   failed: (error: unknown) => void = () => {},
 ): Promise<ApiServer> {
   if (Buffer.byteLength(socket) > 107)
@@ -49,7 +51,8 @@ export async function listenApi(
     };
     const http = await HttpServer.start({
       ...{ place: { path: socket, bind }, most: MOST, each: EACH, idle: 0, maxBody: 16_384 },
-      ...{ clientOf: userOf, answer: handle, failed },
+      ...{ clientOf: userOf, failed },
+      answer: async (request, client) => await handle(request, await userName(client)),
       onError: (error) => Response.json({ error: `internal error: ${messageOf(error)}` }, { status: 500 }),
     });
     return {

@@ -27,6 +27,7 @@ import {
   parseWatch,
   parseWithdrawal,
 } from "./messages.ts";
+import { parseInput, parseOrderEvent, parseOrderRequest } from "./orders.ts";
 
 /**
  * The number of the API, in the paths and in the header `walt-api`. A new one only for what an older peer
@@ -52,7 +53,7 @@ export interface Route<Q, A> {
 
 /** A request Q whose answer is a stream of events E, one JSON object a line. */
 export interface StreamRoute<Q, E> {
-  readonly method: "GET";
+  readonly method: "GET" | "POST";
   readonly path: string;
   request(fields: Fields): Q;
   /** @returns undefined for an event that only a newer version knows. */
@@ -98,6 +99,15 @@ function stream<Q, E>(
   return { method: "GET", path: `/v${API}${path}`, request, event };
 }
 
+/** A POST whose answer is a stream of events. */
+function longPost<Q, E>(
+  path: string,
+  request: (fields: Fields) => Q,
+  event: (fields: Fields) => E | undefined,
+): StreamRoute<Q, E> {
+  return { method: "POST", path: `/v${API}${path}`, request, event };
+}
+
 function text(path: string): TextRoute {
   return { method: "GET", path: `/v${API}${path}` };
 }
@@ -118,6 +128,8 @@ export const SERVER = {
   finishRotation: post("/keys/:key/finish", parseFinish, parseRotation),
   revoke: post("/devices/:node/revoke", parseRevocation, parseRevoked),
   monitor: stream("/monitor", parseWatch, parseMonitorEvent),
+  order: longPost("/nodes/:node/orders", parseOrderRequest, parseOrderEvent),
+  input: post("/orders/:session/input", parseInput, parseNothing),
 } as const;
 
 /** Of `walt device run`. */

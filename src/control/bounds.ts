@@ -1,8 +1,8 @@
 /** What both ends of the control channel keep to. */
 
 import type { ChannelBounds } from "../ssh/handshake/connection.ts";
-import { MESSAGE_DATA } from "../tunnel/pump-protocol.ts";
 import type { MessageOutput } from "../tunnel/pump-thread.ts";
+import { MESSAGE_DATA } from "../tunnel/send/channel-messages.ts";
 
 /**
  * The server opens the channels. Their numbers begin far above that of the tunnel, which is on the same

@@ -81,8 +81,13 @@ export function encodeOrder(order: Order): string {
 
 /** @throws OrderRefused. */
 export function parseOrder(command: string): Order {
+  return orderOf(() => Fields.parse(command, "order", ORDER_BYTES));
+}
+
+/** The order that fields make. @throws OrderRefused, also for what `fields` throws. */
+export function orderOf(fields: () => Fields): Order {
   try {
-    const f = Fields.parse(command, "order", ORDER_BYTES);
+    const f = fields();
     const name = f.words("order", 40);
     const parse = Object.entries(ORDERS).find(([known]) => known === name)?.[1];
     if (parse === undefined) throw new OrderRefused("unknown-order", `walt ${VERSION} has no \`${name}\``);

@@ -19,6 +19,7 @@ import { readBoard } from "./identity/board.ts";
 import { readCredentials } from "./identity/credentials.ts";
 import { removeTrustedKeys } from "./identity/server-keys.ts";
 import { BRIDGE, VM_TAP } from "./net/bridge.ts";
+import { orderHandler } from "./orders.ts";
 import { type StatusSource, serveStatus } from "./status.ts";
 import { usbPorts } from "./usb/ports.ts";
 import { Usb } from "./usb/usb.ts";
@@ -69,7 +70,8 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
       log: log.with("vm"),
     });
   };
-  const parts = { config, files, key, identity, log, signal, firstUp };
+  const orders = orderHandler();
+  const parts = { config, files, key, identity, log, signal, firstUp, orders };
   const actions = new DeviceActions(parts, credentials);
   const supervisor = new Supervisor(
     {

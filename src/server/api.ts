@@ -1,17 +1,19 @@
 /** The server's answers to `walt vpn …` and `walt node …`. */
 
-import { apiHandler, serve, serveStream } from "../api/handler.ts";
+import { apiHandler, type Handle, serve, serveAnswer, serveStream } from "../api/handler.ts";
 import type { DeviceInfo, NodeInfo, TrustInfo } from "../api/messages.ts";
 import { SERVER } from "../api/routes.ts";
 import type { Log } from "../log.ts";
 import type { AccessRequests } from "./access-requests.ts";
 import type { Devices } from "./devices.ts";
+import type { Orders } from "./orders.ts";
 import type { Rotation } from "./rotation.ts";
 
 export interface ServerApi {
   requests: AccessRequests;
   devices: Pick<Devices, "addToken" | "expect" | "invitations" | "withdraw">;
   rotation: Pick<Rotation, "list" | "begin" | "finish">;
+  orders: Orders;
   nodes(): Promise<NodeInfo[]>;
   registered(): DeviceInfo[];
   trust(): TrustInfo;
@@ -29,8 +31,8 @@ export interface ServerApi {
 const ALIVE = 10_000;
 
 /** The handler of all requests. */
-export function serverHandler(api: ServerApi): (request: Request) => Promise<Response> {
-  const { requests, devices, rotation, log } = api;
+export function serverHandler(api: ServerApi): Handle {
+  const { requests, devices, rotation, orders, log } = api;
   return apiHandler(
     [
       serve(SERVER.nodes, api.nodes),
@@ -48,6 +50,11 @@ export function serverHandler(api: ServerApi): (request: Request) => Promise<Res
       serve(SERVER.rotations, () => rotation.list()),
       serve(SERVER.rotate, ({ key, by }) => rotation.begin(key, by)),
       serve(SERVER.finishRotation, ({ key, force, by }) => rotation.finish(key, force, by)),
+      serveAnswer(SERVER.order, ({ node, order }, user) => orders.begin(node, order, user)),
+      serve(SERVER.input, async ({ session, bytes, end }, user) => {
+        await orders.input(session, user, Buffer.from(bytes, "base64"), end);
+        return {};
+      }),
       serve(SERVER.revoke, ({ node, by }) => ({ passesUntil: api.revoke(node, by) })),
       serveStream(SERVER.monitor, ({ name }, tell) => {
         tell({ type: "watching" });

@@ -25,6 +25,7 @@ import { give, serveEnrolment } from "./enrol.ts";
 import { ServerKeys } from "./keys.ts";
 import { metricsPage, serveMetrics } from "./metrics.ts";
 import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
+import { Orders } from "./orders.ts";
 import { Registry } from "./registry.ts";
 import { Rotation } from "./rotation.ts";
 import { Tunnels } from "./tunnels.ts";
@@ -167,6 +168,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       requests,
       devices,
       rotation: new Rotation(keys, registry, log),
+      orders: new Orders((node, order) => tunnels.give(devices.byNode(node), order)),
       nodes: async () => {
         const active = registry.active();
         return nodeList(active, tunnels, await net.addresses(active.map((device) => device.mac)));

@@ -194,6 +194,17 @@ export class Devices {
     };
   }
 
+  /** The device of a node. @throws ApiError when there is no such node. */
+  byNode(node: string): Device {
+    const device = this.registry.byNode(node);
+    if (device !== undefined) return device;
+    throw new ApiError(
+      "unknown-node",
+      `there is no node ${JSON.stringify(node)}`,
+      "`walt vpn list` shows the nodes.",
+    );
+  }
+
   /**
    * Revoke the device of a node: its key is refused from now on, and its connections end.
    * @returns until when its certificate passes the proxies, ISO 8601; null when it does not any more.
@@ -204,14 +215,7 @@ export class Devices {
     by: string,
     live: { tunnels: Pick<Tunnels, "stop">; endpoint: Pick<Endpoint, "stopConnections"> },
   ): string | null {
-    const device = this.registry.byNode(node);
-    if (device === undefined) {
-      throw new ApiError(
-        "unknown-node",
-        `there is no node ${JSON.stringify(node)}`,
-        "`walt vpn list` shows the nodes.",
-      );
-    }
+    const device = this.byNode(node);
     const now = new Date();
     this.registry.revoke(device, now);
     // The tunnel has a moment to tell the device why. All other connections of the device end now.

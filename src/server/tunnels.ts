@@ -1,7 +1,10 @@
 /** The tunnels: for each node a TAP in walt-net, joined to the channel that its device opened. */
 
 import { closeSync } from "node:fs";
+import { ApiError } from "../api/api-error.ts";
 import type { NodeState } from "../api/messages.ts";
+import { type Answer, Asker } from "../control/asker.ts";
+import type { Order } from "../control/orders.ts";
 import { messageOf } from "../errors.ts";
 import { openOffloadTap, openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
@@ -9,7 +12,7 @@ import { encodeState } from "../ssh/handshake/connection-state.ts";
 import type { Owner, Released } from "../ssh/server/peer.ts";
 import { type LinkStats, SUMMED, type SummedName } from "../tunnel/counters.ts";
 import { FRAMINGS, type FramingName } from "../tunnel/framing.ts";
-import type { Link, PumpThread } from "../tunnel/pump-thread.ts";
+import type { Link, MessageOutput, PumpThread } from "../tunnel/pump-thread.ts";
 import { DeviceLimit } from "./device-limit.ts";
 import type { TunnelRequest } from "./endpoint.ts";
 import type { WaltNet } from "./net/walt-net.ts";
@@ -41,6 +44,8 @@ export type Totals = Record<SummedName | "tunnels", number>;
 interface Tunnel extends Owner {
   info: TunnelInfo;
   link: Link | undefined;
+  /** Gives orders to the device; undefined in the original framing, and without a link. */
+  asker: Asker | undefined;
   /** Why it is to end; it may have no link yet. */
   stopped: string | undefined;
 }
@@ -106,6 +111,7 @@ export class Tunnels {
         stats: undefined,
       },
       link: undefined,
+      asker: undefined,
       stopped: undefined,
       ended,
       stop: (reason) => {
@@ -160,6 +166,11 @@ export class Tunnels {
       for (const fd of [tap.fd, taken.fd]) closeSync(fd);
       return;
     }
+    const { messages } = FRAMINGS[framing];
+    const askerOf = (out: MessageOutput): Asker => {
+      tunnel.asker = new Asker(out);
+      return tunnel.asker;
+    };
     const link = this.pumps.add({
       tap: tap.fd,
       offload: tap.offload,
@@ -169,6 +180,7 @@ export class Tunnels {
       silence: this.silence,
       framing,
       guard: this.net.rulesFor(device),
+      ...(messages ? { channels: askerOf } : {}),
     });
     const reason = await this.#live(device, tunnel, link, from);
     const wasUp = tunnel.info.state === "up";
@@ -191,7 +203,7 @@ export class Tunnels {
     const { text } = await link.ended;
     const [totals, stats] = [this.#endedOf(device), link.stats()];
     for (const name of SUMMED) totals[name] += stats[name];
-    tunnel.link = undefined;
+    tunnel.link = tunnel.asker = undefined;
     return text;
   }
 
@@ -204,6 +216,23 @@ export class Tunnels {
         reason: messageOf(error),
       });
     this.net.lowerPort(tapName(device), mtu).catch(failed);
+  }
+
+  /**
+   * Give an order to a device over its tunnel. Resolves when the device has begun with it.
+   * @throws ApiError when no tunnel is up, or the device cannot be asked; OrderRefused; SessionLost.
+   */
+  async give(device: Device, order: Order): Promise<Answer> {
+    const { node } = device;
+    const tunnel = this.#tunnels.get(device.id);
+    if (tunnel?.info.state !== "up")
+      throw new ApiError("node-down", `the tunnel of ${node} is down: its board cannot be asked`);
+    if (tunnel.asker === undefined)
+      throw new ApiError(
+        "not-able",
+        `the board of ${node} speaks WalT's original framing, in which it cannot be asked`,
+      );
+    return await tunnel.asker.give(order);
   }
 
   /** End a device's tunnel, or all; resolves when the devices were told, and TAPs and connections are gone. */

@@ -8,6 +8,7 @@ import { readU32, writeU32 } from "../bytes.ts";
 import type { End } from "../end.ts";
 import type { FramingName } from "./framing.ts";
 import type { GuardRules } from "./receive/guard.ts";
+import { MESSAGE_MAX } from "./send/channel-messages.ts";
 
 /** What the thread is given when it starts (workerData). */
 export interface ThreadData {
@@ -84,12 +85,6 @@ export type Order =
  */
 export const REKEY_LIMIT = 32_768;
 
-/** The most bytes of data in a packet of another channel. */
-export const MESSAGE_DATA = 4096;
-/** The most bytes of such a message, with a header of any kind. */
-export const MESSAGE_MAX = MESSAGE_DATA + 128;
-/** What a message costs besides its bytes, in bytes, when they are counted: about what its object takes. */
-export const MESSAGE_COST = 256;
 /** The most bytes of an order. The longest order is a `message`. */
 export const ORDER_MAX = MESSAGE_MAX + 8;
 /**

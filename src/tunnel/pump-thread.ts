@@ -15,8 +15,6 @@ import { FEATURE_ACK, MTU_MAX, MTU_MIN } from "./message.ts";
 import {
   encodeOrder,
   LINKS_MAX,
-  MESSAGE_COST,
-  MESSAGE_MAX,
   ORDER_MAX,
   type Order,
   TEXT_MAX,
@@ -24,6 +22,7 @@ import {
   type ThreadEvent,
 } from "./pump-protocol.ts";
 import { type GuardRules, parseGuard } from "./receive/guard.ts";
+import { MESSAGE_COST, MESSAGE_MAX } from "./send/channel-messages.ts";
 
 /** How to join a TAP to a stream. */
 export interface LinkOptions {

@@ -14,7 +14,7 @@ test("a listing that is longer than a pipe", async () => {
   const nodes = Array.from({ length: 2000 }, (_, i) => ({ ...NODE, name: `vpn-${i}` }));
   const socket = join(dir, "server.sock");
   const handle = apiHandler([serve(SERVER.nodes, () => nodes)], createLog());
-  await using server = Bun.serve({ unix: socket, fetch: handle });
+  await using server = Bun.serve({ unix: socket, fetch: (request) => handle(request, "root") });
   const config = join(dir, "vpn.toml");
   writeFileSync(config, `role = "server"\n[server]\nsocket = "${socket}"\n`);
   try {

@@ -20,6 +20,7 @@ import { SERVER } from "../../src/api/routes.ts";
 import { formatLine, type Log } from "../../src/log.ts";
 import { AccessRequests } from "../../src/server/access-requests.ts";
 import { serverHandler } from "../../src/server/api.ts";
+import { Orders } from "../../src/server/orders.ts";
 import { generateKey } from "../../src/ssh/keys/ed25519.ts";
 import { VERSION } from "../../src/version.ts";
 import { TRUST } from "../api/messages.ts";
@@ -65,7 +66,7 @@ let requests: AccessRequests;
 let api: ApiServer;
 
 beforeAll(async () => {
-  api = await listenApi(socket, undefined, (request) =>
+  api = await listenApi(socket, undefined, (request, user) =>
     serverHandler({
       requests,
       nodes: () => Promise.resolve([{ name: "vpn-1" } as NodeInfo]),
@@ -79,8 +80,9 @@ beforeAll(async () => {
         revoked.push([node, by]);
         return "2026-03-08T12:00:00.000Z";
       },
+      orders: new Orders(() => Promise.reject(new Error("not part of this test"))),
       log,
-    })(request),
+    })(request, user),
   );
 });
 afterAll(async () => {
@@ -257,13 +259,13 @@ describe("requests", () => {
       ],
       log,
     );
-    const response = await handle(new Request("http://walt/v1/nodes"));
+    const response = await handle(new Request("http://walt/v1/nodes"), "root");
     expect([response.status, await response.json()]).toEqual([
       500,
       { code: "internal", error: "internal error: oops" },
     ]);
     expect(logged).toContain("a request failed event=api-failed request=/v1/nodes reason=oops");
-    expect((await handle(new Request("http://walt/v1/trust"))).status).toBe(200);
+    expect((await handle(new Request("http://walt/v1/trust"), "root")).status).toBe(200);
   });
 
   test("a megabyte of body or path is refused without being kept", async () => {

@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import type { Entrypoint } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";
+import type { OrderHandler } from "../../control/answerer.ts";
 import type { End } from "../../end.ts";
 import { encodeCommand } from "../../enrolment/commands.ts";
 import type { Grant } from "../../enrolment/messages.ts";
@@ -39,6 +40,8 @@ export interface DeviceParts {
   readonly log: Log;
   /** Aborted when the device is to stop. */
   readonly signal: AbortSignal;
+  /** Carries out the server's orders. */
+  readonly orders: OrderHandler;
   /** Called once, when the tunnel is up for the first time. */
   firstUp(nodeMac: string): void;
 }
@@ -273,6 +276,8 @@ export class DeviceActions implements Actions {
       silence: config.device.silence,
       mtu: config.device.mtu,
       rekeyLimit: config.device.rekey_limit,
+      orders: this.parts.orders,
+      log: this.parts.log.with("orders"),
     });
     this.#tunnel = tunnel;
     const over = new AbortController();

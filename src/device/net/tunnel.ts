@@ -1,9 +1,11 @@
 /** The device's end of a tunnel: its TAP, the transport to the server, and the link that joins both. */
 
 import { closeSync } from "node:fs";
+import { Answerer, type OrderHandler } from "../../control/answerer.ts";
 import type { End } from "../../end.ts";
 import { messageOf } from "../../errors.ts";
 import { openOffloadTap, openTap } from "../../linux/tap.ts";
+import type { Log } from "../../log.ts";
 import type { KeyPair } from "../../ssh/keys/ed25519.ts";
 import type { LinkStats } from "../../tunnel/counters.ts";
 import { FRAMINGS, type FramingName } from "../../tunnel/framing.ts";
@@ -27,6 +29,10 @@ export interface TunnelOptions extends ServerCommandOptions {
   readonly mtu: number;
   /** MiB after which the connection gets new keys. */
   readonly rekeyLimit: number;
+  /** Carries out the server's orders. */
+  readonly orders: OrderHandler;
+  /** The log of those orders. */
+  readonly log: Log;
 }
 
 /** A tunnel, from the attempt to open it to its end. */
@@ -93,14 +99,14 @@ export class Tunnel {
    * be made.
    */
   async #add(transport: TunnelTransport): Promise<Link> {
-    const { pumps, silence, mtu, command, rekeyLimit } = this.options;
+    const { pumps, silence, mtu, command, rekeyLimit, orders, log } = this.options;
     const framing = command === undefined ? "original" : "messages";
     const { stream, ssh } = transport;
     try {
       const { fd, offload } = tapOf(framing, stream);
       return pumps.add({
         ...{ tap: fd, offload, stream, framing, silence, rekeyLimit },
-        ...(ssh === undefined ? {} : { ssh }),
+        ...(ssh === undefined ? {} : { ssh, channels: (out) => new Answerer(out, orders, log) }),
         mtu: FRAMINGS[framing].mtu ?? mtu,
       });
     } catch (error) {

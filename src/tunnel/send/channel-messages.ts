@@ -4,8 +4,12 @@
  * slow frames.
  */
 
-import { MESSAGE_COST } from "../pump-protocol.ts";
-
+/** The most bytes of data in a packet of another channel. */
+export const MESSAGE_DATA = 4096;
+/** The most bytes of such a message, with a header of any kind. */
+export const MESSAGE_MAX = MESSAGE_DATA + 128;
+/** What a message costs besides its bytes, in bytes, when they are counted: about what its object takes. */
+export const MESSAGE_COST = 256;
 /** Bytes that may leave at once after a pause. */
 const BURST = 8192;
 /** Of the path's rate, what is theirs while frames wait. */

@@ -97,6 +97,7 @@ function make(toml = ""): void {
   const parts: DeviceParts = {
     ...{ config, files, key, identity, log, signal: stop.signal },
     firstUp() {},
+    orders: () => Promise.resolve(),
   };
   device = new DeviceActions(parts, undefined);
   device.trustServerKeys();

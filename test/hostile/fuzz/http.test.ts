@@ -17,6 +17,7 @@ import { serverHandler } from "../../../src/server/api.ts";
 import { Devices } from "../../../src/server/devices.ts";
 import { ServerKeys } from "../../../src/server/keys.ts";
 import { BootService } from "../../../src/server/net/boot-files.ts";
+import { Orders } from "../../../src/server/orders.ts";
 import { Registry } from "../../../src/server/registry.ts";
 import { Rotation } from "../../../src/server/rotation.ts";
 import { generateKey } from "../../../src/ssh/keys/ed25519.ts";
@@ -65,6 +66,7 @@ beforeAll(async () => {
     ...{ requests, devices, rotation: new Rotation(keys, registry, log), log },
     nodes: () => Promise.resolve([]),
     registered: () => [],
+    orders: new Orders(() => Promise.reject(new Error("not part of this test"))),
     trust: () => {
       throw new Error("not part of this test");
     },

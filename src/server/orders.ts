@@ -1,0 +1,83 @@
+/** The orders that operators give to devices: each is a session, from the command that gave it to its end. */
+
+import { randomBytes } from "node:crypto";
+import { ApiError } from "../api/api-error.ts";
+import { failedEvent, OUTPUT_MAX } from "../api/orders.ts";
+import type { Answer } from "../control/asker.ts";
+import { type Order, OrderRefused } from "../control/orders.ts";
+import { SessionLost } from "../ssh/handshake/client-channels.ts";
+import { operatorOf } from "./operator.ts";
+
+interface Session {
+  readonly answer: Answer;
+  /** Whose it is, by the kernel's word: nobody else may send input. */
+  readonly user: string;
+}
+
+export class Orders {
+  readonly #sessions = new Map<string, Session>();
+
+  /** @param give gives an order to the device of a node; see `Tunnels.give`. */
+  constructor(readonly give: (node: string, order: Order) => Promise<Answer>) {}
+
+  /**
+   * Give an order, and tell what becomes of it: its events (src/api/orders.ts).
+   * @param claimed the order, with what the command says of who gives it.
+   * @param user who gives it, by the kernel's word.
+   * @throws ApiError when the device does not begin with it.
+   */
+  async begin(node: string, claimed: Order, user: string): Promise<AsyncGenerator<object>> {
+    const order = "by" in claimed ? { ...claimed, by: operatorOf(user, claimed.by) } : claimed;
+    let answer: Answer;
+    try {
+      answer = await this.give(node, order);
+    } catch (error) {
+      throw refusalOf(error, node, order);
+    }
+    const id = randomBytes(16).toString("hex");
+    this.#sessions.set(id, { answer, user });
+    return this.#events(id, answer, node, order);
+  }
+
+  /** Take input for an order. Resolves when there is room for more. @throws ApiError. */
+  async input(id: string, user: string, bytes: Uint8Array, end: boolean): Promise<void> {
+    const session = this.#sessions.get(id);
+    if (session === undefined || session.user !== user)
+      throw new ApiError("unknown-session", "the order has ended");
+    if (bytes.length > 0) await session.answer.write(bytes);
+    if (end) session.answer.endInput();
+  }
+
+  async *#events(id: string, answer: Answer, node: string, order: Order): AsyncGenerator<object> {
+    try {
+      yield { type: "begun", session: id };
+      for (let bytes = await answer.read(); bytes !== undefined; bytes = await answer.read()) {
+        for (let at = 0; at < bytes.length; at += OUTPUT_MAX) {
+          const part = Buffer.from(bytes.subarray(at, at + OUTPUT_MAX));
+          yield { type: "output", bytes: part.toString("base64") };
+        }
+      }
+      await answer.done;
+      yield { type: "done" };
+    } catch (error) {
+      const { code, message, hint } = refusalOf(error, node, order);
+      yield failedEvent(code, message, hint);
+    } finally {
+      this.#sessions.delete(id);
+      answer.close();
+    }
+  }
+}
+
+/** An error of an order in the words of the one who gave it. What it does not know, it throws. */
+function refusalOf(error: unknown, node: string, { order }: Order): ApiError {
+  if (error instanceof ApiError) return error;
+  if (error instanceof SessionLost)
+    return new ApiError("node-down", `the tunnel of ${node} went down before the answer was complete`);
+  if (!(error instanceof OrderRefused)) throw error;
+  if (error.code !== "unknown-order") return new ApiError("failed", `${node}: ${error.message}`, error.hint);
+  const version = error.version === "unknown" ? "a version of walt" : `walt ${error.version}`;
+  return new ApiError("not-able", `the board of ${node} runs ${version} that has no \`${order}\``, UPDATE);
+}
+
+const UPDATE = "Write a card with this version of walt for the board, or update walt on it.";
