@@ -36,6 +36,9 @@ export const LOG_EVENTS = {
   "api-failed": "A request to the local API failed because of a bug in the daemon.",
   // The control channel
   order: "The server gave the device an order; `by` says who asked for it.",
+  settings: "Settings from the lab are tried (`outcome=trying`), kept, or taken back (`reverted`).",
+  "settings-damaged": "The settings from the lab cannot be read. Those of vpn.toml count.",
+  "settings-failed": "The former settings could not be used again after a trial.",
   "order-failed": "An order failed because of a bug in walt.",
   // Tunnels
   "tunnel-up": "A tunnel came up.",

@@ -76,6 +76,11 @@ export class Fields {
     return this.#value[key] !== undefined && this.#value[key] !== null;
   }
 
+  /** The value of a field, which is not checked; undefined when it is missing. */
+  value(key: string): unknown {
+    return this.#value[key];
+  }
+
   /** A string of at most `max` characters that matches `pattern`. */
   text(key: string, max = 200, pattern?: RegExp): string {
     const value = this.#value[key];

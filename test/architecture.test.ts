@@ -11,7 +11,8 @@ const FLOORS: readonly (readonly string[])[] = [
   ["commands"],
   ["server", "proxy", "device", "image"],
   ["api"],
-  ["enrolment", "config", "control"],
+  ["control"],
+  ["enrolment", "config"],
   ["tunnel"],
   ["ssh"],
   ["linux"],
@@ -31,6 +32,7 @@ const ROOMS: Readonly<Record<string, readonly (readonly string[])[]>> = {
 };
 const GROUND = new Set([
   "device/files.ts",
+  "device/settings.ts",
   "image/process.ts",
   "image/tools.ts",
   "image/work-folder.ts",

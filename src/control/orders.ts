@@ -3,6 +3,7 @@
  * An order is the command of an SSH session, as a JSON object. Fields that a newer version added are ignored.
  */
 
+import { parseChanges } from "../config/settings.ts";
 import { WaltError } from "../errors.ts";
 import { Fields } from "../parse.ts";
 import { VERSION } from "../version.ts";
@@ -40,6 +41,17 @@ const ORDERS = {
   reboot: (f: Fields) => ({
     order: "reboot" as const,
     what: f.choice("what", ["guest", "vm", "board"]),
+    by: by(f),
+  }),
+  /**
+   * Try other settings, and keep them if a tunnel comes up with them. The answer is one line of JSON with the
+   * `id` of the trial, whose outcome is in the reports. The trial begins once the answer was read.
+   */
+  set: (f: Fields) => ({
+    order: "set" as const,
+    changes: parseChanges(f.object("changes")),
+    /** Seconds until a tunnel must be up. */
+    within: f.integer("within", 5, 3600),
     by: by(f),
   }),
 } as const;

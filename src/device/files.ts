@@ -24,6 +24,8 @@ export interface DeviceFiles {
   readonly nextCertificate: string;
   /** What the server has said of its keys (server-keys.ts). In the state folder. */
   readonly serverKeys: string;
+  /** What an operator has set from the lab (settings.ts). In the state folder. */
+  readonly settings: string;
   /** The credentials (credentials.ts). In the state folder. */
   readonly credentials: string;
   /** The run folder, whose files are gone after a reboot (`device.run`). */
@@ -70,6 +72,7 @@ export function stateFiles(config: Config) {
     certificate: join(state, "device-certificate.pub"),
     nextCertificate: join(state, "device-certificate-next.pub"),
     serverKeys: join(state, "server-keys.json"),
+    settings: join(state, "settings.json"),
     credentials: join(state, "credentials.json"),
   };
 }

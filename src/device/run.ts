@@ -3,6 +3,7 @@
 import { type Entrypoint, formatEntrypoint } from "../address.ts";
 import { type DeviceStatus, MAX_DETAIL } from "../api/device-status.ts";
 import type { Config } from "../config/schema.ts";
+import { type Settings, withSettings } from "../config/settings.ts";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
 import { aborted } from "../linux/sleep.ts";
 import type { Log } from "../log.ts";
@@ -12,6 +13,7 @@ import { safeText } from "../text.ts";
 import { DeviceActions } from "./boot/actions.ts";
 import { entrypointOf } from "./boot/state.ts";
 import { Supervisor } from "./boot/supervisor.ts";
+import { Trials } from "./boot/trial.ts";
 import { SerialConsole } from "./console/ring.ts";
 import { type ConsoleServer, serveConsole } from "./console/server.ts";
 import { checkConfigurationFiles, type DeviceFiles, deviceFiles, makeFolder } from "./files.ts";
@@ -20,6 +22,7 @@ import { readCredentials } from "./identity/credentials.ts";
 import { removeTrustedKeys } from "./identity/server-keys.ts";
 import { BRIDGE, VM_TAP } from "./net/bridge.ts";
 import { orderHandler } from "./orders.ts";
+import { readSettings, writeSettings } from "./settings.ts";
 import { type StatusSource, serveStatus } from "./status.ts";
 import { usbPorts } from "./usb/ports.ts";
 import { Usb } from "./usb/usb.ts";
@@ -30,17 +33,25 @@ import { type Accelerator, Vm } from "./vm/vm.ts";
 
 /**
  * Run a device until `signal` is aborted. Resolves when everything that it started has ended.
+ * @param card the configuration of its vpn.toml. What was set from the lab takes the place of values in it.
  * @throws WaltError when it cannot start: it does not run as root, the configuration is incomplete, or
  *   another device runs.
  */
-export async function runDevice(config: Config, log: Log, signal: AbortSignal): Promise<void> {
+export async function runDevice(card: Config, log: Log, signal: AbortSignal): Promise<void> {
   if (process.geteuid?.() !== 0) {
     throw new WaltError("`walt device run` must run as root: it creates network interfaces", {
       hint: "Run `sudo walt device run`.",
     });
   }
+  const files = deviceFiles(card);
+  const settings = readSettings(files.settings, (why) =>
+    log.warn(`what was set from the lab is damaged, so the card's settings count: ${why}`, {
+      event: "settings-damaged",
+    }),
+  );
+  const withSet = (set: Settings): Config => withSettings(card, set, files.settings);
+  const config = withSet(settings);
   const entrypoints = entrypointsOf(config);
-  const files = deviceFiles(config);
   makeFolder(files.run, 0o755);
   makeFolder(files.state, 0o700);
   const key = loadOrCreateKey(files.deviceKey, "walt-device");
@@ -70,8 +81,24 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
       log: log.with("vm"),
     });
   };
-  const orders = orderHandler();
-  const parts = { config, files, key, identity, log, signal, firstUp, orders };
+  const trials = new Trials({
+    kept: settings,
+    check: (set) => void entrypointsOf(withSet(set)),
+    use: (set) => {
+      const next = withSet(set);
+      supervisor.tell({ type: "settings", entrypoints: entrypointsOf(next) });
+      actions.reconfigure(next, set.hostKeys);
+    },
+    write: (set) => writeSettings(files.settings, set),
+    lastError: () => supervisor.state.lastError ?? "",
+    failed: (error) => log.error(messageOf(error), { event: "settings-failed" }),
+    changed: ({ outcome, by, reason }) =>
+      log.info("settings from the lab", { event: "settings", outcome, by, reason: reason || undefined }),
+  });
+  const orders = orderHandler({ trials });
+  const tunnelUp = (): void => trials.tunnelUp();
+  const { hostKeys } = settings;
+  const parts = { config, files, key, identity, log, signal, hostKeys, firstUp, tunnelUp, orders };
   const actions = new DeviceActions(parts, credentials);
   const supervisor = new Supervisor(
     {
@@ -129,6 +156,7 @@ export async function runDevice(config: Config, log: Log, signal: AbortSignal): 
     await Promise.race([aborted(signal), running.catch(() => {})]);
     ended = true;
     log.info("stopping", { event: "device-stops" });
+    trials.stop();
     await keeper?.stop();
     await actions.stop();
     await running;

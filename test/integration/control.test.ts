@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { SERVER } from "../../src/api/routes.ts";
+import type { Changes } from "../../src/config/settings.ts";
 import { eventually } from "../lab/eventually.ts";
 import { describeWith } from "../lab/need.ts";
 import { INTEGRATION, World } from "../lab/world.ts";
@@ -35,4 +36,62 @@ describeWith(INTEGRATION, "control channel", () => {
     const gone = api.stream(SERVER.order, { node, order: { order: "echo" } }, signal).next();
     await expect(gone).rejects.toThrow("is down");
   }, 90_000);
+
+  test("settings are tried: kept when the tunnel comes up with them, else the old ones are back", async () => {
+    await using world = await World.create();
+    const second = await world.addEntrypoint("gate2");
+    const [gate1, gate2] = ["gate1.example.org:22", "gate2.example.org:22"];
+    const device = await world.device("device1", { entrypoints: ["gate1.example.org"] });
+    const node = await device.enrol();
+    const position = (): number => device.process?.position ?? 0;
+    const set = async (changes: Changes, within: number): Promise<void> => {
+      const order = { order: "set" as const, changes, within, by: "me" };
+      const signal = new AbortController().signal;
+      for await (const event of world.api.stream(SERVER.order, { node, order }, signal)) {
+        if (event.type === "failed") throw new Error(event.error);
+      }
+    };
+    const outcome = async (changes: Changes, within: number): Promise<string> => {
+      const after = position();
+      await set(changes, within);
+      await device.process?.waitFor(/event=settings outcome=(kept|reverted)/, { after, timeout: 60_000 });
+      return device.process?.output.slice(after) ?? "";
+    };
+    const isUpVia = (entrypoint: string): Promise<unknown> =>
+      eventually(`the node is up via ${entrypoint}`, async () => {
+        const [shown] = await world.nodes();
+        return shown?.state === "up" && shown.via === entrypoint;
+      });
+    const entrypoint = (to: string, hostKeys: string[] = []): Changes => ({
+      values: { entrypoint: to },
+      hostKeys,
+    });
+    await isUpVia(gate1);
+
+    expect(await outcome(entrypoint("nowhere.example"), 5)).toMatch(/outcome=reverted .*nowhere\.example/);
+    await isUpVia(gate1);
+    expect(await outcome(entrypoint("gate2.example.org"), 5)).toMatch(/outcome=reverted .*host key/);
+    await isUpVia(gate1);
+    expect(set({ values: { mtu: 7 }, hostKeys: [] }, 5)).rejects.toThrow("mtu must be");
+
+    const keys = second.sshd.hostKeys.map((key) => `gate2.example.org:22 ${key}`);
+    expect(await outcome(entrypoint("gate2.example.org", keys), 60)).toContain('outcome=kept by="root (me)"');
+    await isUpVia(gate2);
+    const shown = await world.must(device.host, "config", "show");
+    expect(shown).toMatch(
+      /device\.entrypoint +"gate2\.example\.org:22" +\/var\/lib\/walt-vpn\/settings\.json/,
+    );
+
+    // The power is cut while others are tried: what was kept is back.
+    const after = position();
+    await set(entrypoint("nowhere.example"), 3600);
+    await device.process?.waitFor(/outcome=trying/, { after });
+    await device.stop("SIGKILL");
+    device.start();
+    await isUpVia(gate2);
+
+    // The card's values count again.
+    expect(await outcome({ values: { entrypoint: null }, hostKeys: null }, 60)).toContain("outcome=kept");
+    await isUpVia(gate1);
+  }, 180_000);
 });

@@ -42,6 +42,10 @@ export interface DeviceParts {
   readonly signal: AbortSignal;
   /** Carries out the server's orders. */
   readonly orders: OrderHandler;
+  /** Lines of known_hosts that an operator set. */
+  readonly hostKeys: readonly string[];
+  /** Called whenever a tunnel has come up. */
+  tunnelUp(): void;
   /** Called once, when the tunnel is up for the first time. */
   firstUp(nodeMac: string): void;
 }
@@ -59,6 +63,11 @@ export class DeviceActions implements Actions {
   /** The tunnel that is up or being built. */
   #tunnel: Tunnel | undefined;
   readonly prerequisites: Prerequisites;
+  #config: Config;
+  /** Lines of known_hosts that an operator set. */
+  #hostKeys: readonly string[];
+  /** Stops the present action. */
+  #interruption = new AbortController();
   readonly #renewer = new Renewer();
   /** MTU of the node's network, bytes, as last agreed on with the server. */
   mtu = 1500;
@@ -77,6 +86,20 @@ export class DeviceActions implements Actions {
     public credentials: Credentials | undefined,
   ) {
     this.prerequisites = new Prerequisites(parts.identity, parts.log);
+    this.#config = parts.config;
+    this.#hostKeys = parts.hostKeys;
+  }
+
+  /**
+   * Use another configuration and other host keys from now on. Whatever is going on is stopped.
+   * @throws WaltError when the host keys cannot be written for ssh.
+   */
+  reconfigure(config: Config, hostKeys: readonly string[]): void {
+    this.#config = config;
+    this.#hostKeys = hostKeys;
+    this.trustServerKeys();
+    this.#interruption.abort();
+    void this.#tunnel?.stop("the device was given other settings");
   }
 
   /** Whether the server is one of WalT's own VPN, which gives out no credentials and no certificate. */
@@ -111,6 +134,20 @@ export class DeviceActions implements Actions {
   }
 
   async perform(state: State, tell: Tell): Promise<Event> {
+    const { signal } = this.parts;
+    const interruption = new AbortController();
+    this.#interruption = interruption;
+    const stop = (): void => interruption.abort();
+    signal.addEventListener("abort", stop);
+    if (signal.aborted) stop();
+    try {
+      return await this.#perform(state, tell);
+    } finally {
+      signal.removeEventListener("abort", stop);
+    }
+  }
+
+  async #perform(state: State, tell: Tell): Promise<Event> {
     const { action } = state;
     switch (action.do) {
       case "find-network":
@@ -138,9 +175,10 @@ export class DeviceActions implements Actions {
   }
 
   async #findNetwork(tell: Tell): Promise<Event> {
-    const { config, signal, log } = this.parts;
+    const { log } = this.parts;
+    const { device } = this.#config;
     const why = (words: string): void => tell({ type: "no-network", why: words });
-    const found = await this.#network.ready(config.device.interface, why, signal);
+    const found = await this.#network.ready(device.interface, why, this.#interruption.signal);
     if (found.name !== this.#interface?.name || found.address !== this.#interface.address) {
       log.info("network", {
         event: "network",
@@ -154,14 +192,16 @@ export class DeviceActions implements Actions {
   }
 
   async #openProxies(key: ProxyKey, entrypoint: Entrypoint): Promise<Event> {
-    const { files, config } = this.parts;
+    const { files } = this.parts;
+    const { device } = this.#config;
     await this.#proxies?.stop();
     this.#proxies = undefined;
     this.#proxies = await ProxyChain.open({
       entrypoint,
-      server: config.device.server,
+      server: device.server,
       knownHosts: files.trustedHosts,
-      silence: config.device.silence,
+      silence: device.silence,
+      signal: this.#interruption.signal,
       children: this.#children,
       ...(key === "enrolment"
         ? { keyFiles: files.trustedEnrolmentKeys.filter(existsSync) }
@@ -219,11 +259,11 @@ export class DeviceActions implements Actions {
   /** Use the server's keys as they are known now. @throws WaltError when they cannot be written for ssh. */
   trustServerKeys(): void {
     const { files, log } = this.parts;
-    trustServerKeys(files, !this.#original, (why) =>
+    const damaged = (why: string): void =>
       log.warn(`what the server said of its keys is damaged, so those of the card count: ${why}`, {
         event: "server-keys-damaged",
-      }),
-    );
+      });
+    trustServerKeys(files, !this.#original, damaged, this.#hostKeys);
   }
 
   /** The token on the card; undefined when there is none, or it is damaged. */
@@ -262,7 +302,9 @@ export class DeviceActions implements Actions {
 
   /** Build the tunnel, and wait until it ends. While it is up, renew the certificate whenever that is due. */
   async #connect(entrypoint: Entrypoint, tell: Tell): Promise<Event> {
-    const { files, config, signal, key } = this.parts;
+    const { files, key } = this.parts;
+    const { device } = this.#config;
+    const { signal } = this.#interruption;
     const tunnelCommand = this.#original ? undefined : encodeCommand({ name: "tunnel", via: entrypoint });
     const command = this.#serverCommand([files.deviceKey], tunnelCommand);
     const pumps = await this.prerequisites.pumps();
@@ -273,9 +315,9 @@ export class DeviceActions implements Actions {
       key,
       pumps,
       bridge,
-      silence: config.device.silence,
-      mtu: config.device.mtu,
-      rekeyLimit: config.device.rekey_limit,
+      silence: device.silence,
+      mtu: device.mtu,
+      rekeyLimit: device.rekey_limit,
       orders: this.parts.orders,
       log: this.parts.log.with("orders"),
     });
@@ -287,6 +329,7 @@ export class DeviceActions implements Actions {
       if (over.signal.aborted || signal.aborted) return;
       upAt = performance.now();
       tell({ type: "tunnel-up" });
+      this.parts.tunnelUp();
       if (!this.#wasUp && this.node !== undefined) this.parts.firstUp(this.node.mac);
       this.#wasUp = true;
       if (this.#original) return;
@@ -317,7 +360,6 @@ export class DeviceActions implements Actions {
   }
 
   async #wait(ms: number, keepProxies: boolean): Promise<Event> {
-    const { config, signal } = this.parts;
     if (!keepProxies) {
       await this.#proxies?.stop();
       this.#proxies = undefined;
@@ -325,7 +367,12 @@ export class DeviceActions implements Actions {
     const wait = withJitter(ms);
     this.#waitsUntil = performance.now() + wait;
     try {
-      await this.#network.quiet(wait, this.#interface, config.device.interface, signal);
+      await this.#network.quiet(
+        wait,
+        this.#interface,
+        this.#config.device.interface,
+        this.#interruption.signal,
+      );
     } finally {
       this.#waitsUntil = undefined;
     }

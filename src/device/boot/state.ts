@@ -77,7 +77,15 @@ export type Event =
   /** The virtual machine has another status. */
   | { readonly type: "vm"; readonly vm: DeviceStatus["vm"]; readonly error?: string }
   /** Something went wrong that does not stop the action. */
-  | { readonly type: "trouble"; readonly error: string };
+  | { readonly type: "trouble"; readonly error: string }
+  /** The entrypoints are others now: the action is being stopped, and the device connects anew. */
+  | { readonly type: "settings"; readonly entrypoints: readonly Entrypoint[] };
+
+/** Types of the outcomes of actions. */
+const OUTCOMES: readonly Event["type"][] = [
+  ...(["network", "proxies-open", "granted", "denied", "renewed", "failed"] as const),
+  ...(["tunnel-ended", "waited"] as const),
+];
 
 export interface State {
   readonly stage: Stage;
@@ -103,6 +111,8 @@ export interface State {
   readonly failed: number;
   /** The last tunnel through this entrypoint was up, but for less than STABLE. */
   readonly lastEndedSoon: boolean;
+  /** The settings have changed: whatever the action comes to, the device connects anew. */
+  readonly restart: boolean;
   /** Failures of the device in a row. They decide how long to wait. */
   readonly failures: number;
   readonly tunnel: DeviceStatus["tunnel"];
@@ -153,6 +163,7 @@ export function initial(o: {
     entrypoint: 0,
     failed: 0,
     lastEndedSoon: false,
+    restart: false,
     failures: 0,
     tunnel: "down",
     vm: "off",
@@ -162,6 +173,7 @@ export function initial(o: {
 
 /** The state that follows on `state` when `event` happens. */
 export function step(state: State, event: Event): State {
+  if (state.restart && OUTCOMES.includes(event.type)) return restarted(state);
   switch (event.type) {
     case "network":
       return begin(state, { do: "open-proxies", key: state.key });
@@ -201,7 +213,17 @@ export function step(state: State, event: Event): State {
       return stageWhenUp({ ...state, vm: event.vm, lastError: event.error ?? state.lastError });
     case "trouble":
       return { ...state, lastError: event.error };
+    case "settings":
+      return { ...state, entrypoints: event.entrypoints, entrypoint: 0, restart: true, lastError: null };
   }
+}
+
+/** The device connects anew, with other settings. */
+function restarted(state: State): State {
+  const key = state.credentials ? "device" : "enrolment";
+  const fresh = { ...state, key, restart: false, renewedInVain: false, failed: 0, failures: 0 } as const;
+  const next = begin({ ...fresh, lastEndedSoon: false }, { do: "wait", ms: 0, keepProxies: false });
+  return { ...stageAfterLoss(next, false), detail: "connecting with other settings" };
 }
 
 /** What to do once the proxies are connected. */

@@ -5,6 +5,7 @@
 
 import { createHash } from "node:crypto";
 import { rmSync } from "node:fs";
+import { withoutHosts } from "../../config/settings.ts";
 import { parseServerKeys, type ServerKeysSaid } from "../../enrolment/messages.ts";
 import { messageOf } from "../../errors.ts";
 import { readText, readTextIfAny, writeFileAtomic } from "../../linux/files.ts";
@@ -28,10 +29,16 @@ export function writeServerKeys(files: Files, said: ServerKeysSaid): void {
  * card's boot partition (FAT) everybody can read every file.
  * @param enrols whether the server has enrolment; otherwise it says nothing of its keys.
  * @param damaged called with the reason when what the server said cannot be read: then the card's keys count.
+ * @param set lines of known_hosts that an operator set, in place of the card's for the same hosts.
  * @throws WaltError when a file cannot be read or written.
  */
-export function trustServerKeys(files: Files, enrols: boolean, damaged: (why: string) => void): void {
-  const card = readText(files.knownHosts, 1 << 20);
+export function trustServerKeys(
+  files: Files,
+  enrols: boolean,
+  damaged: (why: string) => void,
+  set: readonly string[] = [],
+): void {
+  const card = [...set, ...withoutHosts(readText(files.knownHosts, 1 << 20).split("\n"), set)].join("\n");
   const said = enrols ? readServerKeys(files, damaged) : undefined;
   const hosts =
     said === undefined

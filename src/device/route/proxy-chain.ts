@@ -44,6 +44,8 @@ export interface ProxyChainOptions {
   readonly silence: number;
   /** The device's child processes; those of ssh are added to them. */
   readonly children: Children;
+  /** Gives up the attempt to open the chain. It has no effect on one that is open. */
+  readonly signal: AbortSignal;
 }
 
 /** A chain that is open, until `stop()`. */
@@ -64,6 +66,9 @@ export class ProxyChain {
    */
   static async open(options: ProxyChainOptions): Promise<ProxyChain> {
     const chain = new ProxyChain(options);
+    const giveUp = (): void => chain.#attempt.abort();
+    options.signal.addEventListener("abort", giveUp);
+    if (options.signal.aborted) giveUp();
     try {
       const { entrypoint } = options;
       if ("proxies" in entrypoint) {
@@ -80,6 +85,8 @@ export class ProxyChain {
     } catch (error) {
       await chain.stop();
       throw error;
+    } finally {
+      options.signal.removeEventListener("abort", giveUp);
     }
   }
 

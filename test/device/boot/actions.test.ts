@@ -96,7 +96,9 @@ function make(toml = ""): void {
   entrypoints = [GATE, OTHER, `ssh://${formatHostPort(peer.address)}`].map(parseEntrypoint);
   const parts: DeviceParts = {
     ...{ config, files, key, identity, log, signal: stop.signal },
+    hostKeys: [],
     firstUp() {},
+    tunnelUp() {},
     orders: () => Promise.resolve(),
   };
   device = new DeviceActions(parts, undefined);

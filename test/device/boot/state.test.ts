@@ -5,6 +5,7 @@ import { parseEntrypoint } from "../../../src/address.ts";
 import {
   type Action,
   type Event,
+  entrypointOf,
   initial,
   REFUSED_BY_SERVER,
   REFUSED_WAIT,
@@ -347,4 +348,31 @@ test("a server without enrolment is never asked for access: only a person can he
     lastError: UNKNOWN_TO_SERVER,
     action: { do: "wait", ms: REFUSED_WAIT, keepProxies: false },
   });
+});
+
+test("other settings: whatever the action comes to, the device connects anew with the first entrypoint", () => {
+  const entrypoints = ["new.example", "other.example"].map(parseEntrypoint);
+  const first = initial({ credentials: true, vm: true, entrypoints: [parseEntrypoint("old.example")] });
+  const up = [
+    { type: "network" },
+    { type: "proxies-open" },
+    { type: "tunnel-up" },
+    { type: "vm", vm: "running" },
+  ] satisfies Event[];
+  const outcomes: Event[] = [
+    { type: "tunnel-ended", end: { kind: "stopped", text: "x" }, up: 60_000, proxies: true },
+    { type: "failed", end: { kind: "key-refused", text: "x" }, proxies: true },
+    { type: "waited", proxies: true },
+  ];
+  for (const outcome of outcomes) {
+    const told = step(up.reduce(step, first), { type: "settings", entrypoints });
+    expect(told).toMatchObject({ restart: true, entrypoint: 0, stage: "watch", vm: "running" });
+    const next = step(told, outcome);
+    expect(next).toMatchObject({
+      action: { do: "wait", ms: 0, keepProxies: false },
+      ...{ restart: false, stage: "proxies", tunnel: "down", vm: "running", failures: 0 },
+    });
+    expect(entrypointOf(next)).toEqual(parseEntrypoint("new.example"));
+    expect(step(next, { type: "waited", proxies: false }).action).toEqual({ do: "find-network" });
+  }
 });

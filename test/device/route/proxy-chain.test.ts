@@ -29,7 +29,7 @@ const entrypoint = (...proxies: string[]): Entrypoint => parseEntrypoint(proxies
 function open(to: Entrypoint, more: Partial<ProxyChainOptions> = {}): Promise<ProxyChain> {
   return ProxyChain.open({
     ...{ entrypoint: to, server: SERVER, keyFiles: ["/keys/device"], knownHosts: "/keys/known" },
-    ...{ silence: 10_000, children },
+    ...{ silence: 10_000, children, signal: new AbortController().signal },
     ...more,
   });
 }

@@ -47,7 +47,7 @@ const direct = (to: HostPort): Entrypoint => ({ direct: to });
 async function over(entrypoint: Entrypoint, knownHosts = "/keys/known") {
   chain = await ProxyChain.open({
     ...{ entrypoint, server: SERVER, keyFiles: ["/keys/device"], knownHosts },
-    ...{ silence: 10_000, children },
+    ...{ silence: 10_000, children, signal: new AbortController().signal },
   });
   return { proxies: chain, keyFiles: ["/keys/device"], knownHosts, children };
 }
