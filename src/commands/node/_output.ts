@@ -1,0 +1,30 @@
+/** Bytes to standard output, as fast as its reader takes them. */
+
+/** Write bytes. Resolves when there is room for more. */
+export function printed(bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve) => process.stdout.write(bytes, () => resolve()));
+}
+
+/** Makes the output of a terminal plain lines, for a file or a program: without escapes and other control characters. */
+export class PlainOutput {
+  readonly #decoder = new TextDecoder();
+  /** The beginning of a line. */
+  #line = "";
+
+  /** @returns the lines that are complete, in UTF-8. */
+  take(bytes: Uint8Array): Uint8Array {
+    const lines = (this.#line + this.#decoder.decode(bytes, { stream: true })).split("\n");
+    this.#line = (lines.pop() ?? "").slice(-LINE_MAX);
+    return new TextEncoder().encode(lines.map((line) => `${plain(line)}\n`).join(""));
+  }
+}
+
+/** Characters of a line that are kept until it is complete. */
+const LINE_MAX = 8192;
+
+/** A line without the escapes of ECMA-48 (CSI, OSC and others) and without control characters, but for tabs. */
+function plain(line: string): string {
+  return line
+    .replaceAll(/\u001b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[ -/]*[0-~])/g, "")
+    .replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => (character === "\t" ? character : ""));
+}
