@@ -10,7 +10,9 @@ const TIME = "2026-03-01T14:05:25.335Z";
 export const TRAFFIC = { ...COUNTER, loss: 0.016 };
 
 export const NODE: NodeInfo = {
-  name: "vpn-010203",
+  name: "lab-3",
+  defaultName: "vpn-010203",
+  note: "in the cellar",
   type: "vpn",
   state: "up",
   mac: "52:54:00:01:02:03",
@@ -25,7 +27,8 @@ export const NODE: NodeInfo = {
 };
 
 export const REGISTERED: DeviceInfo = {
-  node: "vpn-010203",
+  node: "lab-3",
+  defaultName: "vpn-010203",
   state: "revoked",
   boardMac: "b8:27:eb:01:02:03",
   model: "Raspberry Pi 3 Model B Plus Rev 1.3",

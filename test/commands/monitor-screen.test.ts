@@ -57,7 +57,7 @@ describe("a request", () => {
   test("is shown with its code first and apart, and asked about", () => {
     expect(see({ type: "watching" }) + see(request("2"))).toMatchInlineSnapshot(`
       "
-      14:05:07 Waiting for devices that ask for access. ^C ends.
+      14:05:07 Waiting for devices that ask for access. \`CODE as NAME\` also names the node. ^C ends.
 
       14:05:07 A device asks for access to the VPN:
 

@@ -29,13 +29,15 @@ class Clock {
 
 let clock: Clock;
 let requests: AccessRequests;
-let accepted: { request: EnrolmentRequest; by: string }[];
+let accepted: { request: EnrolmentRequest; by: string; name?: string }[];
+let recorded: [kind: string, code: string, by: string | undefined][];
 let acceptFails: Error | undefined;
 let overloads: (number | string)[][];
 
 beforeEach(() => {
   clock = new Clock();
   accepted = [];
+  recorded = [];
   acceptFails = undefined;
   overloads = [];
   requests = new AccessRequests({
@@ -44,9 +46,10 @@ beforeEach(() => {
     after: clock.after,
     overloaded: (denied, from) => overloads.push([denied, ...from]),
     remember: true,
-    accept: (request, by) => {
+    record: (kind, { code }, by) => recorded.push([kind, code, by]),
+    accept: (request, by, name) => {
       if (acceptFails !== undefined) throw acceptFails;
-      accepted.push({ request, by });
+      accepted.push({ request, by, ...(name === undefined ? {} : { name }) });
       return grantFor(request);
     },
   });

@@ -12,6 +12,7 @@ import { type ApiServer, listenApi } from "../../src/api/listen.ts";
 import type {
   DeviceInfo,
   InvitationInfo,
+  NodeDetails,
   NodeInfo,
   RotationInfo,
   TrustInfo,
@@ -49,6 +50,24 @@ const devices = {
     return { ...invitation, kind: "board" as const };
   },
   withdraw: (...order: unknown[]) => void orders.push(order),
+  rename: (...order: unknown[]) => void orders.push(order),
+  setNote: (...order: unknown[]) => void orders.push(order),
+};
+const event = {
+  ...{ id: 7, at: "2026-03-01T12:00:00.000Z", kind: "tunnel-up", node: "vpn-1", by: null },
+  details: { via: "gate" },
+};
+const followers = new Set<(one: typeof event) => void>();
+const journal = {
+  events: (wanted: unknown) => {
+    orders.push(wanted);
+    return [event];
+  },
+  follow: (after: number, tell: (one: typeof event) => void) => {
+    orders.push(after);
+    followers.add(tell);
+    return () => void followers.delete(tell);
+  },
 };
 const rotated: RotationInfo = { key: "ca", fingerprint: "SHA256:x", next: null, waiting: [] };
 const rotation = {
@@ -66,8 +85,10 @@ let requests: AccessRequests;
 let api: ApiServer;
 
 beforeAll(async () => {
-  api = await listenApi(socket, undefined, (request, user) =>
+  api = await listenApi(socket, undefined, (request) =>
     serverHandler({
+      journal,
+      node: (name) => Promise.resolve({ name } as NodeDetails),
       requests,
       nodes: () => Promise.resolve([{ name: "vpn-1" } as NodeInfo]),
       registered: () => [{ node: "vpn-1" } as DeviceInfo],
@@ -82,7 +103,7 @@ beforeAll(async () => {
       },
       orders: new Orders(() => Promise.reject(new Error("not part of this test"))),
       log,
-    })(request, user),
+    })(request, "al"),
   );
 });
 afterAll(async () => {
@@ -95,6 +116,7 @@ beforeEach(() => {
     now: Date.now,
     after: () => () => {},
     overloaded: () => {},
+    record: () => {},
     remember: true,
     accept: () => ({ node: "vpn-1", mac: "52:54:00:01:02:03", certificate: "", renewAfter: 1 }),
   });
@@ -182,12 +204,12 @@ describe("requests", () => {
     expect(revoked).toEqual([]);
   });
 
-  test("revoke names the node and who did it, made harmless", async () => {
+  test("revoke names the node, who did it, and beside him what the command claims, made harmless", async () => {
     expect(await ask("POST", "/v1/devices/vpn-1/revoke", '{"by":"al\\u001b[2Jice"}')).toEqual([
       200,
       { passesUntil: "2026-03-08T12:00:00.000Z" },
     ]);
-    expect(revoked.splice(0)).toEqual([["vpn-1", "al?[2Jice"]]);
+    expect(revoked.splice(0)).toEqual([["vpn-1", "al (al??2Jice)"]]);
     expect(await ask("POST", "/v1/devices/vpn-9/revoke", '{"by":"x"}')).toEqual([
       400,
       { code: "unknown-node", error: 'there is no node "vpn-9"', hint: "look" },
@@ -321,7 +343,7 @@ describe("monitors", () => {
     expect(await monitor.next()).toMatchObject({
       type: "answered",
       outcome: "accepted",
-      by: "alice",
+      by: "al (alice)",
       node: "vpn-1",
     });
     const again = await ask("POST", path, JSON.stringify({ by: "bob", accept: false, fingerprint }));
@@ -369,7 +391,7 @@ describe("monitors", () => {
       requests.tell(event);
       await monitor.next();
     }
-    expect(logged).toContain("a monitor left event=monitor-left monitor=sleeper monitors=1");
+    expect(logged).toContain('a monitor left event=monitor-left monitor="al (sleeper)" monitors=1');
     // The other one goes on.
     requests.tell({ type: "alive" });
     while ((await monitor.next()).type !== "alive");
@@ -379,7 +401,7 @@ describe("monitors", () => {
 
   test("that leaves, stops counting: what waited is denied", async () => {
     const monitor = await watch("eve\u001b[2J");
-    expect(logged).toContain('a monitor watches event=monitor-began monitor="eve?[2J" monitors=1');
+    expect(logged).toContain('a monitor watches event=monitor-began monitor="al (eve??2J)" monitors=1');
     const ticket = requests.ask(request(), "192.0.2.1");
     monitor.leave();
     expect(await ticket.decision).toEqual({ denied: "nobody-watching" });
