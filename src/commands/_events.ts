@@ -1,10 +1,9 @@
 /** Events of the journal, for people. */
 
-import type { JournalEvent, JournalKind } from "../api/journal.ts";
-import { JOURNAL_KINDS } from "../api/journal.ts";
+import { JOURNAL_KINDS, type JournalEvent, type JournalKind } from "../api/journal.ts";
 import type { EndKind } from "../end.ts";
 import { duration } from "../text.ts";
-import { localTime } from "./_command.ts";
+import { localTime, minute } from "./_command.ts";
 
 /** Why a tunnel went down. The server's tunnel ends with some of these kinds only. */
 const ENDS: Readonly<Partial<Record<EndKind, string>>> = {
@@ -38,7 +37,8 @@ const WORDS: Readonly<Record<JournalKind, Words>> = {
   "certificate-renewed": () => "certificate renewed",
   "node-renamed": ({ was }) => `renamed, was ${was}`,
   "node-noted": ({ note }) => (note === "" ? "note removed" : `note: ${note}`),
-  "invitation-added": (one) => `${invited(one)} ${one["invitation"]} added, until ${one["expires"]}`,
+  "invitation-added": (one) =>
+    `${invited(one)} ${one["invitation"]} added, until ${minute(String(one["expires"]))} (UTC)`,
   "invitation-withdrawn": (one) => `${invited(one)} ${one["invitation"]} withdrawn`,
   "rotation-began": ({ key }) => `a new ${key} key stands beside the old one`,
   "rotation-finished": ({ key }) => `the new ${key} key took the place of the old one`,

@@ -2,7 +2,8 @@
 
 import type { DeviceStatus } from "../../src/api/device-status.ts";
 import type { PendingRequest } from "../../src/api/events.ts";
-import type { DeviceInfo, NodeInfo, TrustInfo } from "../../src/api/messages.ts";
+import type { JournalEvent } from "../../src/api/journal.ts";
+import type { DeviceInfo, NodeDetails, NodeInfo, TrustInfo } from "../../src/api/messages.ts";
 import { COUNTER } from "../../src/tunnel/counters.ts";
 
 const TIME = "2026-03-01T14:05:25.335Z";
@@ -40,6 +41,19 @@ export const REGISTERED: DeviceInfo = {
   certificateSerial: "7",
   certificateExpires: "",
   revokedAt: TIME,
+};
+
+export const EVENT: JournalEvent = {
+  ...{ id: 7, at: TIME, kind: "tunnel-down", node: "lab-3", by: null },
+  details: { via: "gate.example.org:22", end: "silent", reason: "the peer was silent", lasted: 61_000 },
+};
+
+export const DETAILS: NodeDetails = {
+  ...NODE,
+  device: { ...REGISTERED, state: "up", revokedAt: null },
+  serverVersion: "0.1.0",
+  events: [EVENT],
+  report: { temperature: 51 },
 };
 
 export const TRUST: TrustInfo = {

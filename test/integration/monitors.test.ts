@@ -47,13 +47,13 @@ describeWith(INTEGRATION, "monitors", () => {
     const before = second.process.position;
     await first.type(asked?.code ?? "");
     await first.process.waitFor(new RegExp(`${asked?.code} \\(\\S+\\) accepted: it becomes node`));
-    const told = await second.process.waitFor(/(\S+) \(\S+\) accepted by \S+@server as node (\S+)/, {
+    const told = await second.process.waitFor(/(\S+) \(\S+\) accepted by root as node (\S+)/, {
       after: before,
     });
     expect(told.slice(1)).toEqual([asked?.code ?? "", expect.stringMatching(/^vpn-/)]);
     // Now the second device alone is asked about, on both.
     await second.answer("accept", { after: before });
-    await first.process.waitFor(/accepted by \S+@server as node/);
+    await first.process.waitFor(/accepted by root as node/);
     await Promise.all([one, two].map((d) => d.process?.waitFor(/tunnel is up/)));
     const nodes = await eventually("both nodes are up", () => world.nodes(), {
       fits: (all) => all.length === 2 && all.every(({ state }) => state === "up"),

@@ -6,6 +6,7 @@ import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ApiError } from "../../src/api/api-error.ts";
+import { ApiClient } from "../../src/api/client.ts";
 import type { MonitorEvent } from "../../src/api/events.ts";
 import { apiHandler, serve } from "../../src/api/handler.ts";
 import { type ApiServer, listenApi } from "../../src/api/listen.ts";
@@ -25,6 +26,7 @@ import { Orders } from "../../src/server/orders.ts";
 import { generateKey } from "../../src/ssh/keys/ed25519.ts";
 import { VERSION } from "../../src/version.ts";
 import { TRUST } from "../api/messages.ts";
+import { eventually } from "../lab/eventually.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-server-api-"));
 const socket = join(dir, "server.sock");
@@ -166,6 +168,45 @@ describe("requests", () => {
     ] as const)
       expect([path, (await ask("POST", path, body))[0]]).toEqual([path, 400]);
     expect(orders).toEqual([]);
+  });
+
+  test("a node, its name and its note", async () => {
+    expect(await ask("GET", "/v1/nodes/vpn-1")).toEqual([200, { name: "vpn-1" }]);
+    expect(await ask("POST", "/v1/nodes/vpn-1/rename", '{"name":"lab-3","by":"al"}')).toEqual([200, {}]);
+    expect(await ask("POST", "/v1/nodes/vpn-1/note", '{"note":"x","by":"eve"}')).toEqual([200, {}]);
+    expect(orders.splice(0)).toEqual([
+      ["vpn-1", "lab-3", "al"],
+      ["vpn-1", "x", "al (eve)"],
+    ]);
+    for (const body of ['{"name":"Lab","by":"al"}', '{"name":"all","by":"al"}', '{"by":"al"}'])
+      expect((await ask("POST", "/v1/nodes/vpn-1/rename", body))[1]).toMatchObject({ code: "malformed" });
+    expect(orders).toEqual([]);
+  });
+
+  test("the journal, as much of it as is asked for", async () => {
+    expect(await ask("GET", "/v1/events?last=5&node=lab-3")).toEqual([200, [event]]);
+    const since = "2026-03-01T12:00:00.000Z";
+    expect((await ask("GET", `/v1/events?after=7&since=${since}`))[0]).toBe(200);
+    expect(orders.splice(0)).toEqual([
+      { last: 5, node: "lab-3" },
+      { after: 7, since },
+    ]);
+    for (const query of ["last=x", "after=-1", "since=yesterday"])
+      expect([query, (await ask("GET", `/v1/events?${query}`))[0]]).toEqual([query, 400]);
+  });
+
+  test("who follows the journal is told what comes, and is forgotten when he goes", async () => {
+    const stop = new AbortController();
+    const client = new ApiClient({ socket, start: "walt server run" });
+    const told = client.stream(SERVER.follow, { after: 6 }, stop.signal);
+    const first = told.next();
+    await eventually("it is followed", () => followers.size === 1);
+    for (const tell of followers) tell(event);
+    expect((await first).value).toEqual({ type: "event", event });
+    expect(orders.splice(0)).toEqual([6]);
+    stop.abort();
+    await told.next().catch(() => {});
+    await eventually("it is followed no more", () => followers.size === 0);
   });
 
   test("rotation of keys", async () => {
@@ -406,7 +447,7 @@ describe("monitors", () => {
     monitor.leave();
     expect(await ticket.decision).toEqual({ denied: "nobody-watching" });
     expect(requests.monitors).toBe(0);
-    expect(logged).toContain('a monitor left event=monitor-left monitor="eve?[2J" monitors=0');
+    expect(logged).toContain('a monitor left event=monitor-left monitor="al (eve??2J)" monitors=0');
   });
 
   test("that breaks off in the middle of anything, stops counting too", async () => {
