@@ -98,8 +98,9 @@ describeWith(INTEGRATION, "monitors", () => {
     await monitor.process.waitFor(/not \\"accept CODE\\" or \\"deny CODE\\"/);
     await monitor.process.waitFor(/no request with the code 00000-00000 waits/);
     expect(await world.nodes()).toEqual([]);
-    monitor.process.write(`accept ${code}\n`);
-    await monitor.process.waitFor(/"type":"node","node":"vpn-[0-9a-f]{6}","state":"up"/);
+    monitor.process.write(`accept ${code} as Lab\naccept ${code} as lab-3\n`);
+    await monitor.process.waitFor(/\\"Lab\\" cannot be a node's name/);
+    await monitor.process.waitFor(/"type":"node","node":"lab-3","state":"up"/);
     expect(await monitor.stop()).toBe(0);
   }, 60_000);
 
