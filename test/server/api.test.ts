@@ -183,6 +183,25 @@ describe("requests", () => {
     expect(orders).toEqual([]);
   });
 
+  test("every order is the user's, and what the command claims stands behind him", async () => {
+    const by = "eve@laptop";
+    for (const [path, order] of [
+      ["/v1/nodes/vpn-1/rename", { name: "lab-3" }],
+      ["/v1/nodes/vpn-1/note", { note: "" }],
+      ["/v1/tokens", { uses: 1, expires: 5000, note: "" }],
+      ["/v1/expected", { serialNumber: "7", expires: 5000, note: "" }],
+      ["/v1/invitations/4/withdraw", { kind: "token" }],
+      ["/v1/keys/ca/rotate", {}],
+      ["/v1/keys/ca/finish", { force: true }],
+      ["/v1/devices/vpn-1/revoke", {}],
+    ] as const) {
+      expect([path, (await ask("POST", path, JSON.stringify({ ...order, by })))[0]]).toEqual([path, 200]);
+      const given = JSON.stringify([...orders.splice(0), ...revoked.splice(0)]);
+      expect([path, given]).toEqual([path, expect.stringContaining('"al (eve@laptop)"')]);
+      expect(given).not.toContain(`"${by}"`);
+    }
+  });
+
   test("the journal, as much of it as is asked for", async () => {
     expect(await ask("GET", "/v1/events?last=5&node=lab-3")).toEqual([200, [event]]);
     const since = "2026-03-01T12:00:00.000Z";

@@ -49,13 +49,19 @@ export default command({
       if (!args.follow) return;
       const show = (event: JournalEvent): void => {
         if (!isOf(chosen, event)) return;
-        print(args.json ? JSON.stringify(event) : eventRow(event).join("  "));
+        print(args.json ? JSON.stringify(event) : lineOf(event));
         refuseUnread();
       };
       await follow(api, last, show, untilStopped());
     });
   },
 });
+
+/** As a row of the table, whose width is not known yet. */
+function lineOf(event: JournalEvent): string {
+  const [time = "", node = "", ...rest] = eventRow(event);
+  return [time, node.padEnd(10), ...rest].join("  ");
+}
 
 /** The names that were typed, of nodes that are or were. */
 async function chosenNames(api: ApiClient, typed: readonly string[]): Promise<Set<string>> {
