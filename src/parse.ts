@@ -76,6 +76,11 @@ export class Fields {
     return this.#value[key] !== undefined && this.#value[key] !== null;
   }
 
+  /** The names of all fields. */
+  keys(): string[] {
+    return Object.keys(this.#value);
+  }
+
   /** The value of a field, which is not checked; undefined when it is missing. */
   value(key: string): unknown {
     return this.#value[key];

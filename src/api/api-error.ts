@@ -11,6 +11,8 @@ export const CODES = {
   "unknown-request": 404,
   /** No registered device has a node of that name. */
   "unknown-node": 400,
+  /** Another node has this name, or may come to have it. */
+  "name-taken": 400,
   /** The request for access was answered already, expired, or was withdrawn. */
   "not-waiting": 400,
   /** There is no such token or expected board, or it was withdrawn. */

@@ -5,10 +5,12 @@
 
 import { TOKEN } from "../enrolment/token.ts";
 import { WaltError } from "../errors.ts";
+import { parseNodeName } from "../node-name.ts";
 import { type Fields, MAC } from "../parse.ts";
 import { plainText, safeText } from "../text.ts";
 import { COUNTER_NAMES, type LinkStats } from "../tunnel/counters.ts";
 import { FRAMING_NAMES } from "../tunnel/framing.ts";
+import { parseJournalEvent } from "./journal.ts";
 
 export type NodeState = "up" | "down";
 
@@ -40,6 +42,10 @@ export type NodeInfo = ReturnType<typeof parseNode>;
 export function parseNode(f: Fields) {
   return {
     name: f.words("name"),
+    /** The name that the server gave it when it was accepted: in its device's credentials, and its TAP's name. */
+    defaultName: f.words("defaultName"),
+    /** An operator's words about it; empty where there are none. */
+    note: f.words("note", MAX_NOTE),
     type: f.choice("type", ["vpn"]),
     state: parseNodeState(f),
     mac: f.words("mac"),
@@ -68,12 +74,48 @@ export function parseNodeState(f: Fields): NodeState {
   return f.choice("state", NODE_STATES);
 }
 
+/** Events of the journal that the details of a node have, at most. */
+export const NODE_EVENTS = 10;
+
+/** All that the server knows of a node. */
+export type NodeDetails = ReturnType<typeof parseNodeDetails>;
+
+export function parseNodeDetails(f: Fields) {
+  return {
+    ...parseNode(f),
+    device: parseDevice(f.object("device")),
+    /** Of the server. */
+    serverVersion: f.words("serverVersion"),
+    /** The last events of the journal about the node, the oldest first. */
+    events: f.list("events", parseJournalEvent, NODE_EVENTS),
+    /** What the board last told of itself; null when it has told nothing. */
+    report: f.value("report") ?? null,
+  };
+}
+
+/** A request that names a node. */
+export function parseNodeWanted(f: Fields) {
+  return { node: f.words("node") };
+}
+
+/** An operator's order to give a node another name. */
+export function parseRename(f: Fields) {
+  return { node: f.words("node"), name: parseNodeName(f.text("name")), by: parseOperator(f) };
+}
+
+/** An operator's note about a node; empty to remove it. */
+export function parseNoteOrder(f: Fields) {
+  return { node: f.words("node"), note: f.words("note", MAX_NOTE), by: parseOperator(f) };
+}
+
 /** A registered device. */
 export type DeviceInfo = ReturnType<typeof parseDevice>;
 
 export function parseDevice(f: Fields) {
   return {
     node: f.words("node"),
+    /** As of a node. */
+    defaultName: f.words("defaultName"),
     state: f.choice("state", [...NODE_STATES, "revoked"]),
     boardMac: f.words("boardMac"),
     model: f.words("model"),
@@ -128,6 +170,8 @@ export function parseAnswer(f: Fields) {
     accept: f.boolean("accept"),
     fingerprint: f.words("fingerprint", 100),
     by: parseOperator(f),
+    /** What the node of an accepted device is to be called. */
+    ...f.optional("name", (key) => parseNodeName(f.text(key))),
   };
 }
 
@@ -239,7 +283,10 @@ export function parseWatch(f: Fields) {
   return { name: f.has("name") ? parseOperator(f, "name") : "unknown" };
 }
 
-/** Who gives an order, in his own words, for logs and lists: at most 60 characters. */
+/**
+ * Who gives an order, as the command claims, such as `alice@laptop`: at most 60 characters. The server names its user
+ * beside it (src/server/operator.ts).
+ */
 function parseOperator(f: Fields, key = "by"): string {
   return safeText(f.text(key, 100), 60);
 }

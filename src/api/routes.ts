@@ -8,6 +8,7 @@ import { safeText } from "../text.ts";
 import { ApiError } from "./api-error.ts";
 import { parseDeviceStatus } from "./device-status.ts";
 import { parseListedRequest, parseMonitorEvent } from "./events.ts";
+import { MAX_EVENTS, parseEventsWanted, parseFollow, parseFollowed, parseJournalEvent } from "./journal.ts";
 import {
   parseAddedToken,
   parseAnswer,
@@ -18,7 +19,11 @@ import {
   parseInvitation,
   parseNewToken,
   parseNode,
+  parseNodeDetails,
+  parseNodeWanted,
+  parseNoteOrder,
   parseNothing,
+  parseRename,
   parseRevocation,
   parseRevoked,
   parseRotate,
@@ -75,12 +80,17 @@ const object =
     parse(new Fields(value, where));
 
 const list =
-  <T>(parse: (fields: Fields) => T) =>
+  <T>(parse: (fields: Fields) => T, max = 100_000) =>
   (value: unknown, where: string): T[] =>
-    parseList(value, where, parse, 100_000);
+    parseList(value, where, parse, max);
 
 function get<A>(path: string, answer: Route<unknown, A>["answer"]): Route<Record<string, never>, A> {
   return { method: "GET", path: `/v${API}${path}`, request: parseNothing, answer };
+}
+
+/** A GET with fields in its path or its query. */
+function ask<Q, A>(path: string, request: (fields: Fields) => Q, answer: Route<Q, A>["answer"]): Route<Q, A> {
+  return { method: "GET", path: `/v${API}${path}`, request, answer };
 }
 
 function post<Q, A>(
@@ -115,6 +125,11 @@ function text(path: string): TextRoute {
 /** Of `walt server run`. */
 export const SERVER = {
   nodes: get("/nodes", list(parseNode)),
+  node: ask("/nodes/:node", parseNodeWanted, object(parseNodeDetails)),
+  rename: post("/nodes/:node/rename", parseRename, parseNothing),
+  note: post("/nodes/:node/note", parseNoteOrder, parseNothing),
+  events: ask("/events", parseEventsWanted, list(parseJournalEvent, MAX_EVENTS)),
+  follow: stream("/events/follow", parseFollow, parseFollowed),
   devices: get("/devices", list(parseDevice)),
   trust: get("/trust", object(parseTrust)),
   requests: get("/requests", list(parseListedRequest)),
@@ -156,7 +171,8 @@ export function encodeRequest(
     return encodeURIComponent(value);
   });
   if (route.method === "POST") return { path, body: JSON.stringify(Object.fromEntries(rest)) };
-  const query = new URLSearchParams([...rest].map(([key, value]): [string, string] => [key, String(value)]));
+  const given = [...rest].filter(([, value]) => value !== undefined);
+  const query = new URLSearchParams(given.map(([key, value]): [string, string] => [key, String(value)]));
   return { path: query.size === 0 ? path : `${path}?${query}`, body: undefined };
 }
 

@@ -1,6 +1,7 @@
 /** What all commands share: their definition with an example, and common options. */
 
 import { type ArgsDef, type CommandDef, defineCommand } from "citty";
+import { WaltError } from "../errors.ts";
 import { parseArguments, type Values } from "./_arguments.ts";
 
 /** A command, as citty defines it. */
@@ -61,6 +62,12 @@ export const jsonOption = {
   json: { type: "boolean", description: "Print JSON" },
 } as const satisfies ArgsDef;
 
+/** A time in ISO 8601 as people read it, to the second, in the time zone of this machine: `2026-03-01 14:05:07`. */
+export function localTime(time: string): string {
+  // The Swedish form is that of ISO 8601.
+  return new Date(time).toLocaleString("sv-SE");
+}
+
 let unread = 0;
 
 /** Write to standard output, without a line break; a reader that has gone (`| head`) is no error. */
@@ -80,9 +87,16 @@ export function minute(time: string): string {
   return time.slice(0, 16).replace("T", " ");
 }
 
-/** Characters that were printed, and wait for the reader of standard output. */
-export function unreadOutput(): number {
-  return unread;
+/** Characters that may wait for the reader of standard output. */
+const MOST_UNREAD = 1 << 20;
+
+/** Nobody reads what a command goes on to print. */
+export class UnreadError extends WaltError {}
+
+/** @throws UnreadError when too much waits for the reader of standard output. */
+export function refuseUnread(): void {
+  if (unread > MOST_UNREAD)
+    throw new UnreadError("standard output is not being read, so that no events can be shown");
 }
 
 const stopped = new AbortController();

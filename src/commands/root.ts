@@ -23,12 +23,15 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards become no
           withdraw: async (): Loaded => (await import("./vpn/token/withdraw.ts")).default,
         }),
       list: async (): Loaded => (await import("./vpn/list.ts")).default,
+      events: async (): Loaded => (await import("./vpn/events.ts")).default,
       revoke: async (): Loaded => (await import("./vpn/revoke.ts")).default,
       rotate: async (): Loaded => (await import("./vpn/rotate.ts")).default,
     }),
   node: async (): Promise<Group> =>
-    group("walt node", "Show the nodes", {
+    group("walt node", "Show and name the nodes", {
       show: async (): Loaded => (await import("./node/show.ts")).default,
+      rename: async (): Loaded => (await import("./node/rename.ts")).default,
+      note: async (): Loaded => (await import("./node/note.ts")).default,
     }),
   server: async (): Promise<Group> =>
     group("walt server", "Run or install the server", {

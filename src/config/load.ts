@@ -135,12 +135,17 @@ function lineOf(text: string, table: string, key: string): number | undefined {
 
 /** "did you mean X?" if one of the names is similar, else all names. */
 export function suggest(name: string, names: readonly string[]): string {
-  const near = names
+  const near = nearest(name, names);
+  return near === undefined ? `allowed: ${names.join(", ")}` : `did you mean ${near}?`;
+}
+
+/** The name that was probably meant; undefined when none resembles what was typed. */
+export function nearest(name: string, names: readonly string[]): string | undefined {
+  const [near] = names
     .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
-    .sort((a, b) => a.distance - b.distance)[0];
-  if (near !== undefined && near.distance <= Math.max(1, Math.floor(name.length / 3)))
-    return `did you mean ${near.candidate}?`;
-  return `allowed: ${names.join(", ")}`;
+    .sort((a, b) => a.distance - b.distance);
+  if (near === undefined || near.distance > Math.max(1, Math.floor(name.length / 3))) return undefined;
+  return near.candidate;
 }
 
 /** The number of letters to change, insert, delete, or swap with their neighbour. */

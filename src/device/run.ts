@@ -138,7 +138,7 @@ export async function runDevice(card: Config, log: Log, signal: AbortSignal): Pr
       event: "device-starts",
       ...identity,
       entrypoint: entrypoints.map(formatEntrypoint).join(" or "),
-      node: credentials?.node,
+      node: credentials?.name ?? credentials?.node,
     });
     actions.prerequisites.prepare();
     // To find the accelerator means to start QEMU with it, which takes seconds on a small board. So it is
@@ -264,7 +264,7 @@ function statusOf(
     lastError: lastError === null ? null : safeText(lastError, MAX_DETAIL),
     nextTryIn: actions.nextTryIn ?? null,
     since: supervisor.since.toISOString(),
-    node: actions.node?.node ?? null,
+    node: actions.node?.name ?? actions.node?.node ?? null,
     mac: actions.node?.mac ?? null,
     tunnel,
     via: formatEntrypoint(entrypointOf(supervisor.state)),

@@ -49,7 +49,10 @@ export interface ServerKeysSaid {
 
 /** What an accepted device is given. */
 export interface Grant {
+  /** The node's default name, which stays as long as the device is registered. */
   node: string;
+  /** What operators call the node; undefined when it has no other name. */
+  name?: string | undefined;
   /** MAC address of the node's network card. */
   mac: string;
   /** `ssh-ed25519-cert-v01@openssh.com AAAA…`, without a comment. */
@@ -161,6 +164,7 @@ export function parseReply(line: string): Reply {
   return {
     type,
     node: fields.text("node", 32, NODE_NAME),
+    ...fields.optional("name", (key) => fields.text(key, 32, NODE_NAME)),
     mac: fields.text("mac", 17, MAC),
     certificate: fields.text("certificate", 4096, CERTIFICATE),
     ...fields.optional("nextCertificate", (key) => fields.text(key, 4096, CERTIFICATE)),

@@ -26,8 +26,16 @@ export interface AccessRequestsOptions {
   answerTimeout: number;
   /** Whether requests that no operator saw are remembered. */
   remember: boolean;
-  /** Register the device and give it its first credentials. Throws when it cannot; then nothing is stored. */
-  accept(request: EnrolmentRequest, by: string): Grant;
+  /**
+   * Register the device and give it its first credentials. Throws when it cannot; then nothing is stored.
+   * @param name what its node is to be called; undefined: the server chooses.
+   */
+  accept(request: EnrolmentRequest, by: string, name: string | undefined): Grant;
+  /**
+   * For the journal: a key asks that is not known yet, or a request is denied.
+   * @param by the operator who denied it; undefined when nobody answered in time.
+   */
+  record(kind: "enrolment-requested" | "enrolment-denied", request: PendingRequest, by?: string): void;
   /** So many more requests, from these addresses, were denied because of the limits; at most once in 10 s. */
   overloaded(denied: number, from: readonly string[]): void;
   /** ms since the epoch. */
@@ -56,12 +64,16 @@ export interface Answer {
   fingerprint: string;
   /** Who gave it. */
   by: string;
+  /** What the node of an accepted device is to be called; undefined: the server chooses. */
+  name?: string | undefined;
 }
 
 interface Waiting {
   shown: PendingRequest;
   request: EnrolmentRequest;
   source: string;
+  /** Whether it was not remembered already when it began to wait. */
+  isNew: boolean;
   /** Claims that another key makes too, of which `shown` warns already. */
   warned: Set<Claim>;
   /** Settles the ticket of the connection that the device has now. */
@@ -152,7 +164,10 @@ export class AccessRequests {
       warnings: [...warnings],
     };
     if (later) {
+      const { remember } = this.options;
       this.#remember({ shown, request, source });
+      if (remember && remembered === undefined && this.#remembered.of(print) !== undefined)
+        this.options.record("enrolment-requested", shown);
       return deniedAtOnce(denied ? "operator" : "nobody-watching");
     }
     const before = [...this.#waiting.values()].find((one) => one.shown.fingerprint === print);
@@ -166,11 +181,14 @@ export class AccessRequests {
       return deniedAtOnce("busy");
     }
     this.#remembered.drop(print);
+    const isNew = remembered === undefined;
+    if (isNew) this.options.record("enrolment-requested", shown);
     const { id } = shown;
     const waiting: Waiting = {
       shown,
       request,
       source,
+      isNew,
       warned: new Set(),
       settle: () => {},
       cancelTimer: this.options.after(this.options.answerTimeout, () =>
@@ -197,7 +215,8 @@ export class AccessRequests {
    * @throws ApiError when the request does not wait (any more), or is of another key than the operator was shown.
    * @throws WaltError when the device cannot be registered. Then it still waits.
    */
-  answer(id: string, { accept, fingerprint: print, by }: Answer): string | undefined {
+  answer(id: string, answer: Answer): string | undefined {
+    const { accept, fingerprint: print, by, name } = answer;
     const waiting = this.#waiting.get(id);
     const remembered = this.#remembered.byId(id);
     const shown = (waiting ?? remembered)?.shown;
@@ -215,26 +234,28 @@ export class AccessRequests {
         `It is of the key ${shown.fingerprint}, with the short code ${shown.code}.`,
       );
     }
-    if (waiting === undefined) return this.#answerLater(remembered, accept, by);
+    if (!accept) this.options.record("enrolment-denied", shown, by);
+    if (waiting === undefined) return this.#answerLater(remembered, answer);
     if (!accept) {
       this.#end(id, { denied: "operator" }, "denied", by);
       return undefined;
     }
-    const granted = this.options.accept(waiting.request, by);
-    this.#end(id, { granted }, "accepted", by, granted.node);
-    return granted.node;
+    const granted = this.options.accept(waiting.request, by, name);
+    const node = granted.name ?? granted.node;
+    this.#end(id, { granted }, "accepted", by, node);
+    return node;
   }
 
   /** The answer to a request whose device asks again in a while. */
-  #answerLater(remembered: Remembered | undefined, accept: boolean, by: string): string | undefined {
+  #answerLater(remembered: Remembered | undefined, { accept, by, name }: Answer): string | undefined {
     if (remembered === undefined) return undefined;
     if (!accept) {
       remembered.deniedBy = by;
       return undefined;
     }
-    const { node } = this.options.accept(remembered.request, by);
+    const granted = this.options.accept(remembered.request, by, name);
     this.#remembered.drop(remembered.shown.fingerprint);
-    return node;
+    return granted.name ?? granted.node;
   }
 
   #remember({ shown, request, source }: Pick<Waiting, "shown" | "request" | "source">): void {
@@ -317,6 +338,7 @@ export class AccessRequests {
     }
     if (outcome === "expired" || ("denied" in decision && decision.denied === "nobody-watching"))
       this.#remember(waiting);
+    if (outcome === "expired" && waiting.isNew) this.options.record("enrolment-denied", waiting.shown);
     waiting.cancelTimer();
     waiting.settle(decision);
     this.tell({

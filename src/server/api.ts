@@ -1,20 +1,25 @@
 /** The server's answers to `walt vpn …` and `walt node …`. */
 
 import { apiHandler, type Handle, serve, serveAnswer, serveStream } from "../api/handler.ts";
-import type { DeviceInfo, NodeInfo, TrustInfo } from "../api/messages.ts";
+import type { DeviceInfo, NodeDetails, NodeInfo, TrustInfo } from "../api/messages.ts";
 import { SERVER } from "../api/routes.ts";
 import type { Log } from "../log.ts";
 import type { AccessRequests } from "./access-requests.ts";
 import type { Devices } from "./devices.ts";
+import type { Journal } from "./journal.ts";
+import { operatorOf } from "./operator.ts";
 import type { Orders } from "./orders.ts";
 import type { Rotation } from "./rotation.ts";
 
 export interface ServerApi {
   requests: AccessRequests;
-  devices: Pick<Devices, "addToken" | "expect" | "invitations" | "withdraw">;
+  devices: Pick<Devices, "addToken" | "expect" | "invitations" | "withdraw" | "rename" | "setNote">;
+  journal: Pick<Journal, "events" | "follow">;
   rotation: Pick<Rotation, "list" | "begin" | "finish">;
   orders: Orders;
   nodes(): Promise<NodeInfo[]>;
+  /** @throws ApiError when there is no such node. */
+  node(name: string): Promise<NodeDetails>;
   registered(): DeviceInfo[];
   trust(): TrustInfo;
   /**
@@ -25,46 +30,69 @@ export interface ServerApi {
   log: Log;
 }
 
-/**
- * A monitor's connection says something at least this often (ms), so that a lost one is noticed by both ends.
- */
+/** A stream says something at least this often (ms), so that a lost connection is noticed by both ends. */
 const ALIVE = 10_000;
 
-/** The handler of all requests. */
+/** The handler of all requests. What a command claims of who gives an order stands behind the user who asks. */
 export function serverHandler(api: ServerApi): Handle {
-  const { requests, devices, rotation, orders, log } = api;
+  const { requests, devices, rotation, orders, journal, log } = api;
   return apiHandler(
     [
       serve(SERVER.nodes, api.nodes),
+      serve(SERVER.node, ({ node }) => api.node(node)),
+      serve(SERVER.rename, ({ node, name, by }, user) => {
+        devices.rename(node, name, operatorOf(user, by));
+        return {};
+      }),
+      serve(SERVER.note, ({ node, note, by }, user) => {
+        devices.setNote(node, note, operatorOf(user, by));
+        return {};
+      }),
+      serve(SERVER.events, (wanted) => journal.events(wanted)),
+      serveStream(SERVER.follow, ({ after }, tell) => {
+        const unfollow = journal.follow(after, (event) => tell({ type: "event", event }));
+        const timer = setInterval(() => tell({ type: "alive" }), ALIVE);
+        return () => {
+          clearInterval(timer);
+          unfollow();
+        };
+      }),
       serve(SERVER.devices, api.registered),
       serve(SERVER.trust, api.trust),
-      serve(SERVER.answer, ({ id, ...answer }) => ({ node: requests.answer(id, answer) ?? null })),
+      serve(SERVER.answer, ({ id, by, ...answer }, user) => ({
+        node: requests.answer(id, { ...answer, by: operatorOf(user, by) }) ?? null,
+      })),
       serve(SERVER.requests, () => requests.list()),
       serve(SERVER.invitations, () => devices.invitations()),
-      serve(SERVER.addToken, (order) => devices.addToken(order)),
-      serve(SERVER.expect, (order) => devices.expect(order)),
-      serve(SERVER.withdraw, ({ kind, id, by }) => {
-        devices.withdraw(kind, id, by);
+      serve(SERVER.addToken, (order, user) => devices.addToken({ ...order, by: operatorOf(user, order.by) })),
+      serve(SERVER.expect, (order, user) => devices.expect({ ...order, by: operatorOf(user, order.by) })),
+      serve(SERVER.withdraw, ({ kind, id, by }, user) => {
+        devices.withdraw(kind, id, operatorOf(user, by));
         return {};
       }),
       serve(SERVER.rotations, () => rotation.list()),
-      serve(SERVER.rotate, ({ key, by }) => rotation.begin(key, by)),
-      serve(SERVER.finishRotation, ({ key, force, by }) => rotation.finish(key, force, by)),
+      serve(SERVER.rotate, ({ key, by }, user) => rotation.begin(key, operatorOf(user, by))),
+      serve(SERVER.finishRotation, ({ key, force, by }, user) =>
+        rotation.finish(key, force, operatorOf(user, by)),
+      ),
       serveAnswer(SERVER.order, ({ node, order }, user) => orders.begin(node, order, user)),
       serve(SERVER.input, async ({ session, bytes, end }, user) => {
         await orders.input(session, user, Buffer.from(bytes, "base64"), end);
         return {};
       }),
-      serve(SERVER.revoke, ({ node, by }) => ({ passesUntil: api.revoke(node, by) })),
-      serveStream(SERVER.monitor, ({ name }, tell) => {
+      serve(SERVER.revoke, ({ node, by }, user) => ({
+        passesUntil: api.revoke(node, operatorOf(user, by)),
+      })),
+      serveStream(SERVER.monitor, ({ name }, tell, user) => {
         tell({ type: "watching" });
         const unwatch = requests.watch(tell);
         const timer = setInterval(() => tell({ type: "alive" }), ALIVE);
-        log.info("a monitor watches", { event: "monitor-began", monitor: name, monitors: requests.monitors });
+        const about = (): object => ({ monitor: operatorOf(user, name), monitors: requests.monitors });
+        log.info("a monitor watches", { event: "monitor-began", ...about() });
         return () => {
           clearInterval(timer);
           unwatch();
-          log.info("a monitor left", { event: "monitor-left", monitor: name, monitors: requests.monitors });
+          log.info("a monitor left", { event: "monitor-left", ...about() });
         };
       }),
     ],

@@ -45,7 +45,8 @@ export function grant(
     const certificate = (ca: KeyPair): string => signCertificate(ca, content).split(" ", 2).join(" ");
     const next = keys.nextOf("ca");
     return {
-      node: device.node,
+      node: device.defaultName,
+      ...(device.node === device.defaultName ? {} : { name: device.node }),
       mac: device.mac,
       certificate: certificate(keys.of("ca")),
       ...(next === undefined ? {} : { nextCertificate: certificate(next) }),
@@ -62,7 +63,8 @@ export function grant(
  * Register a device and issue its first certificate: both, or neither.
  * @param by who accepted it
  * @param validity ms
- * @throws WaltError as `grant`, or when no node name is free. After any error nothing is stored.
+ * @param name what its node is to be called; by default the registry chooses.
+ * @throws WaltError as `grant`, or when the node cannot have the name. After any error nothing is stored.
  */
 export function admit(
   registry: Registry,
@@ -71,6 +73,9 @@ export function admit(
   by: string,
   validity: number,
   now: Date,
+  name?: string,
 ): Grant {
-  return registry.atomically(() => grant(registry, keys, registry.accept(request, by, now), validity, now));
+  return registry.atomically(() =>
+    grant(registry, keys, registry.accept(request, by, now, name), validity, now),
+  );
 }

@@ -5,6 +5,7 @@ import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { formatHostPort, SERVER_PORT } from "../address.ts";
 import { groupId, listenApi, refuseSecond } from "../api/listen.ts";
+import { NODE_EVENTS, type NodeInfo } from "../api/messages.ts";
 import type { Config } from "../config/schema.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
@@ -26,10 +27,10 @@ import { ServerKeys } from "./keys.ts";
 import { metricsPage, serveMetrics } from "./metrics.ts";
 import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
 import { Orders } from "./orders.ts";
-import { Registry } from "./registry.ts";
+import { type Device, Registry } from "./registry.ts";
 import { Rotation } from "./rotation.ts";
 import { Tunnels } from "./tunnels.ts";
-import { deviceList, metricsSnapshot, nodeList, trustInfo } from "./views.ts";
+import { deviceList, metricsSnapshot, nodeDetails, nodeList, trustInfo } from "./views.ts";
 
 /**
  * Files that root made among those of the service's user could not be read by the service.
@@ -77,6 +78,13 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   const registry = new Registry(join(server.state, "registry.sqlite"));
   parts.defer(() => registry.close());
   chmodSync(registry.path, 0o600);
+  const { journal } = registry;
+  journal.failed = (lost, error) =>
+    log.error("events could not be written into the journal", {
+      event: "journal-failed",
+      lost,
+      reason: messageOf(error),
+    });
 
   const addresses = nodeAddresses(config);
   for (const node of addresses === undefined ? [] : registry.assignAddresses(...addresses))
@@ -108,7 +116,12 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         from: from.join(","),
       }),
     remember: server.admission === "queue",
-    accept: (request, by) => devices.accept(request, by),
+    accept: (request, by, name) => devices.accept(request, by, name),
+    record: (kind, { code, mac, model, serialNumber, address }, by) => {
+      const what = { kind, details: { code, board: mac, model, serialNumber, from: address } };
+      if (by === undefined) journal.ofStranger(what, sourceOf(address));
+      else journal.order(what, by);
+    },
   });
   // Strangers cannot use up what devices may say.
   const deviceLines = new LogLimiter(undefined, NO_LIMIT);
@@ -117,7 +130,16 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     net,
     server.silence,
     (device) => deviceLines.limit(log.with("tunnel"), device.node),
-    (device, state, via) => requests.tell({ type: "node", node: device.node, state, via }),
+    (device) => registry.nameOf(device),
+    (device, state, via, over) => {
+      requests.tell({ type: "node", node: device.node, state, via });
+      if (over === undefined) journal.ofDevice({ kind: "tunnel-up", device, details: { via } });
+      else {
+        const { end, lasted } = over;
+        const details = { via, end: end.kind, reason: end.text, lasted };
+        journal.ofDevice({ kind: "tunnel-down", device, details });
+      }
+    },
   );
   const logLimiter = new LogLimiter();
   const endpoint = await Endpoint.start({
@@ -145,6 +167,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         node: device.node,
         next: next.renewAfter,
       });
+      journal.ofDevice({ kind: "certificate-renewed", device });
       const key = parsePublicKey(device.publicKey, `registry: key of ${device.node}`);
       await give(channel, next, devices.confirmation(key));
     },
@@ -160,6 +183,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
 
   const cannotAccept = (error: unknown): void =>
     log.warn("cannot accept a connection", { event: "connection-failed", error: messageOf(error) });
+  const shown = async (some: readonly Device[]): Promise<NodeInfo[]> =>
+    nodeList(some, tunnels, await net.addresses(some.map(({ mac }) => mac)));
   const address = server.address ?? { host: hostname(), port: endpoint.address.port };
   const api = await listenApi(
     server.socket,
@@ -169,9 +194,14 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       devices,
       rotation: new Rotation(keys, registry, log),
       orders: new Orders((node, order) => tunnels.give(devices.byNode(node), order)),
-      nodes: async () => {
-        const active = registry.active();
-        return nodeList(active, tunnels, await net.addresses(active.map((device) => device.mac)));
+      journal,
+      nodes: () => shown(registry.active()),
+      node: async (name) => {
+        const device = devices.byNode(name);
+        const [node] = await shown([device]);
+        const [registered] = deviceList([device], tunnels);
+        if (node === undefined || registered === undefined) throw new Error("a node is shown as none");
+        return nodeDetails(node, registered, journal.events({ node: name, last: NODE_EVENTS }));
       },
       registered: () => deviceList(registry.list(), tunnels),
       trust: () => trustInfo(keys, registry.revokedWithCertificate(new Date()), address),
@@ -198,12 +228,14 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     hostKey: fingerprint(keys.of("host").publicKey),
     version: VERSION,
   });
+  journal.order({ kind: "server-ready", details: { version: VERSION } }, null);
   notifySystemd("READY=1");
   const reason = await Promise.race([
     pumps.failed.then((error) => new WaltError(`the pump thread died: ${messageOf(error)}`)),
     aborted(signal).then(() => undefined),
   ]);
   notifySystemd("STOPPING=1");
+  journal.order({ kind: "server-stops", details: { reason: reason?.message } }, null);
   log.info("server stops", { event: "server-stops", reason: reason?.message });
   if (reason !== undefined) throw reason;
 }

@@ -1,6 +1,6 @@
 /**
- * Who may use the VPN: whose a key is, how a device is accepted, which certificate it gets, and how it is
- * revoked.
+ * Who may use the VPN: whose a key is, how a device is accepted and what its node is called, which certificate it
+ * gets, and how it is revoked.
  */
 
 import { ApiError } from "../api/api-error.ts";
@@ -52,10 +52,11 @@ export class Devices {
   /**
    * Register a device that an operator has accepted, and give it its first certificate: both, or neither. A
    * device that came in meanwhile by an invitation stays what it is.
-   * @throws WaltError when there is no name left for its node, the server's clock was never set, or the device
-   *   was revoked. Then nothing is stored.
+   * @param name what its node is to be called; by default the server chooses.
+   * @throws WaltError when its node cannot have the name, the server's clock was never set, or the device was
+   *   revoked. Then nothing is stored.
    */
-  accept(request: EnrolmentRequest, by: string): Grant {
+  accept(request: EnrolmentRequest, by: string, name?: string): Grant {
     const known = this.registry.byKey(request.publicKey);
     if (known?.revokedAt != null) {
       throw new WaltError(`this device was ${known.node}, which was revoked`, {
@@ -63,16 +64,20 @@ export class Devices {
       });
     }
     if (known !== undefined) return this.grant(known);
-    const given = this.#admit(request, by);
-    this.#announce(given.node, request, by);
+    const given = this.#admit(request, by, name);
+    this.#announce(nodeOf(given), request, by);
     return given;
   }
 
-  #admit(request: EnrolmentRequest, by: string): Grant {
-    return this.registry.atomically(() => {
-      const given = admit(this.registry, this.keys, request, by, this.validity, new Date());
+  #admit(request: EnrolmentRequest, by: string, name?: string): Grant {
+    const { registry } = this;
+    return registry.atomically(() => {
+      const given = admit(registry, this.keys, request, by, this.validity, new Date(), name);
+      const { mac, model, serialNumber, publicKey } = request;
+      const details = { code: shortCode(publicKey), board: mac, model, serialNumber };
+      registry.journal.order({ kind: "device-accepted", device: registry.byKey(publicKey), details }, by);
       const addresses = this.addresses();
-      if (addresses !== undefined && this.registry.assignAddresses(...addresses).includes(given.node)) {
+      if (addresses !== undefined && registry.assignAddresses(...addresses).includes(nodeOf(given))) {
         throw new WaltError(
           `walt-net has no address left for one more node: all from ${addresses[0]} are taken`,
           {
@@ -131,7 +136,7 @@ export class Devices {
       invitations.use(invitation) ? this.#admit(request, by) : undefined,
     );
     if (granted === undefined) return { warnings: ["the token on its card is used up"] };
-    this.#announce(granted.node, request, by);
+    this.#announce(nodeOf(granted), request, by);
     return { granted };
   }
 
@@ -154,7 +159,14 @@ export class Devices {
   #invite(invited: Invited, o: NewToken): InvitationInfo {
     const now = new Date();
     const expires = new Date(now.getTime() + o.expires);
-    const added = this.registry.invitations.add(invited, { ...o, expires, now });
+    const { invitations, journal } = this.registry;
+    const added = this.registry.atomically(() => {
+      const one = invitations.add(invited, { ...o, expires, now });
+      const { id, kind, mac, serialNumber, uses, expiresAt, note } = one;
+      const details = { invitation: id, invited: kind, mac, serialNumber, uses, expires: expiresAt, note };
+      journal.order({ kind: "invitation-added", details }, o.by);
+      return one;
+    });
     this.log.info(added.kind === "token" ? "a token was made" : "a board is expected", {
       event: "invitation-added",
       invitation: added.id,
@@ -170,7 +182,11 @@ export class Devices {
 
   /** @throws ApiError when there is no such one, or it is withdrawn already. */
   withdraw(kind: Invitation["kind"], id: number, by: string): void {
-    this.registry.invitations.withdraw(kind, id, new Date());
+    const { invitations, journal } = this.registry;
+    this.registry.atomically(() => {
+      invitations.withdraw(kind, id, new Date());
+      journal.order({ kind: "invitation-withdrawn", details: { invitation: id, invited: kind } }, by);
+    });
     this.log.info("an invitation was withdrawn", {
       event: "invitation-withdrawn",
       invitation: id,
@@ -183,6 +199,38 @@ export class Devices {
   grant(device: Device): Grant {
     this.#certificates.take(device);
     return grant(this.registry, this.keys, device, this.validity, new Date());
+  }
+
+  /**
+   * Give a node another name. Its addresses stay; DHCP has the new name at once, and its device is told with the
+   * next certificate.
+   * @throws ApiError when there is no such node, or it cannot have the name.
+   */
+  rename(node: string, name: string, by: string): void {
+    const device = this.byNode(node);
+    if (name === node) return;
+    const { registry } = this;
+    registry.atomically(() => {
+      registry.rename(device, name);
+      const renamed = { id: device.id, node: name };
+      registry.journal.order({ kind: "node-renamed", device: renamed, details: { was: node } }, by);
+    });
+    this.#tellNet();
+    this.log.info("node renamed", { event: "node-renamed", node: name, was: node, by });
+  }
+
+  /**
+   * Write a note about a node. @param note "" removes it.
+   * @throws ApiError when there is no such node.
+   */
+  setNote(node: string, note: string, by: string): void {
+    const device = this.byNode(node);
+    const { registry } = this;
+    registry.atomically(() => {
+      registry.setNote(device, note);
+      registry.journal.order({ kind: "node-noted", device, details: { note } }, by);
+    });
+    this.log.info("a note was written", { event: "node-noted", node, note, by });
   }
 
   /** What to do when the device of this key confirms that it has stored what it is given now. */
@@ -201,7 +249,7 @@ export class Devices {
     throw new ApiError(
       "unknown-node",
       `there is no node ${JSON.stringify(node)}`,
-      "`walt vpn list` shows the nodes.",
+      "`walt node show` shows the nodes.",
     );
   }
 
@@ -217,7 +265,10 @@ export class Devices {
   ): string | null {
     const device = this.byNode(node);
     const now = new Date();
-    this.registry.revoke(device, now);
+    this.registry.atomically(() => {
+      this.registry.revoke(device, now);
+      this.registry.journal.order({ kind: "device-revoked", device }, by);
+    });
     // The tunnel has a moment to tell the device why. All other connections of the device end now.
     void live.tunnels.stop("this node was revoked", device);
     live.endpoint.stopConnections(device.id);
@@ -226,6 +277,11 @@ export class Devices {
     const { certificateExpires } = device;
     return certificateExpires > now.toISOString() ? certificateExpires : null;
   }
+}
+
+/** What the node of a grant is called. */
+function nodeOf({ node, name = node }: Grant): string {
+  return name;
 }
 
 function shown(one: Invitation, now: Date): InvitationInfo {

@@ -50,4 +50,25 @@ export const MIGRATIONS: readonly string[] = [
   `,
   // Fingerprints of the server's keys that a board has confirmed to have, separated by blanks.
   "ALTER TABLE devices ADD COLUMN has_keys TEXT NOT NULL DEFAULT ''",
+  `
+  ALTER TABLE devices ADD COLUMN default_name TEXT NOT NULL DEFAULT '';   -- vpn-010203, whatever the node is called
+  UPDATE devices SET default_name = node;
+  CREATE UNIQUE INDEX devices_default_name ON devices (default_name) WHERE revoked_at IS NULL;
+  ALTER TABLE devices ADD COLUMN note TEXT NOT NULL DEFAULT '';
+  CREATE TABLE journal (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    at      TEXT NOT NULL,
+    kind    TEXT NOT NULL,                -- an event of the log
+    node    TEXT,                         -- what it was called then
+    device  INTEGER REFERENCES devices (id),
+    by      TEXT,                         -- an operator
+    details TEXT NOT NULL,                -- JSON, an object
+    origin  TEXT NOT NULL,                -- 'operator', 'device' or 'stranger': whose share of the journal it takes
+    account TEXT NOT NULL                 -- which one of them
+  ) STRICT;
+  CREATE INDEX journal_device ON journal (device, id);
+  CREATE INDEX journal_account ON journal (origin, account, id);
+  CREATE TRIGGER journal_is_append_only BEFORE UPDATE ON journal
+    BEGIN SELECT raise(ABORT, 'the journal is append-only'); END;
+  `,
 ];

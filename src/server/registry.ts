@@ -1,17 +1,29 @@
-/** Who got in: devices and the certificates given to them, in SQLite; and who is invited (invitations.ts). */
+/**
+ * Who got in: devices and the certificates given to them, in SQLite; who is invited (invitations.ts); and what
+ * happened (journal.ts).
+ */
 
 import { Database } from "bun:sqlite";
 import { createHash } from "node:crypto";
 import type { AddressRange } from "../address-range.ts";
+import { ApiError } from "../api/api-error.ts";
 import type { EnrolmentRequest } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { type PublicKey, publicKeyLine } from "../ssh/keys/ed25519.ts";
 import { Invitations } from "./invitations.ts";
+import { Journal } from "./journal.ts";
 import { MIGRATIONS } from "./migrations.ts";
 
 export interface Device {
   id: number;
+  /** The node's name, which operators may change. */
   node: string;
+  /**
+   * The name that the server gave it, which never changes: in the device's credentials and in the name of its TAP.
+   */
+  defaultName: string;
+  /** An operator's words about it; "" where there are none. */
+  note: string;
   /** MAC address of the node on walt-net. */
   mac: string;
   /** Its IPv4 address there, which is its own for ever; null where something else than this server gives addresses. */
@@ -30,11 +42,14 @@ export interface Device {
 }
 
 const SELECT = `
-  SELECT d.id, d.node, d.mac, d.address, d.board_mac AS boardMac, d.model, d.serial_number AS serialNumber,
+  SELECT d.id, d.node, d.default_name AS defaultName, d.note, d.mac, d.address, d.board_mac AS boardMac, d.model, d.serial_number AS serialNumber,
          d.public_key AS publicKey, d.accepted_at AS acceptedAt, d.accepted_by AS acceptedBy, d.revoked_at AS revokedAt,
          coalesce((SELECT max(serial) FROM certificates WHERE device_id = d.id), 0) AS certificateSerial,
          coalesce((SELECT max(expires_at) FROM certificates WHERE device_id = d.id), '') AS certificateExpires
   FROM devices d`;
+
+/** A name as the server gives them. */
+const DEFAULT_NAME = /^vpn-[0-9a-f]{6}$/;
 
 /** A key as the registry compares it: without its comment. */
 function keyText(key: PublicKey): string {
@@ -44,6 +59,7 @@ function keyText(key: PublicKey): string {
 export class Registry {
   readonly #db: Database;
   readonly invitations: Invitations;
+  readonly journal: Journal;
   /** The first three bytes of nodes' MAC addresses. */
   readonly #prefix: string;
 
@@ -62,6 +78,7 @@ export class Registry {
       db.run("PRAGMA busy_timeout = 5000");
       this.#migrate();
       this.invitations = new Invitations(db);
+      this.journal = new Journal(db);
       this.#prefix = db.query<{ prefix: string }, []>("SELECT prefix FROM node_range").get()?.prefix ?? "";
     } catch (error) {
       db?.close();
@@ -130,17 +147,27 @@ export class Registry {
     return this.#db.transaction(work)();
   }
 
-  /** Register a device; its node gets a name and a MAC address that no other node has. */
-  accept(request: EnrolmentRequest, by: string, now: Date): Device {
+  /**
+   * Register a device; its node gets a name and a MAC address that no other node has.
+   * @param name what the node is to be called. By default a board that was registered before keeps its name and
+   *   its note.
+   * @throws ApiError when the name cannot be given to it; WaltError when there is no name left.
+   */
+  accept(request: EnrolmentRequest, by: string, now: Date, name?: string): Device {
     return this.atomically(() => {
-      const { node, mac } = this.#identity(request);
+      const { defaultName, mac, before } = this.#identity(request);
+      if (name !== undefined) this.#refuseName(name, defaultName);
+      const kept = before !== undefined && !this.#isTaken(before.node) ? before.node : defaultName;
       this.#db
         .query<unknown, string[]>(
-          `INSERT INTO devices (node, mac, board_mac, model, serial_number, public_key, accepted_at, accepted_by)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+          `INSERT INTO devices (node, default_name, note, mac, board_mac, model, serial_number, public_key,
+                                accepted_at, accepted_by)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         )
         .run(
-          node,
+          name ?? kept,
+          defaultName,
+          before?.note ?? "",
           mac,
           request.mac,
           request.model,
@@ -156,11 +183,12 @@ export class Registry {
   }
 
   /**
-   * `vpn-` and the last three bytes of the board's MAC, so that the same board is the same node when it
-   * enrols afresh; where another device has that name, three bytes of a hash take their place. The node's MAC
-   * address ends with the same three bytes: WalT knows nodes by that. Its beginning is this server's own.
+   * The default name is `vpn-` and the last three bytes of the board's MAC, so that the same board is the same node
+   * when it enrols afresh; where another device has that name, three bytes of a hash take their place. The node's
+   * MAC address ends with the same three bytes: WalT knows nodes by that. Its beginning is this server's own.
+   * `before` is what was registered last of the same board.
    */
-  #identity(request: EnrolmentRequest): { node: string; mac: string } {
+  #identity(request: EnrolmentRequest): { defaultName: string; mac: string; before: Device | undefined } {
     for (let attempt = 0; attempt < 1000; attempt++) {
       const bytes =
         attempt === 0
@@ -170,17 +198,70 @@ export class Registry {
               .update(String(attempt))
               .digest()
               .subarray(0, 3);
-      const node = `vpn-${bytes.toString("hex")}`;
-      if (this.byNode(node) !== undefined) continue;
+      const defaultName = `vpn-${bytes.toString("hex")}`;
+      if (this.#isTaken(defaultName)) continue;
       const before = this.#db
-        .query<{ mac: string }, [string, string]>(
-          "SELECT mac FROM devices WHERE node = ? AND board_mac = ? ORDER BY id DESC",
+        .query<Device, [string, string]>(
+          `${SELECT} WHERE d.default_name = ? AND d.board_mac = ? ORDER BY d.id DESC LIMIT 1`,
         )
-        .get(node, request.mac);
+        .get(defaultName, request.mac);
       const own = [this.#prefix, ...[...bytes].map((b) => b.toString(16).padStart(2, "0"))].join(":");
-      return { node, mac: before?.mac ?? own };
+      return { defaultName, mac: before?.mac ?? own, before: before ?? undefined };
     }
     throw new WaltError("no free node name was found", { hint: "Revoke nodes that are not used any more." });
+  }
+
+  /** Whether a device that is not revoked has this name, or had it as its default name. */
+  #isTaken(name: string): boolean {
+    return this.#holder(name) !== undefined;
+  }
+
+  #holder(name: string): Device | undefined {
+    const sql = `${SELECT} WHERE d.revoked_at IS NULL AND (d.node = ?1 OR d.default_name = ?1)`;
+    return this.#db.query<Device, [string]>(sql).get(name) ?? undefined;
+  }
+
+  /** @throws ApiError when the node with this default name cannot be called `name`. */
+  #refuseName(name: string, defaultName: string): void {
+    const holder = this.#holder(name);
+    if (holder !== undefined && holder.defaultName !== defaultName) {
+      const whose = holder.node === name ? "another node has it" : `it is the default name of ${holder.node}`;
+      throw new ApiError(
+        "name-taken",
+        `the name ${name} is taken: ${whose}`,
+        "`walt node show` lists the names.",
+      );
+    }
+    if (DEFAULT_NAME.test(name) && name !== defaultName) {
+      throw new ApiError(
+        "name-taken",
+        `the name ${name} is taken: the server itself gives names of this form`,
+        `This node can be called ${defaultName}, or a name that does not look like it.`,
+      );
+    }
+  }
+
+  /** @throws ApiError when the node cannot have this name. */
+  rename(device: Device, name: string): void {
+    this.atomically(() => {
+      this.#refuseName(name, device.defaultName);
+      this.#db
+        .query<unknown, [string, number]>("UPDATE devices SET node = ? WHERE id = ?")
+        .run(name, device.id);
+    });
+  }
+
+  /** @param note "" for none. */
+  setNote(device: Device, note: string): void {
+    this.#db
+      .query<unknown, [string, number]>("UPDATE devices SET note = ? WHERE id = ?")
+      .run(note, device.id);
+  }
+
+  /** What a device's node is called now, which may be another name than when the device was looked up. */
+  nameOf({ id, node }: Pick<Device, "id" | "node">): string {
+    const row = this.#db.query<{ node: string }, [number]>("SELECT node FROM devices WHERE id = ?").get(id);
+    return row?.node ?? node;
   }
 
   /**
@@ -276,6 +357,7 @@ export class Registry {
   }
 
   close(): void {
+    this.journal.close();
     this.#db.close();
   }
 }

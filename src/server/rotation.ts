@@ -40,6 +40,7 @@ export class Rotation {
     if (this.keys.nextOf(key) === undefined) {
       this.keys.begin(key);
       const { next } = this.of(key);
+      this.registry.journal.order({ kind: "rotation-began", details: { key, fingerprint: next } }, by);
       this.log.info("a key is rotated", { event: "rotation-began", key, next: next ?? undefined, by });
     }
     return this.of(key);
@@ -68,6 +69,8 @@ export class Rotation {
       );
     }
     this.keys.finish(key);
+    const details = { key, fingerprint: next, without: waiting.length };
+    this.registry.journal.order({ kind: "rotation-finished", details }, by);
     this.log.warn("a key was rotated: the old one is good no more", {
       event: "rotation-finished",
       key,

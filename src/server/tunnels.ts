@@ -5,6 +5,7 @@ import { ApiError } from "../api/api-error.ts";
 import type { NodeState } from "../api/messages.ts";
 import { type Answer, Asker } from "../control/asker.ts";
 import type { Order } from "../control/orders.ts";
+import type { End } from "../end.ts";
 import { messageOf } from "../errors.ts";
 import { openOffloadTap, openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
@@ -37,6 +38,12 @@ export interface TunnelInfo {
   stats: LinkStats | undefined;
 }
 
+/** Why a tunnel that was up went down, and for how long it was up, ms. */
+export interface Over {
+  end: End;
+  lasted: number;
+}
+
 /** Counters over all tunnels of a device since the server's start. */
 export type Totals = Record<SummedName | "tunnels", number>;
 
@@ -63,7 +70,10 @@ export class Tunnels {
     readonly silence: number,
     /** The log for lines that a device causes. */
     readonly logOf: (device: Device) => Log,
-    readonly changed: (device: Device, state: NodeState, via: string) => void,
+    /** The name of a device's node now: it may have changed since its tunnel was opened. */
+    readonly nameOf: (device: Device) => string,
+    /** A tunnel came up or went down. */
+    readonly changed: (device: Device, state: NodeState, via: string, over?: Over) => void,
     /** The functions that open TAPs, which needs root; tests pass others. */
     readonly taps = { openTap, openOffloadTap },
   ) {}
@@ -182,15 +192,17 @@ export class Tunnels {
       guard: this.net.rulesFor(device),
       ...(messages ? { channels: askerOf } : {}),
     });
-    const reason = await this.#live(device, tunnel, link, from);
-    const wasUp = tunnel.info.state === "up";
+    const end = await this.#live(device, tunnel, link, from);
+    const { state, since, via } = tunnel.info;
     tunnel.info = { ...tunnel.info, state: "down", since: new Date() };
-    this.logOf(device).info("tunnel down", { event: "tunnel-down", node: device.node, from, reason });
-    if (wasUp && this.#tunnels.get(device.id) === tunnel) this.changed(device, "down", tunnel.info.via);
+    const node = this.nameOf(device);
+    this.logOf(device).info("tunnel down", { event: "tunnel-down", node, from, reason: end.text });
+    if (state !== "up" || this.#tunnels.get(device.id) !== tunnel) return;
+    this.changed({ ...device, node }, "down", via, { end, lasted: Date.now() - since.getTime() });
   }
 
-  /** Run a tunnel until it ends. @returns the reason of its end. */
-  async #live(device: Device, tunnel: Tunnel, link: Link, from: string): Promise<string> {
+  /** Run a tunnel until it ends. */
+  async #live(device: Device, tunnel: Tunnel, link: Link, from: string): Promise<End> {
     tunnel.link = link;
     void link.up.then((mtu) => {
       if (mtu < this.net.mtu) this.#lower(device, mtu);
@@ -200,11 +212,11 @@ export class Tunnels {
       this.logOf(device).info("tunnel up", { event: "tunnel-up", node: device.node, from, via, framing });
       this.changed(device, "up", tunnel.info.via);
     });
-    const { text } = await link.ended;
+    const end = await link.ended;
     const [totals, stats] = [this.#endedOf(device), link.stats()];
     for (const name of SUMMED) totals[name] += stats[name];
     tunnel.link = tunnel.asker = undefined;
-    return text;
+    return end;
   }
 
   #lower(device: Device, mtu: number): void {
@@ -248,7 +260,7 @@ function zeroTotals(): Totals {
   return { tunnels: 0, ...Object.fromEntries(counters) } as Totals;
 }
 
-/** The name of the node's TAP: at most 15 characters (linux/if.h, IFNAMSIZ). */
-function tapName(device: Device): string {
-  return `tap-${device.node}`.slice(0, 15);
+/** The name of the node's TAP: at most 15 characters (linux/if.h, IFNAMSIZ). A default name is short enough. */
+function tapName({ defaultName }: Device): string {
+  return `tap-${defaultName}`.slice(0, 15);
 }

@@ -4,7 +4,8 @@
  */
 
 import { formatHostPort, type HostPort } from "../address.ts";
-import type { DeviceInfo, NodeInfo, TrustInfo } from "../api/messages.ts";
+import type { JournalEvent } from "../api/journal.ts";
+import type { DeviceInfo, NodeDetails, NodeInfo, TrustInfo } from "../api/messages.ts";
 import { fingerprint, parsePublicKey, publicKeyLine, shortCode } from "../ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../ssh/keys/key-files.ts";
 import { VERSION } from "../version.ts";
@@ -33,6 +34,8 @@ export function nodeList(
     const stats = up?.stats;
     return {
       name: device.node,
+      defaultName: device.defaultName,
+      note: device.note,
       type: "vpn",
       state: tunnel?.state ?? "down",
       mac: device.mac,
@@ -54,6 +57,7 @@ export function deviceList(devices: readonly Device[], tunnels: TunnelsSeen): De
     const key = parsePublicKey(device.publicKey, `registry: key of ${device.node}`);
     return {
       node: device.node,
+      defaultName: device.defaultName,
       state: device.revokedAt === null ? (tunnels.info(device)?.state ?? "down") : "revoked",
       boardMac: device.boardMac,
       model: device.model,
@@ -67,6 +71,11 @@ export function deviceList(devices: readonly Device[], tunnels: TunnelsSeen): De
       revokedAt: device.revokedAt,
     };
   });
+}
+
+/** All that is known of one node. @param events the last ones of the journal about it. */
+export function nodeDetails(node: NodeInfo, device: DeviceInfo, events: JournalEvent[]): NodeDetails {
+  return { ...node, device, events, serverVersion: VERSION, report: null };
 }
 
 /** @param devices all, revoked ones too. */

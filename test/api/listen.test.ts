@@ -54,6 +54,13 @@ describe("listening", () => {
     }
   });
 
+  test("who asks is told by the kernel, whatever the request says", async () => {
+    const api = await listenApi(socket, undefined, (_, user) => new Response(user));
+    await using(api, async () => {
+      expect(await get()).toBe(Bun.spawnSync(["id", "-un"]).stdout.toString().trim());
+    });
+  });
+
   test("a socket that nobody listens on any more is replaced", async () => {
     mkdirSync(join(socket, ".."));
     // As after kill -9: the file stays.

@@ -2,7 +2,8 @@
 
 import type { DeviceStatus } from "../../src/api/device-status.ts";
 import type { PendingRequest } from "../../src/api/events.ts";
-import type { DeviceInfo, NodeInfo, TrustInfo } from "../../src/api/messages.ts";
+import type { JournalEvent } from "../../src/api/journal.ts";
+import type { DeviceInfo, NodeDetails, NodeInfo, TrustInfo } from "../../src/api/messages.ts";
 import { COUNTER } from "../../src/tunnel/counters.ts";
 
 const TIME = "2026-03-01T14:05:25.335Z";
@@ -10,7 +11,9 @@ const TIME = "2026-03-01T14:05:25.335Z";
 export const TRAFFIC = { ...COUNTER, loss: 0.016 };
 
 export const NODE: NodeInfo = {
-  name: "vpn-010203",
+  name: "lab-3",
+  defaultName: "vpn-010203",
+  note: "in the cellar",
   type: "vpn",
   state: "up",
   mac: "52:54:00:01:02:03",
@@ -25,7 +28,8 @@ export const NODE: NodeInfo = {
 };
 
 export const REGISTERED: DeviceInfo = {
-  node: "vpn-010203",
+  node: "lab-3",
+  defaultName: "vpn-010203",
   state: "revoked",
   boardMac: "b8:27:eb:01:02:03",
   model: "Raspberry Pi 3 Model B Plus Rev 1.3",
@@ -37,6 +41,19 @@ export const REGISTERED: DeviceInfo = {
   certificateSerial: "7",
   certificateExpires: "",
   revokedAt: TIME,
+};
+
+export const EVENT: JournalEvent = {
+  ...{ id: 7, at: TIME, kind: "tunnel-down", node: "lab-3", by: null },
+  details: { via: "gate.example.org:22", end: "silent", reason: "the peer was silent", lasted: 61_000 },
+};
+
+export const DETAILS: NodeDetails = {
+  ...NODE,
+  device: { ...REGISTERED, state: "up", revokedAt: null },
+  serverVersion: "0.1.0",
+  events: [EVENT],
+  report: { temperature: 51 },
 };
 
 export const TRUST: TrustInfo = {

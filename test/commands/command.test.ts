@@ -199,11 +199,19 @@ describe("what is wrong with the words typed", () => {
       [["token", "add", "--note", "n".repeat(201)], "is longer than 200 characters"],
       [["token", "withdraw", "x"], "is not an ID"],
       [["accept", "P*2"], "neither a short code"],
+      [["accept", "PG2", "7K3", "--name", "lab-3"], "--name is for one device"],
+      [["accept", "PG2", "--name", "Lab"], "cannot be a node's name"],
+      [["events", "--since", "yesterday"], "is not a duration"],
       [["rotate", "--finish"], "--finish needs the key"],
       [["rotate", "root"], "there is no key"],
       [["rotate", "ca", "--force"], "--force is for --finish"],
     ] as const)
       expect([words, await explain("vpn", ...words)]).toEqual([words, expect.stringContaining(why)]);
+  });
+
+  test("a name that a node cannot have, and a note that is too long", async () => {
+    expect(await explain("node", "rename", "lab-3", "Lab")).toContain('"Lab" cannot be a node\'s name');
+    expect(await explain("node", "note", "lab-3", "x".repeat(201))).toContain("longer than 200 characters");
   });
 
   test("a typo is answered with a suggestion, at each depth", async () => {
@@ -219,7 +227,7 @@ describe("what is wrong with the words typed", () => {
 
   test("a word too few, and an option where a command is expected", async () => {
     expect(await explain("node")).toBe(
-      "walt node wants one more word: show\n`walt node --help` explains it.",
+      "walt node wants one more word: show, rename, note\n`walt node --help` explains it.",
     );
     expect(await explain("--verbose")).toBe('walt has no option "--verbose"\n`walt --help` explains it.');
     expect(await explain("vpn", "--json", "list")).toStartWith('walt vpn has no option "--json"\n');

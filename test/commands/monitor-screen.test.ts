@@ -30,7 +30,8 @@ function shown(actions: readonly Action[]): string {
   const text = actions.map((action) => {
     if ("print" in action) return `${action.print}\n`;
     if ("prompt" in action) return `${action.prompt}\n`;
-    return `-> ${action.answer.accept ? "accept" : "deny"} ${action.answer.id} ${action.answer.fingerprint}\n`;
+    const { accept, id, fingerprint, name } = action.answer;
+    return `-> ${accept ? "accept" : "deny"} ${id} ${fingerprint}${name === undefined ? "" : ` ${name}`}\n`;
   });
   return `\n${text.join("")}`;
 }
@@ -57,7 +58,7 @@ describe("a request", () => {
   test("is shown with its code first and apart, and asked about", () => {
     expect(see({ type: "watching" }) + see(request("2"))).toMatchInlineSnapshot(`
       "
-      14:05:07 Waiting for devices that ask for access. ^C ends.
+      14:05:07 Waiting for devices that ask for access. \`CODE as NAME\` also names the node. ^C ends.
 
       14:05:07 A device asks for access to the VPN:
 
@@ -154,6 +155,11 @@ describe("an answer", () => {
     see(request("2"));
     expect(type("pg2")).toStartWith(`\n${said("2", true)}`);
     expect(type("deny 7kq2m-x9abc")).toBe(`\n${said("1", false)}`);
+  });
+
+  test("may name the node", () => {
+    see(request("1"));
+    expect(type("7kq as lab-3")).toBe(`\n${said("1", true).trimEnd()} lab-3\n`);
   });
 
   test("that is only a y accepts nothing, with one request and with several", () => {

@@ -49,3 +49,17 @@ test("letters that resemble a digit are that digit, as in Crockford's base32", (
   expect(parseCode("ABCDE-FGHJK", 10)).toBe("ABCDEFGHJK");
   expect(parseCode("ABCDE", 10)).toBeUndefined();
 });
+
+test("`as` names the node of a device that is accepted, and of no other", () => {
+  for (const text of ["pg2wb as lab-3", "accept PG2-WB AS lab-3"])
+    expect(parseAnswer(text)).toEqual({ kind: "code", accept: true, code: "PG2WB", name: "lab-3" });
+  for (const [text, why] of [
+    ["deny pg2 as lab-3", "gets no name"],
+    ["pg2 as Lab", "cannot be a node's name"],
+    ["pg2 as all", "means all nodes"],
+    ["pg2 as", "is not the beginning of a code"],
+    ["pg2 as lab 3", "is not the beginning of a code"],
+    ["pg2 lab-3", "is not the beginning of a code"],
+  ] as const)
+    expect([text, parseAnswer(text)]).toEqual([text, { kind: "wrong", why: expect.stringContaining(why) }]);
+});

@@ -191,7 +191,7 @@ describe("reply", () => {
   };
 
   test("each kind is one line, and comes back", () => {
-    for (const reply of [granted, denied, { type: "pending" } as const]) {
+    for (const reply of [granted, { ...granted, name: "lab-3" }, denied, { type: "pending" } as const]) {
       const line = encodeReply(reply);
       expect(line).toMatch(/^[^\n]+\n$/);
       expect(parseReply(line)).toEqual(reply);

@@ -14,7 +14,8 @@ import { INTEGRATION, World } from "../lab/world.ts";
 
 /** All commands, and the ones that talk to the server's daemon. */
 const COMMANDS = [
-  ...["run", "vpn setup-proxy", "vpn setup-node", "vpn monitor", "vpn list", "vpn revoke", "node show"],
+  ...["run", "vpn setup-proxy", "vpn setup-node", "vpn monitor", "vpn list", "vpn revoke", "vpn events"],
+  ...["node show", "node rename", "node note"],
   ...[
     "vpn requests",
     "vpn accept",
@@ -49,7 +50,10 @@ const CLIENTS: readonly string[][] = [
   ["vpn", "token", "withdraw", "1"],
   ["vpn", "list"],
   ["vpn", "revoke", "vpn-000000"],
+  ["vpn", "events"],
   ["node", "show"],
+  ["node", "rename", "vpn-000000", "lab-3"],
+  ["node", "note", "vpn-000000", "in", "the", "cellar"],
 ];
 
 /** What may answer instead of a daemon of this version, and what is said of it. */
@@ -127,7 +131,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         [["vnp", "list"], /has no command "vnp"; did you mean vpn\?/],
         [["vpn", "monitro"], /did you mean monitor\?/],
         [["vpn", "list", "--jsno"], /there is no option --jsno; did you mean --json\?/],
-        [["node", "show", "a", "b"], /unexpected argument "b"/],
+        [["node", "rename", "a", "b", "c"], /unexpected argument "c"/],
         [["vpn", "revoke"], /NODE is missing/],
         [["vpn"], /wants one more word/],
         [["--frobnicate"], /has no option "--frobnicate"/],
@@ -572,7 +576,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
 
       const monitor = operator.spawn(["/srv/walt", "vpn", "monitor", "--json", ...there]);
       await monitor.waitFor(/"watching"/);
-      await world.daemon.waitFor(/event=monitor-began monitor=root@operator monitors=1/);
+      await world.daemon.waitFor(/event=monitor-began monitor=root monitors=1/);
       const position = world.daemon.position;
       expect(await monitor.stop("SIGINT")).toBe(0);
       await world.daemon.waitFor(/event=monitor-left/, { after: position });

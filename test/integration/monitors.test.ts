@@ -47,13 +47,13 @@ describeWith(INTEGRATION, "monitors", () => {
     const before = second.process.position;
     await first.type(asked?.code ?? "");
     await first.process.waitFor(new RegExp(`${asked?.code} \\(\\S+\\) accepted: it becomes node`));
-    const told = await second.process.waitFor(/(\S+) \(\S+\) accepted by \S+@server as node (\S+)/, {
+    const told = await second.process.waitFor(/(\S+) \(\S+\) accepted by root as node (\S+)/, {
       after: before,
     });
     expect(told.slice(1)).toEqual([asked?.code ?? "", expect.stringMatching(/^vpn-/)]);
     // Now the second device alone is asked about, on both.
     await second.answer("accept", { after: before });
-    await first.process.waitFor(/accepted by \S+@server as node/);
+    await first.process.waitFor(/accepted by root as node/);
     await Promise.all([one, two].map((d) => d.process?.waitFor(/tunnel is up/)));
     const nodes = await eventually("both nodes are up", () => world.nodes(), {
       fits: (all) => all.length === 2 && all.every(({ state }) => state === "up"),
@@ -98,8 +98,9 @@ describeWith(INTEGRATION, "monitors", () => {
     await monitor.process.waitFor(/not \\"accept CODE\\" or \\"deny CODE\\"/);
     await monitor.process.waitFor(/no request with the code 00000-00000 waits/);
     expect(await world.nodes()).toEqual([]);
-    monitor.process.write(`accept ${code}\n`);
-    await monitor.process.waitFor(/"type":"node","node":"vpn-[0-9a-f]{6}","state":"up"/);
+    monitor.process.write(`accept ${code} as Lab\naccept ${code} as lab-3\n`);
+    await monitor.process.waitFor(/\\"Lab\\" cannot be a node's name/);
+    await monitor.process.waitFor(/"type":"node","node":"lab-3","state":"up"/);
     expect(await monitor.stop()).toBe(0);
   }, 60_000);
 

@@ -29,13 +29,15 @@ class Clock {
 
 let clock: Clock;
 let requests: AccessRequests;
-let accepted: { request: EnrolmentRequest; by: string }[];
+let accepted: { request: EnrolmentRequest; by: string; name?: string }[];
+let recorded: [kind: string, code: string, by: string | undefined][];
 let acceptFails: Error | undefined;
 let overloads: (number | string)[][];
 
 beforeEach(() => {
   clock = new Clock();
   accepted = [];
+  recorded = [];
   acceptFails = undefined;
   overloads = [];
   requests = new AccessRequests({
@@ -44,9 +46,10 @@ beforeEach(() => {
     after: clock.after,
     overloaded: (denied, from) => overloads.push([denied, ...from]),
     remember: true,
-    accept: (request, by) => {
+    record: (kind, { code }, by) => recorded.push([kind, code, by]),
+    accept: (request, by, name) => {
       if (acceptFails !== undefined) throw acceptFails;
-      accepted.push({ request, by });
+      accepted.push({ request, by, ...(name === undefined ? {} : { name }) });
       return grantFor(request);
     },
   });
@@ -588,4 +591,56 @@ describe("what no operator saw", () => {
     strict.ask(request(), "192.0.2.1");
     expect(strict.list()).toEqual([]);
   });
+});
+
+describe("the journal is told", () => {
+  const watch = () => requests.watch(() => {});
+  const ASKED = "enrolment-requested";
+  const DENIED = "enrolment-denied";
+
+  test("of a key once while it is remembered, however often it asks, and whoever watches then", () => {
+    const asked = request();
+    const code = shortCode(asked.publicKey);
+    for (let i = 0; i < 3; i++) requests.ask(asked, "192.0.2.1");
+    watch();
+    requests.ask(asked, "192.0.2.1");
+    clock.pass(TIMEOUT);
+    requests.ask(asked, "192.0.2.1");
+    expect(recorded).toEqual([[ASKED, code, undefined]]);
+  });
+
+  test("of what an operator denied, and of what nobody answered in time", () => {
+    watch();
+    const [one, two] = [request(), request()];
+    const [first, second] = [shortCode(one.publicKey), shortCode(two.publicKey)];
+    const ticket = requests.ask(one, "192.0.2.1");
+    requests.ask(two, "192.0.2.1");
+    answer(ticket.id, false, "alice");
+    clock.pass(TIMEOUT);
+    expect(recorded).toEqual([
+      [ASKED, first, undefined],
+      [ASKED, second, undefined],
+      [DENIED, first, "alice"],
+      [DENIED, second, undefined],
+    ]);
+  });
+
+  test("of nothing that the limits deny, and that nobody remembers", () => {
+    watch();
+    for (let i = 0; i < 200; i++) requests.ask(request(), "192.0.2.1");
+    expect(recorded).toHaveLength(64);
+  });
+});
+
+test("a name comes with the answer, and goes to whoever registers the device; also later", () => {
+  requests.watch(() => {});
+  const named = { accept: true, by: "alice", name: "lab-3" };
+  const [one, two] = [request(), request()];
+  const ticket = requests.ask(one, "192.0.2.1");
+  requests.answer(ticket.id, { ...named, fingerprint: fingerprint(one.publicKey) });
+  requests.ask(two, "192.0.2.1");
+  clock.pass(TIMEOUT);
+  const [remembered] = requests.list();
+  requests.answer(remembered?.id ?? "", { ...named, fingerprint: fingerprint(two.publicKey), name: "lab-4" });
+  expect(accepted).toMatchObject([{ name: "lab-3" }, { name: "lab-4" }]);
 });

@@ -6,12 +6,14 @@ import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ApiError } from "../../src/api/api-error.ts";
+import { ApiClient } from "../../src/api/client.ts";
 import type { MonitorEvent } from "../../src/api/events.ts";
 import { apiHandler, serve } from "../../src/api/handler.ts";
 import { type ApiServer, listenApi } from "../../src/api/listen.ts";
 import type {
   DeviceInfo,
   InvitationInfo,
+  NodeDetails,
   NodeInfo,
   RotationInfo,
   TrustInfo,
@@ -24,6 +26,7 @@ import { Orders } from "../../src/server/orders.ts";
 import { generateKey } from "../../src/ssh/keys/ed25519.ts";
 import { VERSION } from "../../src/version.ts";
 import { TRUST } from "../api/messages.ts";
+import { eventually } from "../lab/eventually.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-server-api-"));
 const socket = join(dir, "server.sock");
@@ -49,6 +52,24 @@ const devices = {
     return { ...invitation, kind: "board" as const };
   },
   withdraw: (...order: unknown[]) => void orders.push(order),
+  rename: (...order: unknown[]) => void orders.push(order),
+  setNote: (...order: unknown[]) => void orders.push(order),
+};
+const event = {
+  ...{ id: 7, at: "2026-03-01T12:00:00.000Z", kind: "tunnel-up", node: "vpn-1", by: null },
+  details: { via: "gate" },
+};
+const followers = new Set<(one: typeof event) => void>();
+const journal = {
+  events: (wanted: unknown) => {
+    orders.push(wanted);
+    return [event];
+  },
+  follow: (after: number, tell: (one: typeof event) => void) => {
+    orders.push(after);
+    followers.add(tell);
+    return () => void followers.delete(tell);
+  },
 };
 const rotated: RotationInfo = { key: "ca", fingerprint: "SHA256:x", next: null, waiting: [] };
 const rotation = {
@@ -66,8 +87,10 @@ let requests: AccessRequests;
 let api: ApiServer;
 
 beforeAll(async () => {
-  api = await listenApi(socket, undefined, (request, user) =>
+  api = await listenApi(socket, undefined, (request) =>
     serverHandler({
+      journal,
+      node: (name) => Promise.resolve({ name } as NodeDetails),
       requests,
       nodes: () => Promise.resolve([{ name: "vpn-1" } as NodeInfo]),
       registered: () => [{ node: "vpn-1" } as DeviceInfo],
@@ -82,7 +105,7 @@ beforeAll(async () => {
       },
       orders: new Orders(() => Promise.reject(new Error("not part of this test"))),
       log,
-    })(request, user),
+    })(request, "al"),
   );
 });
 afterAll(async () => {
@@ -95,6 +118,7 @@ beforeEach(() => {
     now: Date.now,
     after: () => () => {},
     overloaded: () => {},
+    record: () => {},
     remember: true,
     accept: () => ({ node: "vpn-1", mac: "52:54:00:01:02:03", certificate: "", renewAfter: 1 }),
   });
@@ -146,6 +170,64 @@ describe("requests", () => {
     expect(orders).toEqual([]);
   });
 
+  test("a node, its name and its note", async () => {
+    expect(await ask("GET", "/v1/nodes/vpn-1")).toEqual([200, { name: "vpn-1" }]);
+    expect(await ask("POST", "/v1/nodes/vpn-1/rename", '{"name":"lab-3","by":"al"}')).toEqual([200, {}]);
+    expect(await ask("POST", "/v1/nodes/vpn-1/note", '{"note":"x","by":"eve"}')).toEqual([200, {}]);
+    expect(orders.splice(0)).toEqual([
+      ["vpn-1", "lab-3", "al"],
+      ["vpn-1", "x", "al (eve)"],
+    ]);
+    for (const body of ['{"name":"Lab","by":"al"}', '{"name":"all","by":"al"}', '{"by":"al"}'])
+      expect((await ask("POST", "/v1/nodes/vpn-1/rename", body))[1]).toMatchObject({ code: "malformed" });
+    expect(orders).toEqual([]);
+  });
+
+  test("every order is the user's, and what the command claims stands behind him", async () => {
+    const by = "eve@laptop";
+    for (const [path, order] of [
+      ["/v1/nodes/vpn-1/rename", { name: "lab-3" }],
+      ["/v1/nodes/vpn-1/note", { note: "" }],
+      ["/v1/tokens", { uses: 1, expires: 5000, note: "" }],
+      ["/v1/expected", { serialNumber: "7", expires: 5000, note: "" }],
+      ["/v1/invitations/4/withdraw", { kind: "token" }],
+      ["/v1/keys/ca/rotate", {}],
+      ["/v1/keys/ca/finish", { force: true }],
+      ["/v1/devices/vpn-1/revoke", {}],
+    ] as const) {
+      expect([path, (await ask("POST", path, JSON.stringify({ ...order, by })))[0]]).toEqual([path, 200]);
+      const given = JSON.stringify([...orders.splice(0), ...revoked.splice(0)]);
+      expect([path, given]).toEqual([path, expect.stringContaining('"al (eve@laptop)"')]);
+      expect(given).not.toContain(`"${by}"`);
+    }
+  });
+
+  test("the journal, as much of it as is asked for", async () => {
+    expect(await ask("GET", "/v1/events?last=5&node=lab-3")).toEqual([200, [event]]);
+    const since = "2026-03-01T12:00:00.000Z";
+    expect((await ask("GET", `/v1/events?after=7&since=${since}`))[0]).toBe(200);
+    expect(orders.splice(0)).toEqual([
+      { last: 5, node: "lab-3" },
+      { after: 7, since },
+    ]);
+    for (const query of ["last=x", "after=-1", "since=yesterday"])
+      expect([query, (await ask("GET", `/v1/events?${query}`))[0]]).toEqual([query, 400]);
+  });
+
+  test("who follows the journal is told what comes, and is forgotten when he goes", async () => {
+    const stop = new AbortController();
+    const client = new ApiClient({ socket, start: "walt server run" });
+    const told = client.stream(SERVER.follow, { after: 6 }, stop.signal);
+    const first = told.next();
+    await eventually("it is followed", () => followers.size === 1);
+    for (const tell of followers) tell(event);
+    expect((await first).value).toEqual({ type: "event", event });
+    expect(orders.splice(0)).toEqual([6]);
+    stop.abort();
+    await told.next().catch(() => {});
+    await eventually("it is followed no more", () => followers.size === 0);
+  });
+
   test("rotation of keys", async () => {
     expect(await ask("GET", "/v1/keys")).toEqual([200, [rotated]]);
     expect(await ask("POST", "/v1/keys/ca/rotate", '{"by":"al"}')).toMatchObject([
@@ -182,12 +264,12 @@ describe("requests", () => {
     expect(revoked).toEqual([]);
   });
 
-  test("revoke names the node and who did it, made harmless", async () => {
+  test("revoke names the node, who did it, and beside him what the command claims, made harmless", async () => {
     expect(await ask("POST", "/v1/devices/vpn-1/revoke", '{"by":"al\\u001b[2Jice"}')).toEqual([
       200,
       { passesUntil: "2026-03-08T12:00:00.000Z" },
     ]);
-    expect(revoked.splice(0)).toEqual([["vpn-1", "al?[2Jice"]]);
+    expect(revoked.splice(0)).toEqual([["vpn-1", "al (al??2Jice)"]]);
     expect(await ask("POST", "/v1/devices/vpn-9/revoke", '{"by":"x"}')).toEqual([
       400,
       { code: "unknown-node", error: 'there is no node "vpn-9"', hint: "look" },
@@ -321,7 +403,7 @@ describe("monitors", () => {
     expect(await monitor.next()).toMatchObject({
       type: "answered",
       outcome: "accepted",
-      by: "alice",
+      by: "al (alice)",
       node: "vpn-1",
     });
     const again = await ask("POST", path, JSON.stringify({ by: "bob", accept: false, fingerprint }));
@@ -369,7 +451,7 @@ describe("monitors", () => {
       requests.tell(event);
       await monitor.next();
     }
-    expect(logged).toContain("a monitor left event=monitor-left monitor=sleeper monitors=1");
+    expect(logged).toContain('a monitor left event=monitor-left monitor="al (sleeper)" monitors=1');
     // The other one goes on.
     requests.tell({ type: "alive" });
     while ((await monitor.next()).type !== "alive");
@@ -379,12 +461,12 @@ describe("monitors", () => {
 
   test("that leaves, stops counting: what waited is denied", async () => {
     const monitor = await watch("eve\u001b[2J");
-    expect(logged).toContain('a monitor watches event=monitor-began monitor="eve?[2J" monitors=1');
+    expect(logged).toContain('a monitor watches event=monitor-began monitor="al (eve??2J)" monitors=1');
     const ticket = requests.ask(request(), "192.0.2.1");
     monitor.leave();
     expect(await ticket.decision).toEqual({ denied: "nobody-watching" });
     expect(requests.monitors).toBe(0);
-    expect(logged).toContain('a monitor left event=monitor-left monitor="eve?[2J" monitors=0');
+    expect(logged).toContain('a monitor left event=monitor-left monitor="al (eve??2J)" monitors=0');
   });
 
   test("that breaks off in the middle of anything, stops counting too", async () => {

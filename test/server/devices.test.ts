@@ -12,6 +12,7 @@ import { Devices } from "../../src/server/devices.ts";
 import { ServerKeys } from "../../src/server/keys.ts";
 import type { NodeLease } from "../../src/server/net/walt-net.ts";
 import { type Device, Registry } from "../../src/server/registry.ts";
+import { parseCertificateLine } from "../../src/ssh/keys/certificate.ts";
 import { fingerprint, generateKey, shortCode } from "../../src/ssh/keys/ed25519.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-devices-"));
@@ -92,6 +93,56 @@ test("a device gets some dozen certificates at once, and not more; another one g
     for (let i = 0; i < 32; i++) devices.grant(device);
   }).toThrow("vpn-010203 asks for certificates too often");
   devices.grant(registry.byKey(other.publicKey) as Device);
+});
+
+describe("names and notes", () => {
+  const live = { tunnels: { stop: async () => {} }, endpoint: { stopConnections: () => {} } };
+  const journal = () => registry.journal.events({});
+
+  test("a node that is renamed has its name in DHCP at once; its credentials keep the default name", () => {
+    devices.accept(request, "alice");
+    devices.rename("vpn-010203", "lab-3", "bob");
+    expect(nodes.at(-1)).toEqual(["lab-3"]);
+    const given = devices.grant(registry.byKey(publicKey) as Device);
+    expect(given).toMatchObject({ node: "vpn-010203", name: "lab-3" });
+    expect(parseCertificateLine(given.certificate, "x").keyId).toBe("lab-3 b8:27:eb:01:02:03");
+    expect(logged.at(-1)).toBe("node renamed event=node-renamed node=lab-3 was=vpn-010203 by=bob");
+    devices.rename("lab-3", "vpn-010203", "bob");
+    expect(devices.grant(registry.byKey(publicKey) as Device)).not.toHaveProperty("name");
+  });
+
+  test("a name may be given with the answer; one that is taken leaves the device where it was", () => {
+    expect(devices.accept(request, "alice", "lab-3")).toMatchObject({ node: "vpn-010203", name: "lab-3" });
+    const other = { ...request, publicKey: generateKey("other").publicKey };
+    expect(() => devices.accept(other, "alice", "lab-3")).toThrow("the name lab-3 is taken");
+    expect(registry.list()).toHaveLength(1);
+  });
+
+  test("of a node that is not there are refused", () => {
+    expect(() => devices.rename("lab-9", "lab-3", "bob")).toThrow(ApiError);
+    expect(() => devices.setNote("lab-9", "x", "bob")).toThrow('there is no node "lab-9"');
+    expect(journal()).toEqual([]);
+  });
+
+  test("what operators order is in the journal, with their names; what fails is not", () => {
+    const { token, id } = devices.addToken({ uses: 1, expires: 1000, note: "n", by: "al" });
+    devices.withdraw("token", id, "bob");
+    devices.accept(request, "al", "lab-3");
+    devices.setNote("lab-3", "in the cellar", "al");
+    devices.rename("lab-3", "lab-4", "bob");
+    devices.rename("lab-4", "lab-4", "bob");
+    expect(() => devices.rename("lab-4", "vpn-ffffff", "bob")).toThrow();
+    devices.revoke("lab-4", "eve", live);
+    expect(journal().map(({ kind, node, by, details }) => [kind, node, by, details])).toMatchObject([
+      ["invitation-added", null, "al", { invitation: 1, invited: "token", uses: 1, note: "n" }],
+      ["invitation-withdrawn", null, "bob", { invitation: 1 }],
+      ["device-accepted", "lab-3", "al", { code: shortCode(publicKey), board: request.mac }],
+      ["node-noted", "lab-3", "al", { note: "in the cellar" }],
+      ["node-renamed", "lab-4", "bob", { was: "lab-3" }],
+      ["device-revoked", "lab-4", "eve", {}],
+    ]);
+    expect(JSON.stringify(journal())).not.toContain(token);
+  });
 });
 
 describe("a device that is invited", () => {

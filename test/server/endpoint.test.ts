@@ -18,6 +18,8 @@ const [hostKey, enrolment, device, stranger] = ["host", "enrolment", "device", "
 const DEVICE: Device = {
   id: 7,
   node: "vpn-010203",
+  defaultName: "vpn-010203",
+  note: "",
   mac: "52:54:00:01:02:03",
   address: null,
   boardMac: "b8:27:eb:01:02:03",

@@ -62,6 +62,7 @@ beforeEach(() => {
     now: Date.now,
     after: () => () => {},
     overloaded: () => {},
+    record: () => {},
     remember: true,
     accept: (request, by) => admit(registry, keys, request, by, 60_000, clock),
   });

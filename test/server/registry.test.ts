@@ -259,6 +259,86 @@ describe("devices", () => {
   });
 });
 
+describe("names", () => {
+  const accept = (all: Registry, mac: string, name?: string) => all.accept(request(mac), "alice", NOW, name);
+
+  test("that people give take the place of the default name; addresses and the default name stay", () => {
+    const all = registry();
+    const before = accept(all, "b8:27:eb:01:02:03");
+    all.rename(before, "lab-3");
+    all.setNote(before, "in the cellar");
+    expect(all.byNode("vpn-010203")).toBeUndefined();
+    expect(all.byNode("lab-3")).toEqual({ ...before, node: "lab-3", note: "in the cellar" });
+    expect(all.nameOf(before)).toBe("lab-3");
+    all.rename(before, "vpn-010203");
+    expect(all.byNode("vpn-010203")).toMatchObject({ defaultName: "vpn-010203" });
+  });
+
+  test("are given when a device is accepted, too", () => {
+    const all = registry();
+    expect(accept(all, "b8:27:eb:01:02:03", "lab-3")).toMatchObject({
+      ...{ node: "lab-3", defaultName: "vpn-010203", mac: expect.stringMatching(/:01:02:03$/) },
+    });
+    expect(() => accept(all, "b8:27:eb:01:02:04", "lab-3")).toThrow("lab-3 is taken: another node has it");
+    expect(all.list()).toHaveLength(1);
+  });
+
+  test("are no other node's, neither its name nor its default name, nor one that the server may give", () => {
+    const all = registry();
+    const [one, two] = [accept(all, "b8:27:eb:01:02:03", "lab-3"), accept(all, "b8:27:eb:01:02:04")];
+    for (const [name, why] of [
+      ["lab-3", "another node has it"],
+      ["vpn-010203", "it is the default name of lab-3"],
+      ["vpn-ffffff", "the server itself gives names of this form"],
+    ] as const)
+      expect(() => all.rename(two, name)).toThrow(`the name ${name} is taken: ${why}`);
+    all.rename(one, "vpn-gate");
+    all.rename(two, "lab-3");
+    expect(all.list().map(({ node }) => node)).toEqual(["lab-3", "vpn-gate"]);
+  });
+
+  test("another board with the same last bytes does not get the default name of one that was renamed", () => {
+    const all = registry();
+    accept(all, "b8:27:eb:01:02:03", "lab-3");
+    const other = accept(all, "dc:a6:32:01:02:03");
+    expect(other.node).toMatch(/^vpn-[0-9a-f]{6}$/);
+    expect(other.node).not.toBe("vpn-010203");
+  });
+
+  test("a board that enrols afresh keeps its name and its note, unless another node has the name by then", () => {
+    const all = registry();
+    const again = (name?: string) => {
+      const [device] = all.byBoardMac("b8:27:eb:01:02:03");
+      if (device === undefined) throw new Error("it is lost");
+      all.revoke(device, NOW);
+      return accept(all, "b8:27:eb:01:02:03", name);
+    };
+    const first = accept(all, "b8:27:eb:01:02:03", "lab-3");
+    all.setNote(first, "in the cellar");
+    const kept = { defaultName: "vpn-010203", note: "in the cellar", mac: first.mac };
+    expect(again()).toMatchObject({ node: "lab-3", ...kept });
+    expect(again("lab-4")).toMatchObject({ node: "lab-4", ...kept });
+    const [device] = all.byBoardMac("b8:27:eb:01:02:03");
+    if (device !== undefined) all.revoke(device, NOW);
+    accept(all, "b8:27:eb:01:02:05", "lab-4");
+    expect(accept(all, "b8:27:eb:01:02:03")).toMatchObject({ node: "vpn-010203", ...kept });
+  });
+
+  test("of an older registry are the default names", () => {
+    const old = new Database(path, { create: true });
+    for (const sql of MIGRATIONS.slice(0, 4)) old.run(sql);
+    old.run("PRAGMA user_version = 4");
+    old
+      .query(
+        `INSERT INTO devices (node, mac, board_mac, model, serial_number, public_key, accepted_at, accepted_by)
+         VALUES ('vpn-010203', 'd6:00:00:01:02:03', 'b8:27:eb:01:02:03', 'Pi', '7', 'ssh-ed25519 AAAA', ?, 'al')`,
+      )
+      .run(NOW.toISOString());
+    old.close();
+    expect(registry().list()).toMatchObject([{ node: "vpn-010203", defaultName: "vpn-010203", note: "" }]);
+  });
+});
+
 describe("serials", () => {
   test("count up and are never used twice, over devices, restarts and deletions", () => {
     const first = registry();

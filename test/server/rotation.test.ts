@@ -62,6 +62,12 @@ test("a new key stands beside the old one until every board has confirmed it", (
   expect(rotation.finish("enrolment", false, "al")).toMatchObject({ fingerprint: begun.next, next: null });
   expect(devices.identify(old)).toBeUndefined();
   expect(() => rotation.finish("enrolment", false, "al")).toThrow("no new enrolment key");
+  // What was done is in the journal, and what was refused is not.
+  const details = { key: "enrolment", fingerprint: begun.next };
+  expect(registry.journal.events({}).filter(({ kind }) => kind.startsWith("rotation"))).toMatchObject([
+    { kind: "rotation-began", by: "al", details },
+    { kind: "rotation-finished", by: "al", details: { ...details, without: 0 } },
+  ]);
 });
 
 test("a revoked board does not hold a rotation up; by force it is finished without the others", () => {

@@ -7,15 +7,19 @@ import type { End } from "../../src/end.ts";
 import type { Log } from "../../src/log.ts";
 import type { WaltNet } from "../../src/server/net/walt-net.ts";
 import type { Device } from "../../src/server/registry.ts";
-import { Tunnels } from "../../src/server/tunnels.ts";
+import { type Over, Tunnels } from "../../src/server/tunnels.ts";
 import type { Owner } from "../../src/ssh/server/peer.ts";
 import { LINK_COUNTERS, type LinkStats } from "../../src/tunnel/counters.ts";
 import type { Link, LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
 import { eventually } from "../lab/eventually.ts";
 import { states } from "../tunnel/transport/hand.ts";
 
-const DEVICE = { id: 7, node: "vpn-010203", mac: "52:54:00:01:02:03" } as Device;
-const OTHER = { id: 8, node: "vpn-0a0b0c", mac: "52:54:00:0a:0b:0c" } as Device;
+const DEVICE = {
+  ...{ id: 7, node: "a-laboratory", defaultName: "vpn-010203", mac: "52:54:00:01:02:03" },
+} as Device;
+const OTHER = {
+  ...{ id: 8, node: "a-laboratory-too", defaultName: "vpn-0a0b0c", mac: "52:54:00:0a:0b:0c" },
+} as Device;
 const VIA = "gate.example.org:22";
 const FROM = "192.0.2.1";
 
@@ -77,13 +81,18 @@ let ports: string[];
 let lowered: [string, number][];
 let lines: string[];
 let changes: [string, NodeState, string][];
+/** Of tunnels that went down. */
+let ends: Over[];
+/** Nodes that were renamed, by their names before. */
+let names: Map<string, string>;
 let tapsOpened: { name: string; offload: boolean; fd: number }[];
 /** What goes wrong when a TAP joins walt-net. */
 let refusal: string | undefined;
 let tunnels: Tunnels;
 
 beforeEach(() => {
-  [links, ports, lowered, lines, changes, tapsOpened] = [[], [], [], [], [], []];
+  [links, ports, lowered, lines, changes, ends, tapsOpened] = [[], [], [], [], [], [], []];
+  names = new Map();
   refusal = undefined;
   const add = (text: string, fields = {}): void => void lines.push(`${text} ${JSON.stringify(fields)}`);
   const log: Log = { debug() {}, info: add, warn: add, error: add, with: () => log };
@@ -113,7 +122,11 @@ beforeEach(() => {
     net as WaltNet,
     10_000,
     () => log,
-    (device, state, via) => changes.push([device.node, state, via]),
+    ({ node }) => names.get(node) ?? node,
+    ({ node }, state, via, over) => {
+      changes.push([node, state, via]);
+      if (over !== undefined) ends.push(over);
+    },
     {
       openTap: (name) => ({ name, fd: tap(name, false), offload: undefined }),
       openOffloadTap: (name) => ({ name, fd: tap(name, true), offload: 7 }),
@@ -167,13 +180,18 @@ describe("a tunnel", () => {
     const { link, done, connection } = await up();
     expect(tunnels.info(DEVICE)).toMatchObject({ state: "up", mtu: 9000 });
     expect(changes).toEqual([[DEVICE.node, "up", VIA]]);
+    names.set(DEVICE.node, "renamed-meanwhile");
     link.end("the peer was silent");
     await done;
     expect(tunnels.info(DEVICE)).toMatchObject({ state: "down", via: VIA });
     expect(changes).toEqual([
       [DEVICE.node, "up", VIA],
-      [DEVICE.node, "down", VIA],
+      ["renamed-meanwhile", "down", VIA],
     ]);
+    expect(ends).toEqual([
+      { end: { kind: "stopped", text: "the peer was silent" }, lasted: expect.any(Number) },
+    ]);
+    expect(lines.join("\n")).toContain('"node":"renamed-meanwhile"');
     expect(connection.over).toBe(1);
     expect(lines.join("\n")).toContain('"reason":"the peer was silent"');
   });
@@ -313,6 +331,6 @@ test("a device opens some dozen tunnels at once, and not more; another one is se
     links[before]?.end("it went");
     await done;
   }
-  expect(late.at(-1)?.failed).toEqual(["vpn-010203 asks for tunnels too often"]);
+  expect(late.at(-1)?.failed).toEqual(["a-laboratory asks for tunnels too often"]);
   await open(OTHER);
 });

@@ -23,7 +23,9 @@ const key = generateKey("device").publicKey;
 
 const device = (id: number, more: Partial<Device> = {}): Device => ({
   id,
-  node: `vpn-00000${id}`,
+  node: `lab-${id}`,
+  defaultName: `vpn-00000${id}`,
+  note: "",
   mac: `52:54:00:00:00:0${id}`,
   address: null,
   boardMac: `b8:27:eb:00:00:0${id}`,
@@ -59,7 +61,9 @@ test("a node whose tunnel is up has its address, entrypoint, MTU and counters", 
   const addresses = new Map([[one.mac, "192.168.192.9"]]);
   expect(nodeList([one], tunnels({ 1: up }), addresses)).toEqual([
     {
-      name: "vpn-000001",
+      name: "lab-1",
+      defaultName: "vpn-000001",
+      note: "",
       type: "vpn",
       state: "up",
       mac: one.mac,
@@ -99,7 +103,8 @@ test("a device is up, down or revoked, and shows fingerprint and code of its key
   const list = deviceList([one, two, gone], tunnels({ 1: up, 3: up }));
   expect(list.map(({ state }) => state)).toEqual(["up", "down", "revoked"]);
   expect(list[0]).toMatchObject({
-    node: "vpn-000001",
+    node: "lab-1",
+    defaultName: "vpn-000001",
     fingerprint: fingerprint(key),
     code: shortCode(key),
     certificateSerial: "12",
@@ -114,8 +119,8 @@ test("metrics: nodes with the counters of the tunnel that is up, and how many de
   });
   expect(snapshot).toMatchObject({ revoked: 1, monitors: 2, pending: 0 });
   expect(snapshot.nodes).toEqual([
-    { node: "vpn-000001", up: true, totals: TOTALS, stats: TRAFFIC },
-    { node: "vpn-000002", up: false, totals: TOTALS, stats: undefined },
+    { node: "lab-1", up: true, totals: TOTALS, stats: TRAFFIC },
+    { node: "lab-2", up: false, totals: TOTALS, stats: undefined },
   ]);
 });
 

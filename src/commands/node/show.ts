@@ -1,52 +1,58 @@
 /** `walt node show` */
 
-import type { NodeInfo } from "../../api/messages.ts";
+import type { NodeDetails, NodeInfo } from "../../api/messages.ts";
 import { SERVER } from "../../api/routes.ts";
-import { WaltError } from "../../errors.ts";
-import { duration, table } from "../../text.ts";
-import { command, jsonOption, print } from "../_command.ts";
+import { duration, plainText, table } from "../../text.ts";
+import { command, jsonOption, localTime, minute, print } from "../_command.ts";
+import { EVENT_COLUMNS, eventRow } from "../_events.ts";
 import { serverOptions, withServer } from "../_server.ts";
 import { trafficRows } from "../_traffic.ts";
+import { chooseNodes, chooseOptions, isPattern } from "./_choose.ts";
 
 export default command({
   name: "walt node show",
   description:
-    "Show the nodes: state, MAC and IP address, entrypoint. For one node also show the counters of its tunnel",
-  examples: ["walt node show", "walt node show vpn-010203", "walt node show vpn-010203 --json"],
-  args: {
-    node: { type: "positional", required: false, description: "Show only this node, with its counters" },
-    ...serverOptions,
-    ...jsonOption,
-  },
-  async run(args) {
-    const all = await withServer(args, (api) => api.call(SERVER.nodes, {}));
-    const nodes = args.node === undefined ? all : all.filter((n) => n.name === args.node);
-    if (args.node !== undefined && nodes.length === 0) {
-      throw new WaltError(`there is no node ${JSON.stringify(args.node)}`, {
-        hint: "`walt node show` lists all nodes.",
-      });
-    }
-    if (args.json) return print(JSON.stringify(nodes, null, 2));
-    const [node] = nodes;
-    if (node === undefined) return print("There are no nodes yet. Accept a device with `walt vpn monitor`.");
-    if (args.node !== undefined) return print(detailsOf(node));
-    print(
-      table(
-        ["NAME", "TYPE", "STATE", "MAC", "ADDRESS", "SINCE", "ENTRYPOINT", "RTT"],
-        nodes.map((n) => [
-          n.name,
-          n.type,
-          n.state,
-          n.mac,
-          n.address ?? "-",
-          sinceOf(n),
-          viaOf(n),
-          n.rtt === null ? "-" : `${n.rtt.toFixed(1)} ms`,
-        ]),
-      ),
-    );
+    "Show the nodes: state, MAC and IP address, entrypoint, note. Of one node, named in full, show all that the server knows",
+  examples: ["walt node show", "walt node show lab-3", "walt node show 'lab-*' --state down --json"],
+  args: { ...chooseOptions, ...serverOptions, ...jsonOption },
+  async run(args, every) {
+    const typed = every("node");
+    await withServer(args, async (api) => {
+      const all = await api.call(SERVER.nodes, {});
+      const nodes =
+        typed.length === 0 && args.state === undefined ? all : chooseNodes(all, typed, args.state);
+      const [only, ...others] = nodes;
+      const [word, ...words] = typed;
+      if (only !== undefined && others.length === 0 && word !== undefined && words.length === 0) {
+        if (!isPattern(word)) {
+          const details = await api.call(SERVER.node, { node: only.name });
+          return print(args.json ? JSON.stringify(details, null, 2) : detailsOf(details));
+        }
+      }
+      if (args.json) return print(JSON.stringify(nodes, null, 2));
+      if (all.length === 0) return print("There are no nodes yet. Accept a device with `walt vpn monitor`.");
+      if (only === undefined) return print(`None of these nodes is ${args.state}.`);
+      print(listOf(nodes));
+    });
   },
 });
+
+function listOf(nodes: readonly NodeInfo[]): string {
+  return table(
+    ["NAME", "TYPE", "STATE", "MAC", "ADDRESS", "SINCE", "ENTRYPOINT", "RTT", "NOTE"],
+    nodes.map((n) => [
+      n.name,
+      n.type,
+      n.state,
+      n.mac,
+      n.address ?? "-",
+      sinceOf(n),
+      viaOf(n),
+      n.rtt === null ? "-" : `${n.rtt.toFixed(1)} ms`,
+      n.note,
+    ]),
+  );
+}
 
 function sinceOf(n: NodeInfo): string {
   return n.since === null ? "-" : `${duration(Date.now() - Date.parse(n.since))} ago`;
@@ -56,19 +62,34 @@ function viaOf(n: NodeInfo): string {
   return n.via ?? (n.framing === "original" ? "(original framing)" : "-");
 }
 
-function detailsOf(n: NodeInfo): string {
-  return table(
+function detailsOf(n: NodeDetails): string {
+  const { device } = n;
+  const certificate = device.certificateExpires;
+  const all = table(
     ["WHAT", "VALUE"],
     [
       ["name", n.name],
+      ["default name", n.defaultName],
+      ["note", n.note === "" ? "-" : n.note],
       ["type", n.type],
       ["state", n.state],
       ["since", sinceOf(n)],
       ["MAC address", n.mac],
       ["address", n.address ?? "-"],
+      ["board", device.boardMac],
+      ["model", plainText(device.model)],
+      ["serial number", plainText(device.serialNumber)],
+      ["short code", device.code],
+      ["key", device.fingerprint],
+      ["accepted", `${localTime(device.acceptedAt)} by ${device.acceptedBy}`],
+      ["certificate", certificate === "" ? "-" : `until ${minute(certificate)} (UTC)`],
       ["entrypoint", viaOf(n)],
+      ["framing", n.framing ?? "-"],
       ["MTU", n.mtu === null ? "-" : String(n.mtu)],
+      ["server", `walt ${n.serverVersion}`],
       ...(n.traffic === null ? [] : trafficRows(n.traffic, "node")),
     ],
   );
+  if (n.events.length === 0) return all;
+  return `${all}\n\n${table(EVENT_COLUMNS, n.events.map(eventRow))}`;
 }

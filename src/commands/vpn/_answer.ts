@@ -4,6 +4,7 @@ import type { ArgsDef } from "citty";
 import type { ListedRequest } from "../../api/events.ts";
 import { SERVER } from "../../api/routes.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
+import { parseNodeName } from "../../node-name.ts";
 import { plainText } from "../../text.ts";
 import { jsonOption, print } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
@@ -29,13 +30,17 @@ interface Given {
 
 /**
  * Answer the requests of these codes, all of which must fit one request each.
+ * @param name what the node of the one accepted device is to be called; by default the server chooses.
  * @throws WaltError when a code fits none or several, and nothing was answered then; or when an answer failed.
  */
 export async function answerCodes(
   args: { config?: string | undefined; server?: string | undefined; json?: boolean | undefined },
   codes: readonly string[],
   accept: boolean,
+  name?: string,
 ): Promise<void> {
+  if (name !== undefined && codes.length > 1) throw usageError("--name is for one device: give one code");
+  const named = name === undefined ? {} : { name: parseNodeName(name) };
   const wanted = codes.map((typed) => {
     const code = parseCode(typed, LEAST_CODE);
     if (code === undefined)
@@ -49,7 +54,7 @@ export async function answerCodes(
     const chosen = wanted.map(({ typed, code }) => requestOf(requests, typed, code));
     for (const { id, fingerprint, code } of new Set(chosen)) {
       try {
-        const { node } = await api.call(SERVER.answer, { id, fingerprint, accept, by: operator() });
+        const { node } = await api.call(SERVER.answer, { id, fingerprint, accept, by: operator(), ...named });
         given.push({ code, fingerprint, node });
         if (args.json) continue;
         if (node !== null)

@@ -13,7 +13,7 @@ import { parseAnswer } from "./_typed-answer.ts";
 export type Action =
   | { print: string }
   | { prompt: string }
-  | { answer: { id: string; fingerprint: string; accept: boolean } };
+  | { answer: { id: string; fingerprint: string; accept: boolean; name?: string } };
 
 /** ms that a request has been on the screen before an answer to it counts: nobody reads faster. */
 export const READING_TIME = 500;
@@ -59,7 +59,12 @@ export class MonitorScreen {
   event(event: MonitorEvent, now: number): Action[] {
     switch (event.type) {
       case "watching":
-        return [this.#line(now, "Waiting for devices that ask for access. ^C ends.")];
+        return [
+          this.#line(
+            now,
+            "Waiting for devices that ask for access. `CODE as NAME` also names the node. ^C ends.",
+          ),
+        ];
       case "request":
         return this.#asked(event.request, now);
       case "answered": {
@@ -116,7 +121,7 @@ export class MonitorScreen {
           : `No device that waits has a code that begins like "${said}".`;
       return this.#complain(why, now);
     }
-    return this.#answer(first, answer.accept, now);
+    return this.#answer(first, answer.accept, now, answer.name);
   }
 
   /** An answer that the server did not take: it tells why. */
@@ -159,7 +164,7 @@ export class MonitorScreen {
     ];
   }
 
-  #answer(shown: Shown, accept: boolean, now: number): Action[] {
+  #answer(shown: Shown, accept: boolean, now: number, name?: string): Action[] {
     const { request } = shown;
     if (elapsed(shown.at, now) < READING_TIME) {
       return this.#complain(
@@ -170,7 +175,8 @@ export class MonitorScreen {
     this.#waiting.delete(request.id);
     this.#answered.set(request.id, request);
     const { id, fingerprint } = request;
-    return [{ answer: { id, fingerprint, accept } }, ...this.#rest()];
+    const named = name === undefined ? {} : { name };
+    return [{ answer: { id, fingerprint, accept, ...named } }, ...this.#rest()];
   }
 
   /** What is wrong with a line: not more often than it can be read, however fast lines come. */

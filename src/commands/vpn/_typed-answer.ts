@@ -1,5 +1,7 @@
-/** What an operator types at the monitor, as an answer: a verb, and the beginning of a short code. */
+/** What an operator types at the monitor, as an answer: a verb, the beginning of a short code, and the node's name. */
 
+import { messageOf } from "../../errors.ts";
+import { parseNodeName } from "../../node-name.ts";
 import { plainText } from "../../text.ts";
 
 /** Characters of a short code that must be typed at least: 15 bits, which nobody types by accident. */
@@ -7,7 +9,7 @@ export const LEAST_CODE = 3;
 
 export type TypedAnswer =
   | { kind: "nothing" }
-  | { kind: "code"; accept: boolean; code: string }
+  | { kind: "code"; accept: boolean; code: string; name?: string }
   /** `n`, `no` or `d`: a denial of the one request that waits, if there is only one. */
   | { kind: "deny-only-one" }
   /** Not an answer, and why, in words. */
@@ -44,12 +46,26 @@ export function parseAnswer(text: string): TypedAnswer {
       why: `"${verb}" alone ${what} nothing: type the first characters of the code that the device shows.`,
     };
   }
-  const parsed = more.length > 0 ? undefined : parseCode(code, LEAST_CODE);
+  const name = nameOf(more);
+  if (name instanceof Error) return { kind: "wrong", why: `${name.message}.` };
+  if (deny && name !== undefined) return { kind: "wrong", why: "A device that is denied gets no name." };
+  const parsed = more.length > 0 && name === undefined ? undefined : parseCode(code, LEAST_CODE);
   if (parsed === undefined) {
     return {
       kind: "wrong",
       why: `"${plainText(text)}" is not the beginning of a code: at least ${LEAST_CODE} of its characters are needed.`,
     };
   }
-  return { kind: "code", accept: !deny, code: parsed };
+  return { kind: "code", accept: !deny, code: parsed, ...(name === undefined ? {} : { name }) };
+}
+
+/** The name in `as lab-3`, or what is wrong with it; undefined when the words are something else. */
+export function nameOf(words: readonly string[]): string | Error | undefined {
+  const [as, name, ...more] = words;
+  if (as?.toLowerCase() !== "as" || name === undefined || more.length > 0) return undefined;
+  try {
+    return parseNodeName(name);
+  } catch (error) {
+    return new Error(messageOf(error));
+  }
 }

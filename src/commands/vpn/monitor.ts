@@ -7,10 +7,10 @@ import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { readLines } from "../../linux/lines.ts";
 import { sleep } from "../../linux/sleep.ts";
 import { safeText } from "../../text.ts";
-import { command, print, unreadOutput, untilStopped, write } from "../_command.ts";
+import { command, print, refuseUnread, UnreadError, untilStopped, write } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
 import { type Action, MonitorScreen, READING_TIME } from "./_monitor-screen.ts";
-import { parseCode } from "./_typed-answer.ts";
+import { nameOf, parseCode } from "./_typed-answer.ts";
 
 /** ms between attempts to reach a server that went away. */
 const RECONNECT = 2000;
@@ -18,8 +18,6 @@ const RECONNECT = 2000;
 const MAX_LINE = 1024;
 /** Lines within one second that no person types; wrong lines in a row that no program means. */
 const TOO_MANY = 100;
-/** Characters that may wait for the reader of standard output. */
-const MOST_UNREAD = 1 << 20;
 
 export default command({
   name: "walt vpn monitor",
@@ -27,7 +25,7 @@ export default command({
   examples: [
     "walt vpn monitor",
     "walt vpn monitor --server ssh://admin@walt.lab.example",
-    "walt vpn monitor --json   # events as JSON lines; answer with `accept CODE` or `deny CODE`",
+    "walt vpn monitor --json   # events as JSON lines; answer with `accept CODE`, `accept CODE as NAME` or `deny CODE`",
   ],
   args: {
     ...serverOptions,
@@ -76,21 +74,17 @@ interface View {
 /** Show the server's events until `signal`, also over restarts of the server. */
 async function follow(api: ApiClient, signal: AbortSignal, view: View, connected: () => void): Promise<void> {
   let once = false;
-  let stuck: WaltError | undefined;
   while (!signal.aborted) {
     try {
       for await (const event of api.stream(SERVER.monitor, { name: operator() }, signal)) {
         once = true;
         connected();
         view.event(event);
-        if (unreadOutput() > MOST_UNREAD) {
-          stuck = new WaltError("standard output is not being read, so that no events can be shown");
-          throw stuck;
-        }
+        refuseUnread();
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (!once || error === stuck || error instanceof MisfitError) throw error;
+      if (!once || error instanceof UnreadError || error instanceof MisfitError) throw error;
     }
     if (signal.aborted) return;
     view.lost();
@@ -106,7 +100,7 @@ function wordsOf(error: unknown): string {
 
 function sendAnswer(
   api: ApiClient,
-  answer: { id: string; fingerprint: string; accept: boolean },
+  answer: { id: string; fingerprint: string; accept: boolean; name?: string },
 ): Promise<unknown> {
   return api.call(SERVER.answer, { ...answer, by: operator() });
 }
@@ -183,7 +177,13 @@ function jsonView(api: ApiClient): View {
   const answer = async (text: string): Promise<void> => {
     const [verb, typed = "", ...more] = text.trim().split(/\s+/);
     const code = parseCode(typed, 10);
-    if ((verb !== "accept" && verb !== "deny") || code === undefined || more.length > 0)
+    const name = verb === "accept" ? nameOf(more) : undefined;
+    if (name instanceof Error) throw name;
+    if (
+      (verb !== "accept" && verb !== "deny") ||
+      code === undefined ||
+      (more.length > 0 && name === undefined)
+    )
       throw usageError(`this is not "accept CODE" or "deny CODE": ${JSON.stringify(safeText(text))}`);
     const fits = [...waiting.values()].filter((one) => one.code.replaceAll("-", "") === code);
     const [request] = fits;
@@ -191,7 +191,9 @@ function jsonView(api: ApiClient): View {
       throw new WaltError(
         `${fits.length === 0 ? "no" : "more than one"} request with the code ${typed} waits`,
       );
-    await sendAnswer(api, { id: request.id, fingerprint: request.fingerprint, accept: verb === "accept" });
+    const { id, fingerprint } = request;
+    const named = name === undefined ? {} : { name };
+    await sendAnswer(api, { id, fingerprint, accept: verb === "accept", ...named });
   };
   return {
     event: (event) => {

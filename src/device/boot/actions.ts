@@ -108,7 +108,7 @@ export class DeviceActions implements Actions {
   }
 
   /** The node's name and MAC address; undefined while they are not known. */
-  get node(): Pick<Credentials, "node" | "mac"> | undefined {
+  get node(): Pick<Credentials, "node" | "name" | "mac"> | undefined {
     if (!this.#original) return this.credentials;
     return this.#interface === undefined ? undefined : nodeOf(this.#interface.boardMac);
   }
@@ -240,7 +240,7 @@ export class DeviceActions implements Actions {
     this.#renewer.schedule(answer.granted.renewAfter * 1000);
     log.info("access granted", {
       event: "access-granted",
-      node: answer.granted.node,
+      node: answer.granted.name ?? answer.granted.node,
       mac: answer.granted.mac,
     });
     return { type: "granted" };
@@ -292,7 +292,7 @@ export class DeviceActions implements Actions {
     });
     log.info("certificate renewed", {
       event: "certificate-renewed",
-      node: grant.node,
+      node: grant.name ?? grant.node,
       renewAfter: grant.renewAfter,
     });
     const ms = grant.renewAfter * 1000;

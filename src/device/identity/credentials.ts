@@ -14,8 +14,10 @@ import type { DeviceFiles } from "../files.ts";
 
 /** The content of `credentials.json`. */
 export interface Credentials {
-  /** The node's name. */
+  /** The node's default name, which every certificate repeats. */
   node: string;
+  /** What operators call the node; undefined when it has no other name. */
+  name?: string | undefined;
   /** MAC address of the node's network card. */
   mac: string;
   /** Seconds after which the certificate is to be renewed, counted from when it was received. */
@@ -44,6 +46,7 @@ export function readCredentials(
     const fields = Fields.parse(text, files.credentials);
     const credentials = {
       node: fields.text("node", 32, NODE_NAME),
+      ...fields.optional("name", (key) => fields.text(key, 32, NODE_NAME)),
       mac: fields.text("mac", 17, MAC),
       renewAfter: fields.integer("renewAfter", 1, 10 * 365 * 86_400),
       writtenAt: fields.text("writtenAt", 40),
@@ -83,8 +86,12 @@ export function checkCertificate(line: string, key: PublicKey, where: string): v
  * @throws WaltError when a file cannot be written.
  */
 export function writeCredentials(files: Files, grant: Grant, now = new Date()): Credentials {
-  const { node, mac, renewAfter } = grant;
-  const credentials = { node, mac, renewAfter, writtenAt: now.toISOString() };
+  const { node, name, mac, renewAfter } = grant;
+  const credentials = {
+    node,
+    ...(name === undefined ? {} : { name }),
+    ...{ mac, renewAfter, writtenAt: now.toISOString() },
+  };
   writeFileAtomic(files.certificate, `${grant.certificate}\n`);
   if (grant.nextCertificate === undefined) rmSync(files.nextCertificate, { force: true });
   else writeFileAtomic(files.nextCertificate, `${grant.nextCertificate}\n`);

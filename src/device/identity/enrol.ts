@@ -109,8 +109,8 @@ function checkedGrant(grant: Grant, key: PublicKey): Grant {
   if ((first & 1) !== 0 || /^(00:?)+$/.test(grant.mac)) {
     throw new WaltError(`the server sent the MAC address ${grant.mac}, which no network card can have`);
   }
-  const { node, mac, certificate, nextCertificate, serverKeys, renewAfter } = grant;
-  return { node, mac, certificate, nextCertificate, serverKeys, renewAfter };
+  const { node, name, mac, certificate, nextCertificate, serverKeys, renewAfter } = grant;
+  return { node, name, mac, certificate, nextCertificate, serverKeys, renewAfter };
 }
 
 /**

@@ -61,6 +61,13 @@ describe("credentials", () => {
     expect(statSync(files().credentials).mode & 0o777).toBe(0o600);
   });
 
+  test("have the name that operators gave the node, beside the default name; one that is none is damage", () => {
+    writeCredentials(files(), { ...grantFor(key), name: "lab-3" });
+    expect(read().found).toMatchObject({ node: "vpn-010203", name: "lab-3" });
+    writeCredentials(files(), { ...grantFor(key), name: "../../.." });
+    expect(read().damaged.join()).toContain("name must be");
+  });
+
   test("a certificate without the commit mark counts for nothing: the power was cut in between", () => {
     writeCredentials(files(), grantFor(key));
     rmSync(files().credentials);

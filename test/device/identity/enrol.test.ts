@@ -163,6 +163,8 @@ describe("renewing", () => {
   });
 
   test("does not become another node, nor take anything but a grant", async () => {
+    // A node that was renamed meanwhile is the same node.
+    expect(JSON.parse(await renewing(granted({ name: "lab-3" })))).toEqual({ ...grant, name: "lab-3" });
     expect(await renewing(granted({ node: "vpn-999999" }))).toContain(
       "the server sent a certificate of node vpn-999999",
     );

@@ -55,6 +55,7 @@ beforeAll(async () => {
   const requests = new AccessRequests({
     ...{ answerTimeout: 60_000, remember: true, now: Date.now, after: () => () => {} },
     overloaded: () => {},
+    record: () => {},
     accept: (request, by) => devices.accept(request, by),
   });
   requests.ask(
@@ -64,7 +65,9 @@ beforeAll(async () => {
   const live = { tunnels: { stop: async () => {} }, endpoint: { stopConnections: () => {} } };
   const handler = serverHandler({
     ...{ requests, devices, rotation: new Rotation(keys, registry, log), log },
+    journal: registry.journal,
     nodes: () => Promise.resolve([]),
+    node: () => Promise.reject(new Error("not part of this test")),
     registered: () => [],
     orders: new Orders(() => Promise.reject(new Error("not part of this test"))),
     trust: () => {

@@ -1,0 +1,60 @@
+/** Events of the journal, for people. */
+
+import { JOURNAL_KINDS, type JournalEvent, type JournalKind } from "../api/journal.ts";
+import type { EndKind } from "../end.ts";
+import { duration } from "../text.ts";
+import { localTime, minute } from "./_command.ts";
+
+/** Why a tunnel went down. The server's tunnel ends with some of these kinds only. */
+const ENDS: Readonly<Partial<Record<EndKind, string>>> = {
+  silent: "the device was silent",
+  stalled: "the device took nothing",
+  closed: "the connection was closed",
+  broken: "the connection failed",
+  "closed-by-peer": "the device ended it",
+  malformed: "the device violated the protocol",
+  excess: "the device asked too much",
+  tap: "the server's TAP is gone",
+  stopped: "the server ended it",
+  fault: "a bug in walt",
+};
+
+type Words = (one: JournalEvent["details"]) => string;
+
+const board: Words = ({ code, board, model }) => `${code}, ${board}, ${model}`;
+const invited: Words = ({ invited }) => (invited === "token" ? "token" : "expected board");
+
+const WORDS: Readonly<Record<JournalKind, Words>> = {
+  "enrolment-requested": (one) => `a device asked for access: ${board(one)}, from ${one["from"]}`,
+  "enrolment-denied": (one) => `denied: ${board(one)}`,
+  "device-accepted": (one) => `accepted: ${board(one)}`,
+  "device-revoked": () => "revoked",
+  "tunnel-up": ({ via }) => (via === "" ? "up" : `up, through ${via}`),
+  "tunnel-down": ({ end, reason, lasted }) => {
+    const why = Object.entries(ENDS).find(([kind]) => kind === end)?.[1] ?? end;
+    return `down after ${duration(Number(lasted))}: ${why} (${reason})`;
+  },
+  "certificate-renewed": () => "certificate renewed",
+  "node-renamed": ({ was }) => `renamed, was ${was}`,
+  "node-noted": ({ note }) => (note === "" ? "note removed" : `note: ${note}`),
+  "invitation-added": (one) =>
+    `${invited(one)} ${one["invitation"]} added, until ${minute(String(one["expires"]))} (UTC)`,
+  "invitation-withdrawn": (one) => `${invited(one)} ${one["invitation"]} withdrawn`,
+  "rotation-began": ({ key }) => `a new ${key} key stands beside the old one`,
+  "rotation-finished": ({ key }) => `the new ${key} key took the place of the old one`,
+  "server-ready": ({ version }) => `the server started, walt ${version}`,
+  "server-stops": ({ reason = "" }) => `the server stops${reason === "" ? "" : `: ${reason}`}`,
+};
+
+/** What happened, in words. What only a newer version knows is shown by its kind. */
+export function wordsOf({ kind, details }: JournalEvent): string {
+  const known = JOURNAL_KINDS.find((one) => one === kind);
+  return known === undefined ? kind : WORDS[known](details);
+}
+
+export const EVENT_COLUMNS = ["TIME", "NODE", "WHAT", "BY"] as const;
+
+/** A row of a table with these columns. */
+export function eventRow(event: JournalEvent): string[] {
+  return [localTime(event.at), event.node ?? "-", wordsOf(event), event.by ?? "-"];
+}
