@@ -58,13 +58,17 @@ export function encodeError(error: ApiError): object {
 }
 
 /**
- * The error of an answer. A code that only a newer version knows is `failed`.
+ * The error of an answer.
  * @throws WaltError when it is none.
  */
 export function parseError(f: Fields): ApiError {
+  return new ApiError(parseCode(f), lines(f.text("error", 4000)), hintOf(f));
+}
+
+/** A code that only a newer version knows is `failed`. */
+export function parseCode(f: Fields): ApiCode {
   const code = f.text("code", 40);
-  const known = Object.keys(CODES).find((one): one is ApiCode => one === code);
-  return new ApiError(known ?? "failed", lines(f.text("error", 4000)), hintOf(f));
+  return Object.keys(CODES).find((one): one is ApiCode => one === code) ?? "failed";
 }
 
 function hintOf(f: Fields): string | undefined {

@@ -6,6 +6,7 @@
 import { type OrderName, orderOf } from "../control/orders.ts";
 import type { Fields } from "../parse.ts";
 import { safeText } from "../text.ts";
+import { parseCode } from "./api-error.ts";
 
 /** Bytes of input in one request. */
 export const INPUT_MAX = 4096;
@@ -40,7 +41,7 @@ export function parseOrderEvent(f: Fields) {
       /** It ended without being done. */
       return {
         type: "failed" as const,
-        code: f.text("code", 40),
+        code: parseCode(f),
         error: f.words("error", 2000),
         hint: f.orNull("hint", (key) => f.words(key, 1000)),
       };

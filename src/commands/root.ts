@@ -30,6 +30,9 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards become no
   node: async (): Promise<Group> =>
     group("walt node", "Show and name the nodes", {
       show: async (): Loaded => (await import("./node/show.ts")).default,
+      console: async (): Loaded => (await import("./node/console.ts")).default,
+      log: async (): Loaded => (await import("./node/log.ts")).default,
+      reboot: async (): Loaded => (await import("./node/reboot.ts")).default,
       rename: async (): Loaded => (await import("./node/rename.ts")).default,
       note: async (): Loaded => (await import("./node/note.ts")).default,
     }),

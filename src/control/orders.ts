@@ -16,14 +16,35 @@ const OPERATOR_MAX = 100;
 /** The name of whoever asks, as the server knows it: for the device's log and for others at the same console. */
 const by = (f: Fields): string => f.words("by", OPERATOR_MAX);
 
+/** A place in a console's output: a position counts bytes since the beginning of its ring. */
+export interface ConsolePlace {
+  readonly ring: string;
+  readonly position: number;
+}
+
+const placeOf = (f: Fields): ConsolePlace => ({
+  ring: f.text("ring", 40, /^[0-9a-f]*$/),
+  position: f.integer("position", 0, Number.MAX_SAFE_INTEGER),
+});
+
+/** The place in the first line of a console's answer. @throws WaltError. */
+export function consolePlace(line: string): ConsolePlace {
+  return placeOf(Fields.parse(line, "the console's answer"));
+}
+
 const ORDERS = {
   /** Tell what is known of the board and the VM, as lines of JSON, until the asker leaves. */
   report: () => ({ order: "report" as const }),
   /** Come back with what is sent: the way to the supervisor and back. */
   echo: () => ({ order: "echo" as const }),
-  /** The VM's serial line. */
+  /**
+   * The VM's serial line. The answer begins with one line of JSON: the place of the first byte behind it. What
+   * follows is the VM's output as it is, first what is kept.
+   */
   console: (f: Fields) => ({
     order: "console" as const,
+    /** Only what is behind this place, as far as it is kept. */
+    ...f.optional("after", (key) => placeOf(f.object(key))),
     /** Read only; write unless somebody else does; write in place of whoever does. */
     mode: f.choice("mode", ["watch", "write", "take"]),
     by: by(f),

@@ -1,9 +1,9 @@
 /** How commands give orders to nodes' devices: the answer as it comes, what is typed as it is typed. */
 
-import type { ApiClient } from "../../api/client.ts";
-import { INPUT_MAX, parseOrderRequest } from "../../api/orders.ts";
-import { SERVER } from "../../api/routes.ts";
 import { ApiError } from "../../api/api-error.ts";
+import type { ApiClient } from "../../api/client.ts";
+import { INPUT_MAX, type parseOrderRequest } from "../../api/orders.ts";
+import { SERVER } from "../../api/routes.ts";
 
 /** An order, as the API takes it. */
 export type GivenOrder = ReturnType<typeof parseOrderRequest>["order"];

@@ -22,9 +22,7 @@ export class PlainOutput {
 /** Characters of a line that are kept until it is complete. */
 const LINE_MAX = 8192;
 
-/** A line without the escapes of ECMA-48 (CSI, OSC and others) and without control characters, but for tabs. */
+/** A line without escapes and without control characters, but for tabs. */
 function plain(line: string): string {
-  return line
-    .replaceAll(/\u001b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[ -/]*[0-~])/g, "")
-    .replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => (character === "\t" ? character : ""));
+  return Bun.stripANSI(line).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (one) => (one === "\t" ? one : ""));
 }

@@ -1,7 +1,7 @@
 /** `walt node console` */
 
 import { ApiError } from "../../api/api-error.ts";
-import { consolePlace } from "../../control/orders.ts";
+import { type ConsolePlace, consolePlace } from "../../control/orders.ts";
 import { usageError, WaltError } from "../../errors.ts";
 import { sleep } from "../../linux/sleep.ts";
 import { command, untilStopped } from "../_command.ts";
@@ -85,7 +85,7 @@ function mendsItself(error: unknown): boolean {
 /** What was shown, over several connections. */
 class Session {
   /** Where in the console's output the next byte is; undefined before the first one. */
-  #place: { ring: string; position: number } | undefined;
+  #place: ConsolePlace | undefined;
   /** The beginning of an answer, until its first line is complete. */
   #head: Buffer | undefined = Buffer.alloc(0);
   readonly #plain = new PlainOutput();
@@ -121,7 +121,8 @@ class Session {
       this.#head = undefined;
       this.keyboard.start();
     }
-    if (this.#place !== undefined) this.#place.position += output.length;
+    const place = this.#place;
+    if (place !== undefined) this.#place = { ...place, position: place.position + output.length };
     await printed(this.isRaw ? output : this.#plain.take(output));
   }
 }
