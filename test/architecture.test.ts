@@ -24,13 +24,20 @@ const FLOORS: readonly (readonly string[])[] = [
  */
 const HALL = "";
 const ROOMS: Readonly<Record<string, readonly (readonly string[])[]>> = {
-  device: [[HALL], ["boot"], ["identity", "net", "usb"], ["route", "vm"], ["console"]],
+  device: [
+    [HALL],
+    ["boot", "control", "health"],
+    ["identity", "net", "usb"],
+    ["route", "vm"],
+    ["console", "log"],
+  ],
   server: [[HALL], ["net", "install"]],
   image: [[HALL], ["card"], ["base"], ["disk"]],
   tunnel: [[HALL], ["send", "receive"], ["transport", "frame"]],
   ssh: [[HALL], ["client", "server"], ["handshake", "openssh"], ["keys"]],
 };
 const GROUND = new Set([
+  "device/control/stream.ts",
   "device/files.ts",
   "device/settings.ts",
   "image/process.ts",

@@ -14,7 +14,7 @@ import { DeviceActions } from "./boot/actions.ts";
 import { entrypointOf } from "./boot/state.ts";
 import { Supervisor } from "./boot/supervisor.ts";
 import { Trials } from "./boot/trial.ts";
-import { SerialConsole } from "./console/ring.ts";
+import { SerialConsole } from "./console/serial-console.ts";
 import { type ConsoleServer, serveConsole } from "./console/server.ts";
 import { checkConfigurationFiles, type DeviceFiles, deviceFiles, makeFolder } from "./files.ts";
 import { readBoard } from "./identity/board.ts";
@@ -146,7 +146,7 @@ export async function runDevice(card: Config, log: Log, signal: AbortSignal): Pr
     if (config["device.vm"].start) {
       const say = (words: string): void => log.warn(words, { event: "vm-emulated" });
       accelerator = findAccelerator({ board: config.device.board, say, signal });
-      consoleServer = serveConsole(files.consoleSocket, console);
+      consoleServer = await serveConsole(files.consoleSocket, console);
       const ports = usbPorts(config.device.board, config["device.vm"].usb);
       usb = new Usb({ ports, log: log.with("usb") });
     }

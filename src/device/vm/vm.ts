@@ -6,7 +6,7 @@ import { libc } from "../../linux/libc.ts";
 import { started } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import { safeText } from "../../text.ts";
-import type { SerialConsole } from "../console/ring.ts";
+import type { SerialConsole } from "../console/serial-console.ts";
 import { openSerialLine, type SerialLine } from "../console/serial-line.ts";
 import { checkMachine, type MachineOptions, qemuArguments } from "./qemu-arguments.ts";
 import { Qmp, type QmpEvent } from "./qmp.ts";

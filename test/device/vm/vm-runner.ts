@@ -4,14 +4,13 @@
  * `vm: ended: <reason>` on standard error.
  */
 
-import { SerialConsole } from "../../../src/device/console/ring.ts";
+import { SerialConsole } from "../../../src/device/console/serial-console.ts";
 import { type MachineOptions, Vm } from "../../../src/device/vm/vm.ts";
 import { messageOf, WaltError } from "../../../src/errors.ts";
 import { createLog } from "../../../src/log.ts";
 
 const options = JSON.parse(process.argv[2] ?? "{}") as MachineOptions;
-const serial = new SerialConsole();
-serial.watch((bytes) => process.stdout.write(bytes.slice()));
+const serial = new SerialConsole((bytes) => process.stdout.write(bytes.slice()));
 try {
   const vm = await Vm.start(options, serial, createLog(4));
   console.error(`vm: started ${vm.pid}`);
