@@ -26,7 +26,7 @@ const HALL = "";
 const ROOMS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   device: [
     [HALL],
-    ["boot", "control", "health"],
+    ["boot", "health"],
     ["identity", "net", "usb"],
     ["route", "vm"],
     ["console", "log"],
@@ -37,7 +37,6 @@ const ROOMS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   ssh: [[HALL], ["client", "server"], ["handshake", "openssh"], ["keys"]],
 };
 const GROUND = new Set([
-  "device/control/stream.ts",
   "device/files.ts",
   "device/settings.ts",
   "image/process.ts",

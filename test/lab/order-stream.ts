@@ -1,6 +1,6 @@
 /** Both ends of an order's stream, in memory: the order's, and that of who has asked. */
 
-import type { OrderStream } from "../../src/device/control/stream.ts";
+import { AskerGone, type OrderStream, WRITE_MAX } from "../../src/control/order-stream.ts";
 
 /** An order's stream, and what its asker does. */
 export class Asker implements OrderStream {
@@ -15,9 +15,10 @@ export class Asker implements OrderStream {
   readonly #decoder = new TextDecoder();
 
   async write(bytes: Uint8Array): Promise<void> {
+    if (bytes.length > WRITE_MAX) throw new Error(`${bytes.length} bytes at once, more than ${WRITE_MAX}`);
     const copy = bytes.slice(); // the writer may use its buffer again
     await this.#blocked?.promise;
-    if (this.gone.aborted) throw new Error("the asker is gone");
+    if (this.gone.aborted) throw new AskerGone("the asker is gone");
     this.seen += this.#decoder.decode(copy, { stream: true });
   }
 

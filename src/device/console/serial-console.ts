@@ -6,7 +6,7 @@
 import { WaltError } from "../../errors.ts";
 import { Change } from "../../linux/change.ts";
 import { plainText } from "../../text.ts";
-import type { OrderStream } from "../control/stream.ts";
+import type { OrderStream } from "../../control/order-stream.ts";
 import { ByteRing } from "./byte-ring.ts";
 
 /**

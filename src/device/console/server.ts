@@ -90,9 +90,9 @@ async function request(input: AsyncIterator<Uint8Array>): Promise<{ mode: Attach
       const fields = Fields.parse(bytes.toString("utf8", 0, end), "the request", LONGEST_REQUEST);
       return { mode: fields.choice("mode", ATTACH_MODES), rest: bytes.subarray(end + 1) };
     }
+    if (bytes.length > LONGEST_REQUEST) throw new WaltError(NO_LINE);
     const { value, done } = await input.next();
-    if (done === true || bytes.length > LONGEST_REQUEST)
-      throw new WaltError("the request is no line of JSON");
+    if (done === true) throw new WaltError(NO_LINE);
     bytes = Buffer.concat([bytes, value]);
   }
 }

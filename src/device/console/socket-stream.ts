@@ -1,7 +1,7 @@
 /** A connection of a UNIX socket as the stream of an order. */
 
 import type { Socket } from "node:net";
-import type { OrderStream } from "../control/stream.ts";
+import { AskerGone, type OrderStream } from "../../control/order-stream.ts";
 
 /** The stream of a connection, which its owner has made with `allowHalfOpen`. */
 export function socketStream(socket: Socket): OrderStream {
@@ -20,7 +20,7 @@ export function socketStream(socket: Socket): OrderStream {
       };
       const closed = (): void => {
         over();
-        reject(new Error("the connection is closed"));
+        reject(new AskerGone("the connection is closed"));
       };
       socket.once("drain", drained).once("close", closed);
       if (socket.destroyed) closed();

@@ -1,6 +1,6 @@
 /** Sends a log to whoever has asked for it. */
 
-import type { OrderStream } from "../control/stream.ts";
+import { type OrderStream, WRITE_MAX } from "../../control/order-stream.ts";
 
 /** Which lines of a log are wanted. */
 export interface TailOptions {
@@ -29,8 +29,9 @@ export async function tail(log: LineLog, o: TailOptions, stream: OrderStream): P
   const encoder = new TextEncoder();
   try {
     for await (const text of log.read(o, stream.gone)) {
-      if (stream.gone.aborted) return;
-      await stream.write(encoder.encode(text));
+      const bytes = encoder.encode(text);
+      for (let at = 0; at < bytes.length && !stream.gone.aborted; at += WRITE_MAX)
+        await stream.write(bytes.subarray(at, at + WRITE_MAX));
     }
   } catch (error) {
     if (!stream.gone.aborted) throw error;
