@@ -3,10 +3,10 @@
  * attached: any number of watchers, and one writer, who also types.
  */
 
+import type { OrderStream } from "../../control/order-stream.ts";
 import { WaltError } from "../../errors.ts";
 import { Change } from "../../linux/change.ts";
 import { plainText } from "../../text.ts";
-import type { OrderStream } from "../../control/order-stream.ts";
 import { ByteRing } from "./byte-ring.ts";
 
 /**
