@@ -3,6 +3,7 @@
  */
 
 import type { DeviceStatus } from "../../api/device-status.ts";
+import type { RebootOutcome } from "../../control/reboot.ts";
 import { messageOf } from "../../errors.ts";
 import { backoff, sleep, withJitter } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";
@@ -19,17 +20,6 @@ export const SHORT_LIFE = 5000;
 export const GUEST_REACTS = 120_000;
 
 const STOPPING = "the device is being stopped";
-
-/** What came of an order to reboot the machine. */
-export type RebootOutcome =
-  /** It ended, and runs again. */
-  | { readonly did: "rebooted" }
-  /** It ended, but does not start again now. The keeper tries it again later. */
-  | { readonly did: "not-started"; readonly reason: string }
-  /** The guest did not end within so many seconds. It runs as before; should it end later, it is started again. */
-  | { readonly did: "no-reaction"; readonly seconds: number }
-  /** There is no machine whose guest could be asked. */
-  | { readonly did: "not-running" };
 
 /** How the last machine ended. */
 export interface LastEnd extends VmEnd {
