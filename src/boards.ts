@@ -17,6 +17,13 @@ export interface BoardRecord {
   readonly ownMemory: number | undefined;
   /** Milliseconds that a trial start of QEMU may take (vm/kvm-probe.ts). */
   readonly probeTimeout: number;
+  /** Types of thermal zones that tell the processor's temperature; the first one that the kernel has counts. */
+  readonly thermalZones: readonly string[];
+  /**
+   * File in which Raspberry Pi's own kernel shows the firmware's flags of under-voltage and throttling, below
+   * `/`; undefined when the board has no such firmware.
+   */
+  readonly throttled: string | undefined;
   /** Which USB ports the node may use. */
   readonly usb: UsbPorts;
 }
@@ -40,7 +47,13 @@ export interface UsbPorts {
  */
 const PI_OWN_MEMORY = 320;
 
-const PI = { arch: "arm64", ownMemory: PI_OWN_MEMORY, probeTimeout: 60_000 } as const;
+const PI = {
+  arch: "arm64",
+  ownMemory: PI_OWN_MEMORY,
+  probeTimeout: 60_000,
+  thermalZones: ["cpu-thermal"], // bcm283x.dtsi of Linux
+  throttled: "sys/devices/platform/soc/soc:firmware/get_throttled",
+} as const;
 
 /** The boards by their names in the configuration. */
 export const BOARDS = {
@@ -65,6 +78,9 @@ export const BOARDS = {
     arch: undefined,
     ownMemory: undefined,
     probeTimeout: 10_000,
+    // The sensor in the processor of a PC; that of many arm64 boards; that of a PC's firmware.
+    thermalZones: ["x86_pkg_temp", "cpu-thermal", "acpitz"],
+    throttled: undefined,
     // The ports of an unknown machine are unknown: the node gets only those that the configuration names.
     usb: { external: [], own: [] },
   },

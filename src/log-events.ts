@@ -81,6 +81,7 @@ export const LOG_EVENTS = {
   "vm-ended": "The virtual machine ended. It is started again.",
   "vm-left-over": "A QEMU of an earlier run was still running, and is ended.",
   "vm-emulated": "KVM does not work, or is tried again. The text says why.",
+  "board-reboots": "The whole board is rebooted, or cannot be. The text says why.",
   "usb-plugged": "A USB device was given to the node.",
   "usb-unplugged": "A USB device was taken from the node.",
   "usb-failed":

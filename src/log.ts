@@ -74,3 +74,27 @@ export function createLog(level = process.env["WALT_DEBUG"] ? 4 : 3): Log {
   });
   return make("");
 }
+
+/** A line of the log, for those who keep some of them. */
+export interface LogLine {
+  readonly level: "info" | "warn" | "error";
+  /** The line without its time and level, safe for a terminal. */
+  readonly text: string;
+}
+
+/** A log whose lines also go to `keep`, except those for debugging. */
+export function alsoTo(log: Log, keep: (line: LogLine) => void, subject = ""): Log {
+  const to =
+    (level: LogLine["level"]) =>
+    (message: string, fields: EventFields): void => {
+      log[level](message, fields);
+      keep({ level, text: formatLine(subject, message, fields) });
+    };
+  return {
+    debug: (message, fields) => log.debug(message, fields),
+    info: to("info"),
+    warn: to("warn"),
+    error: to("error"),
+    with: (next) => alsoTo(log.with(next), keep, subject === "" ? next : `${subject}/${next}`),
+  };
+}

@@ -24,7 +24,7 @@ const FLOORS: readonly (readonly string[])[] = [
  */
 const HALL = "";
 const ROOMS: Readonly<Record<string, readonly (readonly string[])[]>> = {
-  device: [[HALL], ["boot"], ["identity", "net", "usb"], ["route", "vm"], ["console"]],
+  device: [[HALL], ["boot", "health"], ["identity", "net", "usb"], ["route", "vm"], ["console", "log"]],
   server: [[HALL], ["net", "install"]],
   image: [[HALL], ["card"], ["base"], ["disk"]],
   tunnel: [[HALL], ["send", "receive"], ["transport", "frame"]],

@@ -2,16 +2,34 @@
 
 import type { OrderHandler } from "../control/answerer.ts";
 import type { OrderStream } from "../control/order-stream.ts";
-import { type Order, type OrderOf, OrderRefused } from "../control/orders.ts";
+import type { Order, OrderOf } from "../control/orders.ts";
+import { printReboot, type RebootOutcome } from "../control/reboot.ts";
+import { printReport, type Report } from "../control/report.ts";
+import { WaltError } from "../errors.ts";
+import { sleep } from "../linux/sleep.ts";
 import type { Trials } from "./boot/trial.ts";
+import type { SerialConsole } from "./console/serial-console.ts";
+import { type LineLog, tail } from "./log/tail.ts";
 
 /** What orders act on. */
 export interface OrderParts {
   readonly trials: Trials;
+  /** The device's report, as it is now. */
+  report(): Report;
+  /** The node's console; undefined when the device runs no virtual machine. */
+  readonly console: SerialConsole | undefined;
+  /** The supervisor's log, the node's console as lines, and the kernel's log. */
+  readonly logs: Readonly<Record<OrderOf<"log">["source"], LineLog>>;
+  /** Reboot the node. @throws WaltError when QEMU does not take the order. */
+  rebootNode(how: "guest" | "hard", by: string): Promise<RebootOutcome>;
+  /** Prepare to reboot the board, and return a function that does it. @throws WaltError when it cannot be. */
+  prepareReboot(): () => void;
 }
 
 /** ms that the server has to read the answer, before the tunnel that carries it is ended. */
 const ANSWER_TIME = 2000;
+/** ms between two reports to the same asker. Whoever needs one now asks anew. */
+const REPORT_EVERY = 60_000;
 
 export function orderHandler(parts: OrderParts): OrderHandler {
   return async (order: Order, stream: OrderStream): Promise<void> => {
@@ -19,18 +37,54 @@ export function orderHandler(parts: OrderParts): OrderHandler {
       case "echo":
         for await (const bytes of stream.input) await stream.write(bytes);
         return;
+      case "report":
+        return await report(parts, stream);
+      case "console":
+        return await consoleOf(parts).attach({ mode: order.mode, name: order.by }, stream);
+      case "log":
+        if (order.source === "vm") consoleOf(parts);
+        return await tail(parts.logs[order.source], order, stream);
+      case "reboot":
+        return await reboot(parts, order, stream);
       case "set":
         return await set(parts.trials, order, stream);
-      default:
-        throw new OrderRefused("unknown-order", `there is no \`${order.order}\` yet`);
     }
   };
 }
 
+/** Send a report now and then, until the asker has gone. */
+async function report(parts: OrderParts, stream: OrderStream): Promise<void> {
+  while (!stream.gone.aborted) {
+    await writeLine(stream, printReport(parts.report()));
+    await sleep(REPORT_EVERY, stream.gone);
+  }
+}
+
+/** The node's console. @throws WaltError when there is no virtual machine. */
+function consoleOf({ console }: OrderParts): SerialConsole {
+  if (console !== undefined) return console;
+  throw new WaltError("the device runs no virtual machine: device.vm.start is false in its vpn.toml");
+}
+
+async function reboot(parts: OrderParts, order: OrderOf<"reboot">, stream: OrderStream): Promise<void> {
+  if (order.what === "board") {
+    const begin = parts.prepareReboot();
+    await writeLine(stream, printReboot({ did: "board-reboots" }));
+    return afterAnswer(stream, begin);
+  }
+  consoleOf(parts);
+  const outcome = await parts.rebootNode(order.what === "vm" ? "hard" : "guest", order.by);
+  await writeLine(stream, printReboot(outcome));
+}
+
 async function set(trials: Trials, order: OrderOf<"set">, stream: OrderStream): Promise<void> {
   const { id, begin } = trials.prepare(order.changes, order.by, 1000 * order.within);
-  await stream.write(new TextEncoder().encode(`${JSON.stringify({ id })}\n`));
+  await writeLine(stream, JSON.stringify({ id }));
   afterAnswer(stream, begin);
+}
+
+async function writeLine(stream: OrderStream, line: string): Promise<void> {
+  await stream.write(new TextEncoder().encode(`${line}\n`));
 }
 
 /** Do something that ends the tunnel, once the server has the answer. */

@@ -6,20 +6,26 @@ import type { Config } from "../config/schema.ts";
 import { type Settings, withSettings } from "../config/settings.ts";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
 import { aborted } from "../linux/sleep.ts";
-import type { Log } from "../log.ts";
+import { alsoTo, type Log } from "../log.ts";
 import { fingerprint, publicKeyLine, shortCode } from "../ssh/keys/ed25519.ts";
 import { loadOrCreateKey } from "../ssh/keys/key-files.ts";
 import { safeText } from "../text.ts";
 import { DeviceActions } from "./boot/actions.ts";
+import { prepareReboot } from "./boot/reboot-board.ts";
 import { entrypointOf } from "./boot/state.ts";
 import { Supervisor } from "./boot/supervisor.ts";
 import { Trials } from "./boot/trial.ts";
-import { SerialConsole } from "./console/ring.ts";
+import { SerialConsole } from "./console/serial-console.ts";
 import { type ConsoleServer, serveConsole } from "./console/server.ts";
 import { checkConfigurationFiles, type DeviceFiles, deviceFiles, makeFolder } from "./files.ts";
+import { Health } from "./health/health.ts";
+import { LastErrors } from "./health/last-errors.ts";
 import { readBoard } from "./identity/board.ts";
 import { readCredentials } from "./identity/credentials.ts";
 import { removeTrustedKeys } from "./identity/server-keys.ts";
+import { KernelLog } from "./log/kernel-log.ts";
+import { LineRing } from "./log/line-ring.ts";
+import { linesOf } from "./log/lines-of.ts";
 import { BRIDGE, VM_TAP } from "./net/bridge.ts";
 import { orderHandler } from "./orders.ts";
 import { readSettings, writeSettings } from "./settings.ts";
@@ -34,15 +40,22 @@ import { type Accelerator, Vm } from "./vm/vm.ts";
 /**
  * Run a device until `signal` is aborted. Resolves when everything that it started has ended.
  * @param card the configuration of its vpn.toml. What was set from the lab takes the place of values in it.
+ * @param output a log, whose last lines are also kept for those who ask for them.
  * @throws WaltError when it cannot start: it does not run as root, the configuration is incomplete, or
  *   another device runs.
  */
-export async function runDevice(card: Config, log: Log, signal: AbortSignal): Promise<void> {
+export async function runDevice(card: Config, output: Log, signal: AbortSignal): Promise<void> {
   if (process.geteuid?.() !== 0) {
     throw new WaltError("`walt device run` must run as root: it creates network interfaces", {
       hint: "Run `sudo walt device run`.",
     });
   }
+  const logs = { board: new LineRing(), vm: new LineRing(), kernel: new KernelLog() };
+  const errors = new LastErrors();
+  const log = alsoTo(output, (line) => {
+    logs.board.add(`${line.level.padEnd(5)} ${line.text}`);
+    errors.keep(line);
+  });
   const files = deviceFiles(card);
   const settings = readSettings(files.settings, (why) =>
     log.warn(`what was set from the lab is damaged, so the card's settings count: ${why}`, {
@@ -65,7 +78,7 @@ export async function runDevice(card: Config, log: Log, signal: AbortSignal): Pr
 
   let keeper: VmKeeper | undefined;
   let accelerator: Promise<Accelerator> | undefined;
-  const console = new SerialConsole();
+  const console = new SerialConsole(linesOf(logs.vm.add));
   let usb: Usb | undefined;
   const firstUp = (nodeMac: string): void => {
     if (accelerator === undefined) return;
@@ -95,7 +108,21 @@ export async function runDevice(card: Config, log: Log, signal: AbortSignal): Pr
     changed: ({ outcome, by, reason }) =>
       log.info("settings from the lab", { event: "settings", outcome, by, reason: reason || undefined }),
   });
-  const orders = orderHandler({ trials });
+  let rebooting = false;
+  const orders = orderHandler({
+    trials,
+    report: () => health.report(),
+    console: config["device.vm"].start ? console : undefined,
+    logs,
+    rebootNode: async (how, by) => (await keeper?.reboot(how, by)) ?? { did: "not-running" },
+    prepareReboot: () => {
+      const begin = prepareReboot(log);
+      return () => {
+        rebooting = true;
+        void begin();
+      };
+    },
+  });
   const tunnelUp = (): void => trials.tunnelUp();
   const { hostKeys } = settings;
   const parts = { config, files, key, identity, log, signal, hostKeys, firstUp, tunnelUp, orders };
@@ -111,6 +138,17 @@ export async function runDevice(card: Config, log: Log, signal: AbortSignal): Pr
     log,
   );
 
+  const health = new Health(() => ({
+    ...supervisor.state,
+    board: config.device.board,
+    state: files.state,
+    interface: actions.interfaceName,
+    lastEnd: keeper?.lastEnd,
+    usb: usb?.passed() ?? [],
+    entrypoint: entrypointOf(supervisor.state),
+    errors: errors.errors,
+  }));
+
   let ended = false;
   const source: StatusSource = {
     status: () => ({
@@ -120,7 +158,10 @@ export async function runDevice(card: Config, log: Log, signal: AbortSignal): Pr
       fingerprint: fingerprint(key.publicKey),
     }),
     // If that takes for ever, the board's watchdog ends it.
-    illness: () => (ended || signal.aborted ? "the supervisor is stopping" : undefined),
+    illness: () => {
+      if (rebooting) return "the board is being rebooted";
+      return ended || signal.aborted ? "the supervisor is stopping" : undefined;
+    },
   };
   const api = await serveStatus(files.socket, source, log.with("api"));
   let release = (): void => {};
@@ -146,7 +187,7 @@ export async function runDevice(card: Config, log: Log, signal: AbortSignal): Pr
     if (config["device.vm"].start) {
       const say = (words: string): void => log.warn(words, { event: "vm-emulated" });
       accelerator = findAccelerator({ board: config.device.board, say, signal });
-      consoleServer = serveConsole(files.consoleSocket, console);
+      consoleServer = await serveConsole(files.consoleSocket, console);
       const ports = usbPorts(config.device.board, config["device.vm"].usb);
       usb = new Usb({ ports, log: log.with("usb") });
     }
@@ -217,6 +258,7 @@ function keepVm({
   const { board } = config.device;
   const { cpus } = config["device.vm"];
   const { arch } = process;
+  let starts = 0;
   return new VmKeeper({
     start: async (signal) => {
       if (arch !== "x64" && arch !== "arm64") {
@@ -236,7 +278,7 @@ function keepVm({
         tap: VM_TAP,
       };
       signal.throwIfAborted();
-      console.note("the virtual machine starts");
+      console.note(starts++ === 0 ? "the virtual machine starts" : "the virtual machine is started again");
       const vm = await Vm.start({ ...machine, qmpSocket: files.qmpSocket }, console, log);
       log.info("virtual machine runs", { event: "vm-started", ...machine });
       usb?.use(vm);

@@ -28,6 +28,7 @@ export const libc = dlopen("libc.so.6", {
   socketpair: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
   sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
+  adjtimex: { args: ["ptr"], returns: "i32" },
   setns: { args: ["i32", "i32"], returns: "i32" },
   __errno_location: { args: [], returns: "ptr" },
 }).symbols;

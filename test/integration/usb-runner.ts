@@ -3,7 +3,7 @@
  * Prints `node has: <products as QEMU names them>; status: <what walt device status would tell>` whenever that changes.
  */
 
-import { SerialConsole } from "../../src/device/console/ring.ts";
+import { SerialConsole } from "../../src/device/console/serial-console.ts";
 import { usbPorts } from "../../src/device/usb/ports.ts";
 import { Usb } from "../../src/device/usb/usb.ts";
 import { Vm } from "../../src/device/vm/vm.ts";

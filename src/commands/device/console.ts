@@ -1,14 +1,20 @@
 /** `walt device console` */
 
 import { loadConfig, requireRole } from "../../config/load.ts";
+import { usageError } from "../../errors.ts";
 import { command, configOption, untilStopped } from "../_command.ts";
 
 export default command({
   name: "walt device console",
   description: "Attach to the node's serial console. It shows the last output first; ^] leaves",
-  examples: ["walt device console", "walt device console < /dev/null | grep --line-buffered Linux"],
-  args: { ...configOption },
+  examples: ["walt device console", "walt device console --watch | grep --line-buffered Linux"],
+  args: {
+    watch: { type: "boolean", description: "Look on without typing" },
+    take: { type: "boolean", description: "Type in place of whoever is typing, who can then only look on" },
+    ...configOption,
+  },
   async run(args) {
+    if (args.watch && args.take) throw usageError("--watch and --take exclude each other");
     const config = requireRole(loadConfig(args.config), "device");
     const { attachConsole, LEAVE } = await import("../../device/console/client.ts");
     const { runFiles } = await import("../../device/files.ts");
@@ -20,6 +26,7 @@ export default command({
     try {
       const why = await attachConsole({
         socket: runFiles(config).consoleSocket,
+        mode: args.watch ? "watch" : args.take ? "take" : "write",
         show: (bytes) =>
           process.stdout.write(bytes.slice())
             ? undefined

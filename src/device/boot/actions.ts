@@ -113,6 +113,11 @@ export class DeviceActions implements Actions {
     return this.#interface === undefined ? undefined : nodeOf(this.#interface.boardMac);
   }
 
+  /** Name of the interface that leads to the entrypoint; undefined until it is known. */
+  get interfaceName(): string | undefined {
+    return this.#interface?.name;
+  }
+
   /** Counters of the tunnel; undefined while there is none. */
   get traffic(): LinkStats | undefined {
     return this.#tunnel?.stats;

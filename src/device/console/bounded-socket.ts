@@ -13,17 +13,11 @@ export interface Sink {
 export class BoundedSocket {
   #waiting: Uint8Array[] = [];
   #bytes = 0;
-  #skipped = 0;
 
-  /**
-   * @param limit bytes that may wait. Bytes that are written while so many wait are skipped.
-   * @param gap makes the text that is sent in place of skipped bytes, once there is room again; nothing is
-   *   sent without it.
-   */
+  /** @param limit bytes that may wait. Bytes that are written while so many wait are skipped. */
   constructor(
     readonly socket: Sink,
     readonly limit: number,
-    readonly gap?: (skipped: number) => Uint8Array,
   ) {}
 
   /** How many bytes wait now. */
@@ -36,16 +30,8 @@ export class BoundedSocket {
    * afterwards.
    */
   write(bytes: Uint8Array): void {
-    // Once bytes were skipped, all bytes are skipped until the peer has read all that waits: this makes one
-    // gap instead of many small ones.
-    if (this.#skipped > 0) {
-      this.#skipped += bytes.length;
-      return;
-    }
     const rest = this.#bytes > 0 ? bytes : this.#send(bytes);
-    const room = this.limit - this.#bytes;
-    this.#keep(rest.subarray(0, room));
-    this.#skipped += Math.max(0, rest.length - room);
+    this.#keep(rest.subarray(0, this.limit - this.#bytes));
   }
 
   /** Send what waits. To be called when the socket has room again. */
@@ -58,14 +44,6 @@ export class BoundedSocket {
       this.#waiting.unshift(rest);
       return;
     }
-    this.#closeGap();
-  }
-
-  #closeGap(): void {
-    if (this.#skipped === 0) return;
-    const skipped = this.#skipped;
-    this.#skipped = 0;
-    if (this.gap !== undefined) this.#keep(this.#send(this.gap(skipped)));
   }
 
   /**

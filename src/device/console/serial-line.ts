@@ -8,7 +8,7 @@ import { connectFd } from "../../linux/fd-socket.ts";
 import { libc } from "../../linux/libc.ts";
 import { socketPair } from "../../linux/socketpair.ts";
 import { BoundedSocket } from "./bounded-socket.ts";
-import type { SerialConsole } from "./ring.ts";
+import type { SerialConsole } from "./serial-console.ts";
 
 /** Typed bytes that wait for a guest that does not read. Further bytes are lost, as on a real serial line. */
 const TYPED_AHEAD = 4096;

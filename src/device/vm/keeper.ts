@@ -3,10 +3,11 @@
  */
 
 import type { DeviceStatus } from "../../api/device-status.ts";
+import type { RebootOutcome } from "../../control/reboot.ts";
 import { messageOf } from "../../errors.ts";
 import { backoff, sleep, withJitter } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";
-import type { VmEnd } from "./vm.ts";
+import { isOrderly, type VmEnd } from "./end.ts";
 
 /**
  * Milliseconds. A machine that ran longer is started again at once, however it ended. After shorter runs in a
@@ -15,12 +16,26 @@ import type { VmEnd } from "./vm.ts";
  */
 export const SHORT_LIFE = 5000;
 
+/** Milliseconds that a guest may take to shut down. systemd gives its services 90 s, and emulation is slow. */
+export const GUEST_REACTS = 120_000;
+
+const STOPPING = "the device is being stopped";
+
+/** How the last machine ended. */
+export interface LastEnd extends VmEnd {
+  readonly at: Date;
+  /** Milliseconds that it had run; 0 when it did not start. */
+  readonly ran: number;
+}
+
 /** A virtual machine that runs, as far as its keeper is concerned. */
 export interface Running {
   /** Resolves when it has ended, and never rejects. */
   readonly ended: Promise<VmEnd>;
-  /** End it. Resolves when it has ended. */
-  stop(): Promise<void>;
+  /** Ask the guest to shut down, by the power button. Resolves when it was asked. @throws WaltError. */
+  powerDown(): Promise<void>;
+  /** End it. Resolves when it has ended. @param why in words. */
+  stop(why?: string): Promise<void>;
 }
 
 /** How to start the machine, and what to report. */
@@ -41,6 +56,14 @@ export class VmKeeper {
   readonly #stop = new AbortController();
   readonly #done: Promise<void>;
   #vm: Running | undefined;
+  /** The next start of a machine: resolves when it runs, or to the reason why it does not. */
+  #start = Promise.withResolvers<string | undefined>();
+  /** Aborted to end the present wait. */
+  #hurry = new AbortController();
+  /** Somebody has ordered the end of the machine that runs. */
+  #ordered = false;
+  /** How the last machine ended; undefined while none has. */
+  lastEnd: LastEnd | undefined;
 
   constructor(readonly options: VmKeeperOptions) {
     this.#done = this.#keep();
@@ -53,39 +76,96 @@ export class VmKeeper {
     await this.#done;
   }
 
+  /**
+   * Reboot the machine: ask its guest to shut down (`guest`), or end it without asking (`hard`). It is
+   * started again at once, and a wait for the next start ends.
+   * @param by who has ordered it.
+   * @param reacts milliseconds that the guest may take.
+   * @throws WaltError when QEMU does not take the order.
+   */
+  async reboot(how: "guest" | "hard", by: string, reacts = GUEST_REACTS): Promise<RebootOutcome> {
+    const vm = this.#vm;
+    const start = this.#start.promise;
+    if (this.#stop.signal.aborted) return { did: "not-started", reason: STOPPING };
+    if (vm === undefined) {
+      if (how === "guest") return { did: "not-running" };
+      this.#hurry.abort();
+    } else if (how === "hard") {
+      this.#ordered = true;
+      await vm.stop(`rebooted by ${by}`);
+    } else if (!(await this.#shutDown(vm, reacts))) {
+      return { did: "no-reaction", seconds: Math.round(reacts / 1000) };
+    }
+    const reason = await start;
+    return reason === undefined ? { did: "rebooted" } : { did: "not-started", reason };
+  }
+
+  /** Ask the guest to shut down. @returns whether it has, within `reacts` ms. */
+  async #shutDown(vm: Running, reacts: number): Promise<boolean> {
+    this.#ordered = true;
+    const late = new AbortController();
+    try {
+      await vm.powerDown();
+      const ended = vm.ended.then(() => true);
+      const { wait = sleep } = this.options;
+      return await Promise.race([ended, wait(reacts, late.signal).then(() => false)]);
+    } finally {
+      late.abort();
+      // Its end later on is that of any other machine.
+      if (this.#vm === vm) this.#ordered = false;
+    }
+  }
+
   async #keep(): Promise<void> {
     const { tell, log, wait = sleep } = this.options;
     const { signal } = this.#stop;
     for (let short = 0; !signal.aborted; ) {
       tell("starting");
-      const { reason, orderly, ran } = await this.#once();
+      this.#hurry = new AbortController();
+      const end = await this.#once();
       if (signal.aborted) break;
-      short = ran >= SHORT_LIFE ? 0 : short + 1;
+      this.lastEnd = end;
+      const { reason, ran } = end;
+      const fine = isOrderly(end) || this.#ordered;
+      short = ran >= SHORT_LIFE || this.#ordered ? 0 : short + 1;
+      this.#ordered = false;
       const ms = short === 0 ? 0 : withJitter(backoff(short));
       const fields = { event: "vm-ended", ran: Math.round(ran / 1000), wait: Math.round(ms) } as const;
-      if (orderly) log.info(`${reason}; starting it again`, fields);
+      if (fine) log.info(`${reason}; starting it again`, fields);
       else log.warn(`${reason}; starting it again`, fields);
-      if (orderly) tell("waiting");
+      if (fine) tell("waiting");
       else tell("waiting", `virtual machine: ${reason}`);
-      if (ms > 0) await wait(ms, signal);
+      if (ms > 0) await wait(ms, AbortSignal.any([signal, this.#hurry.signal]));
     }
+    this.#started(STOPPING);
     tell("off");
   }
 
-  /** Run the machine once: how it ended, and how many milliseconds it ran (0 when it did not start). */
-  async #once(): Promise<VmEnd & { ran: number }> {
+  /** Tell those who wait for a start what came of it. */
+  #started(reason: string | undefined): void {
+    const { resolve } = this.#start;
+    this.#start = Promise.withResolvers();
+    resolve(reason);
+  }
+
+  /** Run the machine once. @returns how it ended. */
+  async #once(): Promise<LastEnd> {
     const { now = () => performance.now() } = this.options;
-    let started: number | undefined;
     try {
       const vm = await this.options.start(this.#stop.signal);
+      const started = now();
       this.#vm = vm;
-      started = now();
       if (this.#stop.signal.aborted) await vm.stop();
-      else this.options.tell("running");
+      else {
+        this.options.tell("running");
+        this.#started(undefined);
+      }
       const end = await vm.ended;
-      return { ...end, ran: now() - started };
+      return { ...end, at: new Date(), ran: now() - started };
     } catch (error) {
-      return { reason: messageOf(error), orderly: false, ran: 0 };
+      const reason = messageOf(error);
+      this.#started(reason);
+      return { kind: "not-started", reason, exitCode: null, signal: null, at: new Date(), ran: 0 };
     } finally {
       this.#vm = undefined;
     }

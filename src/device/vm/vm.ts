@@ -6,8 +6,9 @@ import { libc } from "../../linux/libc.ts";
 import { started } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import { safeText } from "../../text.ts";
-import type { SerialConsole } from "../console/ring.ts";
+import type { SerialConsole } from "../console/serial-console.ts";
 import { openSerialLine, type SerialLine } from "../console/serial-line.ts";
+import { causeOf, type VmEnd } from "./end.ts";
 import { checkMachine, type MachineOptions, qemuArguments } from "./qemu-arguments.ts";
 import { Qmp, type QmpEvent } from "./qmp.ts";
 
@@ -30,29 +31,6 @@ const STARTING = 60_000;
 /** Milliseconds that QEMU may take to end after it was told to. */
 const ENDING = 5000;
 
-/** Why the virtual machine ended. */
-export interface VmEnd {
-  /** The reason in words. */
-  readonly reason: string;
-  /** Whether the node itself asked for it, by a reboot or a power-off, so that nothing is wrong. */
-  readonly orderly: boolean;
-}
-
-/**
- * The reason in words for each reason in QEMU's event SHUTDOWN (ShutdownCause in qapi/run-state.json of
- * QEMU).
- */
-const CAUSES: Record<string, string> = {
-  "guest-reset": "the node rebooted",
-  "guest-shutdown": "the node powered itself off",
-  "guest-panic": "the node's kernel panicked",
-  "host-qmp-quit": "stopped",
-  "host-signal": "QEMU was ended by a signal",
-  "host-error": "QEMU ended because of an error",
-};
-/** Reasons in that event which mean that the node itself asked for it. */
-const ORDERLY = ["guest-reset", "guest-shutdown"];
-
 /** A virtual machine, from its start to its end. */
 export class Vm {
   /**
@@ -65,8 +43,9 @@ export class Vm {
   #qmp: Qmp | undefined;
   #stderr = "";
   /** The first reason that QEMU told. Further events may follow while QEMU ends. */
-  #cause: VmEnd | undefined;
-  #stopping = false;
+  #cause: Pick<VmEnd, "kind" | "reason"> | undefined;
+  /** Why this program stops it, in words; undefined unless it does. */
+  #stopping: string | undefined;
 
   private constructor(o: MachineOptions, line: SerialLine) {
     this.#socket = o.qmpSocket;
@@ -150,9 +129,24 @@ export class Vm {
     return await this.#qmp.execute(name, args);
   }
 
-  /** End the virtual machine: QEMU is told to quit, and killed after 5 s. Resolves when it has ended. */
-  async stop(): Promise<void> {
-    this.#stopping = true;
+  /**
+   * Press the power button, as it were. It resolves at once; whether the guest reacts, `ended` tells.
+   *
+   * The guest gets an event of ACPI, on a PC and on arm64 (QEMU: virt_powerdown_req in hw/arm/virt.c; the
+   * firmware EDK2 gives the guest ACPI, so it has no button at a GPIO pin). Linux passes it on to systemd-logind
+   * or acpid. Nothing reacts to it in firmware, in iPXE and in a guest without these programs.
+   * @throws WaltError when QEMU has ended.
+   */
+  async powerDown(): Promise<void> {
+    await this.command("system_powerdown");
+  }
+
+  /**
+   * End the virtual machine: QEMU is told to quit, and killed after 5 s. Resolves when it has ended.
+   * @param why in words, for the reason of the end.
+   */
+  async stop(why = ""): Promise<void> {
+    this.#stopping ??= why;
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), ENDING);
     // QEMU ends by SIGTERM, too, which is used before it has its socket. It may end before it answers "quit";
     // SIGTERM then does no harm.
@@ -163,13 +157,11 @@ export class Vm {
   }
 
   #event({ name, data }: QmpEvent): void {
-    const reason = String(data["reason"]);
-    const words = CAUSES[reason];
-    if (name === "SHUTDOWN" && words !== undefined) {
-      this.#cause ??= { reason: words, orderly: ORDERLY.includes(reason) };
+    if (name === "SHUTDOWN") {
+      this.#cause ??= causeOf(String(data["reason"]));
     } else if (name === "GUEST_PANICKED") {
-      this.#cause ??= { reason: CAUSES["guest-panic"] ?? "", orderly: false };
-    } else if (name === "STOP" && !this.#stopping) {
+      this.#cause ??= causeOf("guest-panic");
+    } else if (name === "STOP" && this.#stopping === undefined) {
       void this.#halted();
     }
   }
@@ -183,19 +175,23 @@ export class Vm {
     const status =
       typeof answer === "object" && answer !== null && "status" in answer ? answer.status : "gone";
     // After a panic of the guest's kernel, `#cause` is set already: QEMU reports a panic by another event.
-    this.#cause ??= { reason: `QEMU halted the machine (${safeText(String(status))})`, orderly: false };
+    this.#cause ??= { kind: "halted", reason: `QEMU halted the machine (${safeText(String(status))})` };
     await this.command("quit").catch(() => undefined);
   }
 
   #end(): VmEnd {
-    if (this.#stopping) return { reason: "stopped", orderly: false };
     const { signalCode, exitCode } = this.#child;
+    const signal = signalCode === null ? null : String(signalCode);
     const last = this.#stderr.trim().split("\n").at(-1) ?? "";
     const words = last === "" ? "" : `: ${safeText(last, 200)}`;
-    const fault = (reason: string): VmEnd => ({ reason, orderly: false });
-    if (signalCode !== null) return fault(`QEMU was killed (${signalCode})${words}`);
-    if (exitCode !== 0) return fault(`QEMU ended (exit ${exitCode})${words}`);
-    return this.#cause ?? fault(`QEMU ended${words}`);
+    const end = (kind: VmEnd["kind"], reason: string): VmEnd => ({ kind, reason, exitCode, signal });
+    if (this.#stopping !== undefined)
+      return end("stopped", this.#stopping === "" ? "stopped" : `stopped: ${this.#stopping}`);
+    if (signal !== null) return end("killed", `QEMU was killed (${signal})${words}`);
+    if (exitCode !== 0) return end("exited", `QEMU ended (exit ${exitCode})${words}`);
+    return this.#cause === undefined
+      ? end("exited", `QEMU ended${words}`)
+      : end(this.#cause.kind, this.#cause.reason);
   }
 }
 

@@ -5,12 +5,19 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BoundedSocket } from "../../../src/device/console/bounded-socket.ts";
+import { ByteRing } from "../../../src/device/console/byte-ring.ts";
 import { attachConsole } from "../../../src/device/console/client.ts";
-import { CONSOLE_KEPT, SerialConsole } from "../../../src/device/console/ring.ts";
-import { type ConsoleServer, serveConsole, WATCHERS } from "../../../src/device/console/server.ts";
+import {
+  ATTACHED,
+  type AttachMode,
+  CONSOLE_KEPT,
+  SerialConsole,
+} from "../../../src/device/console/serial-console.ts";
+import { type ConsoleServer, serveConsole } from "../../../src/device/console/server.ts";
 import { messageOf } from "../../../src/errors.ts";
-import { eventually } from "../../lab/eventually.ts";
+import { eventually, turn } from "../../lab/eventually.ts";
 import { describeWith } from "../../lab/need.ts";
+import { Asker } from "../../lab/order-stream.ts";
 import { descendantsOf } from "../../lab/proc.ts";
 import { LabProcess } from "../../lab/process.ts";
 
@@ -24,11 +31,11 @@ let server: ConsoleServer;
 /** What reached the guest. */
 let typed: string;
 
-beforeEach(() => {
+beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "walt-console-"));
   path = join(folder, "console.sock");
   serial = new SerialConsole();
-  server = serveConsole(path, serial);
+  server = await serveConsole(path, serial);
   typed = "";
   serial.connect((data) => {
     typed += text(data);
@@ -39,14 +46,15 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Somebody who is attached: what he sees, and the wait until he has seen something. */
-function watcher() {
+/** Somebody who is attached by the socket: what he sees, and the wait until he has seen something. */
+function watcher(mode: AttachMode = "watch") {
   const leave = new AbortController();
   const attached = Promise.withResolvers<(data: Uint8Array) => void>();
   let seen = "";
   let look = (): void => {};
   const over = attachConsole({
     socket: path,
+    mode,
     show: (data) => {
       seen += text(data);
       look();
@@ -56,6 +64,7 @@ function watcher() {
     signal: leave.signal,
   });
   over.catch(attached.reject);
+  attached.promise.catch(() => {});
   return {
     over,
     leave: () => leave.abort(),
@@ -70,70 +79,156 @@ function watcher() {
   };
 }
 
-test("the last 64 KiB are kept, whatever the pieces they came in", () => {
-  const sizes = [1, 3, 1000, CONSOLE_KEPT - 1, CONSOLE_KEPT, CONSOLE_KEPT + 1, 10, 3 * CONSOLE_KEPT, 0, 7];
+/** Somebody who is attached by a channel. */
+async function attach(mode: AttachMode, name: string): Promise<Asker & { over: Promise<void> }> {
+  const asker = Object.assign(new Asker(), { over: Promise.resolve() });
+  let admitted = false;
+  asker.over = serial.attach({ mode, name, admitted: () => (admitted = true) }, asker);
+  await Promise.race([asker.over, eventually("he is attached", () => admitted)]);
+  return asker;
+}
+
+test("the last bytes are kept, whatever the pieces they came in and are read in; what is lost is counted", () => {
+  const size = 1000;
+  const ring = new ByteRing(size);
+  const sizes = [1, 3, 500, size - 1, size, size + 1, 10, 3 * size, 0, 7];
   let all = "";
-  for (const [index, size] of sizes.entries()) {
-    const piece = Array.from({ length: size }, (_, i) => String.fromCharCode(33 + ((i + index) % 90))).join(
-      "",
-    );
-    all += piece;
-    serial.output(bytes(piece));
-    expect(text(serial.recent())).toBe(all.slice(-CONSOLE_KEPT));
+  let read = "";
+  let next = 0;
+  for (const [index, length] of sizes.entries()) {
+    const letters = Array.from({ length }, (_, i) => String.fromCharCode(33 + ((i + index) % 90)));
+    all += letters.join("");
+    ring.write(bytes(letters.join("")));
+    let kept = "";
+    for (let at = ring.start; kept.length < Math.min(size, all.length); ) {
+      const piece = ring.read(at, 300);
+      expect([piece.lost, piece.bytes.length > 0]).toEqual([0, true]);
+      kept += text(piece.bytes);
+      at = piece.next;
+    }
+    expect(kept).toBe(all.slice(-size));
+    for (;;) {
+      const piece = ring.read(next, 300);
+      read += "?".repeat(piece.lost) + text(piece.bytes);
+      next = piece.next;
+      if (piece.bytes.length === 0) break;
+    }
+    expect(next).toBe(all.length);
   }
+  expect(read).toHaveLength(all.length);
+  expect(read.replaceAll("?", "").length).toBeGreaterThan(size);
+  for (const [at, letter] of [...read].entries()) if (letter !== "?") expect(letter).toBe(all[at] ?? "");
 });
 
-test("who attaches sees what was said before and what comes; what he types reaches the guest; others see it too", async () => {
+test("who attaches sees what was said before and what comes; what the writer types reaches the guest", async () => {
   serial.output(bytes("SeaBIOS\r\n"));
-  const first = watcher();
-  await first.seen("SeaBIOS");
-  const second = watcher();
-  await second.seen("SeaBIOS");
-  const [type] = await Promise.all([first.type, second.type]);
-  type(bytes("ls\r"));
+  const [ann, ben] = await Promise.all([attach("write", "ann"), attach("watch", "ben")]);
+  ann.type("ls\r");
+  await eventually("what was typed", () => typed === "ls\r");
   serial.output(bytes("iPXE> "));
-  expect(await second.seen("iPXE> ")).toBe("SeaBIOS\r\niPXE> ");
-  expect(await first.seen("iPXE> ")).toBe("SeaBIOS\r\niPXE> ");
-  expect(await eventually("what was typed", () => typed, { fits: (text) => text !== "" })).toBe("ls\r");
-  first.leave();
-  expect(await first.over).toBe("left");
-  serial.note("the virtual machine starts");
-  await second.seen("\r\n[walt: the virtual machine starts]\r\n");
-  server.stop();
-  expect(await second.over).toBe("device");
+  await eventually("both see it", () => ann.seen.endsWith("iPXE> ") && ben.seen.endsWith("iPXE> "));
+  expect([ann.seen, ben.seen]).toEqual(["SeaBIOS\r\niPXE> ", "SeaBIOS\r\niPXE> "]);
+  ann.leave();
+  await eventually("the end", ann.over);
+  serial.note("the virtual machine was started again"); // which ends nobody's watch
+  await eventually("the note", () =>
+    ben.seen.endsWith("\r\n[walt: the virtual machine was started again]\r\n"),
+  );
 });
 
-test("only root may attach, and only so many at a time", async () => {
-  expect(statSync(path).mode & 0o777).toBe(0o600);
-  const all = Array.from({ length: WATCHERS }, watcher);
-  await Promise.all(all.map((one) => one.type));
-  serial.output(bytes("here"));
-  await Promise.all(all.map((one) => one.seen("here")));
-  const late = watcher();
-  await late.seen(`[walt: ${WATCHERS} others are attached already, which is the limit]`);
-  expect(await late.over).toBe("device");
-  all[0]?.leave();
-  await all[0]?.over;
-  await eventually("there is room, once the server has heard of it", () => {
-    const next = watcher();
-    return Promise.race([next.seen("here"), next.over.then(() => undefined)]);
+test("one writer: a second one is refused by name; who takes the console makes the first one a watcher", async () => {
+  const ann = await attach("write", "ann");
+  const refused = new Asker();
+  await expect(serial.attach({ mode: "write", name: "ben" }, refused)).rejects.toThrow(
+    "ann is typing on the console",
+  );
+  expect(refused.seen).toBe("");
+  const ben = await attach("take", "ben\u001b[2J");
+  await eventually("she is told", () => ann.seen !== "");
+  expect(ann.seen).toBe("\r\n[walt: ben?[2J has taken the console: you can only watch now]\r\n");
+  ann.type("rm\r");
+  await eventually("she is told that she types in vain", () =>
+    ann.seen.endsWith("\r\n[walt: what you type is not sent: you can only watch]\r\n"),
+  );
+  const before = ann.seen;
+  ann.type("rm\r"); // which she has been told already
+  ben.type("ls\r");
+  await eventually("what was typed", () => typed === "ls\r");
+  serial.output(bytes("on"));
+  await eventually("she still sees", () => ann.seen === `${before}on`);
+  expect(ben.seen).toBe("on");
+  ben.leave();
+  await eventually("the end", ben.over);
+  const cem = await attach("write", "cem"); // now nobody types
+  cem.end();
+  await eventually("who has no more to type leaves his place", async () => {
+    const dora = await attach("write", "dora").catch(() => undefined);
+    dora?.leave();
+    return dora;
   });
+  serial.output(bytes("!"));
+  await eventually("and goes on watching", () => cem.seen.endsWith("!"));
 });
 
 test("a watcher who does not read keeps nobody from anything, and is told what he missed", async () => {
+  const slow = await attach("watch", "slow");
+  slow.block();
+  serial.output(bytes("begin"));
+  await turn(); // it is being written to him
+  const lines = 100_000;
+  for (let i = 0; i < lines; i++) serial.output(bytes(`${i} `.padEnd(100, ".")));
+  slow.unblock();
+  serial.output(bytes("the end"));
+  await eventually("the end", () => slow.seen.endsWith("the end"));
+  const missed = Number(/\r\n\[walt: (\d+) bytes left out\]\r\n/.exec(slow.seen)?.[1]);
+  const gap = `\r\n[walt: ${missed} bytes left out]\r\n`.length;
+  expect(missed).toBe(lines * 100 + "the end".length - CONSOLE_KEPT);
+  expect(slow.seen.length - gap + missed).toBe("begin".length + lines * 100 + "the end".length);
+});
+
+test("only so many may be attached at a time", async () => {
+  const all = await Promise.all(Array.from({ length: ATTACHED }, () => attach("watch", "ann")));
+  await expect(attach("watch", "late")).rejects.toThrow(
+    `${ATTACHED} others are attached to the console, which is the limit`,
+  );
+  all[0]?.leave();
+  await all[0]?.over;
+  const next = await attach("watch", "next");
+  for (const one of [...all, next]) one.leave();
+});
+
+test("the socket is root's alone; whoever comes by it is attached like everybody else", async () => {
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  serial.output(bytes("login: "));
+  const local = watcher("write");
+  const type = await local.type;
+  await local.seen("login: ");
+  type(bytes("root\r"));
+  await eventually("what was typed", () => typed === "root\r");
+  expect(await watcher("write").over.catch(messageOf)).toBe("root on the board is typing on the console");
+  await attach("take", "ann");
+  await local.seen("[walt: ann has taken the console: you can only watch now]");
+  const another = watcher();
+  await another.seen("login: ");
+  another.leave();
+  expect(await another.over).toBe("left");
+  server.stop();
+  expect(await local.over).toBe("device");
+});
+
+test("somebody at the socket who does not read is told what he missed", async () => {
   let seen = "";
   const opened = Promise.withResolvers<Bun.Socket>();
-  const complete = Promise.withResolvers<void>();
   await Bun.connect({
     unix: path,
     socket: {
       open: (socket) => {
+        socket.write('{"mode":"watch"}\n');
         socket.pause();
         opened.resolve(socket);
       },
       data: (_, data) => {
         seen += text(data);
-        if (seen.endsWith("the end")) complete.resolve();
       },
     },
   });
@@ -141,17 +236,32 @@ test("a watcher who does not read keeps nobody from anything, and is told what h
   const quick = watcher();
   await quick.type;
   serial.output(bytes("begin"));
-  await quick.seen("begin"); // the server has opened both by now
-  const lines = 100_000;
-  for (let i = 0; i < lines; i++) serial.output(bytes(`${i} `.padEnd(100, ".")));
-  slow.resume();
-  await eventually("what was left out", () => seen.includes(" bytes left out]\r\n"));
+  await quick.seen("begin"); // the server has attached both by now
+  for (let i = 0; i < 1000; i++) {
+    serial.output(bytes(`${i} `.padEnd(10_000, ".")));
+    if (i % 5 === 0) await turn();
+  }
   serial.output(bytes("the end"));
-  await complete.promise;
-  const missed = Number(/\r\n\[walt: (\d+) bytes left out\]\r\n/.exec(seen)?.[1]);
-  const gap = `\r\n[walt: ${missed} bytes left out]\r\n`.length;
-  expect(missed).toBeGreaterThan(lines * 50);
-  expect(seen.length - gap + missed).toBe("begin".length + lines * 100 + "the end".length);
+  slow.resume();
+  await eventually("the end", () => seen.endsWith("the end"));
+  expect(seen).toMatch(/\r\n\[walt: \d+ bytes left out\]\r\n/);
+  slow.end();
+});
+
+test.each([
+  ["the request: it is not JSON", "nonsense\n"],
+  ["the request: mode must be", '{"mode":"own"}\n'],
+  ["the request is no line of JSON", "x".repeat(1000)],
+])("a request at the socket that is wrong is refused: %s", async (why, request) => {
+  let seen = "";
+  const data = (_: unknown, piece: Uint8Array): void => {
+    seen += text(piece);
+  };
+  const socket = await Bun.connect({ unix: path, socket: { data } });
+  socket.write(request);
+  await eventually("the answer", () => seen.endsWith("\n"));
+  expect(seen).toStartWith(`{"refused":"${why}`);
+  socket.end();
 });
 
 test("what a peer does not take is bounded, and given in order once it does", () => {
@@ -167,7 +277,6 @@ test("what a peer does not take is bounded, and given in order once it does", ()
       },
     },
     10,
-    (skipped) => bytes(`<${skipped}>`),
   );
   const reused = bytes("abcdef");
   socket.write(reused);
@@ -177,17 +286,17 @@ test("what a peer does not take is bounded, and given in order once it does", ()
   expect(socket.waiting).toBe(10);
   room = 3;
   socket.drain();
-  socket.write(bytes("o")); // there is room again, but the gap is not told yet
   room = 100;
   socket.drain();
   socket.write(bytes("p"));
-  expect(taken.join("")).toBe("abcdefghij<5>p");
+  expect(taken.join("")).toBe("abcdefghijp");
 });
 
 test("without a device the command says what to do", async () => {
   server.stop();
   const error = await attachConsole({
     socket: path,
+    mode: "watch",
     show: () => undefined,
     attached: () => {},
     signal: new AbortController().signal,

@@ -1,25 +1,33 @@
 /** A virtual machine that ends is started again: at once when it ran for a while, later and later when not. */
 
 import { expect, test } from "bun:test";
-import { type Running, SHORT_LIFE, VmKeeper } from "../../../src/device/vm/keeper.ts";
-import type { VmEnd } from "../../../src/device/vm/vm.ts";
-import { FIRST_WAIT } from "../../../src/linux/sleep.ts";
+import type { VmEnd } from "../../../src/device/vm/end.ts";
+import { GUEST_REACTS, type Running, SHORT_LIFE, VmKeeper } from "../../../src/device/vm/keeper.ts";
+import { aborted, FIRST_WAIT } from "../../../src/linux/sleep.ts";
 import { createLog } from "../../../src/log.ts";
+import { eventually } from "../../lab/eventually.ts";
 
-const REBOOT: VmEnd = { reason: "the node rebooted", orderly: true };
-const CRASH: VmEnd = { reason: "QEMU was killed (SIGKILL)", orderly: false };
+const REBOOT: VmEnd = { kind: "guest-reset", reason: "the node rebooted", exitCode: 0, signal: null };
+const POWER_OFF: VmEnd = { ...REBOOT, kind: "guest-shutdown", reason: "the node powered itself off" };
+const CRASH: VmEnd = {
+  kind: "killed",
+  reason: "QEMU was killed (SIGKILL)",
+  exitCode: null,
+  signal: "SIGKILL",
+};
 
 /** One life of a machine: how long it is, and how it ends (a reboot unless told). */
 type Life = number | readonly [ms: number, end: VmEnd] | Error;
 
 /** Machines that live as `lives` says (ms by a clock of our own), then one that stays. `startup` ms pass before each runs. */
-function keep(lives: readonly Life[], startup = 0) {
+function keep(lives: readonly Life[], startup = 0, reacts = true) {
   const told: string[] = [];
   const waits: number[] = [];
   const stays = Promise.withResolvers<void>();
   let time = 0;
   let started = 0;
   let stopped = 0;
+  let buttons = 0;
   /** What remains of the life of the machine that was just started. */
   let live = (): void => {};
   const keeper = new VmKeeper({
@@ -38,9 +46,13 @@ function keep(lives: readonly Life[], startup = 0) {
       }
       return {
         ended: promise,
-        stop: async () => {
+        powerDown: async () => {
+          buttons++;
+          if (reacts) resolve(POWER_OFF);
+        },
+        stop: async (why = "") => {
           stopped++;
-          resolve({ reason: "stopped", orderly: false });
+          resolve({ kind: "stopped", reason: `stopped: ${why}`, exitCode: 0, signal: null });
         },
       };
     },
@@ -55,7 +67,7 @@ function keep(lives: readonly Life[], startup = 0) {
     },
     now: () => time,
   });
-  return { keeper, told, waits, stays: stays.promise, count: () => ({ started, stopped }) };
+  return { keeper, told, waits, stays: stays.promise, count: () => ({ started, stopped, buttons }) };
 }
 
 /** How often the first wait was doubled; some are up to a fifth longer, so that not all boards wait alike. */
@@ -66,15 +78,11 @@ test("it runs until it is stopped, and is started once", async () => {
   await k.stays;
   await k.keeper.stop();
   expect(k.told).toEqual(["starting", "running", "off"]);
-  expect(k.count()).toEqual({ started: 1, stopped: 1 });
+  expect(k.count()).toEqual({ started: 1, stopped: 1, buttons: 0 });
 });
 
 test("a node that reboots or powers itself off is started again at once, every time, and that is no error", async () => {
-  const k = keep([
-    SHORT_LIFE,
-    SHORT_LIFE,
-    [SHORT_LIFE, { reason: "the node powered itself off", orderly: true }],
-  ]);
+  const k = keep([SHORT_LIFE, SHORT_LIFE, [SHORT_LIFE, POWER_OFF]]);
   await k.stays;
   await k.keeper.stop();
   expect(k.waits).toEqual([]);
@@ -121,4 +129,89 @@ test("a stop during the wait starts no other", async () => {
   await waiting;
   await keeper.stop();
   expect(started).toBe(1);
+});
+
+test("how the last one ended is kept as data", async () => {
+  const k = keep([[60_000, CRASH], new Error("no QEMU")]);
+  expect(k.keeper.lastEnd).toBeUndefined();
+  await eventually("the second end", () => k.keeper.lastEnd?.kind === "not-started");
+  expect(k.keeper.lastEnd).toMatchObject({ reason: "no QEMU", exitCode: null, signal: null, ran: 0 });
+  await k.keeper.stop();
+  const crashed = keep([[60_000, CRASH]]);
+  await crashed.stays;
+  expect(crashed.keeper.lastEnd).toMatchObject({ ...CRASH, ran: 60_000, at: expect.any(Date) });
+  await crashed.keeper.stop();
+});
+
+test.each([
+  ["guest", "the node powered itself off", { started: 2, stopped: 0, buttons: 1 }],
+  ["hard", "stopped: rebooted by ann", { started: 2, stopped: 1, buttons: 0 }],
+] as const)(
+  "a reboot (%s) starts the next one at once, however short its life was, and is no error",
+  async (how, reason, count) => {
+    const k = keep([]);
+    await k.stays;
+    expect(await k.keeper.reboot(how, "ann")).toEqual({ did: "rebooted" });
+    expect(k.count()).toEqual(count);
+    expect(k.waits.filter((ms) => ms !== GUEST_REACTS)).toEqual([]);
+    expect(k.told).toEqual(["starting", "running", "waiting", "starting", "running"]);
+    expect(k.keeper.lastEnd?.reason).toBe(reason);
+    await k.keeper.stop();
+  },
+);
+
+test("a guest that does not react runs on, and that is said; it can still be rebooted the hard way", async () => {
+  const k = keep([], 0, false);
+  await k.stays;
+  expect(await k.keeper.reboot("guest", "ann", 7000)).toEqual({ did: "no-reaction", seconds: 7 });
+  expect(k.waits).toEqual([7000]);
+  expect(k.count()).toEqual({ started: 1, stopped: 0, buttons: 1 });
+  expect(await k.keeper.reboot("hard", "ann")).toEqual({ did: "rebooted" });
+  await k.keeper.stop();
+});
+
+test("an order that came to nothing has no say in a later end", async () => {
+  const ends = Promise.withResolvers<VmEnd>();
+  const told: string[] = [];
+  const keeper = new VmKeeper({
+    start: async () => ({
+      ended: ends.promise,
+      powerDown: async () => {},
+      stop: async () => ends.resolve(CRASH),
+    }),
+    tell: (vm, error) => void told.push(error === undefined ? vm : `${vm}: ${error}`),
+    log: createLog(0),
+    wait: (ms, signal) => (ms === 1 ? Promise.resolve() : aborted(signal)),
+  });
+  await eventually("it runs", () => told.includes("running"));
+  expect(await keeper.reboot("guest", "ann", 1)).toEqual({ did: "no-reaction", seconds: 0 });
+  ends.resolve(CRASH);
+  await eventually("the crash is told", () => told.at(-1) === `waiting: virtual machine: ${CRASH.reason}`);
+  await keeper.stop();
+});
+
+test("without a machine there is no guest to ask, and a hard reboot ends the wait for the next start", async () => {
+  let starts = 0;
+  const waiting = Promise.withResolvers<void>();
+  const keeper = new VmKeeper({
+    start: async () => {
+      starts++;
+      throw new Error(`no QEMU ${starts}`);
+    },
+    tell: () => {},
+    log: createLog(0),
+    wait: async (_, signal) => {
+      waiting.resolve();
+      await aborted(signal);
+    },
+  });
+  await waiting.promise;
+  expect(await keeper.reboot("guest", "ann")).toEqual({ did: "not-running" });
+  expect(await keeper.reboot("hard", "ann")).toEqual({ did: "not-started", reason: "no QEMU 2" });
+  await keeper.stop();
+  expect(await keeper.reboot("hard", "ann")).toEqual({
+    did: "not-started",
+    reason: "the device is being stopped",
+  });
+  expect(starts).toBe(2);
 });

@@ -8,6 +8,7 @@ import { tryAccelerator, twice } from "../../../src/device/vm/kvm-probe.ts";
 import { findAccelerator, type MachineOptions, qemuArguments } from "../../../src/device/vm/vm.ts";
 import { startBootServer } from "../../lab/boot-server.ts";
 import { cpioNewc, type Entry } from "../../lab/cpio.ts";
+import { eventually } from "../../lab/eventually.ts";
 import type { Host } from "../../lab/host.ts";
 import { Lab } from "../../lab/lab.ts";
 import { describeWith, LAB } from "../../lab/need.ts";
@@ -38,25 +39,34 @@ const MACHINE: MachineOptions = {
 /** What a person at the node's keyboard would do, to be asked for at `http://<node>/cgi-bin/<name>`, which tells the MTU. */
 const DOINGS = {
   poweroff: "echo o > /proc/sysrq-trigger",
+  // What acpid and systemd-logind do. Linux tells the power button as an input device, here the last one.
+  button:
+    "insmod /modules/button.ko; insmod /modules/evdev.ko; for input in /dev/input/event*; do :; done; " +
+    "head -c 24 $input && echo o > /proc/sysrq-trigger",
   panic: "insmod /modules/pvpanic.ko; insmod /modules/pvpanic-pci.ko; echo c > /proc/sysrq-trigger",
 };
 
 /** A second archive behind the node's initramfs (Linux: Documentation/driver-api/early-userspace/buffer-format.rst). */
 function addDoings(initrd: string, packages: string): void {
   const kernel = readdirSync(packages, { recursive: true, encoding: "utf8" });
-  const module = (name: string): Entry => {
-    const path = kernel.find((path) => path.includes(`/${name}.ko`)) ?? `${name}.ko`;
+  /** Nothing where the kernel has it built in. */
+  const module = (name: string): Entry[] => {
+    const path = kernel.find((path) => path.includes(`/${name}.ko`));
+    if (path === undefined) return [];
     const data = path.endsWith(".xz")
       ? Bun.spawnSync(["xz", "-dc", join(packages, path)]).stdout
       : readFileSync(join(packages, path));
-    return { path: `modules/${name}.ko`, type: "file", data, mode: 0o644 };
+    return [{ path: `modules/${name}.ko`, type: "file", data, mode: 0o644 }];
   };
   const script = ([name, command]: [string, string]): Entry => {
     const answer = "printf 'Content-Type: text/plain\\r\\n\\r\\n'; cat /sys/class/net/eth0/mtu";
     const data = `#!/bin/sh\nPATH=/bin\n${answer}\n(sleep 1; ${command}) </dev/null >/dev/null 2>&1 &\n`;
     return { path: `www/cgi-bin/${name}`, type: "file", data, mode: 0o755 };
   };
-  const entries = [module("pvpanic"), module("pvpanic-pci"), ...Object.entries(DOINGS).map(script)];
+  const entries = [
+    ...["button", "evdev", "pvpanic", "pvpanic-pci"].flatMap(module),
+    ...Object.entries(DOINGS).map(script),
+  ];
   appendFileSync(initrd, gzipSync(cpioNewc(entries)));
 }
 
@@ -127,11 +137,31 @@ describeWith([LAB, NEEDS], "VM", () => {
     180_000,
   );
 
+  test("the power button reaches a guest that listens to it, and none other", async () => {
+    const vm = start({ accel: await findAccelerator() });
+    await started(vm);
+    vm.write("power\n"); // which firmware and iPXE do not notice
+    const address = (await vm.waitFor(READY, { timeout: 120_000 }))[1] ?? "";
+    vm.write("power\n"); // and neither does a Linux without any program for it
+    await server.must([process.execPath, "-e", `await fetch("http://${address}/cgi-bin/button")`]);
+    // The guest opens its input device a second after the answer: the button is pressed until it notices.
+    await eventually(
+      "the guest powers itself off",
+      () => {
+        if (vm.ended === undefined) vm.write("power\n");
+        return vm.output.includes("vm: ended: ");
+      },
+      { every: 500, within: 60_000 },
+    );
+    await vm.waitFor(/vm: ended: the node powered itself off \(orderly\)\nvm: end guest-shutdown, exit 0\n/);
+    await vm.exited;
+  }, 240_000);
+
   test("stop ends QEMU and removes its socket", async () => {
     const vm = start();
     await started(vm);
-    vm.write("stop\n");
-    await vm.waitFor(/vm: ended: stopped/);
+    vm.write("stop enough\n");
+    await vm.waitFor(/vm: ended: stopped: enough\nvm: end stopped, exit 0\n/);
     expect(await vm.exited).toBe(0);
     expect(device.processes()).toEqual([]);
     expect((await device.run(["test", "-e", MACHINE.qmpSocket])).status).toBe(1);
@@ -149,14 +179,14 @@ describeWith([LAB, NEEDS], "VM", () => {
   test("a killed QEMU is told as such", async () => {
     const vm = start();
     await device.must(["kill", "-KILL", await started(vm)]);
-    await vm.waitFor(/vm: ended: QEMU was killed \(SIGKILL\)/);
+    await vm.waitFor(/vm: ended: QEMU was killed \(SIGKILL\)\nvm: end killed, SIGKILL\n/);
   });
 
   test("a machine that QEMU halts is not left standing still", async () => {
     const vm = start();
     await started(vm);
     vm.write("qmp stop\n"); // what an error of KVM does
-    await vm.waitFor(/vm: ended: QEMU halted the machine \(paused\)\n/);
+    await vm.waitFor(/vm: ended: QEMU halted the machine \(paused\)\nvm: end halted, exit 0\n/);
   });
 
   test("a QEMU left over by a killed owner makes way for the next", async () => {

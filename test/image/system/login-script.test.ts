@@ -92,7 +92,7 @@ describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's login a
     board.spawn(script("clock"));
     await until(board, "[ -s /run/chronyd.asked ]");
     expect(await board.must(["cat", "/run/chronyd.asked"])).toMatch(
-      /server ntp\.example\.org iburst server 192\.0\.2\.9 iburst makestep 1 -1 port 0 cmdport 0 /,
+      /server ntp\.example\.org iburst server 192\.0\.2\.9 iburst makestep 1 -1 rtcsync port 0 cmdport 0 /,
     );
   }, 30_000);
 });

@@ -1,0 +1,30 @@
+/** What came of an order to reboot, as the device answers it: one line of JSON. */
+
+import { Fields } from "../parse.ts";
+
+/** What came of it. Programs decide by `did`. */
+export type RebootOutcome =
+  /** The virtual machine ended, and runs again. */
+  | { readonly did: "rebooted" }
+  /** It ended, but does not start again now; `reason` says why. The device tries it again later. */
+  | { readonly did: "not-started"; readonly reason: string }
+  /** The guest did not end within so many seconds. It runs as before; should it end later, it is started again. */
+  | { readonly did: "no-reaction"; readonly seconds: number }
+  /** There is no virtual machine whose guest could be asked. */
+  | { readonly did: "not-running" }
+  /** The board's init was told to reboot the board. */
+  | { readonly did: "board-reboots" };
+
+/** The line, without its end. */
+export function printReboot(outcome: RebootOutcome): string {
+  return JSON.stringify(outcome);
+}
+
+/** Parse the line. @throws WaltError when it is something else, perhaps of a newer version. */
+export function parseReboot(line: string): RebootOutcome {
+  const f = Fields.parse(line, "the device's answer");
+  const did = f.choice("did", ["rebooted", "not-started", "no-reaction", "not-running", "board-reboots"]);
+  if (did === "not-started") return { did, reason: f.words("reason", 1000) };
+  if (did === "no-reaction") return { did, seconds: f.integer("seconds", 0, 1e6) };
+  return { did };
+}
