@@ -42,6 +42,7 @@ export const LOG_EVENTS = {
   settings: "Settings from the lab are tried (`outcome=trying`), kept, or taken back (`reverted`).",
   "settings-damaged": "The settings from the lab cannot be read. Those of vpn.toml count.",
   "settings-failed": "The former settings could not be used again after a trial.",
+  "no-reports": "A device sends no reports, or no more; `reason` says why.",
   "order-failed": "An order failed because of a bug in walt.",
   // Tunnels
   "tunnel-up": "A tunnel came up.",

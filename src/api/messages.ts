@@ -3,6 +3,7 @@
  * function returns. Fields that a newer version added are ignored, and a field that is missing is an error.
  */
 
+import { parseReport } from "../control/report.ts";
 import { TOKEN } from "../enrolment/token.ts";
 import { WaltError } from "../errors.ts";
 import { parseNodeName } from "../node-name.ts";
@@ -88,8 +89,11 @@ export function parseNodeDetails(f: Fields) {
     serverVersion: f.words("serverVersion"),
     /** The last events of the journal about the node, the oldest first. */
     events: f.list("events", parseJournalEvent, NODE_EVENTS),
-    /** What the board last told of itself; null when it has told nothing. */
-    report: f.value("report") ?? null,
+    /** What the device last told of itself, and when; null when it has told nothing since the server's start. */
+    report: f.orNull("report", (key) => {
+      const told = f.object(key);
+      return { receivedAt: told.time("receivedAt"), facts: parseReport(told.value("facts")) };
+    }),
   };
 }
 

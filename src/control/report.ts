@@ -16,6 +16,7 @@ export const MAX_REPORT = 32_768;
 export const MAX_USB = 16;
 export const MAX_OTHERS = 8;
 export const MAX_ERRORS = 16;
+const MAX_SET = 12;
 
 /** Makes a value of `T` of anything. It never throws. */
 type Reader<T> = (value: unknown) => T;
@@ -130,6 +131,12 @@ const report = record({
     synchronised: flag,
     /** By how many ms the clock is wrong at most; null when nothing keeps it. */
     error: number(0, 3.2e12),
+  }),
+  settings: record({
+    /** What was set from the lab, a line for each. */
+    set: list(text(120), MAX_SET),
+    /** The last trial of settings since the supervisor's start: `outcome` is `trying`, `kept` or `reverted`. */
+    trial: record({ id: text(16), by: text(100), outcome: text(20), reason: text(300) }),
   }),
   /** The last warnings and errors of the supervisor's log, the oldest first. */
   errors: list(record({ at: time, text: text(200) }), MAX_ERRORS),

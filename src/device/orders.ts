@@ -6,16 +6,19 @@ import type { Order, OrderOf } from "../control/orders.ts";
 import { printReboot, type RebootOutcome } from "../control/reboot.ts";
 import { printReport, type Report } from "../control/report.ts";
 import { WaltError } from "../errors.ts";
+import type { Change } from "../linux/change.ts";
 import { sleep } from "../linux/sleep.ts";
 import type { Trials } from "./boot/trial.ts";
 import type { SerialConsole } from "./console/serial-console.ts";
+import { FRESH_AFTER_CHANGE } from "./health/health.ts";
 import { type LineLog, tail } from "./log/tail.ts";
 
 /** What orders act on. */
 export interface OrderParts {
   readonly trials: Trials;
-  /** The device's report, as it is now. */
+  /** The device's report, as it is now, and when there may be another one. */
   report(): Report;
+  readonly changed: Change;
   /** The node's console; undefined when the device runs no virtual machine. */
   readonly console: SerialConsole | undefined;
   /** The supervisor's log, the node's console as lines, and the kernel's log. */
@@ -28,8 +31,9 @@ export interface OrderParts {
 
 /** ms that the server has to read the answer, before the tunnel that carries it is ended. */
 const ANSWER_TIME = 2000;
-/** ms between two reports to the same asker. Whoever needs one now asks anew. */
+/** ms between two reports to the same asker, while nothing changes, and at least. */
 const REPORT_EVERY = 60_000;
+const REPORT_PAUSE = FRESH_AFTER_CHANGE;
 
 export function orderHandler(parts: OrderParts): OrderHandler {
   return async (order: Order, stream: OrderStream): Promise<void> => {
@@ -40,7 +44,13 @@ export function orderHandler(parts: OrderParts): OrderHandler {
       case "report":
         return await report(parts, stream);
       case "console":
-        return await consoleOf(parts).attach({ mode: order.mode, name: order.by }, stream);
+        return await consoleOf(parts).attach(
+          {
+            ...{ mode: order.mode, name: order.by, after: order.after },
+            admitted: (place) => writeLine(stream, JSON.stringify(place)),
+          },
+          stream,
+        );
       case "log":
         if (order.source === "vm") consoleOf(parts);
         return await tail(parts.logs[order.source], order, stream);
@@ -52,11 +62,15 @@ export function orderHandler(parts: OrderParts): OrderHandler {
   };
 }
 
-/** Send a report now and then, until the asker has gone. */
+/** Send a report whenever something has changed, and now and then, until the asker has gone. */
 async function report(parts: OrderParts, stream: OrderStream): Promise<void> {
   while (!stream.gone.aborted) {
+    const enough = new AbortController();
+    const changed = parts.changed.next(AbortSignal.any([stream.gone, enough.signal]));
     await writeLine(stream, printReport(parts.report()));
-    await sleep(REPORT_EVERY, stream.gone);
+    await sleep(REPORT_PAUSE, stream.gone);
+    await Promise.race([changed, sleep(REPORT_EVERY, stream.gone)]);
+    enough.abort();
   }
 }
 

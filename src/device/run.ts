@@ -5,6 +5,7 @@ import { type DeviceStatus, MAX_DETAIL } from "../api/device-status.ts";
 import type { Config } from "../config/schema.ts";
 import { type Settings, withSettings } from "../config/settings.ts";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
+import { Change } from "../linux/change.ts";
 import { aborted } from "../linux/sleep.ts";
 import { alsoTo, type Log } from "../log.ts";
 import { fingerprint, publicKeyLine, shortCode } from "../ssh/keys/ed25519.ts";
@@ -105,13 +106,20 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     write: (set) => writeSettings(files.settings, set),
     lastError: () => supervisor.state.lastError ?? "",
     failed: (error) => log.error(messageOf(error), { event: "settings-failed" }),
-    changed: ({ outcome, by, reason }) =>
-      log.info("settings from the lab", { event: "settings", outcome, by, reason: reason || undefined }),
+    changed: ({ outcome, by, reason }) => {
+      log.info("settings from the lab", { event: "settings", outcome, by, reason: reason || undefined });
+      tellChange();
+    },
   });
   let rebooting = false;
+  const changed = new Change();
+  const tellChange = (): void => {
+    health.changed();
+    changed.tell();
+  };
   const orders = orderHandler({
     trials,
-    report: () => health.report(),
+    ...{ report: () => health.report(), changed },
     console: config["device.vm"].start ? console : undefined,
     logs,
     rebootNode: async (how, by) => (await keeper?.reboot(how, by)) ?? { did: "not-running" },
@@ -136,6 +144,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     },
     actions,
     log,
+    () => tellChange(),
   );
 
   const health = new Health(() => ({
@@ -147,6 +156,8 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     usb: usb?.passed() ?? [],
     entrypoint: entrypointOf(supervisor.state),
     errors: errors.errors,
+    settings: trials.kept,
+    trial: trials.last,
   }));
 
   let ended = false;
@@ -189,7 +200,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
       accelerator = findAccelerator({ board: config.device.board, say, signal });
       consoleServer = await serveConsole(files.consoleSocket, console);
       const ports = usbPorts(config.device.board, config["device.vm"].usb);
-      usb = new Usb({ ports, log: log.with("usb") });
+      usb = new Usb({ ports, log: log.with("usb"), changed: tellChange });
     }
     const running = supervisor.run(signal);
     // The supervisor ends before the signal only by a mistake in this program. Even then everything is

@@ -14,6 +14,15 @@ export interface KeptSettings extends Settings {
   readonly at: string;
 }
 
+/** What became of the last trial. */
+export interface TrialOutcome {
+  readonly id: string;
+  readonly by: string;
+  readonly outcome: "trying" | "kept" | "reverted";
+  /** Why they were not kept, in words; "" unless `reverted`. */
+  readonly reason: string;
+}
+
 /**
  * The settings of a file.
  * @param damaged called with the reason when they cannot be read: then there are none.

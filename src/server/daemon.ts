@@ -28,6 +28,7 @@ import { metricsPage, serveMetrics } from "./metrics.ts";
 import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
 import { Orders } from "./orders.ts";
 import { type Device, Registry } from "./registry.ts";
+import { Reports } from "./reports.ts";
 import { Rotation } from "./rotation.ts";
 import { Tunnels } from "./tunnels.ts";
 import { deviceList, metricsSnapshot, nodeDetails, nodeList, trustInfo } from "./views.ts";
@@ -133,6 +134,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     (device) => registry.nameOf(device),
     (device, state, via, over) => {
       requests.tell({ type: "node", node: device.node, state, via });
+      if (state === "up") reports.follow(device);
       if (over === undefined) journal.ofDevice({ kind: "tunnel-up", device, details: { via } });
       else {
         const { end, lasted } = over;
@@ -140,6 +142,15 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         journal.ofDevice({ kind: "tunnel-down", device, details });
       }
     },
+  );
+  const reports = new Reports(
+    (device) => tunnels.give(device, { order: "report" }),
+    (device, error) =>
+      deviceLines.limit(log.with("reports"), device.node).info("no reports of a device", {
+        event: "no-reports",
+        node: device.node,
+        reason: messageOf(error),
+      }),
   );
   const logLimiter = new LogLimiter();
   const endpoint = await Endpoint.start({
@@ -201,7 +212,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         const [node] = await shown([device]);
         const [registered] = deviceList([device], tunnels);
         if (node === undefined || registered === undefined) throw new Error("a node is shown as none");
-        return nodeDetails(node, registered, journal.events({ node: name, last: NODE_EVENTS }));
+        const events = journal.events({ node: name, last: NODE_EVENTS });
+        return nodeDetails(node, registered, events, reports.of(device));
       },
       registered: () => deviceList(registry.list(), tunnels),
       trust: () => trustInfo(keys, registry.revokedWithCertificate(new Date()), address),

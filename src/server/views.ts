@@ -13,6 +13,7 @@ import type { AccessRequests } from "./access-requests.ts";
 import type { KeyName, ServerKeys } from "./keys.ts";
 import type { ServerMetrics } from "./metrics.ts";
 import type { Device } from "./registry.ts";
+import type { ReceivedReport } from "./reports.ts";
 import type { Tunnels } from "./tunnels.ts";
 
 /** The part of `Tunnels` that is used here. */
@@ -74,8 +75,14 @@ export function deviceList(devices: readonly Device[], tunnels: TunnelsSeen): De
 }
 
 /** All that is known of one node. @param events the last ones of the journal about it. */
-export function nodeDetails(node: NodeInfo, device: DeviceInfo, events: JournalEvent[]): NodeDetails {
-  return { ...node, device, events, serverVersion: VERSION, report: null };
+export function nodeDetails(
+  node: NodeInfo,
+  device: DeviceInfo,
+  events: JournalEvent[],
+  report: ReceivedReport | undefined,
+): NodeDetails {
+  const told = report && { receivedAt: report.receivedAt.toISOString(), facts: report.facts };
+  return { ...node, device, events, serverVersion: VERSION, report: told ?? null };
 }
 
 /** @param devices all, revoked ones too. */

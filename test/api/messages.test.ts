@@ -28,7 +28,7 @@ const MESSAGES: Record<
 > = {
   node: [NODE, first(SERVER.nodes), []],
   device: [REGISTERED, first(SERVER.devices), []],
-  "all of a node": [DETAILS, one(SERVER.node), ["report"]],
+  "all of a node": [DETAILS, one(SERVER.node), []],
   "event of the journal": [EVENT, first(SERVER.events), []],
   "event for who follows": [{ type: "event", event: EVENT }, followed, []],
   trust: [TRUST, one(SERVER.trust), []],

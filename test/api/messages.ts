@@ -4,6 +4,7 @@ import type { DeviceStatus } from "../../src/api/device-status.ts";
 import type { PendingRequest } from "../../src/api/events.ts";
 import type { JournalEvent } from "../../src/api/journal.ts";
 import type { DeviceInfo, NodeDetails, NodeInfo, TrustInfo } from "../../src/api/messages.ts";
+import { parseReport } from "../../src/control/report.ts";
 import { COUNTER } from "../../src/tunnel/counters.ts";
 
 const TIME = "2026-03-01T14:05:25.335Z";
@@ -53,7 +54,7 @@ export const DETAILS: NodeDetails = {
   device: { ...REGISTERED, state: "up", revokedAt: null },
   serverVersion: "0.1.0",
   events: [EVENT],
-  report: { temperature: 51 },
+  report: { receivedAt: "2026-03-01T14:05:25.335Z", facts: parseReport({ temperature: 51 }) },
 };
 
 export const TRUST: TrustInfo = {

@@ -27,6 +27,7 @@ function filled(text: string): unknown {
     entrypoints: { used: long, others: many(long) },
     link: { interface: long, speed: 1e6 },
     clock: { synchronised: false, error: 3.2e12 },
+    settings: { set: many(long), trial: { id: long, by: long, outcome: long, reason: long } },
     errors: many({ at, text: long }),
   };
 }

@@ -10,6 +10,7 @@ import { LineRing } from "../../src/device/log/line-ring.ts";
 import { linesOf } from "../../src/device/log/lines-of.ts";
 import { type OrderParts, orderHandler } from "../../src/device/orders.ts";
 import { WaltError } from "../../src/errors.ts";
+import { Change } from "../../src/linux/change.ts";
 import { controlWire, textOf } from "../control/wire.ts";
 import { eventually } from "../lab/eventually.ts";
 
@@ -27,6 +28,7 @@ beforeEach(() => {
 function give(order: Order, more: Partial<OrderParts> = {}): Promise<Answer> {
   const parts = {
     report: (): Report => parseReport({ stage: "watch" }),
+    changed: new Change(),
     console: serial,
     logs,
     rebootNode: async (how: string, by: string): Promise<RebootOutcome> => {

@@ -30,6 +30,8 @@ export class Supervisor {
     o: Parameters<typeof initial>[0],
     readonly actions: Actions,
     readonly log: Log,
+    /** Called after each event. */
+    readonly changed: () => void = () => {},
   ) {
     this.#state = initial(o);
   }
@@ -50,6 +52,7 @@ export class Supervisor {
     if (this.#state.stage !== before.stage) this.#since = new Date();
     // When a virtual machine has ended, its keeper logs that.
     if (event.type !== "vm" || event.vm !== "waiting") this.#show(before);
+    this.changed();
   };
 
   /** Take a new status of the virtual machine. @param error why it is not running, in words. */

@@ -6,16 +6,7 @@
 import { randomBytes } from "node:crypto";
 import { type Changes, change, type Settings } from "../../config/settings.ts";
 import { messageOf, WaltError } from "../../errors.ts";
-import type { KeptSettings } from "../settings.ts";
-
-/** What became of the last trial. */
-export interface TrialOutcome {
-  readonly id: string;
-  readonly by: string;
-  readonly outcome: "trying" | "kept" | "reverted";
-  /** Why they were not kept, in words; "" unless `reverted`. */
-  readonly reason: string;
-}
+import type { KeptSettings, TrialOutcome } from "../settings.ts";
 
 export interface TrialOptions {
   /** The settings that are kept now. */

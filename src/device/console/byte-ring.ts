@@ -26,6 +26,11 @@ export class ByteRing {
     return Math.max(0, this.#end - this.#bytes.length);
   }
 
+  /** The position behind the newest byte. */
+  get end(): number {
+    return this.#end;
+  }
+
   write(bytes: Uint8Array): void {
     const size = this.#bytes.length;
     const last = bytes.subarray(-size);

@@ -3,7 +3,9 @@
  * attached: any number of watchers, and one writer, who also types.
  */
 
+import { randomBytes } from "node:crypto";
 import type { OrderStream } from "../../control/order-stream.ts";
+import type { ConsolePlace } from "../../control/orders.ts";
 import { WaltError } from "../../errors.ts";
 import { Change } from "../../linux/change.ts";
 import { plainText } from "../../text.ts";
@@ -28,8 +30,10 @@ export interface AttachOptions {
   readonly mode: AttachMode;
   /** The operator's name, which the others may be told. */
   readonly name: string;
-  /** Called once, when attached and before anything is written to the stream. */
-  admitted?(): void;
+  /** Only the output behind this place, as far as it is kept; all that is kept unless given. */
+  readonly after?: ConsolePlace | undefined;
+  /** Called once, when attached and before any output is written to the stream. @param place of the first output. */
+  admitted?(place: ConsolePlace): Promise<void> | void;
 }
 
 /** Somebody who is attached. */
@@ -42,6 +46,8 @@ interface Attached {
 /** The console. It exists longer than a virtual machine: those who are attached see one end and the next start. */
 export class SerialConsole {
   readonly #ring = new ByteRing(CONSOLE_KEPT);
+  /** Tells this ring from those of other runs. */
+  readonly #id = randomBytes(8).toString("hex");
   readonly #change = new Change();
   readonly #attached = new Set<Attached>();
   #writer: Attached | undefined;
@@ -78,13 +84,14 @@ export class SerialConsole {
    * the console if he is the writer. Resolves when he is gone.
    * @throws WaltError before anything is written when somebody else writes, or too many are attached.
    */
-  async attach({ mode, name, admitted }: AttachOptions, stream: OrderStream): Promise<void> {
+  async attach({ mode, name, after, admitted }: AttachOptions, stream: OrderStream): Promise<void> {
     const one: Attached = { name: plainText(name), notes: [] };
     this.#admit(one, mode);
     void this.#type(one, stream.input);
     try {
-      admitted?.();
-      await this.#show(one, stream);
+      const position = this.#placeAfter(after);
+      await admitted?.({ ring: this.#id, position });
+      await this.#show(one, position, stream);
     } catch (error) {
       if (!stream.gone.aborted) throw error;
     } finally {
@@ -113,9 +120,16 @@ export class SerialConsole {
     this.#change.tell();
   }
 
+  /** The position where output begins for somebody who has seen all up to a place, which may be of another ring. */
+  #placeAfter(after: ConsolePlace | undefined): number {
+    const { start, end } = this.#ring;
+    if (after === undefined || after.ring !== this.#id) return start;
+    return Math.min(Math.max(after.position, 0), end);
+  }
+
   /** Send everything to one who is attached, as fast as he takes it, until he is gone. */
-  async #show({ notes }: Attached, stream: OrderStream): Promise<void> {
-    let position = this.#ring.start;
+  async #show({ notes }: Attached, from: number, stream: OrderStream): Promise<void> {
+    let position = from;
     while (!stream.gone.aborted) {
       const { bytes, next, lost } = this.#ring.read(position, PIECE);
       position = next;

@@ -4,16 +4,20 @@ import { release } from "node:os";
 import { join } from "node:path";
 import { type Entrypoint, formatEntrypoint } from "../../address.ts";
 import type { DeviceStatus, UsbStatus } from "../../api/device-status.ts";
+import type { Settings } from "../../config/settings.ts";
 import { parseReport, type Report } from "../../control/report.ts";
 import { readText } from "../../linux/files.ts";
 import { Fields } from "../../parse.ts";
 import { VERSION } from "../../version.ts";
+import type { TrialOutcome } from "../settings.ts";
 import type { LastEnd } from "../vm/keeper.ts";
 import { type BoardFactsOptions, readBoardFacts } from "./board-facts.ts";
 import type { LastError } from "./last-errors.ts";
 
-/** Milliseconds for which a report counts: it is gathered no more often, however often it is asked for. */
+/** Milliseconds for which a report counts, unless something has changed. */
 export const FRESH = 10_000;
+/** Milliseconds for which it counts even then: it is gathered no more often, however much changes. */
+export const FRESH_AFTER_CHANGE = 1000;
 
 /** Bytes of a base's manifest at most. */
 const MAX_FILE = 1 << 20;
@@ -32,6 +36,9 @@ export interface Known extends BoardFactsOptions {
   readonly entrypoints: readonly Entrypoint[];
   /** The last warnings and errors, the oldest first. */
   readonly errors: readonly LastError[];
+  /** What was set from the lab, and what became of the last trial. */
+  readonly settings: Settings;
+  readonly trial: TrialOutcome | undefined;
 }
 
 /** Gathers reports. */
@@ -39,6 +46,7 @@ export class Health {
   #report: Report | undefined;
   /** When `#report` was gathered, ms of `now`. */
   #gathered = 0;
+  #stale = false;
   readonly #started: number;
   readonly #base: string | null;
 
@@ -56,10 +64,17 @@ export class Health {
     this.#base = baseOf(root);
   }
 
-  /** The report, at most FRESH ms old. It never throws: what is not known is null. */
+  /** Something of what the supervisor knows has changed. */
+  changed(): void {
+    this.#stale = true;
+  }
+
+  /** The report. It never throws: what is not known is null. */
   report(): Report {
     const now = this.now();
-    if (this.#report === undefined || now - this.#gathered >= FRESH) {
+    const age = now - this.#gathered;
+    if (this.#report === undefined || age >= (this.#stale ? FRESH_AFTER_CHANGE : FRESH)) {
+      this.#stale = false;
       this.#report = this.#gather(now);
       this.#gathered = now;
     }
@@ -86,8 +101,16 @@ export class Health {
       versions: { walt: VERSION, kernel: release(), base: this.#base },
       entrypoints: { used, others: known.entrypoints.map(formatEntrypoint).filter((one) => one !== used) },
       errors: known.errors,
+      settings: { set: shownSettings(known.settings), trial: known.trial },
     });
   }
+}
+
+/** Each value as a line of vpn.toml, then each host whose keys were set. */
+function shownSettings({ values, hostKeys }: Settings): string[] {
+  const lines = Object.entries(values).map(([name, value]) => `${name} = ${JSON.stringify(value)}`);
+  const hosts = new Set(hostKeys.map((line) => line.split(" ", 1)[0]));
+  return [...lines, ...[...hosts].map((host) => `known-host of ${host}`)];
 }
 
 /**

@@ -34,6 +34,8 @@ export interface UsbOptions {
   /** The ports whose devices the node gets. */
   readonly ports: UsbPorts;
   readonly log: Log;
+  /** Called when the node may have other devices than before. */
+  readonly changed?: () => void;
   /** All devices of the board, by default those in /sys; tests give others. */
   readonly devices?: () => UsbDevice[];
 }
@@ -80,6 +82,7 @@ export class Usb {
   use(vm: UsbHost | undefined): void {
     this.#vm = vm;
     this.#passed = [];
+    this.options.changed?.();
     this.#failedLooks = 0;
     this.#refusals.clear();
     this.#forgetLook();
@@ -164,6 +167,7 @@ export class Usb {
       this.#passed = wanted(found, ports).filter((device) => attached.has(qemuId(device)));
       const ids = new Set(found.map(qemuId));
       for (const id of this.#refusals.keys()) if (!ids.has(id)) this.#refusals.delete(id);
+      this.options.changed?.();
     }
     return good;
   }

@@ -5,8 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Changes, NO_SETTINGS, type Settings } from "../../../src/config/settings.ts";
-import { type TrialOutcome, Trials } from "../../../src/device/boot/trial.ts";
-import { readSettings, writeSettings } from "../../../src/device/settings.ts";
+import { Trials } from "../../../src/device/boot/trial.ts";
+import { readSettings, type TrialOutcome, writeSettings } from "../../../src/device/settings.ts";
 import { WaltError } from "../../../src/errors.ts";
 import { eventually } from "../../lab/eventually.ts";
 

@@ -83,7 +83,10 @@ function watcher(mode: AttachMode = "watch") {
 async function attach(mode: AttachMode, name: string): Promise<Asker & { over: Promise<void> }> {
   const asker = Object.assign(new Asker(), { over: Promise.resolve() });
   let admitted = false;
-  asker.over = serial.attach({ mode, name, admitted: () => (admitted = true) }, asker);
+  const told = (): void => {
+    admitted = true;
+  };
+  asker.over = serial.attach({ mode, name, admitted: told }, asker);
   await Promise.race([asker.over, eventually("he is attached", () => admitted)]);
   return asker;
 }
