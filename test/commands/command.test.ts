@@ -226,8 +226,8 @@ describe("what is wrong with the words typed", () => {
   });
 
   test("a word too few, and an option where a command is expected", async () => {
-    expect(await explain("node")).toBe(
-      "walt node wants one more word: show, rename, note\n`walt node --help` explains it.",
+    expect(await explain("node")).toMatch(
+      /^walt node wants one more word: show, .*\n`walt node --help` explains it\.$/,
     );
     expect(await explain("--verbose")).toBe('walt has no option "--verbose"\n`walt --help` explains it.');
     expect(await explain("vpn", "--json", "list")).toStartWith('walt vpn has no option "--json"\n');
