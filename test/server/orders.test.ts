@@ -1,4 +1,4 @@
-/** Orders and the journal: who asked for what is noted before it is done, with the name that the kernel says. */
+/** Orders and the journal: it has who asked for what, by the name that the kernel says. */
 
 import { beforeEach, expect, test } from "bun:test";
 import { ApiError } from "../../src/api/api-error.ts";
