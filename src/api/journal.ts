@@ -14,6 +14,7 @@ export const JOURNAL_KINDS = [
   "certificate-renewed",
   "node-renamed",
   "node-noted",
+  "order",
   "invitation-added",
   "invitation-withdrawn",
   "rotation-began",

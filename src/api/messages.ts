@@ -43,7 +43,9 @@ export type NodeInfo = ReturnType<typeof parseNode>;
 export function parseNode(f: Fields) {
   return {
     name: f.words("name"),
-    /** The name that the server gave it when it was accepted: in its device's credentials, and its TAP's name. */
+    /**
+     * The name that the server gave it when it was accepted: in its device's credentials, and its TAP's name.
+     */
     defaultName: f.words("defaultName"),
     /** An operator's words about it; empty where there are none. */
     note: f.words("note", MAX_NOTE),
@@ -288,8 +290,8 @@ export function parseWatch(f: Fields) {
 }
 
 /**
- * Who gives an order, as the command claims, such as `alice@laptop`: at most 60 characters. The server names its user
- * beside it (src/server/operator.ts).
+ * Who gives an order, as the command claims, such as `alice@laptop`: at most 60 characters. The server
+ * puts the user's name before it (src/server/operator.ts).
  */
 function parseOperator(f: Fields, key = "by"): string {
   return safeText(f.text(key, 100), 60);

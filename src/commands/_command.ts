@@ -62,7 +62,7 @@ export const jsonOption = {
   json: { type: "boolean", description: "Print JSON" },
 } as const satisfies ArgsDef;
 
-/** A time in ISO 8601 as people read it, to the second, in the time zone of this machine: `2026-03-01 14:05:07`. */
+/** A time in ISO 8601 as people read it, to the second, in local time: `2026-03-01 14:05:07`. */
 export function localTime(time: string): string {
   // The Swedish form is that of ISO 8601.
   return new Date(time).toLocaleString("sv-SE");

@@ -24,6 +24,20 @@ type Words = (one: JournalEvent["details"]) => string;
 const board: Words = ({ code, board, model }) => `${code}, ${board}, ${model}`;
 const invited: Words = ({ invited }) => (invited === "token" ? "token" : "expected board");
 
+/** An order for a board. */
+function orderWords({ order, mode, what, settings, within }: JournalEvent["details"]): string {
+  switch (order) {
+    case "console":
+      return mode === "watch" ? "console watched" : mode === "take" ? "console taken" : "console opened";
+    case "reboot":
+      return `reboot of the ${what === "vm" ? "virtual machine" : what}`;
+    case "set":
+      return `settings to be tried within ${within} s: ${settings}`;
+    default:
+      return `order: ${order}`;
+  }
+}
+
 const WORDS: Readonly<Record<JournalKind, Words>> = {
   "enrolment-requested": (one) => `a device asked for access: ${board(one)}, from ${one["from"]}`,
   "enrolment-denied": (one) => `denied: ${board(one)}`,
@@ -37,6 +51,7 @@ const WORDS: Readonly<Record<JournalKind, Words>> = {
   "certificate-renewed": () => "certificate renewed",
   "node-renamed": ({ was }) => `renamed, was ${was}`,
   "node-noted": ({ note }) => (note === "" ? "note removed" : `note: ${note}`),
+  order: orderWords,
   "invitation-added": (one) =>
     `${invited(one)} ${one["invitation"]} added, until ${minute(String(one["expires"]))} (UTC)`,
   "invitation-withdrawn": (one) => `${invited(one)} ${one["invitation"]} withdrawn`,

@@ -6,7 +6,7 @@ import { runAny } from "./run.ts";
 /** Names that are known already, by number: no more than there are users who may use a socket. */
 const known = new Map<string, string>();
 
-/** The name of the user with this number, of /etc/passwd or of whatever else nsswitch.conf(5) names; else `uid 1000`. */
+/** The name of the user with this number, as nsswitch.conf(5) says where to look; else `uid 1000`. */
 export async function userName(uid: string): Promise<string> {
   const name = known.get(uid) ?? localName(uid) ?? (await foreignName(uid));
   if (name !== undefined) known.set(uid, name);

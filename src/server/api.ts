@@ -33,7 +33,9 @@ export interface ServerApi {
 /** A stream says something at least this often (ms), so that a lost connection is noticed by both ends. */
 const ALIVE = 10_000;
 
-/** The handler of all requests. What a command claims of who gives an order stands behind the user who asks. */
+/**
+ * The handler of all requests. What a command claims of who gives an order stands behind the user who asks.
+ */
 export function serverHandler(api: ServerApi): Handle {
   const { requests, devices, rotation, orders, journal, log } = api;
   return apiHandler(

@@ -26,7 +26,7 @@ import { give, serveEnrolment } from "./enrol.ts";
 import { ServerKeys } from "./keys.ts";
 import { metricsPage, serveMetrics } from "./metrics.ts";
 import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
-import { Orders } from "./orders.ts";
+import { Orders, orderDetails } from "./orders.ts";
 import { type Device, Registry } from "./registry.ts";
 import { Reports } from "./reports.ts";
 import { Rotation } from "./rotation.ts";
@@ -204,7 +204,14 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       requests,
       devices,
       rotation: new Rotation(keys, registry, log),
-      orders: new Orders((node, order) => tunnels.give(devices.byNode(node), order)),
+      orders: new Orders(
+        (node, order) => tunnels.give(devices.byNode(node), order),
+        (node, order) =>
+          journal.order(
+            { kind: "order", device: devices.byNode(node), details: orderDetails(order) },
+            order.by,
+          ),
+      ),
       journal,
       nodes: () => shown(registry.active()),
       node: async (name) => {

@@ -1,6 +1,6 @@
 /**
- * Who may use the VPN: whose a key is, how a device is accepted and what its node is called, which certificate it
- * gets, and how it is revoked.
+ * Who may use the VPN: whose a key is, how a device is accepted and what its node is called, which
+ * certificate it gets, and how it is revoked.
  */
 
 import { ApiError } from "../api/api-error.ts";
@@ -202,8 +202,8 @@ export class Devices {
   }
 
   /**
-   * Give a node another name. Its addresses stay; DHCP has the new name at once, and its device is told with the
-   * next certificate.
+   * Give a node another name. Its addresses stay; DHCP has the new name at once, and its device is told with
+   * the next certificate.
    * @throws ApiError when there is no such node, or it cannot have the name.
    */
   rename(node: string, name: string, by: string): void {

@@ -1,7 +1,7 @@
 /**
- * The journal: what happened to nodes and to the server, and who gave the order. A table of the registry to which
- * its users only append. It is bounded by age and by number; and each operator, each device and each stranger's
- * address has a share of its own, so that nobody's events push out those of others.
+ * The journal: what happened to nodes and to the server, and who gave the order. A table of the registry to
+ * which its users only append. It is bounded by age and by number; and each operator, each device and each
+ * stranger's address has a share of its own, so that nobody's events push out those of others.
  */
 
 import type { Database } from "bun:sqlite";
@@ -104,8 +104,8 @@ export class Journal {
   failed: (lost: number, error: unknown) => void = () => {};
 
   /**
-   * Write what an operator ordered: at once, in the transaction of the caller, so that order and event are stored
-   * together or not at all.
+   * Write what an operator ordered: at once, in the transaction of the caller, so that order and event are
+   * stored together or not at all.
    * @param by the operator; null for the server itself.
    */
   order(what: Happened, by: string | null): void {
@@ -144,8 +144,8 @@ export class Journal {
   }
 
   /**
-   * Tell all events after the number `after`, and each that is written from now on. The function returned ends it.
-   * Events from before are at most MAX_EVENTS; `events` gives the others.
+   * Tell all events after the number `after`, and each that is written from now on. The function returned
+   * ends it. Events from before are at most MAX_EVENTS; `events` gives the others.
    */
   follow(after: number, tell: (event: JournalEvent) => void): () => void {
     this.flush();

@@ -1,4 +1,6 @@
-/** Who gave an order, for journal, registry, log and monitors: who it was, and who the command says it was. */
+/**
+ * Who gave an order, for journal, registry, log and monitors: who it was, and who the command says it was.
+ */
 
 /** What a command says when it says nothing. */
 const UNKNOWN = "unknown";

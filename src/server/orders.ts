@@ -2,11 +2,15 @@
 
 import { randomBytes } from "node:crypto";
 import { ApiError } from "../api/api-error.ts";
+import type { Details } from "../api/journal.ts";
 import { failedEvent, OUTPUT_MAX } from "../api/orders.ts";
 import type { Answer } from "../control/asker.ts";
 import { type Order, OrderRefused } from "../control/orders.ts";
 import { SessionLost } from "../ssh/handshake/client-channels.ts";
 import { operatorOf } from "./operator.ts";
+
+/** An order that changes something, or watches a node: it has the name of whoever gives it. */
+export type SignedOrder = Extract<Order, { by: string }>;
 
 interface Session {
   readonly answer: Answer;
@@ -17,8 +21,14 @@ interface Session {
 export class Orders {
   readonly #sessions = new Map<string, Session>();
 
-  /** @param give gives an order to the device of a node; see `Tunnels.give`. */
-  constructor(readonly give: (node: string, order: Order) => Promise<Answer>) {}
+  /**
+   * @param give gives an order to the device of a node; see `Tunnels.give`.
+   * @param record notes for the journal that a device has begun with an order.
+   */
+  constructor(
+    readonly give: (node: string, order: Order) => Promise<Answer>,
+    readonly record: (node: string, order: SignedOrder) => void,
+  ) {}
 
   /**
    * Give an order, and tell what becomes of it: its events (src/api/orders.ts).
@@ -33,6 +43,12 @@ export class Orders {
       answer = await this.give(node, order);
     } catch (error) {
       throw refusalOf(error, node, order);
+    }
+    try {
+      if ("by" in order) this.record(node, order);
+    } catch (error) {
+      answer.close(); // what cannot be in the journal is not done
+      throw error;
     }
     const id = randomBytes(16).toString("hex");
     this.#sessions.set(id, { answer, user });
@@ -81,3 +97,19 @@ function refusalOf(error: unknown, node: string, { order }: Order): ApiError {
 }
 
 const UPDATE = "Write a card with this version of walt for the board, or update walt on it.";
+
+/** An order in the journal. */
+export function orderDetails(order: SignedOrder): Details {
+  switch (order.order) {
+    case "console":
+      return { order: order.order, mode: order.mode };
+    case "reboot":
+      return { order: order.order, what: order.what };
+    case "set": {
+      const { values, hostKeys } = order.changes;
+      const changed = Object.entries(values).map(([key, value]) => `${key}=${value ?? ""}`);
+      const keys = hostKeys?.length === 0 ? [] : ["host keys"];
+      return { order: order.order, settings: [...changed, ...keys].join(", "), within: order.within };
+    }
+  }
+}

@@ -1,6 +1,6 @@
 /**
- * Who got in: devices and the certificates given to them, in SQLite; who is invited (invitations.ts); and what
- * happened (journal.ts).
+ * Who got in: devices and the certificates given to them, in SQLite; who is invited (invitations.ts); and
+ * what happened (journal.ts).
  */
 
 import { Database } from "bun:sqlite";
@@ -19,7 +19,8 @@ export interface Device {
   /** The node's name, which operators may change. */
   node: string;
   /**
-   * The name that the server gave it, which never changes: in the device's credentials and in the name of its TAP.
+   * The name that the server gave it, which never changes: in the device's credentials and in the name of its
+   * TAP.
    */
   defaultName: string;
   /** An operator's words about it; "" where there are none. */
@@ -149,8 +150,8 @@ export class Registry {
 
   /**
    * Register a device; its node gets a name and a MAC address that no other node has.
-   * @param name what the node is to be called. By default a board that was registered before keeps its name and
-   *   its note.
+   * @param name what the node is to be called. By default a board that was registered before keeps its name
+   *   and its note.
    * @throws ApiError when the name cannot be given to it; WaltError when there is no name left.
    */
   accept(request: EnrolmentRequest, by: string, now: Date, name?: string): Device {
@@ -183,10 +184,10 @@ export class Registry {
   }
 
   /**
-   * The default name is `vpn-` and the last three bytes of the board's MAC, so that the same board is the same node
-   * when it enrols afresh; where another device has that name, three bytes of a hash take their place. The node's
-   * MAC address ends with the same three bytes: WalT knows nodes by that. Its beginning is this server's own.
-   * `before` is what was registered last of the same board.
+   * The default name is `vpn-` and the last three bytes of the board's MAC, so that the same board is the
+   * same node when it enrols afresh; where another device has that name, three bytes of a hash take their
+   * place. The node's MAC address ends with the same three bytes: WalT knows nodes by that. Its beginning is
+   * this server's own. `before` is what was registered last of the same board.
    */
   #identity(request: EnrolmentRequest): { defaultName: string; mac: string; before: Device | undefined } {
     for (let attempt = 0; attempt < 1000; attempt++) {

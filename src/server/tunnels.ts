@@ -260,7 +260,9 @@ function zeroTotals(): Totals {
   return { tunnels: 0, ...Object.fromEntries(counters) } as Totals;
 }
 
-/** The name of the node's TAP: at most 15 characters (linux/if.h, IFNAMSIZ). A default name is short enough. */
+/**
+ * The name of the node's TAP: at most 15 characters (linux/if.h, IFNAMSIZ). A default name is short enough.
+ */
 function tapName({ defaultName }: Device): string {
   return `tap-${defaultName}`.slice(0, 15);
 }

@@ -22,6 +22,7 @@ test("each kind says what happened", () => {
     "certificate-renewed": {},
     "node-renamed": { was: "vpn-010203" },
     "node-noted": { note: "in the cellar" },
+    order: { order: "reboot", what: "vm" },
     "invitation-added": TOKEN,
     "invitation-withdrawn": { ...TOKEN, invited: "board" },
     "rotation-began": { key: "ca" },
@@ -39,6 +40,7 @@ test("each kind says what happened", () => {
     certificate renewed
     renamed, was vpn-010203
     note: in the cellar
+    reboot of the virtual machine
     token 3 added, until 2026-03-08 12:00 (UTC)
     expected board 3 withdrawn
     a new ca key stands beside the old one
@@ -52,5 +54,10 @@ test("what is removed, what has no entrypoint, and what only a newer version kno
   expect(wordsOf(event("node-noted", { note: "" }))).toBe("note removed");
   expect(wordsOf(event("tunnel-up", { via: "" }))).toBe("up");
   expect(wordsOf(event("tunnel-down", { ...DOWN, end: "bored" }))).toContain("bored");
+  expect(wordsOf(event("order", { order: "console", mode: "take" }))).toBe("console taken");
+  const set = { order: "set", settings: "entrypoint=gate2", within: 60 };
+  expect(wordsOf(event("order", set))).toBe("settings to be tried within 60 s: entrypoint=gate2");
+  expect(wordsOf(event("order", { order: "paint" }))).toBe("order: paint");
+  expect(wordsOf(event("order", { order: "__proto__" }))).toBe("order: __proto__");
   expect(wordsOf(event("node-painted"))).toBe("node-painted");
 });

@@ -77,6 +77,10 @@ describeWith(INTEGRATION, "control channel", () => {
     const keys = second.sshd.hostKeys.map((key) => `gate2.example.org:22 ${key}`);
     expect(await outcome(entrypoint("gate2.example.org", keys), 60)).toContain('outcome=kept by="root (me)"');
     await isUpVia(gate2);
+    const journal = await world.api.call(SERVER.events, { node, last: 100 });
+    expect(journal.findLast(({ kind }) => kind === "order")).toMatchObject({
+      ...{ by: "root (me)", details: { order: "set", settings: "entrypoint=gate2.example.org, host keys" } },
+    });
     const shown = await world.must(device.host, "config", "show");
     expect(shown).toMatch(
       /device\.entrypoint +"gate2\.example\.org:22" +\/var\/lib\/walt-vpn\/settings\.json/,

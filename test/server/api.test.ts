@@ -103,7 +103,10 @@ beforeAll(async () => {
         revoked.push([node, by]);
         return "2026-03-08T12:00:00.000Z";
       },
-      orders: new Orders(() => Promise.reject(new Error("not part of this test"))),
+      orders: new Orders(
+        () => Promise.reject(new Error("not part of this test")),
+        () => {},
+      ),
       log,
     })(request, "al"),
   );

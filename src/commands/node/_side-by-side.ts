@@ -17,8 +17,8 @@ export interface Outcome {
 /**
  * Run `act` on each node. Failures go to standard error.
  * @param show prints a line; standard output unless given.
- * @throws WaltError with the worst exit status when one of them failed, or when there are no nodes; of a node alone
- *   what `act` throws.
+ * @throws WaltError with the worst exit status when one of them failed, or when there are no nodes; of a node
+ *   alone what `act` throws.
  */
 export async function sideBySide<T extends { readonly name: string }>(
   nodes: readonly T[],

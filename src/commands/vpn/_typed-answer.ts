@@ -1,4 +1,7 @@
-/** What an operator types at the monitor, as an answer: a verb, the beginning of a short code, and the node's name. */
+/**
+ * What an operator types at the monitor, as an answer: a verb, the beginning of a short code, and the node's
+ * name.
+ */
 
 import { messageOf } from "../../errors.ts";
 import { parseNodeName } from "../../node-name.ts";

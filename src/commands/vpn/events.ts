@@ -110,7 +110,9 @@ async function lastEvent(api: ApiClient, known: readonly JournalEvent[]): Promis
   return Math.max(newest?.id ?? 0, known.at(-1)?.id ?? 0);
 }
 
-/** Whether an event is of the nodes that were chosen. A node that is renamed is followed under its new name. */
+/**
+ * Whether an event is of the nodes that were chosen. A node that is renamed is followed under its new name.
+ */
 function isOf(chosen: Set<string> | undefined, { kind, node, details }: JournalEvent): boolean {
   if (chosen === undefined) return true;
   if (node === null) return false;

@@ -69,7 +69,10 @@ beforeAll(async () => {
     nodes: () => Promise.resolve([]),
     node: () => Promise.reject(new Error("not part of this test")),
     registered: () => [],
-    orders: new Orders(() => Promise.reject(new Error("not part of this test"))),
+    orders: new Orders(
+      () => Promise.reject(new Error("not part of this test")),
+      () => {},
+    ),
     trust: () => {
       throw new Error("not part of this test");
     },
