@@ -23,20 +23,29 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "the node's console", () =>
       "walt: there is no console: no program listens on /run/walt-vpn/console.sock",
     ]);
     await device.enrol();
-    const attach = () => device.host.spawn([world.binary, "device", "console"]);
-    const [first, second] = [attach(), attach()];
+    const attach = (...mode: string[]) => device.host.spawn([world.binary, "device", "console", ...mode]);
+    const [first, second] = [attach(), attach("--watch")];
     await first.waitFor(/iPXE initialising[\s\S]*iPXE> /, { timeout: 60_000 });
     first.write(`echo this is \${net0/mac}\r`);
     const { mac } = await device.status();
     await second.waitFor(new RegExp(`\\nthis is ${mac}`));
     // Who comes later sees it too.
-    const third = attach();
+    const third = attach("--watch");
     await third.waitFor(/iPXE initialising[\s\S]*\nthis is /);
+    // Only one types, until somebody else takes the console.
+    const refused = await world.walt(device.host, "device", "console");
+    expect([refused.status, refused.stderr.split("\n")[0]]).toEqual([
+      1,
+      "walt: root on the board is typing on the console",
+    ]);
+    const fourth = attach("--take");
+    await first.waitFor(/\[walt: root on the board has taken the console: you can only watch now\]/);
+    await fourth.waitFor(/iPXE initialising[\s\S]*\nthis is /);
 
     const [console1, log] = [first.position, device.process?.position ?? 0];
-    first.write("reboot\r");
+    fourth.write("reboot\r");
     await first.waitFor(
-      /\[walt: the node rebooted\]\r\n\r\n\[walt: the virtual machine starts\]\r\n[\s\S]*iPXE> /,
+      /\[walt: the node rebooted\]\r\n\r\n\[walt: the virtual machine is started again\]\r\n[\s\S]*iPXE> /,
       { after: console1, timeout: 60_000 },
     );
     const again = await device.process?.waitFor(
@@ -52,7 +61,7 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "the node's console", () =>
     expect(words).toContainEqual(expect.stringMatching(/^usb +-$/));
 
     expect(await device.stop()).toBe(0);
-    expect(await Promise.all([first.exited, second.exited, third.exited])).toEqual([0, 0, 0]);
+    expect(await Promise.all([first, second, third, fourth].map((one) => one.exited))).toEqual([0, 0, 0, 0]);
     expect(device.host.processes().filter((p) => /qemu|ssh|walt/.test(p.command))).toEqual([]);
     expect(await device.host.must(["ls", "/run/walt-vpn"])).toBe("");
   }, 180_000);

@@ -113,9 +113,9 @@ test("the clock: kept by something, or not", () => {
 
 test("the last warnings and errors are kept, with their times and without what only informs", () => {
   const last = new LastErrors(() => new Date("2026-11-27T03:21:55.123Z"));
-  last.keep({ level: "info", text: "all is well" });
   for (let i = 0; i < 1000; i++) last.keep({ level: i % 2 === 0 ? "warn" : "error", text: `no ${i}` });
   last.keep({ level: "error", text: "x\u001b".repeat(100_000) });
+  last.keep({ level: "info", text: "all is well" });
   expect(last.errors).toHaveLength(MAX_ERRORS);
   expect(last.errors[0]).toEqual({ at: "2026-11-27T03:21:55.123Z", text: `no ${1001 - MAX_ERRORS}` });
   expect(last.errors.at(-1)?.text).toBe(`${"x?".repeat(99)}x…`);
