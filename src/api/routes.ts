@@ -33,6 +33,7 @@ import {
   parseWithdrawal,
 } from "./messages.ts";
 import { parseInput, parseOrderEvent, parseOrderRequest } from "./orders.ts";
+import { parsePinged, parsePingWanted } from "./ping.ts";
 
 /**
  * The number of the API, in the paths and in the header `walt-api`. A new one only for what an older peer
@@ -144,6 +145,7 @@ export const SERVER = {
   revoke: post("/devices/:node/revoke", parseRevocation, parseRevoked),
   monitor: stream("/monitor", parseWatch, parseMonitorEvent),
   order: longPost("/nodes/:node/orders", parseOrderRequest, parseOrderEvent),
+  ping: ask("/nodes/:node/ping", parsePingWanted, list(parsePinged, 32)),
   input: post("/orders/:session/input", parseInput, parseNothing),
 } as const;
 

@@ -7,6 +7,7 @@ import { parseChanges } from "../config/settings.ts";
 import { WaltError } from "../errors.ts";
 import { Fields } from "../parse.ts";
 import { VERSION } from "../version.ts";
+import { ROUNDS_MAX } from "./hops.ts";
 
 /** Bytes of an order, and of an error in answer to one. */
 export const ORDER_BYTES = 8192;
@@ -37,6 +38,8 @@ const ORDERS = {
   report: () => ({ order: "report" as const }),
   /** Come back with what is sent: the way to the supervisor and back. */
   echo: () => ({ order: "echo" as const }),
+  /** Measure the round trip times to each proxy. */
+  hops: (f: Fields) => ({ order: "hops" as const, rounds: f.integer("rounds", 1, ROUNDS_MAX) }),
   /**
    * The VM's serial line. The answer begins with one line of JSON: the place of the first byte behind it. What
    * follows is the VM's output as it is, first what is kept.

@@ -1,6 +1,7 @@
 /** What the device does when the server gives it an order over the control channel. */
 
 import type { OrderHandler } from "../control/answerer.ts";
+import { type Hop, printHops } from "../control/hops.ts";
 import type { OrderStream } from "../control/order-stream.ts";
 import type { Order, OrderOf } from "../control/orders.ts";
 import { printReboot, type RebootOutcome } from "../control/reboot.ts";
@@ -23,6 +24,8 @@ export interface OrderParts {
   readonly console: SerialConsole | undefined;
   /** The supervisor's log, the node's console as lines, and the kernel's log. */
   readonly logs: Readonly<Record<OrderOf<"log">["source"], LineLog>>;
+  /** Measure the round trip times to the proxies. */
+  hops(rounds: number): Promise<Hop[]>;
   /** Reboot the node. @throws WaltError when QEMU does not take the order. */
   rebootNode(how: "guest" | "hard", by: string): Promise<RebootOutcome>;
   /** Prepare to reboot the board, and return a function that does it. @throws WaltError when it cannot be. */
@@ -41,6 +44,8 @@ export function orderHandler(parts: OrderParts): OrderHandler {
       case "echo":
         for await (const bytes of stream.input) await stream.write(bytes);
         return;
+      case "hops":
+        return await writeLine(stream, printHops(await parts.hops(order.rounds)));
       case "report":
         return await report(parts, stream);
       case "console":
@@ -66,10 +71,11 @@ export function orderHandler(parts: OrderParts): OrderHandler {
 async function report(parts: OrderParts, stream: OrderStream): Promise<void> {
   while (!stream.gone.aborted) {
     const enough = new AbortController();
-    const changed = parts.changed.next(AbortSignal.any([stream.gone, enough.signal]));
+    const over = AbortSignal.any([stream.gone, enough.signal]);
+    const changed = parts.changed.next(over);
     await writeLine(stream, printReport(parts.report()));
     await sleep(REPORT_PAUSE, stream.gone);
-    await Promise.race([changed, sleep(REPORT_EVERY, stream.gone)]);
+    await Promise.race([changed, sleep(REPORT_EVERY, over)]);
     enough.abort();
   }
 }

@@ -122,6 +122,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     ...{ report: () => health.report(), changed },
     console: config["device.vm"].start ? console : undefined,
     logs,
+    hops: (rounds) => actions.hops(rounds),
     rebootNode: async (how, by) => (await keeper?.reboot(how, by)) ?? { did: "not-running" },
     prepareReboot: () => {
       const begin = prepareReboot(log);

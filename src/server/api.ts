@@ -2,6 +2,7 @@
 
 import { apiHandler, type Handle, serve, serveAnswer, serveStream } from "../api/handler.ts";
 import type { DeviceInfo, NodeDetails, NodeInfo, TrustInfo } from "../api/messages.ts";
+import type { Pinged } from "../api/ping.ts";
 import { SERVER } from "../api/routes.ts";
 import type { Log } from "../log.ts";
 import type { AccessRequests } from "./access-requests.ts";
@@ -20,6 +21,8 @@ export interface ServerApi {
   nodes(): Promise<NodeInfo[]>;
   /** @throws ApiError when there is no such node. */
   node(name: string): Promise<NodeDetails>;
+  /** @throws ApiError when there is no such node. */
+  ping(node: string, rounds: number): Promise<Pinged[]>;
   registered(): DeviceInfo[];
   trust(): TrustInfo;
   /**
@@ -77,6 +80,7 @@ export function serverHandler(api: ServerApi): Handle {
       serve(SERVER.finishRotation, ({ key, force, by }, user) =>
         rotation.finish(key, force, operatorOf(user, by)),
       ),
+      serve(SERVER.ping, ({ node, rounds }) => api.ping(node, rounds)),
       serveAnswer(SERVER.order, ({ node, order }, user) => orders.begin(node, order, user)),
       serve(SERVER.input, async ({ session, bytes, end }, user) => {
         await orders.input(session, user, Buffer.from(bytes, "base64"), end);

@@ -7,6 +7,8 @@ import { formatHostPort, SERVER_PORT } from "../address.ts";
 import { groupId, listenApi, refuseSecond } from "../api/listen.ts";
 import { NODE_EVENTS, type NodeInfo } from "../api/messages.ts";
 import type { Config } from "../config/schema.ts";
+import type { Answer } from "../control/asker.ts";
+import type { Order } from "../control/orders.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
@@ -27,6 +29,7 @@ import { ServerKeys } from "./keys.ts";
 import { metricsPage, serveMetrics } from "./metrics.ts";
 import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
 import { Orders, orderDetails } from "./orders.ts";
+import { pingParts } from "./ping.ts";
 import { type Device, Registry } from "./registry.ts";
 import { Reports } from "./reports.ts";
 import { Rotation } from "./rotation.ts";
@@ -222,6 +225,12 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         const events = journal.events({ node: name, last: NODE_EVENTS });
         return nodeDetails(node, registered, events, reports.of(device));
       },
+      ping: async (name, rounds) => {
+        const device = devices.byNode(name);
+        const [node] = await shown([device]);
+        const give = (order: Order): Promise<Answer> => tunnels.give(device, order);
+        return await pingParts({ via: node?.via ?? "", address: node?.address ?? null, give }, rounds);
+      },
       registered: () => deviceList(registry.list(), tunnels),
       trust: () => trustInfo(keys, registry.revokedWithCertificate(new Date()), address),
       revoke: (node, by) => devices.revoke(node, by, { tunnels, endpoint }),
@@ -233,7 +242,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   if (server.metrics !== undefined) {
     const metrics = await serveMetrics(
       server.metrics,
-      () => metricsPage(metricsSnapshot(registry.list(), tunnels, requests)),
+      () => metricsPage(metricsSnapshot(registry.list(), tunnels, requests, reports)),
       cannotAccept,
     );
     parts.defer(() => metrics.stop());

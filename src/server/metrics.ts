@@ -1,6 +1,7 @@
 /** The metrics of the server for Prometheus, and the HTTP service that provides them. */
 
 import { formatHostPort, type HostPort } from "../address.ts";
+import type { Report } from "../control/report.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { addressOf, HttpServer } from "../linux/http.ts";
 import type { LinkStats } from "../tunnel/counters.ts";
@@ -19,6 +20,8 @@ export interface NodeMetrics {
   totals: Totals;
   /** Counters of the tunnel; undefined while it is down. */
   stats: LinkStats | undefined;
+  /** What its board last told, while the tunnel is up. */
+  report?: Report | undefined;
 }
 
 export interface ServerMetrics {
@@ -76,6 +79,42 @@ const GAUGES: readonly NodeRow[] = [
   ],
 ];
 
+/** Of the board, as it last told; left out while there is no tunnel, or the value is not known. */
+const BOARD: readonly NodeRow[] = [
+  [
+    "board_temperature_celsius",
+    "Temperature of the board's processor.",
+    (n) => n.report?.temperature ?? undefined,
+  ],
+  [
+    "board_memory_available_bytes",
+    "Memory that programs on the board can still get.",
+    (n) => n.report?.memory.available ?? undefined,
+  ],
+  ["board_disk_free_bytes", "Free bytes of the board's state.", (n) => n.report?.disk.free ?? undefined],
+  [
+    "board_disk_errors",
+    "Errors that the board's kernel found in its file systems.",
+    (n) => n.report?.disk.errors ?? undefined,
+  ],
+  [
+    "board_under_voltage",
+    "1 while the board's supply is too low.",
+    (n) => flag(n.report?.power.underVoltage),
+  ],
+  ["board_throttled", "1 while the board's firmware slows it down.", (n) => flag(n.report?.power.throttled)],
+  ["board_uptime_seconds", "Time since the board's start.", (n) => n.report?.uptime.board ?? undefined],
+  [
+    "vm_running",
+    "1 while the node's virtual machine runs.",
+    (n) => flag(n.report && n.report.vm.state === "running"),
+  ],
+];
+
+function flag(value: boolean | null | undefined): number | undefined {
+  return value == null ? undefined : Number(value);
+}
+
 function seconds(ms: number | undefined): number | undefined {
   return ms === undefined ? undefined : ms / 1000;
 }
@@ -118,6 +157,7 @@ export function metricsPage(server: ServerMetrics): string {
     ),
     ...ofNodes("counter", "_total", COUNTERS),
     ...ofNodes("gauge", "", GAUGES),
+    ...ofNodes("gauge", "", BOARD),
     ...processFamilies(),
   ]);
 }

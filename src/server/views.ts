@@ -13,7 +13,7 @@ import type { AccessRequests } from "./access-requests.ts";
 import type { KeyName, ServerKeys } from "./keys.ts";
 import type { ServerMetrics } from "./metrics.ts";
 import type { Device } from "./registry.ts";
-import type { ReceivedReport } from "./reports.ts";
+import type { ReceivedReport, Reports } from "./reports.ts";
 import type { Tunnels } from "./tunnels.ts";
 
 /** The part of `Tunnels` that is used here. */
@@ -90,6 +90,7 @@ export function metricsSnapshot(
   devices: readonly Device[],
   tunnels: TunnelsSeen,
   requests: Pick<AccessRequests, "monitors" | "pending">,
+  reports: Pick<Reports, "of">,
 ): ServerMetrics {
   const current = devices.filter((device) => device.revokedAt === null);
   return {
@@ -97,7 +98,8 @@ export function metricsSnapshot(
     nodes: current.map((device) => {
       const tunnel = tunnels.info(device);
       const up = tunnel?.state === "up";
-      return { node: device.node, up, totals: tunnels.totals(device), stats: up ? tunnel.stats : undefined };
+      const now = up ? { stats: tunnel.stats, report: reports.of(device)?.facts } : { stats: undefined };
+      return { node: device.node, up, totals: tunnels.totals(device), ...now };
     }),
     revoked: devices.length - current.length,
     monitors: requests.monitors,

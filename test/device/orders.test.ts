@@ -35,6 +35,7 @@ function give(order: Order, more: Partial<OrderParts> = {}): Promise<Answer> {
       did.push(`${how} by ${by}`);
       return { did: "no-reaction", seconds: 120 };
     },
+    hops: async () => [{ name: "gate:22", rtts: [1.23456, null] }],
     prepareReboot: () => () => void did.push("board"),
     ...more,
   };
@@ -119,6 +120,7 @@ test("reboot: the board is rebooted once the answer was read, and not when it ca
   const refused = await give(
     { order: "reboot", what: "board", by: "ann" },
     {
+      hops: async () => [{ name: "gate:22", rtts: [1.23456, null] }],
       prepareReboot: () => {
         throw new WaltError("no board");
       },

@@ -93,6 +93,7 @@ beforeAll(async () => {
       node: (name) => Promise.resolve({ name } as NodeDetails),
       requests,
       nodes: () => Promise.resolve([{ name: "vpn-1" } as NodeInfo]),
+      ping: async () => [],
       registered: () => [{ node: "vpn-1" } as DeviceInfo],
       devices,
       rotation,

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SERVER } from "../../src/api/routes.ts";
+import { parseReport } from "../../src/control/report.ts";
 import { ServerKeys } from "../../src/server/keys.ts";
 import type { Device } from "../../src/server/registry.ts";
 import type { Totals, TunnelInfo } from "../../src/server/tunnels.ts";
@@ -113,13 +114,18 @@ test("a device is up, down or revoked, and shows fingerprint and code of its key
 });
 
 test("metrics: nodes with the counters of the tunnel that is up, and how many devices are revoked", () => {
-  const snapshot = metricsSnapshot([one, two, gone], tunnels({ 1: up, 2: { ...up, state: "down" } }), {
-    monitors: 2,
-    pending: [],
-  });
+  const snapshot = metricsSnapshot(
+    [one, two, gone],
+    tunnels({ 1: up, 2: { ...up, state: "down" } }),
+    {
+      monitors: 2,
+      pending: [],
+    },
+    { of: () => ({ receivedAt: new Date(), facts: parseReport({ temperature: 51 }) }) },
+  );
   expect(snapshot).toMatchObject({ revoked: 1, monitors: 2, pending: 0 });
   expect(snapshot.nodes).toEqual([
-    { node: "lab-1", up: true, totals: TOTALS, stats: TRAFFIC },
+    { node: "lab-1", up: true, totals: TOTALS, stats: TRAFFIC, report: parseReport({ temperature: 51 }) },
     { node: "lab-2", up: false, totals: TOTALS, stats: undefined },
   ]);
 });

@@ -1,12 +1,13 @@
 /** `walt node reboot` */
 
 import { SERVER } from "../../api/routes.ts";
+import { parseReboot, type RebootOutcome } from "../../control/reboot.ts";
 import { usageError } from "../../errors.ts";
 import { command, untilStopped } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
 import { chooseNodes, chooseOptions } from "./_choose.ts";
 import { askOrder } from "./_orders.ts";
-import { sideBySide } from "./_side-by-side.ts";
+import { type Outcome, sideBySide } from "./_side-by-side.ts";
 
 export default command({
   name: "walt node reboot",
@@ -26,9 +27,27 @@ export default command({
     await withServer(args, async (api) => {
       const nodes = chooseNodes(await api.call(SERVER.nodes, {}), every("node"), args.state);
       await sideBySide(nodes, async ({ name }) => {
-        const answer = await askOrder(api, name, order, untilStopped());
-        return { text: answer.trim() };
+        return outcomeOf(parseReboot(await askOrder(api, name, order, untilStopped())));
       });
     });
   },
 });
+
+/** What came of it, in words. */
+function outcomeOf(outcome: RebootOutcome): Outcome {
+  switch (outcome.did) {
+    case "rebooted":
+      return { text: "rebooted" };
+    case "board-reboots":
+      return { text: "the board reboots" };
+    case "not-started":
+      return { text: `ended, and does not start again: ${outcome.reason}`, status: 1 };
+    case "no-reaction":
+      return {
+        text: `the guest did not react in ${outcome.seconds} s; \`--hard\` ends it without asking`,
+        status: 1,
+      };
+    case "not-running":
+      return { text: "no virtual machine is running", status: 1 };
+  }
+}

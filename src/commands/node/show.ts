@@ -8,6 +8,7 @@ import { EVENT_COLUMNS, eventRow } from "../_events.ts";
 import { serverOptions, withServer } from "../_server.ts";
 import { trafficRows } from "../_traffic.ts";
 import { chooseNodes, chooseOptions, isPattern } from "./_choose.ts";
+import { reportRows } from "./_report.ts";
 
 export default command({
   name: "walt node show",
@@ -87,6 +88,7 @@ function detailsOf(n: NodeDetails): string {
       ["framing", n.framing ?? "-"],
       ["MTU", n.mtu === null ? "-" : String(n.mtu)],
       ["server", `walt ${n.serverVersion}`],
+      ...(n.report === null ? [] : reportRows(n.report.facts, Date.parse(n.report.receivedAt))),
       ...(n.traffic === null ? [] : trafficRows(n.traffic, "node")),
     ],
   );

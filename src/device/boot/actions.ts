@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import type { Entrypoint } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";
 import type { OrderHandler } from "../../control/answerer.ts";
+import type { Hop } from "../../control/hops.ts";
 import type { End } from "../../end.ts";
 import { encodeCommand } from "../../enrolment/commands.ts";
 import type { Grant } from "../../enrolment/messages.ts";
@@ -49,6 +50,10 @@ export interface DeviceParts {
   /** Called once, when the tunnel is up for the first time. */
   firstUp(nodeMac: string): void;
 }
+
+/** ms between two round trips to the proxies that are measured on demand, and how long to wait for one. */
+const HOP_PAUSE = 250;
+const HOP_PATIENCE = 5000;
 
 /** Passes an event to the state machine while an action runs. */
 type Tell = (event: Event) => void;
@@ -132,6 +137,11 @@ export class DeviceActions implements Actions {
   /** When the certificate is to be renewed next, ISO 8601; undefined without credentials. */
   get renewal(): string | undefined {
     return this.credentials === undefined ? undefined : this.#renewer.due;
+  }
+
+  /** The round trip times to the proxies; see `ProxyChain.hops`. */
+  async hops(rounds: number): Promise<Hop[]> {
+    return (await this.#proxies?.hops(rounds, HOP_PAUSE, HOP_PATIENCE)) ?? [];
   }
 
   proxiesAlive(): boolean {

@@ -4,13 +4,14 @@
  */
 
 /** Words without an echo that are remembered; the oldest one is forgotten first. */
-const MAX_SENT = 16;
+const MAX_SENT = 64;
 /** Milliseconds between two words, unless `silence` requires a shorter interval. */
 const INTERVAL = 5000;
 
 /** The heartbeat of one connection. All times are milliseconds of `performance.now()`. */
 export class Heartbeat {
-  readonly #sent = new Set<string>();
+  /** When each word was sent that did not come back. */
+  readonly #sent = new Map<string, number>();
   #heard: number | undefined;
   #began: number | undefined;
 
@@ -30,19 +31,24 @@ export class Heartbeat {
   beat(now: number): string {
     const word = this.word();
     this.#began ??= now;
-    this.#sent.add(word);
-    for (const old of this.#sent) {
+    this.#sent.set(word, now);
+    for (const old of this.#sent.keys()) {
       if (this.#sent.size <= MAX_SENT) break;
       this.#sent.delete(old);
     }
     return word;
   }
 
-  /** Take a line from the peer. True when it is the echo of a word; each word counts once. */
-  receive(line: string, now: number): boolean {
-    if (!this.#sent.delete(line)) return false;
+  /**
+   * Take a line from the peer.
+   * @returns the round trip time when it is the echo of a word, ms; undefined when it is not. Each word counts once.
+   */
+  receive(line: string, now: number): number | undefined {
+    const sent = this.#sent.get(line);
+    if (sent === undefined) return undefined;
+    this.#sent.delete(line);
     this.#heard = now;
-    return true;
+    return now - sent;
   }
 
   /** How many milliseconds there was no echo, if that is more than `silence`; undefined otherwise. */

@@ -5,6 +5,7 @@
 
 import { createServer } from "node:net";
 import { type Entrypoint, formatHostPort, type HostPort } from "../../address.ts";
+import type { Hop } from "../../control/hops.ts";
 import type { End } from "../../end.ts";
 import { WaltError } from "../../errors.ts";
 import type { Children } from "../../linux/child.ts";
@@ -144,6 +145,26 @@ export class ProxyChain {
   /** As `explainStderr`, for a failure whose reason is `end` unless the last proxy knows a better one. */
   async explainEnd(end: End, mark: number): Promise<End> {
     return await causeAt(this.#proxies.at(-1), mark, end);
+  }
+
+  /**
+   * Measure the round trip times to all proxies.
+   * @param rounds measurements, one after the other with `pause` ms between them.
+   * @returns for each proxy those of all rounds, ms; null where none came within `patience` ms.
+   */
+  async hops(rounds: number, pause: number, patience: number): Promise<Hop[]> {
+    const all: { name: string; pings: Promise<number | undefined>[] }[] = this.#proxies.map((proxy) => ({
+      ...{ name: proxy.name.replace(/^proxy /, ""), pings: [] },
+    }));
+    for (let round = 0; round < rounds; round++) {
+      if (round > 0) await Bun.sleep(pause);
+      for (const [index, proxy] of this.#proxies.entries()) all[index]?.pings.push(proxy.ping(patience));
+    }
+    const measured = all.map(async ({ name, pings }) => {
+      const rtts = (await Promise.all(pings)).map((rtt) => rtt ?? null);
+      return { name, rtts };
+    });
+    return await Promise.all(measured);
   }
 
   /** Close all connections, the last one first. Resolves when their processes have ended. */

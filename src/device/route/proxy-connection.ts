@@ -44,6 +44,8 @@ export class ProxyConnection {
   readonly #ended = Promise.withResolvers<End>();
   #timer: Timer;
   #isUp = false;
+  /** Who waits for the echo of a word. */
+  readonly #pings = new Map<string, (rtt: number) => void>();
 
   private constructor(readonly options: ProxyConnectionOptions) {
     this.#heartbeat = new Heartbeat(options.silence, () => randomBytes(12).toString("hex"));
@@ -109,8 +111,25 @@ export class ProxyConnection {
     await this.#child.stop();
   }
 
-  #beat(): void {
-    this.#child.write(`${this.#heartbeat.beat(performance.now())}\n`);
+  /** The round trip time to the proxy, ms; undefined when no answer comes within `patience` ms. */
+  async ping(patience: number): Promise<number | undefined> {
+    const { promise, resolve } = Promise.withResolvers<number | undefined>();
+    const word = this.#beat();
+    const timer = setTimeout(() => resolve(undefined), patience);
+    this.#pings.set(word, resolve);
+    void this.ended.then(() => resolve(undefined));
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      this.#pings.delete(word);
+    }
+  }
+
+  #beat(): string {
+    const word = this.#heartbeat.beat(performance.now());
+    this.#child.write(`${word}\n`);
+    return word;
   }
 
   async #listen(): Promise<void> {
@@ -119,7 +138,10 @@ export class ProxyConnection {
     for await (const chunk of this.#child.output) {
       chatter += chunk.length;
       for (const line of cutter.push(chunk)) {
-        if (!this.#heartbeat.receive(line.trim(), performance.now())) continue;
+        const word = line.trim();
+        const rtt = this.#heartbeat.receive(word, performance.now());
+        if (rtt === undefined) continue;
+        this.#pings.get(word)?.(rtt);
         chatter = 0;
         this.#alive();
       }

@@ -68,6 +68,7 @@ beforeAll(async () => {
     journal: registry.journal,
     nodes: () => Promise.resolve([]),
     node: () => Promise.reject(new Error("not part of this test")),
+    ping: async () => [],
     registered: () => [],
     orders: new Orders(
       () => Promise.reject(new Error("not part of this test")),
