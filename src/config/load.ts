@@ -2,7 +2,7 @@
 
 import { parse as parseToml, TomlError } from "smol-toml";
 import { usageError, WaltError } from "../errors.ts";
-import { readTextIfAny } from "../linux/files.ts";
+import { readEditedIfAny } from "../linux/files.ts";
 import { describe } from "../parse.ts";
 import { type Key, refusal } from "./keys.ts";
 import { type Config, ROLES, type Role, TABLES, type TableName, type Values } from "./schema.ts";
@@ -21,7 +21,7 @@ export function loadConfig(
   if (option === "") throw usageError("--config is empty", "Name a vpn.toml, or omit the option.");
   const named = option ?? env["WALT_CONFIG"];
   const file = named === undefined || named === "" ? DEFAULT_CONFIG : named;
-  const text = readTextIfAny(file, MAX_CONFIG);
+  const text = readEditedIfAny(file, MAX_CONFIG);
   if (text === undefined) {
     if (file === named)
       throw new WaltError(`${file} does not exist`, {

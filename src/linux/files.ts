@@ -148,6 +148,26 @@ export function readText(path: string, max?: number): string {
 }
 
 /**
+ * As `readTextIfAny`, for a file that people edit, perhaps on another system: without a byte order mark, with
+ * LF at the end of each line, also of the last one, and without blanks before it.
+ */
+export function readEditedIfAny(path: string, max?: number): string | undefined {
+  const text = readTextIfAny(path, max);
+  return text === undefined ? undefined : asWritten(text);
+}
+
+/** As `readEditedIfAny`, for a file that must exist. @throws WaltError also when it does not. */
+export function readEdited(path: string, max?: number): string {
+  return asWritten(readText(path, max));
+}
+
+function asWritten(text: string): string {
+  const lines = text.replace(/^\uFEFF/, "").split(/\r\n|\r|\n/);
+  if (lines.at(-1)?.trim() === "") lines.pop();
+  return lines.map((line) => `${line.trimEnd()}\n`).join("");
+}
+
+/**
  * Make a folder and the folders above it that do not exist.
  * @param mode permission bits of the folders that are made; the umask does not change them.
  * @throws the system's error.

@@ -14,7 +14,14 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf, WaltError } from "../../src/errors.ts";
-import { makeFolders, readText, readTextIfAny, writeFileAtomic } from "../../src/linux/files.ts";
+import {
+  makeFolders,
+  readEdited,
+  readEditedIfAny,
+  readText,
+  readTextIfAny,
+  writeFileAtomic,
+} from "../../src/linux/files.ts";
 import { describeWith } from "../lab/need.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-files-"));
@@ -212,6 +219,20 @@ describe("reading", () => {
     expect(problem(() => readTextIfAny(join(at, "a"), 1))).toBe(`${at}/a is larger than 1 bytes`);
     expect(problem(() => readTextIfAny("/dev/zero", 1000))).toBe("/dev/zero is larger than 1000 bytes");
     expect(readTextIfAny("/proc/self/stat")).toStartWith(`${process.pid} (`);
+  });
+
+  test("what people edit on another system is read as it was meant", () => {
+    const at = join(folder(), "a");
+    const meant = "one\ntwo\n";
+    for (const text of ["one\ntwo\n", "one\r\ntwo\r\n", "\uFEFFone\r\ntwo", "one  \ntwo\t\n", "one\rtwo\r"]) {
+      writeFileSync(at, text);
+      expect(readEdited(at)).toBe(meant);
+    }
+    writeFileSync(at, "one\n\ntwo\n\n");
+    expect(readEdited(at)).toBe("one\n\ntwo\n\n");
+    writeFileSync(at, "");
+    expect(readEdited(at)).toBe("");
+    expect(readEditedIfAny(`${at}.none`)).toBeUndefined();
   });
 
   test("a directory is none", () => {

@@ -97,6 +97,11 @@ export default command({
     },
     gateway: { type: "string", valueHint: "ip", description: "With --address: the default route" },
     dns: { type: "string", valueHint: "ip[,ip]", description: "With --address: DNS servers" },
+    mtu: {
+      type: "string",
+      valueHint: "bytes",
+      description: "The largest packet of the board's network (default: what DHCP says)",
+    },
     vlan: { type: "string", valueHint: "number", description: "The VLAN that the board is in" },
     ntp: {
       type: "string",
@@ -129,6 +134,7 @@ export default command({
       gateway: args.gateway,
       dns: args.dns?.split(","),
       vlan: args.vlan === undefined ? undefined : Number(args.vlan),
+      mtu: args.mtu === undefined ? undefined : Number(args.mtu),
       ntp: args.ntp?.split(","),
     };
     const loginKeys = args["ssh-key"];

@@ -11,7 +11,7 @@ import type { Grant } from "../../enrolment/messages.ts";
 import { TOKEN } from "../../enrolment/token.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { Children } from "../../linux/child.ts";
-import { readTextIfAny } from "../../linux/files.ts";
+import { readEditedIfAny } from "../../linux/files.ts";
 import { withJitter } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";
 import { fingerprint, type KeyPair, shortCode } from "../../ssh/keys/ed25519.ts";
@@ -284,7 +284,7 @@ export class DeviceActions implements Actions {
   /** The token on the card; undefined when there is none, or it is damaged. */
   #token(): string | undefined {
     const { files, log } = this.parts;
-    const token = readTextIfAny(files.enrolmentToken)?.trim();
+    const token = readEditedIfAny(files.enrolmentToken)?.trim();
     if (token === undefined || TOKEN.test(token)) return token;
     log.warn("the token is damaged, so an operator will be asked", {
       event: "token-damaged",

@@ -8,7 +8,7 @@ import { rmSync } from "node:fs";
 import { withoutHosts } from "../../config/settings.ts";
 import { parseServerKeys, type ServerKeysSaid } from "../../enrolment/messages.ts";
 import { messageOf } from "../../errors.ts";
-import { readText, readTextIfAny, writeFileAtomic } from "../../linux/files.ts";
+import { readEdited, readTextIfAny, writeFileAtomic } from "../../linux/files.ts";
 import { Fields } from "../../parse.ts";
 import { knownHostsLine } from "../../ssh/keys/known-hosts.ts";
 import { SERVER_ALIAS } from "../../ssh/openssh/arguments.ts";
@@ -38,7 +38,7 @@ export function trustServerKeys(
   damaged: (why: string) => void,
   set: readonly string[] = [],
 ): void {
-  const card = [...set, ...withoutHosts(readText(files.knownHosts, 1 << 20).split("\n"), set)].join("\n");
+  const card = [...set, ...withoutHosts(readEdited(files.knownHosts, 1 << 20).split("\n"), set)].join("\n");
   const said = enrols ? readServerKeys(files, damaged) : undefined;
   const hosts =
     said === undefined
@@ -48,7 +48,7 @@ export function trustServerKeys(
           ...card.split("\n").filter((line) => line.split(/\s/, 1)[0] !== SERVER_ALIAS),
         ].join("\n");
   writeFileAtomic(files.trustedHosts, hosts);
-  const keys = !enrols ? [] : (said?.enrolmentKeys ?? [readText(files.enrolmentKey)]);
+  const keys = !enrols ? [] : (said?.enrolmentKeys ?? [readEdited(files.enrolmentKey)]);
   for (const [index, file] of files.trustedEnrolmentKeys.entries()) {
     const key = keys[index];
     if (key === undefined) rmSync(file, { force: true });
@@ -80,7 +80,7 @@ function readServerKeys(files: Files, damaged: (why: string) => void): ServerKey
 /** What tells one card's keys from another's: a hash, in hexadecimal. */
 function cardOf({ knownHosts, enrolmentKey }: Files): string {
   const hash = createHash("sha256");
-  const lines = readText(knownHosts, 1 << 20).split("\n");
+  const lines = readEdited(knownHosts, 1 << 20).split("\n");
   for (const line of lines.filter((one) => one.split(/\s/, 1)[0] === SERVER_ALIAS)) hash.update(`${line}\n`);
-  return hash.update(readText(enrolmentKey)).digest("hex");
+  return hash.update(readEdited(enrolmentKey)).digest("hex");
 }

@@ -1,7 +1,7 @@
 /** The public keys that may log in to the board: `authorized_keys` on the card's boot partition. */
 
 import { usageError, WaltError } from "../../errors.ts";
-import { readTextIfAny } from "../../linux/files.ts";
+import { readEditedIfAny } from "../../linux/files.ts";
 
 /** Types of keys that the card's SSH server, dropbear(8), knows. */
 const TYPES =
@@ -18,7 +18,7 @@ const MAX_KEYS = 64;
  *   a public key, or when it has no keys or too many.
  */
 export function loginKeysFile(path: string): string {
-  const text = readTextIfAny(path, MAX_FILE);
+  const text = readEditedIfAny(path, MAX_FILE);
   if (text === undefined) throw new WaltError(`${path} does not exist`);
   if (text.includes("PRIVATE KEY"))
     throw usageError(

@@ -18,6 +18,8 @@ export interface OsSettings {
   dns?: readonly string[] | undefined;
   /** Number of the VLAN that the board uses, 1 to 4094. Without it, frames are not tagged. */
   vlan?: number | undefined;
+  /** Bytes of the largest packet, 576 to 9000. Without it, the DHCP server or the network card decides. */
+  mtu?: number | undefined;
   /** Names or addresses of NTP servers that set the board's clock. Without them, no NTP server is asked. */
   ntp?: readonly string[] | undefined;
 }
@@ -44,6 +46,13 @@ export function osSettingsFile(o: OsSettings): string | undefined {
       `${o.vlan}`,
       Number.isInteger(o.vlan) && o.vlan >= 1 && o.vlan <= 4094,
       "a VLAN's number, from 1 to 4094",
+    );
+  if (o.mtu !== undefined)
+    add(
+      "mtu",
+      `${o.mtu}`,
+      Number.isInteger(o.mtu) && o.mtu >= 576 && o.mtu <= 9000,
+      "an MTU, from 576 to 9000",
     );
   if (o.address !== undefined) {
     const [ip = "", length = "", ...rest] = o.address.split("/");

@@ -96,3 +96,18 @@ test("those of the card, with a word about it, when what the server said is dama
   }
   expect(damage).toHaveLength(3);
 });
+
+test("files of a card that were edited on another system are read as they were meant", () => {
+  card();
+  trustServerKeys(files(), true, (why) => damage.push(why));
+  const [hosts, key] = [readFileSync(files().trustedHosts), readFileSync(files().trustedEnrolmentKeys[0])];
+  for (const file of [files().knownHosts, files().enrolmentKey]) {
+    const text = readFileSync(file, "utf8");
+    writeFileSync(file, `\uFEFF${text.replaceAll("\n", " \r\n").trimEnd()}`);
+  }
+  trustServerKeys(files(), true, (why) => damage.push(why));
+  expect(readFileSync(files().trustedHosts)).toEqual(hosts);
+  expect(readFileSync(files().trustedEnrolmentKeys[0])).toEqual(key);
+  expect(loadKey(files().trustedEnrolmentKeys[0]).publicKey.blob).toEqual(enrolment.publicKey.blob);
+  expect(damage).toEqual([]);
+});

@@ -139,4 +139,72 @@ exec /run/real-ip "$@"
     );
     expect(clients()).toBe(0);
   }, 60_000);
+
+  test("what people edit: CRLF, a byte order mark, blanks, a last line without its end", async () => {
+    board.writeFile(
+      "/boot/os.txt",
+      "\uFEFFaddress 10.99.0.77/24 \r\ngateway\t10.99.0.1\r\n\r\ndns 10.99.0.1",
+    );
+    start();
+    await said(/eth0 has the address 10\.99\.0\.77\/24, which the card was made with/);
+    expect(await addresses("eth0")).toContain(" 10.99.0.77/24 ");
+    expect(await routes()).toContain("via 10.99.0.1 dev eth0");
+    expect(await board.must(["cat", "/run/resolv.conf"])).toBe("nameserver 10.99.0.1\n");
+  }, 60_000);
+
+  for (const [what, address] of [
+    ["no prefix length", "10.99.0.77"],
+    ["no address at all", "ten.ninety.nine/24"],
+  ] as const) {
+    test(`an address with ${what} is said, and DHCP is tried`, async () => {
+      board.writeFile("/boot/os.txt", `address ${address}\ngateway 10.99.0.1\n`);
+      start();
+      await said(/eth0: the address .* in os\.txt cannot be used .*DHCP is tried/);
+      await said(/eth0 has the address 10\.99\.0\.1[0-9]+\/24 by DHCP/);
+      expect(await routes()).toContain("via 10.99.0.1 dev eth0");
+    }, 60_000);
+  }
+
+  test("a gateway outside of the card's network is reached, static and by DHCP", async () => {
+    board.writeFile("/boot/os.txt", "address 10.99.5.77/32\ngateway 10.99.0.1\n");
+    await router.ip("route add 10.99.5.77/32 dev eth0");
+    start();
+    await said(/eth0: the gateway 10\.99\.0\.1 is outside of its network; it is reached directly/);
+    await said(/eth0: os\.txt names no DNS server; names cannot be resolved/);
+    expect(await routes()).toContain("via 10.99.0.1 dev eth0 metric 100");
+    expect((await board.run(["ping", "-c1", "-W5", "10.99.0.1"])).status).toBe(0);
+  }, 60_000);
+
+  test("options 26 and 121: the MTU, and routes in place of the router's; packets fit through most ways", async () => {
+    await dnsmasq.stop();
+    dnsmasq = await startRouter(router, {}, router.port(), [
+      "--dhcp-option=26,1400",
+      `--dhcp-option=121,198.51.100.0/24,${router.address("internet")},0.0.0.0/0,10.99.0.9`,
+    ]);
+    start();
+    await said(/eth0 has the address 10\.99\.0\.1[0-9]+\/24 by DHCP/);
+    expect(await board.must(["cat", "/sys/class/net/eth0/mtu"])).toBe("1400\n");
+    expect(await routes()).toContain("via 10.99.0.9 dev eth0 metric 100 mtu 1300 advmss 1240");
+    const all = await board.must(["ip", "route", "show", "198.51.100.0/24"]);
+    expect(all).toContain("via 10.99.0.1 dev eth0");
+  }, 60_000);
+
+  test("an MTU in os.txt counts more than that of the network; a small one is not exceeded", async () => {
+    board.writeFile("/boot/os.txt", "mtu 1280\n");
+    await dnsmasq.stop();
+    dnsmasq = await startRouter(router, {}, router.port(), ["--dhcp-option=26,1400"]);
+    start();
+    await said(/eth0 has the address 10\.99\.0\.1[0-9]+\/24 by DHCP/);
+    expect(await board.must(["cat", "/sys/class/net/eth0/mtu"])).toBe("1280\n");
+    expect(await routes()).toContain("mtu 1280 advmss 1220");
+  }, 60_000);
+
+  test("a network without gateway and DNS server is said", async () => {
+    await dnsmasq.stop();
+    dnsmasq = await startRouter(router, {}, router.port(), ["--dhcp-option=3", "--dhcp-option=6"]);
+    start();
+    await said(/eth0: DHCP gave no gateway; only its own network can be reached/);
+    await said(/eth0: DHCP gave no DNS server; names cannot be resolved/);
+    expect(await addresses("eth0")).toMatch(/ 10\.99\.0\.1\d\d\/24 /);
+  }, 60_000);
 });
