@@ -10,8 +10,8 @@ const INTRO = `# walt doctor
 
 This page is generated from the checks in the source by \`bun run docs\`. Do not edit it.
 
-\`walt doctor\` looks for what is wrong with the machine that it runs on: a server, a relay or a device. The \`role\` of
-\`vpn.toml\` says which. Run it as root. It changes nothing, and ends within 20 seconds.
+\`walt doctor\` looks for what is wrong with the machine that it runs on: a server, a relay or a device. The
+\`role\` of \`vpn.toml\` says which. Run it as root. It changes nothing, and ends within 20 seconds.
 
 \`\`\`console
 # walt doctor
@@ -20,31 +20,33 @@ This page is generated from the checks in the source by \`bun run docs\`. Do not
    do:   No DHCP server has answered. Is there one in this network, …
 
 Not looked at, because of address: route, gateway, resolver, name (gate.example.org:22), …
-In order: files, programs, disk, disk-errors, memory, clock, tun, loopback, …
+No fault: files, programs, disk, disk-errors, memory, clock, tun, loopback, …
 One thing is wrong.
 \`\`\`
 
-Faults are listed in the order in which they must be mended. A check whose cause is known already is not looked at. What could
-not be found out is listed with the reason.
+Faults are listed in the order in which they must be mended. A check is not looked at if a fault that is
+listed already would make it fail as well. What could not be found out is listed with the reason.
 
 The exit status is 0 if nothing is wrong, 1 if something is wrong, and 2 if the command was typed wrongly.
 
-\`--json\` prints \`version\`, \`role\`, the number of \`faults\`, the time \`at\` which it began, and \`findings\`. Each finding has the
-\`check\`, what it is \`of\` (an entrypoint, or nothing), and \`is\`:
+\`--json\` prints \`version\`, \`role\`, the number of \`faults\`, the time \`at\` which it began, and \`findings\`. Each
+finding has the \`check\`, what it is \`of\` (an entrypoint, or nothing), and \`is\`:
 
 | \`is\` | other fields |
 |---|---|
 | \`ok\` | \`note\` |
 | \`fault\` | \`what\`, \`evidence\`, \`cure\` |
 | \`unknown\` | \`why\` |
-| \`skipped\` | \`because\`: the check whose fault is the cause |
+| \`skipped\` | \`because\`: the check whose fault is the reason |
 
-The names of checks do not change between versions. Texts may change. If \`vpn.toml\` cannot be read, there is one fault, of the
-check \`configuration\`.
+The names of checks do not change between versions. Texts may change. If \`vpn.toml\` cannot be read, there is
+one fault, of the check \`configuration\`.
 
-A device that cannot connect examines itself: after the second failure in a row, or 15 seconds without a network, and then every
-five minutes at most. The first fault is on its screen, in its log (\`event=doctor\`) and in \`walt device status\`. It leaves out the
-checks \`supervisor\`, \`bridge\`, \`qemu\` and \`kvm\`.
+A device that cannot connect examines itself: after the second failure in a row, or after 15 seconds without a
+network, and then every five minutes at most. The first fault is on its screen, in its log
+(\`event=doctor\`) and in \`walt device status\`. It leaves out the checks \`supervisor\`, \`bridge\`, \`qemu\` and \`kvm\`.
+
+In the tables below, a check is not looked at if one of the checks in the column "after" found a fault.
 `;
 
 const TITLES = { Server: SERVER_CHECKS, Relay: RELAY_CHECKS, Device: DEVICE_CHECKS } as const;

@@ -1,6 +1,7 @@
 /**
- * The engine of `walt doctor`: it runs checks side by side, each when those before it are done, and leaves out
- * those whose cause is known already.
+ * The engine of `walt doctor`: it runs checks side by side, each when those before it are done, and leaves
+ * out those whose cause is known already.
+ *
  */
 
 import { type Diagnosis, type Finding, MAX_WORDS } from "../api/diagnosis.ts";

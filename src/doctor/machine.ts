@@ -1,6 +1,7 @@
 /**
- * The machine that `walt doctor` looks at: all that its checks may ask of it. Each answer comes within a bounded
- * time, and has a bounded size. Tests use a machine that is not there.
+ * The machine that `walt doctor` looks at: all that its checks may ask of it. Each answer comes within a
+ * bounded time, and has a bounded size. Tests use a machine that is not there.
+ *
  */
 
 import type { HostPort } from "../address.ts";

@@ -18,7 +18,10 @@ export async function findProcess(
   return index < 0 ? undefined : Number(pids[index]);
 }
 
-/** Whether these are the words of `walt server run` (or another role), or of `walt run` where that is the role. */
+/**
+ * Whether these are the words of `walt server run` (or another role), or of `walt run` where that is the
+ * role.
+ */
 export function runs(role: Role, [program = "", ...words]: readonly string[]): boolean {
   if (!basename(program).startsWith("walt")) return false;
   return words[0] === "run" || (words[0] === role && words[1] === "run");

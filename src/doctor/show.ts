@@ -35,7 +35,7 @@ export function showDiagnosis(diagnosis: Diagnosis, colours: boolean): string {
   for (const one of findings)
     if (one.is === "unknown") lines.push(`Not found out: ${nameOf(one)}: ${one.why}`);
   const good = findings.filter((one) => one.is === "ok");
-  if (good.length > 0) lines.push(`${painted("In order", GREEN)}: ${good.map(nameOf).join(", ")}`);
+  if (good.length > 0) lines.push(`${painted("No fault", GREEN)}: ${good.map(nameOf).join(", ")}`);
   lines.push(verdict(faults.length));
   return lines.join("\n");
 }

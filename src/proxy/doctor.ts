@@ -1,4 +1,7 @@
-/** Examines a machine with a relay (`walt proxy run`): all checks, in the order in which faults must be mended. */
+/**
+ * Examines a machine with a relay (`walt proxy run`): all checks, in the order in which faults must be
+ * mended.
+ */
 
 import { join } from "node:path";
 import { formatHostPort, type HostPort, PROXY_PORT } from "../address.ts";

@@ -141,7 +141,7 @@ test("the text has faults first, each with what was seen and what to do; colours
 
 Not looked at, because of b: c
 Not found out: u: who knows
-In order: a
+No fault: a
 2 things are wrong. Mend the first one first.`,
   );
   expect(showDiagnosis(diagnosis, true)).toContain("\u001b[1;31m1. There is no cable\u001b[0m  [b]");

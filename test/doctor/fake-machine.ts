@@ -1,4 +1,6 @@
-/** A machine that is not there, for the checks of `walt doctor`: it is well, but for what a test says of it. */
+/**
+ * A machine that is not there, for the checks of `walt doctor`: it is well, but for what a test says of it.
+ */
 
 import type { FileFacts, Machine, Ran, Resolved, Space, Talk } from "../../src/doctor/machine.ts";
 
@@ -9,7 +11,10 @@ export interface Fake {
   now?: number;
   /** Programs that are not installed. */
   missing?: readonly string[];
-  /** What commands print, by their words; undefined for one that hangs. Those that are not here fail with status 1. */
+  /**
+   * What commands print, by their words; undefined for one that hangs. Those that are not here fail with
+   * status 1.
+   */
   commands?: Readonly<Record<string, string | Ran | undefined>>;
   /** Texts of files; undefined for one that is not there. Their folders are there, too. */
   files?: Readonly<Record<string, string | undefined>>;

@@ -16,7 +16,10 @@ import { endOf, RouteFailure } from "../route/route-failure.ts";
 
 /** What came of a trial. */
 export type Attempt =
-  /** All the way to the server. `refused`: why a proxy refused the certificate, if only the enrolment key passed. */
+  /**
+   * All the way to the server. `refused`: why a proxy refused the certificate, if only the enrolment key
+   * passed.
+   */
   | { readonly is: "in"; readonly refused?: End }
   /** It failed at a proxy, or behind all of them at the server. */
   | { readonly is: "failed"; readonly at: "proxies" | "server"; readonly end: End };
@@ -30,9 +33,10 @@ type Files = Pick<
 >;
 
 /**
- * Try the way along an entrypoint: as an accepted device with the device key, else with the enrolment key; also
- * if a proxy refuses the certificate, as the supervisor does then. It never rejects.
+ * Try the way along an entrypoint: as an accepted device with the device key, else with the enrolment key;
+ * also if a proxy refuses the certificate, as the supervisor does then. It never rejects.
  * @param files those that ssh is given are there already.
+ *
  */
 export async function attemptWay(
   entrypoint: Entrypoint,

@@ -1,4 +1,7 @@
-/** The checks of the board itself: files, programs, disk, memory, clock, interfaces, and the virtual machine. */
+/**
+ * The checks of the board itself: files, programs, disk, memory, clock, interfaces, and the virtual
+ * machine.
+ */
 
 import { BOARDS } from "../../boards.ts";
 import { type Check, fault, faultOf, noted, OK, told, unknown } from "../../doctor/check.ts";

@@ -146,7 +146,9 @@ function hostsOf(device: DeviceCase): string[] {
   return [...new Set(device.ways.map(({ hop }) => hop.host))];
 }
 
-/** The addresses that must be reached first: of the entrypoints, and of name servers while a name has none. */
+/**
+ * The addresses that must be reached first: of the entrypoints, and of name servers while a name has none.
+ */
 async function targetsOf(device: DeviceCase): Promise<string[]> {
   const found = await Promise.all(hostsOf(device).map((host) => device.resolve(host)));
   const known = found.flatMap((one) => ("addresses" in one ? one.addresses : []));

@@ -1,9 +1,10 @@
 /**
- * A device that cannot connect examines itself, while it goes on trying. It keeps what it found for the status and
- * the screen, until its tunnel is up.
+ * A device that cannot connect examines itself, while it goes on trying. It keeps what it found for the
+ * status and the screen, until its tunnel is up.
+ *
  */
 
-import { type Diagnosis, type Fault, faultsOf } from "../../api/diagnosis.ts";
+import { type Diagnosis, faultsOf } from "../../api/diagnosis.ts";
 import type { Log } from "../../log.ts";
 import type { State } from "../boot/state.ts";
 
@@ -46,11 +47,6 @@ export class SelfExamination {
         const timer = setTimeout(what, ms);
         return () => clearTimeout(timer);
       });
-  }
-
-  /** The first fault, which must be mended before the others. */
-  get firstFault(): Fault | undefined {
-    return this.diagnosis === undefined ? undefined : faultsOf(this.diagnosis)[0];
   }
 
   /** Take note of a new state of the boot. It costs nothing while all is well. */

@@ -204,8 +204,9 @@ function greeted(talk: Talk, peer: string): Outcome {
 }
 
 /**
- * A peer that reads a DISCONNECT closes the connection. If it does after a small packet, but not after a large one
- * in front, the large one was lost.
+ * A peer that reads a DISCONNECT closes the connection. If it does after a small packet, but not after a
+ * large one in front, the large one was lost.
+ *
  */
 async function lookAtMtu({ device, hop, peer, greeting }: WayCase): Promise<Outcome> {
   const { machine } = device;

@@ -181,12 +181,20 @@ export function planServer(server: ServerCase): Planned[] {
   return plan(SERVER_CHECKS, server);
 }
 
-/** Examine this machine as a server. It ends within `LONGEST` ms, and never rejects. @param signal ends it early. */
+/**
+ * Examine this machine as a server. It ends within `LONGEST` ms, and never rejects.
+ * @param signal ends it early.
+ */
 export async function examineServer(config: Config, signal: AbortSignal): Promise<Diagnosis> {
   const until = AbortSignal.any([signal, AbortSignal.timeout(LONGEST)]);
   const machine = thisMachine(until);
   const server = serverCase(machine, config, {
-    daemonVersion: () => daemonVersion(config.server.socket, until),
+    daemonVersion: async () => {
+      const { socket } = config.server;
+      const code = await machine.access(socket);
+      if (code === "EACCES") throw new WaltError(`no permission to use ${socket}`, { cause: { code } });
+      return await daemonVersion(socket, until);
+    },
     checkKey: (path) => void loadKey(path),
     registry: readRegistry,
   });

@@ -8,7 +8,10 @@ import { KEY_NAMES } from "../keys.ts";
 import { MIGRATIONS } from "../migrations.ts";
 import type { ServerCase } from "./case.ts";
 
-/** Devices renew certificates at half of their validity. One that has less left than this part of it has not. */
+/**
+ * Devices renew certificates at half of their validity. One that has less left than this part of it has
+ * not.
+ */
 const LEFT = 0.25;
 /** Names that a message lists. */
 const LISTED = 5;

@@ -42,7 +42,10 @@ export function collisionOf(
   return [...used, ...routed].find(({ card, network }) => card !== bridge && overlaps(own, network));
 }
 
-/** Whether two IPv4 networks, `address/length` each, share an address. The whole Internet (length 0) is no network. */
+/**
+ * Whether two IPv4 networks, `address/length` each, share an address. The whole Internet (length 0) is no
+ * network.
+ */
 function overlaps(one: string, other: string): boolean {
   const [a, b] = [parse(one), parse(other)];
   if (a === undefined || b === undefined) return false;

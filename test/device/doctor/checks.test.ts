@@ -1,4 +1,7 @@
-/** Each check of a device, on a machine that is not there: what it finds, and that it finds nothing where all is well. */
+/**
+ * Each check of a device, on a machine that is not there: what it finds, and that it finds nothing where
+ * all is well.
+ */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -56,7 +59,10 @@ interface Setting extends Fake, Partial<Trials> {
   scope?: "all" | "connection";
 }
 
-/** All findings of a device that is well, but for what is told. KNOWN_HOSTS stands for the path of that file. */
+/**
+ * All findings of a device that is well, but for what is told. KNOWN_HOSTS stands for the path of that
+ * file.
+ */
 async function findings(o: Setting = {}): Promise<Finding[]> {
   const { KNOWN_HOSTS: known, ...more } = o.files ?? {};
   const file = join(folder, "vpn.toml");

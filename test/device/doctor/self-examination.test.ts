@@ -1,4 +1,7 @@
-/** When a device examines itself: not at every failure, not while another look is under way, never once it is up. */
+/**
+ * When a device examines itself: not at every failure, not while another look is under way, never once it
+ * is up.
+ */
 
 import { expect, test } from "bun:test";
 import type { Diagnosis } from "../../../src/api/diagnosis.ts";

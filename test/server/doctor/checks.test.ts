@@ -260,6 +260,17 @@ describe("no fault:", () => {
     test(name, async () => expect(await faults(setting)).toEqual([]));
 });
 
+test("a daemon that may not be asked is not taken for one that does not run", async () => {
+  const daemonVersion = () =>
+    Promise.reject(new WaltError("no permission to use it", { cause: { code: "EACCES" } }));
+  const all = await look({ daemonVersion });
+  expect(all.filter((one) => one.is === "fault")).toEqual([]);
+  expect(all.find(({ check }) => check === "daemon")).toMatchObject({
+    is: "unknown",
+    why: "no permission to use it; run `walt doctor` as root",
+  });
+});
+
 test("what cannot be seen of a firewall is unknown", async () => {
   const said = async (setting: Setting): Promise<string[]> =>
     (await look(setting)).flatMap((one) => (one.is === "unknown" ? [`${one.check}: ${one.why}`] : []));
