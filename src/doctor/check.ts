@@ -55,16 +55,25 @@ export function told(check: () => void, evidence: string, cure: string): Outcome
     check();
     return OK;
   } catch (error) {
-    if (!(error instanceof WaltError)) throw error;
+    if (!(error instanceof WaltError) || isDenied(error)) throw error;
     return faultOf(error, evidence, cure);
   }
 }
 
+/** The error of a check that may not look at something, such as a path. */
+export function denied(what: string): WaltError {
+  return new WaltError(`no permission to use ${what}`, { cause: { code: "EACCES" } });
+}
+
+/** Whether it failed because this user may not look: that tells nothing of the machine. */
+export function isDenied(error: unknown): boolean {
+  const code = codeOf(error instanceof WaltError ? error.cause : error);
+  return code === "EACCES" || code === "EPERM";
+}
+
 /** What a check has found that threw: it could not look. */
 export function outcomeOfError(error: unknown): Outcome {
-  const cause = error instanceof WaltError ? error.cause : error;
-  const code = codeOf(cause);
-  const rights = code === "EACCES" || code === "EPERM" ? "; run `walt doctor` as root" : "";
+  const rights = isDenied(error) ? "; run `walt doctor` as root" : "";
   return unknown(`${messageOf(error)}${rights}`);
 }
 

@@ -1,7 +1,7 @@
 /** Checks of what a machine must have: programs, and the device of which TAPs are made. */
 
 import { TUN, TUN_CURE } from "../linux/tap.ts";
-import { fault, OK, type Outcome } from "./check.ts";
+import { denied, fault, OK, type Outcome } from "./check.ts";
 import type { Machine } from "./machine.ts";
 
 /** @param programs the Debian package of each. */
@@ -21,5 +21,6 @@ export function lookAtPrograms(machine: Machine, programs: Readonly<Record<strin
 export async function lookAtTun(machine: Machine): Promise<Outcome> {
   const code = await machine.access(TUN);
   if (code === undefined) return OK;
+  if (code === "EACCES") throw denied(TUN);
   return fault("no TAP can be made: /dev/net/tun cannot be opened", `${TUN}: ${code}`, TUN_CURE);
 }

@@ -2,7 +2,7 @@
 
 import { dirname } from "node:path";
 import { size } from "../text.ts";
-import { fault, noted, OK, type Outcome, unknown } from "./check.ts";
+import { denied, fault, noted, OK, type Outcome, unknown } from "./check.ts";
 import type { Machine } from "./machine.ts";
 
 /** Bytes without which a database cannot be written safely, nor a card updated. */
@@ -25,7 +25,8 @@ export async function lookAtRoom(machine: Machine, folder: string): Promise<Outc
       "If the kernel has made it read-only after an error, `dmesg` says so: replace the disk or card. Otherwise mount it writable, or name another folder in vpn.toml.",
     );
   }
-  if (code !== undefined) return unknown(`${at} cannot be read and written by this user (${code})`);
+  if (code === "EACCES") throw denied(at);
+  if (code !== undefined) return unknown(`${at} cannot be read and written (${code})`);
   const space = await machine.space(at);
   if (space.free < LEAST_FREE) {
     return fault(

@@ -263,6 +263,17 @@ describeWith(INTEGRATION, "the doctor of a server", () => {
     expect(onlyFault(await doctor(world, empty), "daemon").what).toBe("the daemon is not running");
   }, 120_000);
 
+  test("asked by somebody who is not root, it says what it could not see, and takes nothing for wrong", async () => {
+    const world = await fresh();
+    const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    const { stdout } = await world.server.run([...nobody, world.binary, "doctor", "--json"]);
+    const report = JSON.parse(stdout) as Report;
+    expect(checksOf(report)).toEqual([]);
+    const unseen = report.findings.filter((one) => one.is === "unknown");
+    expect(unseen.map(({ check }) => check)).toEqual(expect.arrayContaining(["keys", "registry", "daemon"]));
+    for (const { why } of unseen) expect(why).toContain("as root");
+  }, 120_000);
+
   test("walt-net collides with a network of the server", async () => {
     const world = await fresh();
     await world.server.ip("address add 192.168.193.7/24 dev eth0");

@@ -6,7 +6,7 @@ import type { Diagnosis } from "../../api/diagnosis.ts";
 import { isListenedOn } from "../../api/listen.ts";
 import { BOARDS } from "../../boards.ts";
 import type { Config } from "../../config/schema.ts";
-import type { Check } from "../../doctor/check.ts";
+import { type Check, denied } from "../../doctor/check.ts";
 import { examine, LONGEST, type Planned, plan } from "../../doctor/examine.ts";
 import { thisMachine } from "../../doctor/this-machine.ts";
 import { type DeviceFiles, makeFolder } from "../files.ts";
@@ -19,6 +19,7 @@ import { type DeviceCase, deviceCase, type WayCase } from "./case.ts";
 import { NETWORK_CHECKS } from "./network.ts";
 import { WAY_CHECKS } from "./way.ts";
 
+const KVM = "/dev/kvm";
 /** Milliseconds that a trial of KVM may take. A Raspberry Pi needs longer for one: there it is left out. */
 const KVM_LONGEST = 10_000;
 
@@ -78,6 +79,7 @@ export async function examineDevice(
       return attempt;
     },
     kvm: async () => {
+      if ((await machine.access(KVM)) === "EACCES") throw denied(KVM);
       const { board } = config.device;
       const arch = thisArchitecture();
       const why = whyNoKvm(arch);

@@ -2,7 +2,7 @@
 
 import { dirname, join } from "node:path";
 import type { Config } from "../../config/schema.ts";
-import { once } from "../../doctor/check.ts";
+import { denied, once } from "../../doctor/check.ts";
 import type { Machine } from "../../doctor/machine.ts";
 import { findProcess, runs } from "../../doctor/processes.ts";
 
@@ -53,9 +53,12 @@ export function serverCase(machine: Machine, config: Config, looks: Looks): Serv
     registryFile,
     dnsmasqConfig: join(dirname(socket), "walt-net", "dnsmasq.conf"),
     checkKey: looks.checkKey,
-    registry: once(async () =>
-      (await machine.stat(registryFile)) === undefined ? undefined : looks.registry(registryFile),
-    ),
+    registry: once(async () => {
+      if ((await machine.stat(registryFile)) === undefined) return undefined;
+      const code = await machine.access(registryFile);
+      if (code === "EACCES") throw denied(registryFile);
+      return looks.registry(registryFile);
+    }),
     daemonVersion: once(looks.daemonVersion),
     daemon: once(async () => await findProcess(machine, (words) => runs("server", words))),
   };

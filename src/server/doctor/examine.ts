@@ -5,7 +5,7 @@ import { SERVER_PORT } from "../../address.ts";
 import type { Diagnosis } from "../../api/diagnosis.ts";
 import { API_HEADER, VERSION_HEADER } from "../../api/routes.ts";
 import type { Config } from "../../config/schema.ts";
-import { type Check, fault, noted, OK, unknown } from "../../doctor/check.ts";
+import { type Check, denied, fault, noted, OK, unknown } from "../../doctor/check.ts";
 import { examine, LONGEST, type Planned, plan } from "../../doctor/examine.ts";
 import { lookAtPrograms, lookAtTun } from "../../doctor/needs.ts";
 import { lookAtFreePort, lookAtOwnSshPort } from "../../doctor/ports.ts";
@@ -191,8 +191,7 @@ export async function examineServer(config: Config, signal: AbortSignal): Promis
   const server = serverCase(machine, config, {
     daemonVersion: async () => {
       const { socket } = config.server;
-      const code = await machine.access(socket);
-      if (code === "EACCES") throw new WaltError(`no permission to use ${socket}`, { cause: { code } });
+      if ((await machine.access(socket)) === "EACCES") throw denied(socket);
       return await daemonVersion(socket, until);
     },
     checkKey: (path) => void loadKey(path),

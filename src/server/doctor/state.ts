@@ -1,7 +1,7 @@
 /** The checks of what a server keeps: its keys, the registry, and the certificates that it gave. */
 
 import { dirname, join } from "node:path";
-import { type Check, fault, faultOf, noted, OK } from "../../doctor/check.ts";
+import { type Check, fault, faultOf, isDenied, noted, OK, told } from "../../doctor/check.ts";
 import { WaltError } from "../../errors.ts";
 import { duration } from "../../text.ts";
 import { KEY_NAMES } from "../keys.ts";
@@ -40,12 +40,9 @@ export const STATE_CHECKS: readonly Check<ServerCase>[] = [
             `chown ${owner} ${path}`,
           );
         }
-        try {
-          checkKey(path);
-        } catch (error) {
-          if (!(error instanceof WaltError)) throw error;
-          return faultOf(error, `mode ${facts.mode.toString(8)}`, "Restore it from a backup.");
-        }
+        const evidence = `mode ${facts.mode.toString(8)}`;
+        const checked = told(() => checkKey(path), evidence, "Restore it from a backup.");
+        if (checked.is === "fault") return checked;
       }
       if (missing.length === 0) return OK;
       const isNew = missing.length === KEY_NAMES.length && (await registry()) === undefined;
@@ -69,7 +66,7 @@ export const STATE_CHECKS: readonly Check<ServerCase>[] = [
       try {
         facts = await server.registry();
       } catch (error) {
-        if (!(error instanceof WaltError)) throw error;
+        if (!(error instanceof WaltError) || isDenied(error)) throw error;
         return faultOf(error, registryFile, restore);
       }
       if (facts === undefined) return noted("it is made at the first start");

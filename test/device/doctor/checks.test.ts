@@ -52,6 +52,8 @@ afterAll(() => rmSync(folder, { recursive: true }));
 interface Setting extends Fake, Partial<Trials> {
   /** Lines of vpn.toml's table [device]. */
   toml?: string;
+  /** The value of device.entrypoint. */
+  entrypoint?: string;
   /** The line that names the server. */
   server?: string;
   hostKeys?: readonly string[];
@@ -66,7 +68,7 @@ interface Setting extends Fake, Partial<Trials> {
 async function findings(o: Setting = {}): Promise<Finding[]> {
   const { KNOWN_HOSTS: known, ...more } = o.files ?? {};
   const file = join(folder, "vpn.toml");
-  const toml = `entrypoint = "gate.example.org"\n${o.server ?? 'server = "walt.example:2222"'}\n${o.toml ?? ""}`;
+  const toml = `entrypoint = ${o.entrypoint ?? '"gate.example.org"'}\n${o.server ?? 'server = "walt.example:2222"'}\n${o.toml ?? ""}`;
   const config = parseConfig(`role = "device"\n[device]\n${toml}`, file);
   const files = deviceFiles(config);
   const machine = fakeMachine({
@@ -354,6 +356,25 @@ describe("no fault:", () => {
     });
     expect(found.map((text) => text.split(":")[0])).toEqual(["certificate"]);
   });
+});
+
+test("of several entrypoints only what is wrong with one is told of it, and each is looked at in its own way", async () => {
+  const looked: string[] = [];
+  const all = await findings({
+    entrypoint: '["gate.example.org,inner.example:2022", "ssh://198.51.100.9:2222"]',
+    files: { KNOWN_HOSTS: `${WAY} ssh-ed25519 AAAA\nwalt-server ssh-ed25519 AAAA\n` },
+    talk: { "198.51.100.7:22": SSHD },
+    attempt: async (entrypoint) => {
+      looked.push("direct" in entrypoint ? "direct" : "proxies");
+      return { is: "in" };
+    },
+  });
+  const [chain, direct] = [`${WAY},inner.example:2022`, "ssh://198.51.100.9:2222"];
+  expect(faultsOf({ at: "", findings: all }).map(({ check, of, what }) => [check, of, what])).toEqual([
+    ["pinned", chain, "no host key is pinned for inner.example:2022"],
+    ["reach", direct, "the server 198.51.100.9:2222: nothing listens on its port 2222 (connection refused)"],
+  ]);
+  expect(looked).toEqual([]); // each has a fault before its trial
 });
 
 test("a program that hangs or fails is not taken for a network that is missing", async () => {
