@@ -140,7 +140,7 @@ async function lookAtFilter({ machine, config }: ServerCase): Promise<Outcome> {
   const policy = await forwardPolicy(machine, bridge);
   if (policy === undefined)
     return unknown(
-      `the bridge's frames pass iptables (${by} is 1), and neither iptables nor nft shows the rules`,
+      `the bridge's frames pass iptables (${by} is 1), and neither iptables nor nft shows the rules: is one of them installed, and is this run as root?`,
     );
   if (policy.passes) return noted(`the bridge's frames pass iptables, and ${policy.shown}`);
   return fault(
