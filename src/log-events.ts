@@ -68,6 +68,8 @@ export const LOG_EVENTS = {
   stage: "The boot of the device reached another stage, or the next step of one.",
   failure:
     "Something failed on the device. The text says why. If the device waits, it tries again after `wait` ms.",
+  doctor:
+    "The device cannot connect and has examined itself. The text is the first fault; `check`, `evidence` and `cure` tell more, and `more` names the other faults.",
   network: "The device has a network.",
   "access-asked": "The device asks for access. `code` is its short code.",
   "token-damaged": "The token on the card cannot be used. The device asks without it.",

@@ -10,6 +10,7 @@ const SRC = join(import.meta.dir, "../src");
 const FLOORS: readonly (readonly string[])[] = [
   ["commands"],
   ["server", "proxy", "device", "image"],
+  ["doctor"],
   ["api"],
   ["control"],
   ["enrolment", "config"],
@@ -24,8 +25,15 @@ const FLOORS: readonly (readonly string[])[] = [
  */
 const HALL = "";
 const ROOMS: Readonly<Record<string, readonly (readonly string[])[]>> = {
-  device: [[HALL], ["boot", "health"], ["identity", "net", "usb"], ["route", "vm"], ["console", "log"]],
-  server: [[HALL], ["net", "install"]],
+  device: [
+    [HALL],
+    ["doctor"],
+    ["boot", "health"],
+    ["identity", "net", "usb"],
+    ["route", "vm"],
+    ["console", "log"],
+  ],
+  server: [["doctor"], [HALL], ["net", "install"]],
   image: [[HALL], ["card"], ["base"], ["disk"]],
   tunnel: [[HALL], ["send", "receive"], ["transport", "frame"]],
   ssh: [[HALL], ["client", "server"], ["handshake", "openssh"], ["keys"]],

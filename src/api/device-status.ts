@@ -1,6 +1,7 @@
 /** The state of a device's supervisor, as `walt device status` asks for it. */
 
 import type { Fields } from "../parse.ts";
+import { parseDiagnosis } from "./diagnosis.ts";
 import { MAX_ENTRYPOINT, parseTraffic } from "./messages.ts";
 
 /** Strings are safe for a terminal. */
@@ -40,6 +41,8 @@ export function parseDeviceStatus(f: Fields) {
     vm: f.choice("vm", ["off", "starting", "running", "waiting"]),
     usb: f.list("usb", parseUsb, 256),
     certificateRenewal: f.orNull("certificateRenewal", (key) => f.time(key)),
+    /** What the device found when it examined itself, because it could not connect. */
+    ...f.optional("doctor", (key) => parseDiagnosis(f.object(key))),
   };
 }
 

@@ -64,4 +64,5 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards become no
       check: async (): Loaded => (await import("./config/check.ts")).default,
       show: async (): Loaded => (await import("./config/show.ts")).default,
     }),
+  doctor: async (): Loaded => (await import("./doctor.ts")).default,
 });

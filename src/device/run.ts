@@ -1,6 +1,6 @@
 /** `walt device run`: a whole device, from the search for a network to the virtual machine on walt-net. */
 
-import { type Entrypoint, formatEntrypoint } from "../address.ts";
+import { formatEntrypoint } from "../address.ts";
 import { type DeviceStatus, MAX_DETAIL } from "../api/device-status.ts";
 import type { Config } from "../config/schema.ts";
 import { type Settings, withSettings } from "../config/settings.ts";
@@ -18,6 +18,8 @@ import { Supervisor } from "./boot/supervisor.ts";
 import { Trials } from "./boot/trial.ts";
 import { SerialConsole } from "./console/serial-console.ts";
 import { type ConsoleServer, serveConsole } from "./console/server.ts";
+import { examineDevice } from "./doctor/examine.ts";
+import { SelfExamination } from "./doctor/self-examination.ts";
 import { checkConfigurationFiles, type DeviceFiles, deviceFiles, makeFolder } from "./files.ts";
 import { Health } from "./health/health.ts";
 import { LastErrors } from "./health/last-errors.ts";
@@ -29,6 +31,7 @@ import { LineRing } from "./log/line-ring.ts";
 import { linesOf } from "./log/lines-of.ts";
 import { BRIDGE, VM_TAP } from "./net/bridge.ts";
 import { orderHandler } from "./orders.ts";
+import { entrypointsOf } from "./route/entrypoints.ts";
 import { readSettings, writeSettings } from "./settings.ts";
 import { type StatusSource, serveStatus } from "./status.ts";
 import { usbPorts } from "./usb/ports.ts";
@@ -36,6 +39,7 @@ import { Usb } from "./usb/usb.ts";
 import { VmKeeper, type VmKeeperOptions } from "./vm/keeper.ts";
 import { findAccelerator } from "./vm/kvm-probe.ts";
 import { totalMemory, vmMemory } from "./vm/memory.ts";
+import { thisArchitecture } from "./vm/qemu-arguments.ts";
 import { type Accelerator, Vm } from "./vm/vm.ts";
 
 /**
@@ -65,6 +69,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
   );
   const withSet = (set: Settings): Config => withSettings(card, set, files.settings);
   const config = withSet(settings);
+  let inUse = { config, hostKeys: settings.hostKeys };
   const entrypoints = entrypointsOf(config);
   makeFolder(files.run, 0o755);
   makeFolder(files.state, 0o700);
@@ -101,6 +106,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     use: (set) => {
       const next = withSet(set);
       supervisor.tell({ type: "settings", entrypoints: entrypointsOf(next) });
+      inUse = { config: next, hostKeys: set.hostKeys };
       actions.reconfigure(next, set.hostKeys);
     },
     write: (set) => writeSettings(files.settings, set),
@@ -136,6 +142,10 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
   const { hostKeys } = settings;
   const parts = { config, files, key, identity, log, signal, hostKeys, firstUp, tunnelUp, orders };
   const actions = new DeviceActions(parts, credentials);
+  const doctor = new SelfExamination({
+    examine: (end) => examineDevice(inUse, files, "connection", end),
+    log: log.with("doctor"),
+  });
   const supervisor = new Supervisor(
     {
       credentials: credentials !== undefined || !enrols,
@@ -145,7 +155,10 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     },
     actions,
     log,
-    () => tellChange(),
+    (state) => {
+      doctor.see(state);
+      tellChange();
+    },
   );
 
   const health = new Health(() => ({
@@ -166,6 +179,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     status: () => ({
       ...statusOf(supervisor, actions),
       usb: usb?.passed() ?? [],
+      ...(doctor.diagnosis === undefined ? {} : { doctor: doctor.diagnosis }),
       code: shortCode(key.publicKey),
       fingerprint: fingerprint(key.publicKey),
     }),
@@ -211,6 +225,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     log.info("stopping", { event: "device-stops" });
     trials.stop();
     await keeper?.stop();
+    await doctor.stop();
     await actions.stop();
     await running;
     await accelerator;
@@ -223,24 +238,6 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     await usb?.stop();
     await api.stop();
   }
-}
-
-/**
- * The entrypoints of the configuration, at least one.
- * @throws WaltError when there is none, or a proxy is named and no server.
- */
-function entrypointsOf(config: Config): readonly Entrypoint[] {
-  const hint = "Use the vpn.toml that `walt vpn setup-node` writes: it sets both. Name it with --config.";
-  const { entrypoint: entrypoints, server } = config.device;
-  if (entrypoints.length === 0) throw new WaltError("device.entrypoint is not set", { hint });
-  const proxy = entrypoints.find((entrypoint) => "proxies" in entrypoint);
-  if (proxy !== undefined && server === undefined) {
-    throw new WaltError(
-      `device.server is not set, but the entrypoint ${formatEntrypoint(proxy)} is a proxy`,
-      { hint },
-    );
-  }
-  return entrypoints;
 }
 
 interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
@@ -269,15 +266,10 @@ function keepVm({
 }: KeepVmOptions): VmKeeper {
   const { board } = config.device;
   const { cpus } = config["device.vm"];
-  const { arch } = process;
   let starts = 0;
   return new VmKeeper({
     start: async (signal) => {
-      if (arch !== "x64" && arch !== "arm64") {
-        throw new WaltError(
-          `there is no virtual machine for a processor of type ${arch}, only for x64 and arm64`,
-        );
-      }
+      const arch = thisArchitecture();
       const memory = vmMemory(config["device.vm"].memory, board, totalMemory());
       const machine = {
         board,
@@ -309,7 +301,7 @@ function keepVm({
 function statusOf(
   supervisor: Supervisor,
   actions: DeviceActions,
-): Omit<DeviceStatus, "code" | "fingerprint" | "usb"> {
+): Omit<DeviceStatus, "code" | "fingerprint" | "usb" | "doctor"> {
   const { stage, detail, lastError, tunnel, vm } = supervisor.state;
   return {
     stage,

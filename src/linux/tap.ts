@@ -8,6 +8,8 @@ import { allocate, at, failure, libc, O_CLOEXEC, O_NONBLOCK, O_RDONLY, O_RDWR } 
 
 /** The device of which TAPs are made. */
 export const TUN = "/dev/net/tun";
+/** What to do when it cannot be opened. */
+export const TUN_CURE = `Load its module (modprobe tun), and let every user open it, as udev does: chmod 666 ${TUN}. To use it a program needs CAP_NET_ADMIN all the same.`;
 
 /** Numbers of linux/if_tun.h, which are the same on x86-64 and arm64. */
 export const TUNSETIFF = 0x400454ca;

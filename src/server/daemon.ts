@@ -13,7 +13,7 @@ import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import { aborted } from "../linux/sleep.ts";
-import { TUN } from "../linux/tap.ts";
+import { TUN, TUN_CURE } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { sourceOf } from "../source.ts";
 import { fingerprint, parsePublicKey } from "../ssh/keys/ed25519.ts";
@@ -54,7 +54,7 @@ function requireTun(): void {
     accessSync(TUN, constants.R_OK | constants.W_OK);
   } catch (error) {
     throw new WaltError(`cannot open ${TUN}: ${messageOf(error)}`, {
-      hint: `Load its module (modprobe tun), and let every user open it, as udev does: chmod 666 ${TUN}. To use it a program needs CAP_NET_ADMIN all the same.`,
+      hint: TUN_CURE,
     });
   }
 }

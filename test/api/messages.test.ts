@@ -32,7 +32,7 @@ const MESSAGES: Record<
   "event of the journal": [EVENT, first(SERVER.events), []],
   "event for who follows": [{ type: "event", event: EVENT }, followed, []],
   trust: [TRUST, one(SERVER.trust), []],
-  status: [STATUS, one(DEVICE.status), []],
+  status: [STATUS, one(DEVICE.status), ["doctor"]],
   answered: [{ node: null }, one(SERVER.answer), []],
   watching: [{ type: "watching" }, event, []],
   alive: [{ type: "alive" }, event, []],

@@ -99,5 +99,9 @@ export const STATUS: DeviceStatus = {
   traffic: TRAFFIC,
   vm: "running",
   usb: [{ port: "1-1.2", id: "0781:5567", name: "" }],
+  doctor: {
+    at: TIME,
+    findings: [{ check: "address", of: "", is: "fault", what: "a", evidence: "b", cure: "c" }],
+  },
   certificateRenewal: null,
 };

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
+import { doctorReference } from "../../src/commands/_doctor-reference.ts";
 import { configurationReference, logEventsReference } from "../../src/config/reference.ts";
 import { TABLES } from "../../src/config/schema.ts";
 import { LOG_EVENTS } from "../../src/log-events.ts";
@@ -7,6 +8,10 @@ import { LOG_EVENTS } from "../../src/log-events.ts";
 test("docs/configuration.md is what `bun run docs` makes", async () => {
   const file = join(import.meta.dir, "../../docs/configuration.md");
   expect(await Bun.file(file).text()).toBe(configurationReference());
+});
+
+test("docs/doctor.md is what `bun run docs` makes", async () => {
+  expect(await Bun.file(join(import.meta.dir, "../../docs/doctor.md")).text()).toBe(doctorReference());
 });
 
 test("docs/log-events.md is what `bun run docs` makes, and no event is without a line that says it", async () => {

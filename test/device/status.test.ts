@@ -64,6 +64,18 @@ test("the screen has stage, code or node, the error until all is up, and the tim
   expect(await screen()).toBe("Stage    watch: asking...\nNode     vpn-010203\n");
 });
 
+test("the screen has the first fault that the device has found itself, until all is up", async () => {
+  const head = { check: "address", of: "" };
+  const fault = { ...head, is: "fault", what: "no address", evidence: "eth0", cure: "DHCP" } as const;
+  const findings = [{ ...head, is: "ok", note: "" } as const, fault, { ...fault, what: "another" }];
+  status = { ...STATUS, doctor: { at: STATUS.since, findings }, nextTryIn: 3 };
+  expect(await screen()).toEndWith("\nDoctor   no address\nNext try in 3 s\n");
+  status = { ...status, stage: "watch" };
+  expect(await screen()).not.toContain("Doctor");
+  status = { ...STATUS, doctor: { at: STATUS.since, findings: [] } };
+  expect(await screen()).not.toContain("Doctor");
+});
+
 test("whatever is in an error, the screen has printable ASCII in few, short lines", async () => {
   status = { ...STATUS, lastError: `a\nb\u001b[2J\u202e\u009b é 🎉${"x".repeat(5000)}` };
   const text = await screen();

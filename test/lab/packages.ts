@@ -12,6 +12,7 @@ export const PACKAGES: readonly string[] = [
   "dnsmasq-base", // DHCP on walt-net; the package dnsmasq would also start a daemon
   "iproute2",
   "iputils-ping",
+  "iptables", // what docker does to a bridge
   "util-linux", // unshare, nsenter
   "passwd", // useradd
   "ca-certificates",

@@ -2,6 +2,7 @@
 
 import { ApiClient } from "../../api/client.ts";
 import type { DeviceStatus } from "../../api/device-status.ts";
+import { faultsOf } from "../../api/diagnosis.ts";
 import { DEVICE } from "../../api/routes.ts";
 import { loadConfig, requireRole } from "../../config/load.ts";
 import { runFiles } from "../../device/files.ts";
@@ -29,6 +30,7 @@ function rowsOf(s: DeviceStatus): (readonly [what: string, value: string])[] {
     ["stage", s.stage],
     ["detail", s.detail],
     ["last error", s.lastError ?? "-"],
+    ["doctor", s.doctor === undefined ? "-" : (faultsOf(s.doctor)[0]?.what ?? "found nothing wrong")],
     ["next try in", s.nextTryIn === null ? "-" : `${s.nextTryIn} s`],
     ["since", s.since],
     ["node", s.node ?? "-"],

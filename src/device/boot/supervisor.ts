@@ -31,7 +31,7 @@ export class Supervisor {
     readonly actions: Actions,
     readonly log: Log,
     /** Called after each event. */
-    readonly changed: () => void = () => {},
+    readonly changed: (state: State) => void = () => {},
   ) {
     this.#state = initial(o);
   }
@@ -52,7 +52,7 @@ export class Supervisor {
     if (this.#state.stage !== before.stage) this.#since = new Date();
     // When a virtual machine has ended, its keeper logs that.
     if (event.type !== "vm" || event.vm !== "waiting") this.#show(before);
-    this.changed();
+    this.changed(this.#state);
   };
 
   /** Take a new status of the virtual machine. @param error why it is not running, in words. */

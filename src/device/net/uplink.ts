@@ -19,7 +19,7 @@ export interface Interface {
 }
 
 /** An interface, and whether it can be used now. */
-interface Link extends Interface {
+export interface Link extends Interface {
   /** Whether it is up and has a link (a cable is plugged in). */
   up: boolean;
 }

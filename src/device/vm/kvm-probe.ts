@@ -128,7 +128,7 @@ export async function twice(
 }
 
 /** Why KVM cannot work, in words; undefined when it has to be tried. */
-function whyNoKvm(arch: Architecture): string | undefined {
+export function whyNoKvm(arch: Architecture): string | undefined {
   if (arch !== hostArch()) return `this machine is ${hostArch()}, but the virtual machine is ${arch}`;
   try {
     accessSync("/dev/kvm", constants.R_OK | constants.W_OK);

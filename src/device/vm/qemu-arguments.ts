@@ -58,6 +58,13 @@ export const QEMU = {
   arm64: { program: "qemu-system-aarch64", package: "qemu-system-arm" },
 } as const;
 
+/** The architecture of this machine. @throws WaltError on one for which there is no virtual machine. */
+export function thisArchitecture(): Architecture {
+  const { arch } = process;
+  if (arch === "x64" || arch === "arm64") return arch;
+  throw new WaltError(`there is no virtual machine for a processor of type ${arch}, only for x64 and arm64`);
+}
+
 /**
  * Check that this machine has the files that a virtual machine needs.
  * @throws WaltError naming the file that is missing and the command that installs it.
