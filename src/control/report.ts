@@ -11,7 +11,7 @@ import { describe } from "../parse.ts";
 import { safeText } from "../text.ts";
 
 /** Bytes that a printed report has at most. The bounds below ensure it. */
-export const MAX_REPORT = 32_768;
+export const MAX_REPORT = 40_960;
 /** USB devices, other entrypoints and errors that a report has room for. */
 export const MAX_USB = 16;
 export const MAX_OTHERS = 8;
@@ -138,6 +138,8 @@ const report = record({
     /** The last trial of settings since the supervisor's start: `outcome` is `trying`, `kept` or `reverted`. */
     trial: record({ id: text(16), by: text(100), outcome: text(20), reason: text(300) }),
   }),
+  /** What the device found wrong when it last examined itself, and when; null when it found nothing, or did not. */
+  doctor: record({ at: time, fault: text(300) }),
   /** The last warnings and errors of the supervisor's log, the oldest first. */
   errors: list(record({ at: time, text: text(200) }), MAX_ERRORS),
 });

@@ -172,6 +172,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     errors: errors.errors,
     settings: trials.kept,
     trial: trials.last,
+    diagnosis: doctor.diagnosis,
   }));
 
   let ended = false;

@@ -27,6 +27,7 @@ function filled(text: string): unknown {
     entrypoints: { used: long, others: many(long) },
     link: { interface: long, speed: 1e6 },
     clock: { synchronised: false, error: 3.2e12 },
+    doctor: { at, fault: long },
     settings: { set: many(long), trial: { id: long, by: long, outcome: long, reason: long } },
     errors: many({ at, text: long }),
   };
@@ -46,7 +47,7 @@ test("what is missing is null, and every field has its place", () => {
 });
 
 test.each(["x", '"', "\\", "ü", "€", "\u{1f642}", "\u001b", "\n", "\u2028", "\ud800"])(
-  "however long its texts are (of %j), it is printed in less than 32 KiB, without anything unsafe, and parsed again",
+  "however long its texts are (of %j), it is printed in at most MAX_REPORT bytes, without anything unsafe, and parsed again",
   (text) => {
     const printed = printReport(filled(text) as Report);
     expect(Buffer.byteLength(printed)).toBeLessThanOrEqual(MAX_REPORT);

@@ -30,6 +30,7 @@ export function reportRows(report: Report, receivedAt: number, now = Date.now())
     ["other entrypoints", listed(entrypoints.others)],
     ["link", joined([link.interface, link.speed === null ? null : `${link.speed} Mbit/s`])],
     ["clock", clockOf(report)],
+    ["doctor", report.doctor.fault],
     ["set from the lab", listed(report.settings.set)],
     ["last trial", trialOf(report)],
     ...(report.errors ?? [])

@@ -133,8 +133,8 @@ export default command({
       address: args.address,
       gateway: args.gateway,
       dns: args.dns?.split(","),
-      vlan: args.vlan === undefined ? undefined : Number(args.vlan),
-      mtu: args.mtu === undefined ? undefined : Number(args.mtu),
+      vlan: numberOf(args.vlan, "--vlan"),
+      mtu: numberOf(args.mtu, "--mtu"),
       ntp: args.ntp?.split(","),
     };
     const loginKeys = args["ssh-key"];
@@ -217,4 +217,11 @@ async function readToken(option: string): Promise<string> {
     option === "-" ? "standard input has no token" : "--token is not a token",
     "`walt vpn token add` makes one. It begins with walt_.",
   );
+}
+
+/** @throws WaltError (usage) naming the value when it is no number. */
+function numberOf(text: string | undefined, option: string): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^\d{1,6}$/.test(text)) throw usageError(`${option} ${JSON.stringify(text)} is no whole number`);
+  return Number(text);
 }

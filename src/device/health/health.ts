@@ -4,6 +4,7 @@ import { release } from "node:os";
 import { join } from "node:path";
 import { type Entrypoint, formatEntrypoint } from "../../address.ts";
 import type { DeviceStatus, UsbStatus } from "../../api/device-status.ts";
+import { type Diagnosis, faultsOf } from "../../api/diagnosis.ts";
 import type { Settings } from "../../config/settings.ts";
 import { parseReport, type Report } from "../../control/report.ts";
 import { readText } from "../../linux/files.ts";
@@ -39,6 +40,8 @@ export interface Known extends BoardFactsOptions {
   /** What was set from the lab, and what became of the last trial. */
   readonly settings: Settings;
   readonly trial: TrialOutcome | undefined;
+  /** What the device found when it last examined itself. */
+  readonly diagnosis: Diagnosis | undefined;
 }
 
 /** Gathers reports. */
@@ -101,9 +104,14 @@ export class Health {
       versions: { walt: VERSION, kernel: release(), base: this.#base },
       entrypoints: { used, others: known.entrypoints.map(formatEntrypoint).filter((one) => one !== used) },
       errors: known.errors,
+      doctor: known.diagnosis && firstFault(known.diagnosis),
       settings: { set: shownSettings(known.settings), trial: known.trial },
     });
   }
+}
+
+function firstFault(diagnosis: Diagnosis): { at: string; fault: string | null } {
+  return { at: diagnosis.at, fault: faultsOf(diagnosis)[0]?.what ?? null };
 }
 
 /** Each value as a line of vpn.toml, then each host whose keys were set. */

@@ -123,6 +123,10 @@ test("the last warnings and errors are kept, with their times and without what o
 
 const KNOWN: Omit<Known, "state"> = {
   board: "rpi-3-b-plus",
+  diagnosis: {
+    at: "2026-11-27T03:21:55.123Z",
+    findings: [{ check: "dns", of: "", is: "fault", what: "no resolver", evidence: "", cure: "" }],
+  },
   settings: { values: { mtu: 1500 }, hostKeys: ["gate:22 ssh-ed25519 AAAA"] },
   trial: { id: "0123456789abcdef", by: "root (me)", outcome: "kept", reason: "" },
   interface: "eth0",
