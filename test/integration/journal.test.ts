@@ -48,7 +48,7 @@ describeWith([...INTEGRATION, { programs: ["setpriv"] }], "journal", () => {
     const board = (await world.list())[0];
     const details = JSON.parse(await world.must(server, "node", "show", "lab-3", "--json")) as NodeDetails;
     expect(details).toMatchObject({
-      ...{ name: "lab-3", note: "in the cellar", state: "up", report: null },
+      ...{ name: "lab-3", note: "in the cellar", state: "up" },
       device: { ...board, certificateSerial: expect.any(String), certificateExpires: expect.any(String) },
     });
     expect(details.events.map(({ kind }) => kind)).toContain("node-noted");
