@@ -38,6 +38,11 @@ const ORDERS = {
   report: () => ({ order: "report" as const }),
   /** Come back with what is sent: the way to the supervisor and back. */
   echo: () => ({ order: "echo" as const }),
+  /**
+   * Take note of how many devices have their tunnels through the same entrypoint, this one included: when it is
+   * lost, they must not all come back at once. The answer is empty.
+   */
+  peers: (f: Fields) => ({ order: "peers" as const, count: f.integer("count", 1, 1_000_000) }),
   /** Measure the round trip times to each proxy. */
   hops: (f: Fields) => ({ order: "hops" as const, rounds: f.integer("rounds", 1, ROUNDS_MAX) }),
   /**

@@ -24,6 +24,8 @@ export interface OrderParts {
   readonly console: SerialConsole | undefined;
   /** The supervisor's log, the node's console as lines, and the kernel's log. */
   readonly logs: Readonly<Record<OrderOf<"log">["source"], LineLog>>;
+  /** So many devices have their tunnels through the same entrypoint. */
+  peers(count: number): void;
   /** Measure the round trip times to the proxies. */
   hops(rounds: number): Promise<Hop[]>;
   /** Reboot the node. @throws WaltError when QEMU does not take the order. */
@@ -44,6 +46,8 @@ export function orderHandler(parts: OrderParts): OrderHandler {
       case "echo":
         for await (const bytes of stream.input) await stream.write(bytes);
         return;
+      case "peers":
+        return parts.peers(order.count);
       case "hops":
         return await writeLine(stream, printHops(await parts.hops(order.rounds)));
       case "report":

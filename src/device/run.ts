@@ -128,6 +128,9 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     ...{ report: () => health.report(), changed },
     console: config["device.vm"].start ? console : undefined,
     logs,
+    peers: (count) => {
+      actions.peers = count;
+    },
     hops: (rounds) => actions.hops(rounds),
     rebootNode: async (how, by) => (await keeper?.reboot(how, by)) ?? { did: "not-running" },
     prepareReboot: () => {

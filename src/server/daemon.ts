@@ -33,6 +33,7 @@ import { pingParts } from "./ping.ts";
 import { type Device, Registry } from "./registry.ts";
 import { Reports } from "./reports.ts";
 import { Rotation } from "./rotation.ts";
+import { Spread } from "./spread.ts";
 import { Tunnels } from "./tunnels.ts";
 import { deviceList, metricsSnapshot, nodeDetails, nodeList, trustInfo } from "./views.ts";
 
@@ -138,6 +139,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     (device, state, via, over) => {
       requests.tell({ type: "node", node: device.node, state, via });
       if (state === "up") reports.follow(device);
+      spread.changed(device);
       if (over === undefined) journal.ofDevice({ kind: "tunnel-up", device, details: { via } });
       else {
         const { end, lasted } = over;
@@ -146,6 +148,11 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       }
     },
   );
+  const spread = new Spread(
+    () => tunnels.present(registry.active()),
+    async (device, count) => (await tunnels.give(device, { order: "peers", count })).done,
+  );
+  parts.defer(() => spread.stop());
   const reports = new Reports(
     (device) => tunnels.give(device, { order: "report" }),
     (device, error) =>

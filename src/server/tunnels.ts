@@ -18,6 +18,7 @@ import { DeviceLimit } from "./device-limit.ts";
 import type { TunnelRequest } from "./endpoint.ts";
 import type { WaltNet } from "./net/walt-net.ts";
 import type { Device } from "./registry.ts";
+import type { Present } from "./spread.ts";
 
 /** Tunnels of one device: for each, programs are run that set its interface up. */
 const OPENED = { burst: 32, perSecond: 1 };
@@ -82,6 +83,14 @@ export class Tunnels {
     const tunnel = this.#tunnels.get(device.id);
     if (tunnel === undefined) return undefined;
     return { ...tunnel.info, stats: tunnel.link?.stats() };
+  }
+
+  /** Those of the devices whose tunnels are up, with their entrypoints. */
+  present(devices: readonly Device[]): Present[] {
+    return devices.flatMap((device) => {
+      const info = this.#tunnels.get(device.id)?.info;
+      return info?.state === "up" ? [{ device, via: info.via }] : [];
+    });
   }
 
   /** Counters over all tunnels of a device, including the one that is up. */

@@ -55,6 +55,18 @@ export interface DeviceParts {
 const HOP_PAUSE = 250;
 const HOP_PATIENCE = 5000;
 
+/**
+ * Devices that may come to a proxy in a second after all have lost it, and so many that may come at once:
+ * OpenSSH drops connections when more than 10 have not logged in (MaxStartups), which takes each about 0.5 s.
+ */
+const ARRIVALS = 15;
+const AT_ONCE = 10;
+
+/** A random wait, ms, by which so many devices come back one after the other. */
+export function spread(devices: number, random: () => number = Math.random): number {
+  return devices <= AT_ONCE ? 0 : (random() * 1000 * devices) / ARRIVALS;
+}
+
 /** Passes an event to the state machine while an action runs. */
 type Tell = (event: Event) => void;
 
@@ -76,6 +88,8 @@ export class DeviceActions implements Actions {
   readonly #renewer = new Renewer();
   /** MTU of the node's network, bytes, as last agreed on with the server. */
   mtu = 1500;
+  /** Devices with tunnels through the same entrypoint, this one included, as the server last said. */
+  peers = 1;
   /** The log has said which device asks for access. */
   #asked = false;
   /** A tunnel has been up. */
@@ -379,7 +393,7 @@ export class DeviceActions implements Actions {
       await this.#proxies?.stop();
       this.#proxies = undefined;
     }
-    const wait = withJitter(ms);
+    const wait = withJitter(ms) + (keepProxies || ms === 0 ? 0 : spread(this.peers));
     this.#waitsUntil = performance.now() + wait;
     try {
       await this.#network.quiet(

@@ -127,6 +127,11 @@ export interface State {
 export const STABLE = 30_000;
 /** How long a device waits whose key the server refuses, ms. Only a person can change that. */
 export const REFUSED_WAIT = 60_000;
+/**
+ * The longest wait after failures, ms: a device is back within 5 s after an outage of any length. An attempt
+ * costs the board a process and the proxy a connection.
+ */
+export const LONGEST_RETRY = 4000;
 /** After this many failures over the same connections to proxies, these are opened anew: one may hang. */
 const FAILURES_PER_CHAIN = 3;
 
@@ -340,7 +345,8 @@ function tryNextEntrypoint(state: State, error: string, proxies: boolean): State
 /** Wait after a failure, as long as `state.failures` says. */
 function waiting(state: State, error: string, proxies: boolean): State {
   const keepProxies = proxies && state.failures % FAILURES_PER_CHAIN !== 0;
-  const next = begin(state, { do: "wait", ms: backoff(state.failures), keepProxies });
+  const ms = Math.min(LONGEST_RETRY, backoff(state.failures));
+  const next = begin(state, { do: "wait", ms, keepProxies });
   return { ...stageAfterLoss(next, proxies), lastError: error, detail: "waiting to try again" };
 }
 

@@ -20,6 +20,9 @@ const MAX_LINE = 1024;
 /** Bytes that a proxy may send between two echoes besides them, such as a greeting of its shell. */
 const MAX_CHATTER = 65_536;
 
+/** ms that ssh has to end after its session has, so that it can say why. */
+const EXIT_TIME = 300;
+
 /** How to connect to a proxy. */
 export interface ProxyConnectionOptions {
   /** Command line of the ssh, made by `proxyArguments`. */
@@ -148,6 +151,9 @@ export class ProxyConnection {
       if (chatter > MAX_CHATTER)
         throw new WaltError(`it sent more than ${MAX_CHATTER} bytes besides our heartbeat's echoes`);
     }
+    // The session has ended. As long as there are forwarded connections, ssh goes on; if it ends, it knows why.
+    await Promise.race([this.#child.exited, Bun.sleep(EXIT_TIME)]);
+    this.#end({ kind: "closed", text: `${this.name}: it ended the session` });
   }
 
   /** Handle an echo. After the first one the connection is up, and a word is sent in each interval. */

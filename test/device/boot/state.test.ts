@@ -7,6 +7,7 @@ import {
   type Event,
   entrypointOf,
   initial,
+  LONGEST_RETRY,
   REFUSED_BY_SERVER,
   REFUSED_WAIT,
   STABLE,
@@ -162,7 +163,7 @@ describe("failures", () => {
   test("after a tunnel that was stable, waits are short again", () => {
     let state = after(known, network, open);
     for (let i = 0; i < 5; i++) state = after(state, ended(), { type: "waited", proxies: true });
-    expect(after(state, ended()).action).toMatchObject({ ms: 16_000 });
+    expect(after(state, ended()).action).toMatchObject({ ms: LONGEST_RETRY });
     expect(after(state, ended({ up: STABLE })).action).toMatchObject({ ms: 500 });
   });
 
