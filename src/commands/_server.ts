@@ -9,6 +9,7 @@ import { loadConfig } from "../config/load.ts";
 import { codeOf, usageError, WaltError } from "../errors.ts";
 import { started } from "../linux/run.ts";
 import { configOption } from "./_command.ts";
+import { beforeSignal } from "./_signals.ts";
 
 export const serverOptions = {
   ...configOption,
@@ -19,9 +20,6 @@ export const serverOptions = {
   },
 } as const satisfies ArgsDef;
 
-/** Signals that end a command. */
-const STOPS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-
 /** Who gives an answer, for the others' screens and the log. */
 export function operator(): string {
   const { SUDO_USER, USER, LOGNAME } = process.env;
@@ -29,18 +27,77 @@ export function operator(): string {
   return `${name ?? (process.getuid?.() === 0 ? "root" : userInfo().username)}@${hostname()}`;
 }
 
+interface ServerArgs {
+  readonly config?: string | undefined;
+  readonly server?: string | undefined;
+}
+
+/** The ssh connection to the server's machine, through which others may go. */
+export interface ServerConnection {
+  /** Path of the socket by which an `ssh -S` uses it. */
+  readonly control: string;
+  /** What its sshd says of connections through it that it does not make. */
+  readonly refusals: Refusals;
+}
+
+/** Lines of refusals that are kept. */
+const MAX_REFUSALS = 1000;
+/** ms until a refusal that was heard of has been read. */
+const READ_TIME = 500;
+
+/** Lines such as `channel 3: open failed: connect failed: Connection refused`. They do not say what was refused. */
+export class Refusals {
+  readonly #lines: string[] = [];
+  #added = Promise.withResolvers<void>();
+
+  get count(): number {
+    return this.#lines.length;
+  }
+
+  add(line: string): void {
+    if (this.#lines.length === MAX_REFUSALS) return;
+    this.#lines.push(line);
+    this.#added.resolve();
+    this.#added = Promise.withResolvers();
+  }
+
+  /** The lines after the first `count`. When there are none, waits a moment for one. */
+  async after(count: number): Promise<string[]> {
+    if (this.count === count) await Promise.race([this.#added.promise, Bun.sleep(READ_TIME)]);
+    return this.#lines.slice(count);
+  }
+}
+
 /**
  * Use the server's API.
  * @throws WaltError when it cannot be reached.
  */
-export async function withServer<T>(
-  args: { config?: string | undefined; server?: string | undefined },
-  use: (api: ApiClient) => Promise<T>,
+export function withServer<T>(args: ServerArgs, use: (api: ApiClient) => Promise<T>): Promise<T> {
+  return withConnection(args, false, (api) => use(api));
+}
+
+/**
+ * Use the server's API, and walt-net behind the server.
+ * @param use gets the connection to the server's machine; undefined where this is the server's machine itself.
+ * @throws WaltError when the server cannot be reached.
+ */
+export function withServerNetwork<T>(
+  args: ServerArgs,
+  use: (api: ApiClient, connection: ServerConnection | undefined) => Promise<T>,
+): Promise<T> {
+  return withConnection(args, true, use);
+}
+
+async function withConnection<T>(
+  args: ServerArgs,
+  shared: boolean,
+  use: (api: ApiClient, connection: ServerConnection | undefined) => Promise<T>,
 ): Promise<T> {
   const config = loadConfig(args.config);
   const socket = config.server.socket;
-  if (args.server === undefined) return await use(new ApiClient({ socket, start: startCommand() }));
-
+  if (args.server === undefined) {
+    return await use(new ApiClient({ socket, start: startCommand() }), undefined);
+  }
   const match =
     /^ssh:\/\/(?:([A-Za-z0-9_][\w.-]*)@)?([A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:]+\])(?::(\d{1,5}))?$/.exec(
       args.server,
@@ -50,8 +107,10 @@ export async function withServer<T>(
   const [, user, host = "", port] = match;
   await using parts = new AsyncDisposableStack();
   const folder = mkdtempSync(join(tmpdir(), "walt-"));
-  parts.defer(() => rmSync(folder, { recursive: true, force: true }));
+  const removeFolder = (): void => rmSync(folder, { recursive: true, force: true });
+  parts.defer(removeFolder);
   const local = join(folder, "server.sock");
+  const control = join(folder, "ssh");
   const watcher = watch(folder);
   parts.defer(() => watcher.close());
   // The operator's own ssh, with its configuration, agent and passphrase: the login on the server gives the
@@ -60,42 +119,63 @@ export async function withServer<T>(
     Bun.spawn(
       [
         ...["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", `${local}:${socket}`],
+        ...(shared ? ["-M", "-S", control, "-o", "ControlPersist=no"] : []),
         ...(user === undefined ? [] : ["-l", user]),
         ...(port === undefined ? [] : ["-p", port]),
         ...["--", host.replace(/^\[|\]$/g, "")],
       ],
-      { stdin: "inherit", stdout: "ignore", stderr: "inherit" },
+      { stdin: "inherit", stdout: "ignore", stderr: shared ? "pipe" : "inherit" },
     ),
   );
+  const refusals = new Refusals();
+  const passed = child.stderr === undefined ? undefined : passOn(child.stderr, refusals);
   // A signal that ends this command would leave an ssh behind that nobody ends.
-  const endWithUs = (signal: NodeJS.Signals): void => {
+  const atSignal = beforeSignal(() => {
     child.kill();
-    if (process.listenerCount(signal) > 0) return; // the command ends in its own way
-    rmSync(folder, { recursive: true, force: true });
-    process.kill(process.pid, signal);
-  };
-  for (const signal of STOPS) process.once(signal, endWithUs);
+    removeFolder();
+  });
   parts.defer(async () => {
-    for (const signal of STOPS) process.off(signal, endWithUs);
+    atSignal[Symbol.dispose]();
     child.kill();
     await child.exited;
   });
   const appeared = new Promise<void>((resolve) => {
-    watcher.on("change", () => existsSync(local) && resolve());
-    if (existsSync(local)) resolve();
+    const look = (): void => {
+      if (existsSync(local) && (!shared || existsSync(control))) resolve();
+    };
+    watcher.on("change", look);
+    look();
   });
   const status = await Promise.race([appeared.then(() => listening(local)), child.exited]);
-  if (status !== undefined)
+  if (status !== undefined) {
+    await passed;
     throw new WaltError(`ssh to ${host} ended with status ${status}`, {
       hint: "The message of ssh is above.",
     });
-  return await use(
-    new ApiClient({
-      socket: local,
-      start: `walt server run (on ${host})`,
-      name: `the server at ${args.server}`,
-    }),
-  );
+  }
+  const api = new ApiClient({
+    socket: local,
+    start: `walt server run (on ${host})`,
+    name: `the server at ${args.server}`,
+  });
+  return await use(api, shared ? { control, refusals } : undefined);
+}
+
+/** Pass on what ssh says, but for what it says of connections through it: these lines are kept. */
+async function passOn(stderr: ReadableStream<Uint8Array>, refusals: Refusals): Promise<void> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  const take = (line: string): void => {
+    if (/^channel \d+: open failed: /.test(line)) refusals.add(line.trim());
+    else process.stderr.write(line);
+  };
+  for await (const bytes of stderr) {
+    const lines = (rest + decoder.decode(bytes, { stream: true })).split(/(?<=\n)/);
+    // A line that is not complete may be a question.
+    rest = /^c[^\n]*$/.test(lines.at(-1) ?? "") ? (lines.pop() ?? "") : "";
+    for (const line of lines) take(line);
+  }
+  take(rest);
 }
 
 /**
