@@ -1,6 +1,6 @@
 /**
- * The host keys that nodes have shown to this user: a file in the form of known_hosts (sshd(8)), which ssh reads. A
- * node has a key for each image that it has booted. Its lines are under the node's MAC address, which stays when the
+ * The host keys that nodes have shown to this user: a file in the form of known_hosts (sshd(8)), which ssh reads.
+ * A node has a key for each image that it has booted. They are under the node's MAC address, which stays when the
  * node gets another name.
  */
 
@@ -30,7 +30,7 @@ export interface KnownKey {
 export class KnownNodes {
   constructor(readonly path = join(homedir(), ".ssh", "walt_known_nodes")) {}
 
-  /** The keys of a node, in the order in which they were learnt. @throws WaltError when the file cannot be read. */
+  /** The keys of a node, in the order in which they were learnt. @throws WaltError if the file cannot be read. */
   keysOf(mac: string): KnownKey[] {
     return this.#keys().filter((one) => one.mac === mac);
   }

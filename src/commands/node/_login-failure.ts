@@ -17,7 +17,7 @@ export interface Wanted {
   readonly tried: string;
 }
 
-/** The address of a node that can be logged in on. @throws WaltError when its tunnel is down, or it has no address. */
+/** The address of a node for a login. @throws WaltError when its tunnel is down, or it has no address. */
 export function addressOf({ name, address, state, since }: LoginNode): string {
   if (state === "down") {
     const age = since === null ? "" : ` for ${duration(Date.now() - Date.parse(since))}`;
@@ -44,13 +44,13 @@ export function refusedHostKey(said: string): boolean {
 
 type Words = (wanted: Wanted, match: RegExpExecArray) => [message: string, hint: string];
 
-/** What OpenSSH 9 and 10 say. The first that is found counts, so that a cause stands before its consequences. */
+/** What OpenSSH 9 and 10 say. The first that is found counts: a cause stands before its consequences. */
 const CAUSES: readonly (readonly [RegExp, Words])[] = [
   [
     /open failed: administratively prohibited/,
     ({ name }) => [
       `the sshd of the server's machine forbids connections through it, so that ${name} is out of reach`,
-      "Allow them to yourself in its sshd_config (AllowTcpForwarding local, and no PermitOpen), or run the command on the server.",
+      "Allow them for your user in its sshd_config: `AllowTcpForwarding local`, and no PermitOpen. Or run the command on the server.",
     ],
   ],
   [
@@ -116,13 +116,18 @@ export function loginFailure(said: string, wanted: Wanted): WaltError | undefine
 export function mixedFailure({ name, address }: Wanted, said: readonly string[]): WaltError {
   const reasons = said.map((line) => safeText(line.replace(/^.*open failed: (connect failed: )?/, ""), 100));
   return new WaltError(`${name} cannot be reached at ${address}: one of: ${reasons.join("; ")}`, {
-    hint: "Several nodes failed at the same moment. The reason of one is told when it is the only one.",
+    hint: "Repeat the command with this node alone, to see its own reason.",
   });
 }
 
-/** The error of an scp that did not copy everything. @param said its own words. */
-export function copyFailure(name: string, said: string): WaltError {
+/**
+ * The error of an scp that did not copy everything.
+ * @param said its own words.
+ * @param name of the node, unless it is shown already.
+ */
+export function copyFailure(said: string, name?: string): WaltError {
   const lines = said.split("\n").filter((line) => line.trim() !== "");
   const words = lines.map((line) => safeText(line.replace(/^scp: /, "").trim(), 300)).slice(0, 20);
-  return new WaltError(`${name}: ${words.length === 0 ? "scp failed" : words.join("\n")}`);
+  const what = words.length === 0 ? "scp failed" : words.join("\n");
+  return new WaltError(name === undefined ? what : `${name}: ${what}`);
 }

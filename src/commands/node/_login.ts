@@ -1,7 +1,7 @@
 /**
- * Logins on nodes, by OpenSSH: on the server directly, elsewhere through the connection to the server's machine. A node
- * must show a host key that it has shown before. Another one is learnt at the first contact, and later only if the
- * operator agrees.
+ * Logins on nodes, by OpenSSH: on the server directly, elsewhere through the connection to the server's machine.
+ * A node must show a host key that it has shown before. Another one is learnt at the first contact, and later
+ * only if the operator agrees.
  */
 
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -10,13 +10,11 @@ import { join } from "node:path";
 import type { ArgsDef } from "citty";
 import type { ApiClient } from "../../api/client.ts";
 import { SERVER } from "../../api/routes.ts";
-import { parseReport } from "../../control/report.ts";
 import { usageError, WaltError } from "../../errors.ts";
 import { runAny, started } from "../../linux/run.ts";
 import { hostKeyArguments, type NodeArguments, nodeOptions } from "../../ssh/openssh/node-arguments.ts";
 import { safeText } from "../../text.ts";
 import { confirm } from "../_ask.ts";
-import { localTime } from "../_command.ts";
 import { type ServerConnection, serverOptions, withServerNetwork } from "../_server.ts";
 import { beforeSignal } from "../_signals.ts";
 import { firstKey, KnownNodes, shownKey } from "./_known-nodes.ts";
@@ -28,6 +26,7 @@ import {
   refusedHostKey,
   type Wanted,
 } from "./_login-failure.ts";
+import { aboutNewKey, rebootedSince } from "./_new-host-key.ts";
 
 export const loginOptions = {
   user: { type: "string", valueHint: "name", default: "root", description: "The user on the node" },
@@ -51,7 +50,7 @@ interface LoginArgs {
   readonly server?: string | undefined;
 }
 
-/** The exit status of ssh when ssh itself failed, and of scp then. The command on the node may have the same. */
+/** The exit status of ssh and scp when ssh itself failed. The command on the node may have the same one. */
 const SSH_FAILED = 255;
 
 /** How an ssh or scp ended. */
@@ -76,7 +75,6 @@ export async function withLogins<T>(
 }
 
 export class Logins implements Disposable {
-  readonly #known = new KnownNodes();
   readonly #folder = mkdtempSync(join(tmpdir(), "walt-"));
   readonly #children = new Set<Bun.Subprocess>();
   readonly #atSignal = beforeSignal(() => this.#end());
@@ -88,6 +86,7 @@ export class Logins implements Disposable {
     readonly user: string,
     readonly identities: readonly string[],
     readonly takesNewKeys: boolean,
+    readonly known = new KnownNodes(),
   ) {}
 
   [Symbol.dispose](): void {
@@ -115,7 +114,9 @@ export class Logins implements Disposable {
     Err extends "inherit" | "pipe",
   >(command: readonly string[], stdio: readonly [In, Out, Err]): Bun.Subprocess<In, Out, Err> {
     const [stdin, stdout, stderr] = stdio;
-    const child = started(command[0] ?? "", () => Bun.spawn([...command], { stdin, stdout, stderr }));
+    const child = started(command[0] ?? "", () =>
+      Bun.spawn([...command], { stdin, stdout, stderr, env: process.env }),
+    );
     this.#children.add(child);
     void child.exited.then(() => this.#children.delete(child));
     return child;
@@ -123,7 +124,7 @@ export class Logins implements Disposable {
 
   /**
    * Log in on a node.
-   * @param attempt runs ssh or scp with these options. It is called again when the host key was learnt in between.
+   * @param attempt runs ssh or scp with these options. It is called again after a host key was learnt.
    * @param alone ssh may ask questions at the terminal: no other node is logged in on at the same time.
    * @returns the last attempt, whose status is that of what ran on the node.
    * @throws WaltError when the login fails.
@@ -134,7 +135,7 @@ export class Logins implements Disposable {
     attempt: (options: readonly string[]) => Promise<Login>,
   ): Promise<Login> {
     const h = this.#arguments(node, alone);
-    if (this.#known.keysOf(node.mac).length === 0) await this.#learn(node, alone);
+    if (this.known.keysOf(node.mac).length === 0) await this.#learn(node, alone);
     for (let again = false; ; again = true) {
       const before = this.connection?.refusals.count ?? 0;
       const login = await attempt(nodeOptions(h));
@@ -153,14 +154,14 @@ export class Logins implements Disposable {
       address: addressOf(node),
       alias: node.mac,
       user: this.user,
-      knownHosts: this.#known.path,
+      knownHosts: this.known.path,
       identities: this.identities,
       control: this.connection?.control,
       asks,
     };
   }
 
-  /** See which host key the node shows, and keep it. @throws WaltError when that may not be, or it shows none. */
+  /** See which host key the node shows, and keep it. @throws WaltError when it shows none, or one that is refused. */
   async #learn(node: LoginNode, alone: boolean): Promise<void> {
     const { name, mac } = node;
     const file = this.file("key");
@@ -173,7 +174,7 @@ export class Logins implements Disposable {
     if (key === undefined) {
       throw (await this.#failure(node, said, before)) ?? new WaltError(`${name}: ${lastLine(said)}`);
     }
-    const known = this.#known.keysOf(mac);
+    const known = this.known.keysOf(mac);
     if (known.length > 0 && !this.takesNewKeys) {
       const words = await this.#aboutNewKey(node, key);
       const what = `${name} shows a host key that it has not shown before`;
@@ -187,48 +188,22 @@ export class Logins implements Disposable {
         throw new WaltError(`the host key of ${name} was not accepted; nothing was done`);
       }
     }
-    this.#known.learn({ mac, key, name, learnt: new Date().toISOString() });
-    process.stderr.write(`${name}: host key ${shownKey(key)} is kept in ${this.#known.path}\n`);
+    this.known.learn({ mac, key, name, learnt: new Date().toISOString() });
+    process.stderr.write(`${name}: host key ${shownKey(key)} is kept in ${this.known.path}\n`);
   }
 
-  /** What helps to decide whether a host key that is not known is that of another image, in lines. */
+  /** @throws WaltError when the server cannot be reached. */
   async #aboutNewKey({ name, mac }: LoginNode, key: string): Promise<string> {
-    const known = this.#known.keysOf(mac).slice(-3);
-    const others = this.#known.othersWith(key, mac).slice(0, 5);
-    const last = known.at(-1)?.learnt ?? "";
-    const rebooted = await this.#rebootedSince(name, Date.parse(last));
-    return [
-      `  now:    ${shownKey(key)}`,
-      ...known.map((one) => `  before: ${shownKey(one.key)}, since ${localTime(one.learnt)}`),
-      others.length === 0
-        ? "Each image has host keys of its own. If the node has not booted another image, another machine may answer there."
-        : `It is the key of ${others.join(", ")}, so probably of an image that they have booted, too.`,
-      ...(rebooted === undefined
-        ? []
-        : [
-            rebooted
-              ? "The node has rebooted since the last one was learnt."
-              : "The node has NOT rebooted since the last one was learnt, so this is hardly another image.",
-          ]),
-      `At its console (\`walt node console ${name}\`), \`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\` or the like shows its key.`,
-    ].join("\n");
-  }
-
-  /**
-   * Whether the virtual machine has ended since a time (ms), by the board's last report; undefined if that does not
-   * tell. A reboot of the guest ends the virtual machine, too.
-   */
-  async #rebootedSince(name: string, time: number): Promise<boolean | undefined> {
-    try {
-      const details = await this.api.call(SERVER.node, { node: name });
-      const { at, vm, uptime } = parseReport(details.report);
-      if (at === null || vm.state !== "running" || uptime.supervisor === null) return undefined;
-      const started = vm.lastEnd.at ?? new Date(Date.parse(at) - 1000 * uptime.supervisor).toISOString();
-      return Date.parse(started) > time;
-    } catch (error) {
-      if (error instanceof WaltError) return undefined;
-      throw error;
-    }
+    const known = this.known.keysOf(mac);
+    const { report } = await this.api.call(SERVER.node, { node: name });
+    const learnt = Date.parse(known.at(-1)?.learnt ?? "");
+    return aboutNewKey({
+      name,
+      key,
+      known,
+      others: this.known.othersWith(key, mac),
+      rebooted: Number.isNaN(learnt) ? undefined : rebootedSince(report, learnt),
+    });
   }
 
   /**

@@ -62,13 +62,12 @@ async function copyOn(
 ): Promise<void> {
   const { status, said } = await logins.on(node, alone, async (options) => {
     if (folder !== undefined) mkdirSync(folder, { recursive: true });
-    const mode = [...(recursive ? ["-r"] : []), ...(alone ? [] : ["-q"])];
-    const command = ["scp", ...options, ...mode, "--", ...sources, target];
+    const command = ["scp", ...options, ...(recursive ? ["-r"] : []), "--", ...sources, target];
     // It shows its progress if standard output is a terminal.
     const scp = logins.spawn(command, ["ignore", alone ? "inherit" : "ignore", "pipe"]);
     const [words, ended] = await Promise.all([scp.stderr.text(), scp.exited]);
     return { status: ended, said: words };
   });
-  if (status !== 0) throw copyFailure(node.name, said);
+  if (status !== 0) throw copyFailure(said, alone ? node.name : undefined);
   process.stderr.write(said);
 }

@@ -1,12 +1,12 @@
 /**
- * Arguments of OpenSSH's ssh and scp for a login on a node. Nothing but its address and its host key is known of a
- * node. The keys are the operator's own: those of the agent, and those in the files of which ssh thinks by itself.
+ * Arguments of OpenSSH's ssh and scp for a login on a node. They use the operator's own keys, of the agent and in
+ * the files that ssh tries by itself, and no configuration file.
  */
 
 import { WaltError } from "../../errors.ts";
 import { option, path } from "./arguments.ts";
 
-/** What ssh and scp call their options for. */
+/** What is known of a login. */
 export interface NodeArguments {
   /** The node's IP address on walt-net. */
   readonly address: string;
@@ -43,8 +43,8 @@ export function nodeOptions(h: NodeArguments): string[] {
 }
 
 /**
- * The command line of a connection that only learns the node's host key: ssh adds it to the file `knownHosts`. It
- * does not log in, so that it always fails.
+ * The command line of a connection that only learns the node's host key: ssh adds it to the file `knownHosts`.
+ * It does not log in, so that it always fails.
  * @throws as `nodeOptions`.
  */
 export function hostKeyArguments(name: string, h: NodeArguments): string[] {
@@ -60,7 +60,7 @@ export function hostKeyArguments(name: string, h: NodeArguments): string[] {
 
 function connection(h: NodeArguments): string[] {
   return [
-    // Neither the machine's nor the operator's configuration: it may be for other hosts of this name or address.
+    // Configuration of the machine or the operator may be for other hosts of this name or address.
     ...["-F", "none"],
     ...option("HostName", h.address),
     ...option("HostKeyAlias", h.alias),
@@ -88,5 +88,5 @@ function throughServer(control: string): string {
       hint: "Set TMPDIR to a path without blanks and special characters.",
     });
   }
-  return `ssh -F none -S ${control} -o BatchMode=yes -o ProxyCommand=false -W "[%h]:%p" -- server`;
+  return `ssh -q -F none -S ${control} -o BatchMode=yes -o ProxyCommand=false -W "[%h]:%p" -- server`;
 }
