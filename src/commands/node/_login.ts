@@ -161,7 +161,7 @@ export class Logins implements Disposable {
     };
   }
 
-  /** See which host key the node shows, and keep it. @throws WaltError when it shows none, or one that is refused. */
+  /** Learn the host key that the node shows. @throws WaltError when it shows none, or one that is refused. */
   async #learn(node: LoginNode, alone: boolean): Promise<void> {
     const { name, mac } = node;
     const file = this.file("key");
@@ -189,7 +189,8 @@ export class Logins implements Disposable {
       }
     }
     this.known.learn({ mac, key, name, learnt: new Date().toISOString() });
-    process.stderr.write(`${name}: host key ${shownKey(key)} is kept in ${this.known.path}\n`);
+    const when = known.length === 0 ? "first contact" : "another image";
+    process.stderr.write(`${name}: ${when}: host key ${shownKey(key)} is kept in ${this.known.path}\n`);
   }
 
   /** @throws WaltError when the server cannot be reached. */
