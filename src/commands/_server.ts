@@ -7,7 +7,8 @@ import type { ArgsDef } from "citty";
 import { ApiClient } from "../api/client.ts";
 import { loadConfig } from "../config/load.ts";
 import { codeOf, usageError, WaltError } from "../errors.ts";
-import { started } from "../linux/run.ts";
+import { runAny, started } from "../linux/run.ts";
+import { throughServer } from "../ssh/openssh/node-arguments.ts";
 import { configOption } from "./_command.ts";
 import { beforeSignal } from "./_signals.ts";
 
@@ -48,10 +49,16 @@ const READ_TIME = 500;
 /** Lines such as `channel 3: open failed: connect failed: Connection refused`. They do not say what was refused. */
 export class Refusals {
   readonly #lines: string[] = [];
+  #read = 0;
   #added = Promise.withResolvers<void>();
 
   get count(): number {
     return this.#lines.length;
+  }
+
+  /** Whether there are lines that nobody asked for. */
+  get hasUnread(): boolean {
+    return this.#read < this.count;
   }
 
   add(line: string): void {
@@ -64,6 +71,7 @@ export class Refusals {
   /** The lines after the first `count`. When there are none, waits a moment for one. */
   async after(count: number): Promise<string[]> {
     if (this.count === count) await Promise.race([this.#added.promise, Bun.sleep(READ_TIME)]);
+    this.#read = this.count;
     return this.#lines.slice(count);
   }
 }
@@ -158,7 +166,33 @@ async function withConnection<T>(
     start: `walt server run (on ${host})`,
     name: `the server at ${args.server}`,
   });
-  return await use(api, shared ? { control, refusals } : undefined);
+  try {
+    return await use(api, shared ? { control, refusals } : undefined);
+  } catch (error) {
+    // sshd gives no reason for a refused connection to the socket of the API.
+    const unexplained = shared && error instanceof WaltError && refusals.hasUnread;
+    throw unexplained && (await forbidsForwarding(control, refusals)) ? forwardingForbidden() : error;
+  }
+}
+
+/** Whether sshd forbids every connection: a connection to a port on which nothing listens tells. */
+async function forbidsForwarding(control: string, refusals: Refusals): Promise<boolean> {
+  const before = refusals.count;
+  await runAny([...throughServer(control), "-W", "127.0.0.1:1", "--", "server"]);
+  return (await refusals.after(before)).some(isForbidden);
+}
+
+/** Whether sshd refused a connection because of its configuration. @param line of Refusals */
+export function isForbidden(line: string): boolean {
+  return line.includes("open failed: administratively prohibited");
+}
+
+export function forwardingForbidden(): WaltError {
+  return new WaltError("the sshd of the server's machine forbids connections through it", {
+    hint:
+      "Allow them for your user in its sshd_config: `AllowTcpForwarding local`, and no PermitOpen. " +
+      "Or run the command on the server.",
+  });
 }
 
 /** Pass on what ssh says, but for what it says of connections through it: these lines are kept. */

@@ -48,7 +48,7 @@ describe("what ssh says becomes words about the node", () => {
     ],
     [
       "open failed: administratively prohibited: open failed",
-      "the sshd of the server's machine forbids connections through it, so that lab-3 is out of reach",
+      "the sshd of the server's machine forbids connections through it",
     ],
     [
       "open failed: connect failed: Invalid argument",

@@ -6,7 +6,13 @@ import { nodeLines } from "../../src/commands/node/_node-lines.ts";
 async function lines(...parts: (string | Uint8Array)[]): Promise<string[]> {
   const bytes = parts.map((part) => (typeof part === "string" ? new TextEncoder().encode(part) : part));
   const shown: string[] = [];
-  await nodeLines(ReadableStream.from(bytes), async (line) => void shown.push(line));
+  const stream = new ReadableStream<Uint8Array>({
+    start(controller) {
+      for (const one of bytes) controller.enqueue(one);
+      controller.close();
+    },
+  });
+  await nodeLines(stream, async (line) => void shown.push(line));
   return shown;
 }
 

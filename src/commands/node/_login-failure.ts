@@ -4,6 +4,7 @@ import type { NodeInfo } from "../../api/messages.ts";
 import { WaltError } from "../../errors.ts";
 import { explainSshFailure } from "../../ssh/openssh/arguments.ts";
 import { duration, safeText } from "../../text.ts";
+import { forwardingForbidden, isForbidden } from "../_server.ts";
 
 /** A node, as far as a login needs it. */
 export type LoginNode = Pick<NodeInfo, "name" | "mac" | "address" | "state" | "since">;
@@ -46,13 +47,6 @@ type Words = (wanted: Wanted, match: RegExpExecArray) => [message: string, hint:
 
 /** What OpenSSH 9 and 10 say. The first that is found counts: a cause stands before its consequences. */
 const CAUSES: readonly (readonly [RegExp, Words])[] = [
-  [
-    /open failed: administratively prohibited/,
-    ({ name }) => [
-      `the sshd of the server's machine forbids connections through it, so that ${name} is out of reach`,
-      "Allow them for your user in its sshd_config: `AllowTcpForwarding local`, and no PermitOpen. Or run the command on the server.",
-    ],
-  ],
   [
     /Connection refused/,
     ({ name, address }) => [
@@ -102,6 +96,7 @@ const CAUSES: readonly (readonly [RegExp, Words])[] = [
  * @param said what ssh and the ssh of the way to the node printed.
  */
 export function loginFailure(said: string, wanted: Wanted): WaltError | undefined {
+  if (isForbidden(said)) return forwardingForbidden();
   for (const [pattern, words] of CAUSES) {
     const match = pattern.exec(said);
     if (match === null) continue;

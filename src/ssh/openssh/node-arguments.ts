@@ -72,21 +72,23 @@ function connection(h: NodeArguments): string[] {
     ...option("ForwardAgent", "no"),
     ...option("ConnectTimeout", String(CONNECT_TIMEOUT)),
     ...option("ServerAliveInterval", String(ALIVE)),
-    ...(h.control === undefined ? [] : option("ProxyCommand", throughServer(h.control))),
+    ...(h.control === undefined
+      ? []
+      : option("ProxyCommand", [...throughServer(h.control), "-W", '"[%h]:%p"', "--", "server"].join(" "))),
   ];
 }
 
 /**
- * A command that reaches the node through the connection to the server's machine. When that connection is gone it
- * fails, and does not connect anew.
+ * The beginning of an ssh that uses the connection to the server's machine. When that connection is gone it fails,
+ * and does not connect anew.
  * @throws WaltError when the socket's path means something to a shell.
  */
-function throughServer(control: string): string {
+export function throughServer(control: string): string[] {
   // The user's shell reads this, after ssh.
   if (!/^[\w/.,+:@-]+$/.test(control)) {
     throw new WaltError(`the path ${JSON.stringify(control)} cannot be given to ssh`, {
       hint: "Set TMPDIR to a path without blanks and special characters.",
     });
   }
-  return `ssh -q -F none -S ${control} -o BatchMode=yes -o ProxyCommand=false -W "[%h]:%p" -- server`;
+  return ["ssh", "-q", "-F", "none", "-S", control, "-o", "BatchMode=yes", "-o", "ProxyCommand=false"];
 }

@@ -18,7 +18,9 @@ const NODE: NodeArguments = {
 };
 
 test("a login reads no configuration, and takes known host keys only", () => {
-  expect(nodeOptions(NODE).join(" ")).toMatchInlineSnapshot(`"-F none -o HostName=192.168.192.7 -o HostKeyAlias=d6:00:00:01:02:03 -o UserKnownHostsFile="/home/al ice/.ssh/walt_known_nodes" -o GlobalKnownHostsFile=/dev/null -o CheckHostIP=no -o UpdateHostKeys=no -o ControlPath=none -o ForwardAgent=no -o ConnectTimeout=10 -o ServerAliveInterval=15 -o User=root -o BatchMode=no -o StrictHostKeyChecking=yes"`);
+  expect(nodeOptions(NODE).join(" ")).toMatchInlineSnapshot(
+    `"-F none -o HostName=192.168.192.7 -o HostKeyAlias=d6:00:00:01:02:03 -o UserKnownHostsFile="/home/al ice/.ssh/walt_known_nodes" -o GlobalKnownHostsFile=/dev/null -o CheckHostIP=no -o UpdateHostKeys=no -o ControlPath=none -o ForwardAgent=no -o ConnectTimeout=10 -o ServerAliveInterval=15 -o User=root -o BatchMode=no -o StrictHostKeyChecking=yes"`,
+  );
 });
 
 test("it goes through the connection to the server, asks nothing, and tries other keys, as it is told", () => {
