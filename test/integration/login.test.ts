@@ -84,10 +84,10 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
       .split("\n")
       .map((line) => line.trimEnd())
       .toSorted();
-  /** Nothing of a command is left on the operator's machine. */
-  const expectNothingLeft = (): void => {
-    expect(operator.processes()).toEqual([]);
-    expect(readdirSync(operator.path(`${operator.dir}/tmp`))).toEqual([]);
+  /** No file of a command is left on a machine. */
+  const expectNoFiles = (host: Host): void => {
+    const files = readdirSync(host.path(`${host.dir}/tmp`));
+    expect(files.filter((name) => name.startsWith("walt-"))).toEqual([]);
   };
   /** A shell on the first node, on a terminal of the operator. */
   const shell = (): LabProcess => {
@@ -194,6 +194,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
   }, 60_000);
 
   test("a shell has a terminal; at a new host key it asks, and what is typed later is the shell's", async () => {
+    await run(operator, "run", node(0), "true"); // its key is known
     const first = await bootImage();
     const careful = shell();
     await careful.waitFor(/is this its key\? \(yes\/no\): /);
@@ -239,6 +240,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
   }, 90_000);
 
   test("copies from several nodes: one that shows a new host key does not hinder the others", async () => {
+    await run(operator, "run", node(0), "true"); // its key is known
     const first = await bootImage();
     const { status, stdout, stderr } = await run(
       operator,
@@ -248,6 +250,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
       "/srv/some",
     );
     expect([status, stdout]).toEqual([1, `${node(1)}: copied\n`]);
+    expect(readFileSync(operator.path(`/srv/some/${node(1)}/hostname`), "utf8")).toBe(`${hostOf(1).name}\n`);
     expect(stderr).toStartWith(`${node(0)}: ${node(0)} shows a host key that it has not shown before\n`);
     await bootImage(first);
   }, 60_000);
@@ -266,13 +269,24 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
   }, 60_000);
 
   test("a signal leaves neither ssh nor files behind", async () => {
-    expectNothingLeft();
-    const words = [world.binary, "node", "run", ...THERE, node(0), "--", "echo begun; sleep 1000"];
-    const command = operator.spawn(words);
-    await command.waitFor(/begun/);
-    expect(await command.stop("SIGTERM")).toBe(143);
-    await eventually("the end of every ssh", () => operator.processes().length === 0);
-    expectNothingLeft();
+    for (const from of [server, operator]) {
+      const words = [
+        "node",
+        "run",
+        ...(from === operator ? THERE : []),
+        node(0),
+        "--",
+        "echo begun; sleep 1000",
+      ];
+      const command = from.spawn([world.binary, ...words]);
+      await command.waitFor(/begun/);
+      expect(await command.stop("SIGTERM")).toBe(143);
+      const left = (): unknown[] =>
+        from.processes().filter((one) => one.command.includes("walt_known_nodes"));
+      await eventually("the end of every ssh", left, { fits: ({ length }) => length === 0 });
+      expectNoFiles(from);
+    }
+    await eventually("the end of every process", () => operator.processes().length === 0);
   }, 60_000);
 
   test("a server whose sshd forbids connections through it is told", async () => {
@@ -285,7 +299,8 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
         /^walt: the sshd of the server's machine forbids connections through it\nAllow them .*AllowTcpForwarding local/,
       ),
     ]);
-    expectNothingLeft();
+    expectNoFiles(operator);
+    expect(operator.processes()).toEqual([]);
   }, 60_000);
 
   test("a node whose tunnel is down is told at once", async () => {
