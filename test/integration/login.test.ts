@@ -266,6 +266,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
     await server.must(["mv", "/root/.ssh/id_ed25519", "/root/.ssh/lab"]);
     expect((await run(server, "run", node(0), "id")).stderr).toContain("tried: no key, as there is none");
     expect((await run(server, "run", "-i", "/root/.ssh/lab", node(0), "id")).status).toBe(0);
+    await server.must(["mv", "/root/.ssh/lab", "/root/.ssh/id_ed25519"]);
   }, 60_000);
 
   test("a signal leaves neither ssh nor files behind", async () => {
