@@ -1,12 +1,13 @@
 /** How commands reach the server's daemon: its socket here, or through ssh the one on another machine. */
 
-import { existsSync, mkdtempSync, rmSync, watch } from "node:fs";
-import { hostname, tmpdir, userInfo } from "node:os";
+import { existsSync, rmSync, watch } from "node:fs";
+import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
 import type { ArgsDef } from "citty";
 import { ApiClient } from "../api/client.ts";
 import { loadConfig } from "../config/load.ts";
 import { codeOf, usageError, WaltError } from "../errors.ts";
+import { temporaryFolder } from "../linux/files.ts";
 import { runAny, started } from "../linux/run.ts";
 import { throughServer } from "../ssh/openssh/node-arguments.ts";
 import { configOption } from "./_command.ts";
@@ -114,7 +115,7 @@ async function withConnection<T>(
     throw usageError(`--server ${JSON.stringify(args.server)} is not of the form ssh://[user@]host[:port]`);
   const [, user, host = "", port] = match;
   await using parts = new AsyncDisposableStack();
-  const folder = mkdtempSync(join(tmpdir(), "walt-"));
+  const folder = temporaryFolder();
   const removeFolder = (): void => rmSync(folder, { recursive: true, force: true });
   parts.defer(removeFolder);
   const local = join(folder, "server.sock");

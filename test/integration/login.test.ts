@@ -256,8 +256,8 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
   }, 60_000);
 
   test("a user who is not let in is told with the keys that were tried; -i gives another key", async () => {
-    const { status, stderr } = await run(server, "run", node(0), "--user", "nobody", "id");
-    expect([status, stderr]).toEqual([
+    const refused = await run(server, "run", node(0), "--user", "nobody", "id");
+    expect([refused.status, said(refused)]).toEqual([
       1,
       expect.stringMatching(
         /^walt: \S+ does not let nobody in \(it takes publickey.*\); tried: \/root\/.ssh\/id_ed25519\n/,

@@ -4,13 +4,14 @@
  * only if the operator agrees.
  */
 
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ArgsDef } from "citty";
 import type { ApiClient } from "../../api/client.ts";
 import { SERVER } from "../../api/routes.ts";
 import { usageError, WaltError } from "../../errors.ts";
+import { temporaryFolder } from "../../linux/files.ts";
 import { runAny, started } from "../../linux/run.ts";
 import { hostKeyArguments, type NodeArguments, nodeOptions } from "../../ssh/openssh/node-arguments.ts";
 import { safeText } from "../../text.ts";
@@ -75,7 +76,8 @@ export async function withLogins<T>(
 }
 
 export class Logins implements Disposable {
-  readonly #folder = mkdtempSync(join(tmpdir(), "walt-"));
+  /** For temporary files, once there are any. */
+  #folder: string | undefined;
   readonly #children = new Set<Bun.Subprocess>();
   readonly #atSignal = beforeSignal(() => this.#end());
   #files = 0;
@@ -96,11 +98,12 @@ export class Logins implements Disposable {
 
   #end(): void {
     for (const child of this.#children) child.kill();
-    rmSync(this.#folder, { recursive: true, force: true });
+    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  /** The path of a file that is there as long as the logins are. */
+  /** The path of a file that is there as long as the logins are. @throws WaltError when none can be made. */
   file(name: string): string {
+    this.#folder ??= temporaryFolder();
     return join(this.#folder, `${name}-${++this.#files}`);
   }
 
