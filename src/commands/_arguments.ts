@@ -47,8 +47,13 @@ export function parseArguments<T extends ArgsDef>(
   const positionals = Object.entries<ArgDef>(args).filter(([, arg]) => arg.type === "positional");
   const given = new Map<string, (string | true)[]>();
   const words: string[] = [];
+  /** How many words there are before `--`, where the last two arguments both take all words that are left. */
+  let split: number | undefined;
+  const takesTwoLists = positionals.slice(-2).filter(([, arg]) => arg.valueHint === "…").length === 2;
   for (const token of tokensOf(rawArgs, options)) {
-    if (token.kind === "positional") {
+    if (token.kind === "option-terminator") {
+      if (takesTwoLists) split = words.length;
+    } else if (token.kind === "positional") {
       if (words.push(token.value) > positionals.length && positionals.at(-1)?.[1].valueHint !== "…")
         throw wrong(`unexpected argument ${quoted(token.value)}`);
     } else if (token.kind === "option") {
@@ -62,9 +67,13 @@ export function parseArguments<T extends ArgsDef>(
   const values: Record<string, unknown> = {};
   for (const [option, arg] of options) values[option] = given.get(option)?.at(-1) ?? arg.default;
   for (const [index, [key, arg]] of positionals.entries()) {
-    values[key] = words[index];
-    given.set(key, index === positionals.length - 1 ? words.slice(index) : words.slice(index, index + 1));
-    if (words[index] === undefined && arg.required === true) throw wrong(`${key.toUpperCase()} is missing`);
+    const isLast = index === positionals.length - 1;
+    const from = isLast ? (split ?? index) : index;
+    const to = isLast ? words.length : index === positionals.length - 2 ? (split ?? index + 1) : index + 1;
+    const own = words.slice(from, to);
+    values[key] = own[0];
+    given.set(key, own);
+    if (own.length === 0 && arg.required === true) throw wrong(`${key.toUpperCase()} is missing`);
   }
   return {
     // Every key was just given a value of the type that its definition says.

@@ -1,14 +1,17 @@
 /** How commands reach the server's daemon: its socket here, or through ssh the one on another machine. */
 
-import { existsSync, mkdtempSync, rmSync, watch } from "node:fs";
-import { hostname, tmpdir, userInfo } from "node:os";
+import { existsSync, rmSync, watch } from "node:fs";
+import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
 import type { ArgsDef } from "citty";
 import { ApiClient } from "../api/client.ts";
 import { loadConfig } from "../config/load.ts";
 import { codeOf, usageError, WaltError } from "../errors.ts";
-import { started } from "../linux/run.ts";
+import { temporaryFolder } from "../linux/files.ts";
+import { runAny, started } from "../linux/run.ts";
+import { throughServer } from "../ssh/openssh/node-arguments.ts";
 import { configOption } from "./_command.ts";
+import { beforeSignal } from "./_signals.ts";
 
 export const serverOptions = {
   ...configOption,
@@ -19,9 +22,6 @@ export const serverOptions = {
   },
 } as const satisfies ArgsDef;
 
-/** Signals that end a command. */
-const STOPS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-
 /** Who gives an answer, for the others' screens and the log. */
 export function operator(): string {
   const { SUDO_USER, USER, LOGNAME } = process.env;
@@ -29,18 +29,84 @@ export function operator(): string {
   return `${name ?? (process.getuid?.() === 0 ? "root" : userInfo().username)}@${hostname()}`;
 }
 
+interface ServerArgs {
+  readonly config?: string | undefined;
+  readonly server?: string | undefined;
+}
+
+/** The ssh connection to the server's machine, through which others may go. */
+export interface ServerConnection {
+  /** Path of the socket by which an `ssh -S` uses it. */
+  readonly control: string;
+  /** What its sshd says of connections through it that it does not make. */
+  readonly refusals: Refusals;
+}
+
+/** Lines of refusals that are kept. */
+const MAX_REFUSALS = 1000;
+/** ms until a refusal that was heard of has been read. */
+const READ_TIME = 500;
+
+/** Lines such as `channel 3: open failed: connect failed: Connection refused`. They do not say what was refused. */
+export class Refusals {
+  readonly #lines: string[] = [];
+  #read = 0;
+  #added = Promise.withResolvers<void>();
+
+  get count(): number {
+    return this.#lines.length;
+  }
+
+  /** Whether there are lines that nobody asked for. */
+  get hasUnread(): boolean {
+    return this.#read < this.count;
+  }
+
+  add(line: string): void {
+    if (this.#lines.length === MAX_REFUSALS) return;
+    this.#lines.push(line);
+    this.#added.resolve();
+    this.#added = Promise.withResolvers();
+  }
+
+  /** The lines after the first `count`. When there are none, waits a moment for one. */
+  async after(count: number): Promise<string[]> {
+    if (this.count === count) await Promise.race([this.#added.promise, Bun.sleep(READ_TIME)]);
+    this.#read = this.count;
+    return this.#lines.slice(count);
+  }
+}
+
 /**
  * Use the server's API.
  * @throws WaltError when it cannot be reached.
  */
-export async function withServer<T>(
-  args: { config?: string | undefined; server?: string | undefined },
-  use: (api: ApiClient) => Promise<T>,
+export function withServer<T>(args: ServerArgs, use: (api: ApiClient) => Promise<T>): Promise<T> {
+  return withConnection(args, false, (api) => use(api));
+}
+
+/**
+ * Use the server's API, and walt-net behind the server.
+ * @param use gets the connection to the server's machine; undefined where this is the server's machine itself.
+ * @throws WaltError when the server cannot be reached.
+ */
+export function withServerNetwork<T>(
+  args: ServerArgs,
+  use: (api: ApiClient, connection: ServerConnection | undefined) => Promise<T>,
+): Promise<T> {
+  return withConnection(args, true, use);
+}
+
+async function withConnection<T>(
+  args: ServerArgs,
+  shared: boolean,
+  use: (api: ApiClient, connection: ServerConnection | undefined) => Promise<T>,
 ): Promise<T> {
   const config = loadConfig(args.config);
   const socket = config.server.socket;
-  if (args.server === undefined) return await use(new ApiClient({ socket, start: startCommand() }));
-
+  if (args.server === undefined) {
+    return await use(new ApiClient({ socket, start: startCommand() }), undefined);
+  }
   const match =
     /^ssh:\/\/(?:([A-Za-z0-9_][\w.-]*)@)?([A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:]+\])(?::(\d{1,5}))?$/.exec(
       args.server,
@@ -49,9 +115,11 @@ export async function withServer<T>(
     throw usageError(`--server ${JSON.stringify(args.server)} is not of the form ssh://[user@]host[:port]`);
   const [, user, host = "", port] = match;
   await using parts = new AsyncDisposableStack();
-  const folder = mkdtempSync(join(tmpdir(), "walt-"));
-  parts.defer(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder();
+  const removeFolder = (): void => rmSync(folder, { recursive: true, force: true });
+  parts.defer(removeFolder);
   const local = join(folder, "server.sock");
+  const control = join(folder, "ssh");
   const watcher = watch(folder);
   parts.defer(() => watcher.close());
   // The operator's own ssh, with its configuration, agent and passphrase: the login on the server gives the
@@ -60,42 +128,89 @@ export async function withServer<T>(
     Bun.spawn(
       [
         ...["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", `${local}:${socket}`],
+        ...(shared ? ["-M", "-S", control, "-o", "ControlPersist=no"] : []),
         ...(user === undefined ? [] : ["-l", user]),
         ...(port === undefined ? [] : ["-p", port]),
         ...["--", host.replace(/^\[|\]$/g, "")],
       ],
-      { stdin: "inherit", stdout: "ignore", stderr: "inherit" },
+      { stdin: "inherit", stdout: "ignore", stderr: shared ? "pipe" : "inherit" },
     ),
   );
+  const refusals = new Refusals();
+  const passed = child.stderr === undefined ? undefined : passOn(child.stderr, refusals);
   // A signal that ends this command would leave an ssh behind that nobody ends.
-  const endWithUs = (signal: NodeJS.Signals): void => {
+  const atSignal = beforeSignal(() => {
     child.kill();
-    if (process.listenerCount(signal) > 0) return; // the command ends in its own way
-    rmSync(folder, { recursive: true, force: true });
-    process.kill(process.pid, signal);
-  };
-  for (const signal of STOPS) process.once(signal, endWithUs);
+    removeFolder();
+  });
   parts.defer(async () => {
-    for (const signal of STOPS) process.off(signal, endWithUs);
+    atSignal[Symbol.dispose]();
     child.kill();
     await child.exited;
   });
   const appeared = new Promise<void>((resolve) => {
-    watcher.on("change", () => existsSync(local) && resolve());
-    if (existsSync(local)) resolve();
+    const look = (): void => {
+      if (existsSync(local) && (!shared || existsSync(control))) resolve();
+    };
+    watcher.on("change", look);
+    look();
   });
   const status = await Promise.race([appeared.then(() => listening(local)), child.exited]);
-  if (status !== undefined)
+  if (status !== undefined) {
+    await passed;
     throw new WaltError(`ssh to ${host} ended with status ${status}`, {
       hint: "The message of ssh is above.",
     });
-  return await use(
-    new ApiClient({
-      socket: local,
-      start: `walt server run (on ${host})`,
-      name: `the server at ${args.server}`,
-    }),
-  );
+  }
+  const api = new ApiClient({
+    socket: local,
+    start: `walt server run (on ${host})`,
+    name: `the server at ${args.server}`,
+  });
+  try {
+    return await use(api, shared ? { control, refusals } : undefined);
+  } catch (error) {
+    // sshd gives no reason for a refused connection to the socket of the API.
+    const unexplained = shared && error instanceof WaltError && refusals.hasUnread;
+    throw unexplained && (await forbidsForwarding(control, refusals)) ? forwardingForbidden() : error;
+  }
+}
+
+/** Whether sshd forbids every connection: a connection to a port on which nothing listens tells. */
+async function forbidsForwarding(control: string, refusals: Refusals): Promise<boolean> {
+  const before = refusals.count;
+  await runAny([...throughServer(control), "-W", "127.0.0.1:1", "--", "server"]);
+  return (await refusals.after(before)).some(isForbidden);
+}
+
+/** Whether sshd refused a connection because of its configuration. @param line of Refusals */
+export function isForbidden(line: string): boolean {
+  return line.includes("open failed: administratively prohibited");
+}
+
+export function forwardingForbidden(): WaltError {
+  return new WaltError("the sshd of the server's machine forbids connections through it", {
+    hint:
+      "Allow them for your user in its sshd_config: `AllowTcpForwarding local`, and no PermitOpen. " +
+      "Or run the command on the server.",
+  });
+}
+
+/** Pass on what ssh says, but for what it says of connections through it: these lines are kept. */
+async function passOn(stderr: ReadableStream<Uint8Array>, refusals: Refusals): Promise<void> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  const take = (line: string): void => {
+    if (/^channel \d+: open failed: /.test(line)) refusals.add(line.trim());
+    else process.stderr.write(line);
+  };
+  for await (const bytes of stderr) {
+    const lines = (rest + decoder.decode(bytes, { stream: true })).split(/(?<=\n)/);
+    // A line that is not complete may be a question.
+    rest = /^c[^\n]*$/.test(lines.at(-1) ?? "") ? (lines.pop() ?? "") : "";
+    for (const line of lines) take(line);
+  }
+  take(rest);
 }
 
 /**

@@ -28,13 +28,16 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards become no
       rotate: async (): Loaded => (await import("./vpn/rotate.ts")).default,
     }),
   node: async (): Promise<Group> =>
-    group("walt node", "Show and name the nodes", {
+    group("walt node", "Show the nodes, and use them", {
       show: async (): Loaded => (await import("./node/show.ts")).default,
       console: async (): Loaded => (await import("./node/console.ts")).default,
       log: async (): Loaded => (await import("./node/log.ts")).default,
       ping: async (): Loaded => (await import("./node/ping.ts")).default,
       set: async (): Loaded => (await import("./node/set.ts")).default,
       reboot: async (): Loaded => (await import("./node/reboot.ts")).default,
+      run: async (): Loaded => (await import("./node/run.ts")).default,
+      shell: async (): Loaded => (await import("./node/shell.ts")).default,
+      cp: async (): Loaded => (await import("./node/cp.ts")).default,
       rename: async (): Loaded => (await import("./node/rename.ts")).default,
       note: async (): Loaded => (await import("./node/note.ts")).default,
     }),

@@ -9,6 +9,7 @@ import {
   fsyncSync,
   linkSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readSync,
@@ -16,6 +17,7 @@ import {
   unlinkSync,
   writeSync,
 } from "node:fs";
+import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
 
@@ -104,6 +106,18 @@ export function syncTree(folder: string): void {
     else if (entry.isFile()) syncFolder(path);
   }
   syncFolder(folder);
+}
+
+/** A new folder for this command alone, in TMPDIR. @throws WaltError when none can be made. */
+export function temporaryFolder(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), "walt-"));
+  } catch (error) {
+    throw new WaltError(`cannot make a folder for temporary files: ${messageOf(error)}`, {
+      hint: "Set TMPDIR to a folder in which you may write.",
+      cause: error,
+    });
+  }
 }
 
 /**

@@ -168,6 +168,28 @@ describe("arguments", () => {
     expect(parse("--", "-o")).toEqual({ ...nothing, node: "-o" });
   });
 
+  test("two lists of words are told apart by --; without it the first list has one word", () => {
+    const lists = {
+      node: { type: "positional", required: false, valueHint: "…", description: "" },
+      command: { type: "positional", required: false, valueHint: "…", description: "" },
+      json: { type: "boolean", description: "" },
+    } as const satisfies ArgsDef;
+    const parse = (...rawArgs: string[]) => {
+      const { every, values } = parseArguments("walt x", rawArgs, lists);
+      return [every("node"), every("command"), values.json];
+    };
+    expect(parse("a", "b", "--", "ls", "-l", "--json")).toEqual([
+      ["a", "b"],
+      ["ls", "-l", "--json"],
+      undefined,
+    ]);
+    expect(parse("a", "ls", "--json")).toEqual([["a"], ["ls"], true]);
+    expect(parse("--", "ls")).toEqual([[], ["ls"], undefined]);
+    expect(parse("a", "b", "--")).toEqual([["a", "b"], [], undefined]);
+    expect(parse("a", "--", "ls", "--", "x")).toEqual([["a"], ["ls", "--", "x"], undefined]);
+    expect(() => parse("a", "ls", "-l")).toThrow("walt x: there is no option -l; ");
+  });
+
   test("a command without options says so", () => {
     expect(() => parseArguments("walt y", ["--x"], {})).toThrow(
       "walt y: there is no option --x; this command has no options",

@@ -15,7 +15,7 @@ import { INTEGRATION, World } from "../lab/world.ts";
 /** All commands, and the ones that talk to the server's daemon. */
 const COMMANDS = [
   ...["run", "vpn setup-proxy", "vpn setup-node", "vpn monitor", "vpn list", "vpn revoke", "vpn events"],
-  ...["node show", "node rename", "node note"],
+  ...["node show", "node rename", "node note", "node run", "node shell", "node cp"],
   ...[
     "vpn requests",
     "vpn accept",
@@ -52,6 +52,9 @@ const CLIENTS: readonly string[][] = [
   ["vpn", "revoke", "vpn-000000"],
   ["vpn", "events"],
   ["node", "show"],
+  ["node", "run", "vpn-000000", "uptime"],
+  ["node", "shell", "vpn-000000"],
+  ["node", "cp", "/etc/hosts", "vpn-000000:/tmp"],
   ["node", "rename", "vpn-000000", "lab-3"],
   ["node", "note", "vpn-000000", "in", "the", "cellar"],
 ];

@@ -15,7 +15,7 @@ export class PlainOutput {
   take(bytes: Uint8Array): Uint8Array {
     const lines = (this.#line + this.#decoder.decode(bytes, { stream: true })).split("\n");
     this.#line = (lines.pop() ?? "").slice(-LINE_MAX);
-    return new TextEncoder().encode(lines.map((line) => `${plain(line)}\n`).join(""));
+    return new TextEncoder().encode(lines.map((line) => `${plainLine(line)}\n`).join(""));
   }
 }
 
@@ -23,6 +23,6 @@ export class PlainOutput {
 const LINE_MAX = 8192;
 
 /** A line without escapes and without control characters, but for tabs. */
-function plain(line: string): string {
+export function plainLine(line: string): string {
   return Bun.stripANSI(line).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (one) => (one === "\t" ? one : ""));
 }

@@ -139,7 +139,8 @@ function common(
   ];
 }
 
-function option(name: string, value: string): string[] {
+/** An option of ssh_config(5). */
+export function option(name: string, value: string): string[] {
   return ["-o", `${name}=${value}`];
 }
 
@@ -148,7 +149,7 @@ function option(name: string, value: string): string[] {
  * @throws WaltError for `~`, `$`, quotes and backslashes, which have a meaning there, and for control
  *   characters.
  */
-function path(file: string): string {
+export function path(file: string): string {
   if (!/^[^"\\$~\p{C}]+$/u.test(file)) {
     throw new WaltError(`the path ${JSON.stringify(file)} cannot be given to ssh`, {
       hint: "Use a path without quotes, backslashes, $, ~ and control characters.",
