@@ -1,6 +1,5 @@
 /** What the control channel costs while nothing happens: memory of the server with many devices, and of a device. */
 
-import { readFileSync } from "node:fs";
 import { SERVER } from "../../../src/api/routes.ts";
 import { generateKey } from "../../../src/ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../../../src/ssh/keys/key-files.ts";
@@ -76,17 +75,13 @@ async function check(world: World, devices: number, reports: boolean): Promise<v
   if ((report !== null) !== reports) throw new Error(`a report is ${report === null ? "missing" : "there"}`);
 }
 
-/** Of the device's process: memory that is its own, bytes; and how many processes the device has. */
+/**
+ * Of the device's process: memory that is its own, bytes, without the pages of the binary, which all processes of the
+ * same binary share; and how many processes the device has.
+ */
 export interface DeviceIdle {
   memory: number;
   processes: number;
-}
-
-/** Private memory of a process (proc_pid_smaps_rollup(5)), bytes. */
-function privateMemory(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-  const parts = [...text.matchAll(/^Private_(?:Clean|Dirty): +(\d+) kB$/gm)];
-  return parts.reduce((sum, [, kB]) => sum + 1024 * Number(kB), 0);
 }
 
 /** A real device with an idle tunnel, run by each of these binaries in turn: for each what its runs found. */
@@ -107,7 +102,7 @@ export async function deviceIdle(
       await world.daemon.waitFor(/event=tunnel-up/, { after });
       await Bun.sleep(SETTLE);
       const all = device.host.processes().filter(({ command }) => /walt|ssh/.test(command));
-      const memory = privateMemory(walt.pid ?? 0);
+      const memory = memoryOf(walt.pid ?? 0, "RssAnon");
       found[index]?.push({ memory, processes: all.length });
       say(`device ${run + 1}/${runs}: ${binary} ${(memory / 1e6).toFixed(1)} MB`);
       await walt.stop("SIGTERM", { grace: SETTLE });
