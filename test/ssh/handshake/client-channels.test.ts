@@ -3,6 +3,8 @@
 import { expect, test } from "bun:test";
 import { ClientChannels, SessionRefused } from "../../../src/ssh/handshake/client-channels.ts";
 import { type ChannelBounds, ServerChannels } from "../../../src/ssh/handshake/connection.ts";
+import { MESSAGE } from "../../../src/ssh/handshake/message-numbers.ts";
+import { WireWriter } from "../../../src/ssh/keys/wire.ts";
 
 const BOUNDS: ChannelBounds = { first: 1000, packet: 4096, channels: 16, opened: 100, refusals: 100 };
 
@@ -79,4 +81,16 @@ test("without a spare session a command asks for one of its own", async () => {
   await roundTrip();
   await third;
   expect(ran).toEqual(["first", "third"]);
+});
+
+test("the other end opens nothing: it is refused, and the connection goes on", () => {
+  const said: Uint8Array[] = [];
+  const client = new ClientChannels(
+    (payload) => void said.push(payload),
+    () => {},
+    BOUNDS,
+  );
+  const open = new WireWriter().u8(MESSAGE.channelOpen).string("session").u32(7).u32(16_384).u32(4096);
+  client.take(open.bytes());
+  expect(said.map((payload) => payload[0])).toEqual([MESSAGE.openFailure]);
 });
