@@ -1,9 +1,9 @@
 /**
- * `bun run bench:control`: what the control channel costs. Memory of a server with many idle devices, with control
- * channel and without; how long an answer takes while the path is idle and while frames fill it; what frames lose
- * beside a log that floods. Medians of 5 runs, and the worst.
- * Options: --runs N, --seconds N (of a flow), --only PARTS (comma separated: server, device, unshaped, 20mbit),
- * --before FILE (a binary without control channel, for the part `device`), --json.
+ * `bun run bench:control`: what the control channel costs. Memory of a server with many idle devices, with
+ * control channel and without; how long an answer takes while the path is idle and while frames fill it; what
+ * frames lose beside a log that floods. Medians of 5 runs, and the worst. Options: --runs N, --seconds N (of
+ * a flow), --only PARTS (comma separated: server, device, unshaped, 20mbit), --before FILE (a binary without
+ * control channel, for the part `device`), --json.
  */
 
 import { parseArgs } from "node:util";

@@ -1,4 +1,4 @@
-/** The proxy moves: the lab gives the board another entrypoint, takes the first one away, and nobody goes to the board. */
+/** A proxy moves: the lab gives the board another entrypoint and takes the first one away. */
 
 import { WaltError } from "../../src/errors.ts";
 import { startSshd } from "../lab/sshd.ts";

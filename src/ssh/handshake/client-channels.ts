@@ -44,8 +44,8 @@ export class ClientChannels {
   /** Sessions for which an answer is awaited, by their number here. */
   readonly #openings = new Map<number, Opening>();
   /**
-   * A session for the next command, opened once a command was answered: the next one then costs one round trip
-   * instead of two.
+   * A session for the next command, opened once a command was answered: the next one then takes one round
+   * trip instead of two.
    */
   #spare: Opening | undefined;
   #over = false;

@@ -1,8 +1,9 @@
 /**
- * Many devices in one process, each with a tunnel in which nothing happens, by the device's own code. Private keys on
- * standard input, one JSON string a line. Arguments: ADDRESS PORT KEY CONTROL, where KEY is the server's host key as a
- * line, and CONTROL is `reports` (each device sends reports over the control channel) or `none` (it refuses the
- * sessions that the server opens). Prints `up N` when all tunnels are up, and keeps them up until it is ended.
+ * Many devices in one process, each with a tunnel in which nothing happens, by the device's own code. Private
+ * keys on standard input, one JSON string a line. Arguments: ADDRESS PORT KEY CONTROL, where KEY is the
+ * server's host key as a line, and CONTROL is `reports` (each device sends reports over the control channel)
+ * or `none` (it refuses the sessions that the server opens). Prints `up N` when all tunnels are up, and keeps
+ * them up until it is ended.
  */
 
 import { Answerer, type OrderHandler } from "../../../src/control/answerer.ts";

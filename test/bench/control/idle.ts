@@ -1,4 +1,4 @@
-/** What the control channel costs while nothing happens: memory of the server with many devices, and of a device. */
+/** Memory that the control channel costs while nothing happens: at a server with many devices, and at a device. */
 
 import { SERVER } from "../../../src/api/routes.ts";
 import { generateKey } from "../../../src/ssh/keys/ed25519.ts";
@@ -43,7 +43,7 @@ export async function serverIdle(
     const crowd = boards.spawn([...CROWD, world.serverAddress, "2222", hostKey, control]);
     crowd.write(input);
     await crowd.closeInput();
-    await crowd.waitFor(/up \d+\n/, { timeout: 120_000 });
+    await crowd.waitFor(/up \d+\n/, { timeout: 600_000 });
     await Bun.sleep(SETTLE);
     const start = processorTime(pid);
     await Bun.sleep(SETTLE);
@@ -76,8 +76,8 @@ async function check(world: World, devices: number, reports: boolean): Promise<v
 }
 
 /**
- * Of the device's process: memory that is its own, bytes, without the pages of the binary, which all processes of the
- * same binary share; and how many processes the device has.
+ * Of the device's process: memory that is its own, bytes, without the pages of the binary, which all
+ * processes of the same binary share; and how many processes the device has.
  */
 export interface DeviceIdle {
   memory: number;

@@ -1,4 +1,4 @@
-/** The control channel beside frames: how long an answer takes while the path is idle and while it is full, and what a log costs. */
+/** The control channel beside frames: how long an answer takes, and what frames lose beside a flooding log. */
 
 import { giveOrder, type OrderInput } from "../../../src/commands/node/_orders.ts";
 import { INTERNET } from "../../lab/lab.ts";
@@ -93,9 +93,8 @@ export async function measurePath(
     const { mbits: beside } = await bulk("up", BEGINNING + seconds);
     const log = await reading.stop();
     found.push({ times, alone, beside, log });
-    say(
-      `${path.name} ${run + 1}/${runs}: ${alone.toFixed(1)} Mbit/s alone, ${beside.toFixed(1)} beside a log of ${log.toFixed(2)}`,
-    );
+    const rates = `${alone.toFixed(1)} Mbit/s alone, ${beside.toFixed(1)} beside a log of ${log.toFixed(2)}`;
+    say(`${path.name} ${run + 1}/${runs}: ${rates}`);
   }
   return found;
 }
