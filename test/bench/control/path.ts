@@ -101,7 +101,6 @@ export async function measurePath(
 
 async function keys(world: World, node: string): Promise<number[]> {
   const times: number[] = [];
-  const over = new AbortController();
   let back = Promise.withResolvers<void>();
   const began = Promise.withResolvers<OrderInput>();
   const order = giveOrder(
@@ -111,11 +110,10 @@ async function keys(world: World, node: string): Promise<number[]> {
     {
       begun: (input) => began.resolve(input),
       output: () => back.resolve(),
-      signal: over.signal,
+      signal: new AbortController().signal,
     },
   );
-  order.catch(() => {}); // it is aborted
-  const input = await began.promise;
+  const input = await Promise.race([began.promise, order.then(() => Promise.reject(new Error("no echo")))]);
   for (let i = 0; i < KEYS; i++) {
     back = Promise.withResolvers();
     const from = performance.now();
@@ -124,7 +122,8 @@ async function keys(world: World, node: string): Promise<number[]> {
     times.push(performance.now() - from);
     await Bun.sleep(1000 * BETWEEN);
   }
-  over.abort();
+  input.end();
+  await order;
   return times;
 }
 
