@@ -40,17 +40,10 @@ export async function secondBoot(r: Run, world: World, board: Board): Promise<vo
     };
   });
   await r.steps.run("`walt node reboot --board`", async () => {
-    const [log, shown, server] = [board.console.position, console.position, world.daemon.position];
-    await board.allowReset();
-    const said = await world.must(world.server, "node", "reboot", known.node, "--board");
-    await board.console.waitFor(/reboot: Restarting system/, { after: log, timeout: SLOW });
-    await board.console.waitFor(/walt-os: started (\d+) s after the kernel/, { after: log, timeout: SLOW });
-    await world.daemon.waitFor(tunnelUp(known.node), { after: server, timeout: SLOW });
+    const shown = console.position;
+    const detail = await rebootBoard(world, board, known.node);
     await talks(console, shown);
-    return {
-      detail: `${said.trim()}: init ends all, the kernel resets the processor by its watchdog`,
-      value: undefined,
-    };
+    return { detail, value: undefined };
   });
   await console.stop();
 }
@@ -75,6 +68,17 @@ export async function laterBoots(r: Run, world: World, board: Board): Promise<vo
     return { detail: "is made anew, and the board asks for access again", value: undefined };
   });
   await board.cutPower();
+}
+
+/** The lab has the board reboot, and it comes up again; how. */
+export async function rebootBoard(world: World, board: Board, node: string): Promise<string> {
+  const [log, server] = [board.console.position, world.daemon.position];
+  await board.allowReset();
+  const said = await world.must(world.server, "node", "reboot", node, "--board");
+  await board.console.waitFor(/reboot: Restarting system/, { after: log, timeout: SLOW });
+  await board.console.waitFor(/walt-os: started \d+ s after the kernel/, { after: log, timeout: SLOW });
+  await world.daemon.waitFor(tunnelUp(node), { after: server, timeout: SLOW });
+  return `${said.trim()}: init ends everything, and the kernel resets the processor by its watchdog`;
 }
 
 async function onlyDevice(world: World): Promise<DeviceInfo> {

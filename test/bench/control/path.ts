@@ -42,8 +42,10 @@ const BEGINNING = 2;
 /** Measurements of each kind under one load, and s between them. */
 const PINGS = 60;
 const KEYS = 40;
-const ORDERS = 20;
 const BETWEEN = 0.05;
+/** Orders, and ms between them: longer than a round trip, as people are. */
+const ORDERS = 12;
+const PAUSE = 250;
 /** Orders of logs that run side by side: as many as fill what a connection takes of them. */
 const READERS = 4;
 
@@ -134,7 +136,7 @@ async function orders(world: World, node: string): Promise<number[]> {
     const from = performance.now();
     await giveOrder(world.api, node, order, { output: () => {}, signal: new AbortController().signal });
     times.push(performance.now() - from);
-    await Bun.sleep(1000 * BETWEEN);
+    await Bun.sleep(PAUSE);
   }
   return times;
 }
