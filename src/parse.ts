@@ -123,6 +123,13 @@ export class Fields {
     return value;
   }
 
+  /** The same in digits, as the query of a URL has it. */
+  digits(key: string, min = 0, max = 1e15 - 1): number {
+    const number = Number(this.text(key, 15, /^\d+$/));
+    if (number < min || number > max) throw this.#wrong(key, `a whole number from ${min} to ${max}`);
+    return number;
+  }
+
   /** A number in a range, whole or not. */
   number(key: string, min: number, max: number): number {
     const value = this.#value[key];

@@ -64,8 +64,8 @@ function parseDetails(f: Fields): Details {
 /** Which events are asked for: the newest `last`; else the oldest ones after the number `after`. */
 export function parseEventsWanted(f: Fields) {
   return {
-    ...f.optional("last", (key) => wholeNumber(f, key)),
-    ...f.optional("after", (key) => wholeNumber(f, key)),
+    ...f.optional("last", (key) => f.digits(key)),
+    ...f.optional("after", (key) => f.digits(key)),
     /** Not earlier than this. */
     ...f.optional("since", (key) => f.time(key)),
     /** Only of the node with this name, now or then. */
@@ -85,10 +85,5 @@ export function parseFollowed(f: Fields) {
 
 /** Where to begin to follow: after the event with this number. */
 export function parseFollow(f: Fields) {
-  return { after: wholeNumber(f, "after") };
-}
-
-/** A number in the query of a URL. */
-function wholeNumber(f: Fields, key: string): number {
-  return Number(f.text(key, 15, /^\d+$/));
+  return { after: f.digits("after") };
 }

@@ -9,8 +9,10 @@ import { Fields } from "../parse.ts";
 import { VERSION } from "../version.ts";
 import { ROUNDS_MAX } from "./hops.ts";
 
-/** Bytes of an order, and of an error in answer to one. */
-export const ORDER_BYTES = 8192;
+/** Bytes of an order, which is one message (MESSAGE_MAX of src/tunnel/send/channel-messages.ts). */
+const ORDER_BYTES = 4096;
+/** Bytes of an error in answer to an order. */
+const REFUSAL_BYTES = 8192;
 /** Characters of an operator's name. */
 const OPERATOR_MAX = 100;
 
@@ -116,8 +118,14 @@ export class OrderRefused extends WaltError {
   }
 }
 
+/** @throws WaltError when it is too long. */
 export function encodeOrder(order: Order): string {
-  return JSON.stringify(order);
+  const text = JSON.stringify(order);
+  const bytes = Buffer.byteLength(text);
+  if (bytes <= ORDER_BYTES) return text;
+  throw new WaltError(`the order has ${bytes} bytes, more than ${ORDER_BYTES}`, {
+    hint: "Set the host keys of one proxy after the other, and of each only the key of type ssh-ed25519.",
+  });
 }
 
 /** @throws OrderRefused. */
@@ -146,7 +154,7 @@ export function encodeRefusal({ code, message, version, hint }: OrderRefused): s
 /** What a device said on standard error. A code that only a newer version knows is `failed`. */
 export function parseRefusal(text: string): OrderRefused {
   try {
-    const f = Fields.parse(text, "the device's answer", ORDER_BYTES);
+    const f = Fields.parse(text, "the device's answer", REFUSAL_BYTES);
     const code = f.words("code", 40);
     const hint = f.has("hint") ? f.words("hint", 1000) : undefined;
     const known = REFUSALS.find((one) => one === code) ?? "failed";

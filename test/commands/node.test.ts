@@ -110,6 +110,8 @@ describe("the way to a node", () => {
     expect(verdicts(dead)).toEqual(["Nothing comes back: server to node node.example."]);
     const unknown = [part("proxy", [], "the device is old"), part("tunnel", [30]), part("node", [31])];
     expect(verdicts(unknown)[0]).toContain("Not measured: board to proxy proxy.example: the device is old");
+    const down = [part("proxy", [], "is down"), part("tunnel", [], "is down"), part("node", [null])];
+    expect(verdicts(down)).toEqual(["The board does not answer: is down."]);
   });
 
   test("the slow segment is named: to the proxy, behind it, or the node itself", () => {

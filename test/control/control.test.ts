@@ -115,6 +115,15 @@ test("a second order has its answer while a first one floods", async () => {
   wire.cut();
 });
 
+test("an order that is longer than a message is not sent, and its tunnel stays", async () => {
+  const { asker, sent } = controlWire(async (_, stream) => await stream.write(utf8("here")));
+  const hostKeys = Array.from({ length: 8 }, (_, i) => `gate${i}:22 ssh-rsa ${"A".repeat(540)}`);
+  const set = asker.give({ order: "set", changes: { values: {}, hostKeys }, within: 60, by: "me" });
+  await expect(set).rejects.toThrow(/the order has \d+ bytes, more than 4096/);
+  expect(sent.toAnswerer).toBe(0);
+  expect(await textOf(await asker.give({ order: "echo" }))).toBe("here");
+});
+
 test("more orders at once than there may be are refused, until one is done", async () => {
   const wire = controlWire(async (_, stream) => {
     await new Promise((resolve) => stream.gone.addEventListener("abort", resolve));

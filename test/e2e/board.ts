@@ -191,6 +191,14 @@ export class Board {
     }
   }
 
+  /**
+   * From now on a reset restarts it, as it does with a real board. Otherwise it is the end of QEMU, so that a kernel that
+   * panics is noticed.
+   */
+  async allowReset(): Promise<void> {
+    await this.#qmp((qmp) => qmp.execute("set-action", { reboot: "reset" }));
+  }
+
   /** Another initramfs than the card's own, for a comparison. */
   replaceInitramfs(data: Uint8Array): void {
     writeFileSync(this.host.path(join(this.folder, "initramfs.img")), data);

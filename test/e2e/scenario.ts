@@ -9,7 +9,8 @@ import { World } from "../lab/world.ts";
 import type { E2eOptions, Run } from "./context.ts";
 import { firstBoot, nodeBoots, nodeFiles } from "./first-boot.ts";
 import { makeBase, personalise } from "./image.ts";
-import { laterBoots } from "./power.ts";
+import { moveProxy } from "./move.ts";
+import { laterBoots, secondBoot } from "./power.ts";
 import { secondCard } from "./second-card.ts";
 import { startRouter } from "./site.ts";
 import { Stick, usb } from "./usb.ts";
@@ -45,6 +46,8 @@ export async function e2e(options: E2eOptions): Promise<number> {
     if (!options.short) {
       const node = await nodeBoots(r, world);
       await usb(r, world, board, node, stick);
+      await secondBoot(r, world, board);
+      await moveProxy(r, world, board);
       await laterBoots(r, world, board);
       await secondCard(r, world, image);
     }

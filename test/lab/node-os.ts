@@ -1,6 +1,7 @@
 /**
  * A small OS for nodes to boot from the network: Debian's cloud kernel and busybox, downloaded but not installed.
- * It takes an address by DHCP, answers ping, serves a file by HTTP, and says so on its serial console.
+ * It takes an address by DHCP, answers ping, serves a file by HTTP, and says so on its serial console, where it also repeats what
+ * is typed.
  */
 
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
@@ -58,6 +59,7 @@ httpd -p 80 -h /www
 udhcpc -i eth0 -s /dhcp -t 5 -T 1 -A 1 -x hostname:walt-node
 wait %1
 echo "walt-node: ready $(cat /address) $(hostname)"
+while read -r line; do echo "walt-node: heard $line"; done
 while :; do sleep 3600; done
 `;
 

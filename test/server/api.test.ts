@@ -93,7 +93,10 @@ beforeAll(async () => {
       node: (name) => Promise.resolve({ name } as NodeDetails),
       requests,
       nodes: () => Promise.resolve([{ name: "vpn-1" } as NodeInfo]),
-      ping: async () => [],
+      ping: async (node, rounds) => {
+        orders.push([node, rounds]);
+        return [];
+      },
       registered: () => [{ node: "vpn-1" } as DeviceInfo],
       devices,
       rotation,
@@ -204,6 +207,14 @@ describe("requests", () => {
       expect([path, given]).toEqual([path, expect.stringContaining('"al (eve@laptop)"')]);
       expect(given).not.toContain(`"${by}"`);
     }
+  });
+
+  test("a ping: the rounds of the query are a number in its bounds", async () => {
+    orders.length = 0;
+    expect(await ask("GET", "/v1/nodes/lab-3/ping?rounds=8")).toEqual([200, []]);
+    expect(orders.splice(0)).toEqual([["lab-3", 8]]);
+    for (const rounds of ["0", "51", "x", "-1"])
+      expect((await ask("GET", `/v1/nodes/lab-3/ping?rounds=${rounds}`))[0]).toBe(400);
   });
 
   test("the journal, as much of it as is asked for", async () => {

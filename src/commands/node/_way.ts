@@ -60,6 +60,10 @@ export function verdicts(parts: readonly Pinged[]): string[] {
 
 /** The first part that loses explains those behind it. */
 function lossOf(parts: readonly Pinged[]): string[] {
+  // Without the tunnel nothing else could be measured.
+  const tunnel = parts.find(({ part }) => part === "tunnel");
+  if (tunnel !== undefined && tunnel.problem !== null)
+    return [`The board does not answer: ${tunnel.problem}.`];
   const problem = parts.find((part) => part.problem !== null);
   const dead = parts.find(({ rtts }) => rtts.length > 0 && lostOf(rtts) === rtts.length);
   if (dead !== undefined) return [`Nothing comes back: ${nameOf(dead)}.`];

@@ -26,8 +26,9 @@ export class SessionRefused extends Error {
 export class SessionLost extends Error {}
 
 interface Opening {
-  readonly command: string;
-  /** Set once the session is open: the command is asked for. */
+  /** Undefined for a spare session. */
+  command: string | undefined;
+  /** Set once the session is open. */
   channel: Channel | undefined;
   readonly done: PromiseWithResolvers<Channel>;
 }
@@ -42,6 +43,11 @@ export class ClientChannels {
   readonly #channels: ChannelTable;
   /** Sessions for which an answer is awaited, by their number here. */
   readonly #openings = new Map<number, Opening>();
+  /**
+   * A session for the next command, opened once a command was answered: the next one then takes one round
+   * trip instead of two.
+   */
+  #spare: Opening | undefined;
   #over = false;
 
   /**
@@ -62,20 +68,52 @@ export class ClientChannels {
    * @throws SessionRefused, SessionLost.
    */
   open(command: string): Promise<Channel> {
-    const done = Promise.withResolvers<Channel>();
-    const waiting = [...this.#openings.values()].filter((one) => one.channel === undefined).length;
-    if (this.#over) done.reject(new SessionLost("the connection has ended"));
-    else if (this.#channels.size + waiting >= SESSIONS_MAX)
-      done.reject(
+    if (this.#over) return Promise.reject(new SessionLost("the connection has ended"));
+    if (this.#spare === undefined && this.#isFull)
+      return Promise.reject(
         new SessionRefused("session", `${SESSIONS_MAX} sessions are open, as many as there may be`),
       );
-    else {
-      const ours = this.#channels.free((number) => this.#openings.has(number));
-      this.#openings.set(ours, { command, channel: undefined, done });
-      const message = new WireWriter().u8(MESSAGE.channelOpen).string("session").u32(ours);
-      this.send(message.u32(CHANNEL_WINDOW).u32(this.bounds.packet).bytes());
-    }
-    return done.promise;
+    const opening = this.#spare ?? this.#begin();
+    this.#spare = undefined;
+    opening.command = command;
+    this.#ask(opening);
+    return opening.done.promise;
+  }
+
+  get #isFull(): boolean {
+    const waiting = [...this.#openings.values()].filter((one) => one.channel === undefined).length;
+    return this.#channels.size + waiting >= SESSIONS_MAX;
+  }
+
+  /** Open a session. */
+  #begin(): Opening {
+    const ours = this.#channels.free((number) => this.#openings.has(number));
+    const opening: Opening = { command: undefined, channel: undefined, done: Promise.withResolvers() };
+    this.#openings.set(ours, opening);
+    const message = new WireWriter().u8(MESSAGE.channelOpen).string("session").u32(ours);
+    this.send(message.u32(CHANNEL_WINDOW).u32(this.bounds.packet).bytes());
+    return opening;
+  }
+
+  /** Ask for the command of a session, once there are both. */
+  #ask({ command, channel }: Opening): void {
+    if (command === undefined || channel === undefined) return;
+    channel.begin();
+    const exec = new WireWriter().u8(MESSAGE.channelRequest).u32(channel.theirs).string("exec").u8(1);
+    this.send(exec.string(command).bytes());
+  }
+
+  #openSpare(): void {
+    if (this.#spare !== undefined || this.#isFull) return;
+    const spare = this.#begin();
+    spare.done.promise.catch(() => {}); // nobody may ever want it
+    this.#spare = spare;
+  }
+
+  #forget(ours: number, opening: Opening, why: Error): void {
+    this.#openings.delete(ours);
+    if (this.#spare === opening) this.#spare = undefined;
+    opening.done.reject(why);
   }
 
   /**
@@ -134,10 +172,8 @@ export class ClientChannels {
     const channel = new Channel(ours, theirs, window, Math.min(packet, this.bounds.packet), this.wake, true);
     opening.channel = channel;
     void channel.ended.then(() => this.#lost(ours, opening));
-    channel.begin();
     this.#channels.add(channel);
-    const exec = new WireWriter().u8(MESSAGE.channelRequest).u32(theirs).string("exec").u8(1);
-    this.send(exec.string(opening.command).bytes());
+    this.#ask(opening);
   }
 
   #refused(reader: WireReader): void {
@@ -145,19 +181,19 @@ export class ClientChannels {
     const opening = this.#openings.get(ours);
     if (opening === undefined || opening.channel !== undefined)
       throw new Error(`a refusal for channel ${ours}, which is not being opened`);
-    this.#openings.delete(ours);
     reader.u32();
-    opening.done.reject(new SessionRefused("session", safeText(reader.text(), REASON_MAX)));
+    this.#forget(ours, opening, new SessionRefused("session", safeText(reader.text(), REASON_MAX)));
   }
 
   #answered(ours: number, runs: boolean): void {
     const opening = this.#openings.get(ours);
     const channel = opening?.channel;
-    if (opening === undefined || channel === undefined)
+    if (opening?.command === undefined || channel === undefined)
       throw new Error(`an answer for channel ${ours}, which asked nothing`);
     this.#openings.delete(ours);
     if (runs) {
       opening.done.resolve(channel);
+      this.#openSpare();
     } else {
       channel.close();
       opening.done.reject(new SessionRefused("command", "it does not run the command"));
@@ -167,8 +203,7 @@ export class ClientChannels {
   /** The channel was closed: if its command was not answered, it will not be. */
   #lost(ours: number, opening: Opening): void {
     if (this.#openings.get(ours) !== opening) return;
-    this.#openings.delete(ours);
-    opening.done.reject(new SessionRefused("command", "it closed the session without an answer"));
+    this.#forget(ours, opening, new SessionRefused("command", "it closed the session without an answer"));
   }
 
   #request(reader: WireReader): void {

@@ -22,8 +22,8 @@ export interface IdleMemory {
   load: number;
 }
 
-/** A number of /proc/PID/status in bytes, such as VmRSS or VmHWM (the most it ever was). */
-export function memoryOf(pid: number, what: "VmRSS" | "VmHWM"): number {
+/** A number of /proc/PID/status in bytes: what is resident, the most it ever was, or what is resident and of no file. */
+export function memoryOf(pid: number, what: "VmRSS" | "VmHWM" | "RssAnon"): number {
   const found = new RegExp(`${what}:\\s+(\\d+) kB`).exec(readFileSync(`/proc/${pid}/status`, "utf8"));
   return Number(found?.[1]) * 1024;
 }
