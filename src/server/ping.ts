@@ -15,6 +15,9 @@ const PATIENCE = 5000;
 /** Bytes of an echo. */
 const ECHO_BYTES = 8;
 
+/** Orders that a device has under way at the same time for a ping. */
+export const PING_ORDERS = 2;
+
 export interface PingTarget {
   /** The entrypoint of its tunnel. */
   readonly via: string;

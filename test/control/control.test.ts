@@ -5,7 +5,7 @@ import { AskerGone } from "../../src/control/order-stream.ts";
 import { type Order, OrderRefused } from "../../src/control/orders.ts";
 import { WaltError } from "../../src/errors.ts";
 import { CHANNEL_WINDOW } from "../../src/ssh/handshake/channel.ts";
-import { SessionLost } from "../../src/ssh/handshake/client-channels.ts";
+import { SessionLost, TooManySessions } from "../../src/ssh/handshake/client-channels.ts";
 import { eventually } from "../lab/eventually.ts";
 import { controlWire, textOf } from "./wire.ts";
 
@@ -120,8 +120,30 @@ test("more orders at once than there may be are refused, until one is done", asy
     await new Promise((resolve) => stream.gone.addEventListener("abort", resolve));
   });
   const answers = await Promise.all(Array.from({ length: 16 }, () => wire.asker.give({ order: "report" })));
-  await expect(wire.asker.give({ order: "report" })).rejects.toThrow(OrderRefused);
+  await expect(wire.asker.give({ order: "report" })).rejects.toThrow(TooManySessions);
   answers[0]?.close();
   await eventually("room for another", () => wire.asker.give({ order: "report" }).catch(() => undefined));
   wire.cut();
+});
+
+test("who leaves reads no more at once, also when the device never says a word", async () => {
+  const wire = controlWire(() => new Promise(() => {}));
+  const answer = await wire.asker.give({ order: "echo" });
+  const read = answer.read();
+  answer.close();
+  expect(await eventually("the end of reading", read)).toBeUndefined();
+  wire.cut();
+});
+
+test("what is written behind the end of the input is dropped, and ends no connection", async () => {
+  const wire = controlWire(async (_, stream) => {
+    for await (const bytes of stream.input) await stream.write(bytes);
+  });
+  const answer = await wire.asker.give({ order: "echo" });
+  await answer.write(utf8("one"));
+  answer.endInput();
+  await answer.write(utf8("two"));
+  answer.endInput();
+  expect(await textOf(answer)).toBe("one");
+  await answer.done;
 });

@@ -22,6 +22,9 @@ export class SessionRefused extends Error {
   }
 }
 
+/** So many sessions are open already as there may be, of whoever's. */
+export class TooManySessions extends Error {}
+
 /** The connection ended before the answer. */
 export class SessionLost extends Error {}
 
@@ -33,7 +36,7 @@ interface Opening {
 }
 
 /** Sessions that may be open or opening at once. */
-const SESSIONS_MAX = 16;
+export const SESSIONS_MAX = 16;
 /** Characters of the other end's reason. */
 const REASON_MAX = 200;
 const PROHIBITED = 1;
@@ -59,16 +62,14 @@ export class ClientChannels {
 
   /**
    * Run a command in a session of its own. Resolves when it runs.
-   * @throws SessionRefused, SessionLost.
+   * @throws SessionRefused, TooManySessions, SessionLost.
    */
   open(command: string): Promise<Channel> {
     const done = Promise.withResolvers<Channel>();
     const waiting = [...this.#openings.values()].filter((one) => one.channel === undefined).length;
     if (this.#over) done.reject(new SessionLost("the connection has ended"));
     else if (this.#channels.size + waiting >= SESSIONS_MAX)
-      done.reject(
-        new SessionRefused("session", `${SESSIONS_MAX} sessions are open, as many as there may be`),
-      );
+      done.reject(new TooManySessions(`${SESSIONS_MAX} sessions are open, as many as there may be`));
     else {
       const ours = this.#channels.free((number) => this.#openings.has(number));
       this.#openings.set(ours, { command, channel: undefined, done });
