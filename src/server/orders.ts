@@ -120,11 +120,12 @@ export class Orders {
 /** An error of an order in the words of the one who gave it. What it does not know, it throws. */
 function refusalOf(error: unknown, node: string, { order }: Order): ApiError {
   if (error instanceof ApiError) return error;
-  if (error instanceof TooManySessions) return new ApiError("too-many", `${node}: ${error.message}`);
+  if (error instanceof TooManySessions)
+    return new ApiError("too-many", `${error.message} at the device of ${node}`);
   if (error instanceof SessionLost)
     return new ApiError("node-down", `the tunnel of ${node} went down before the answer was complete`);
   if (!(error instanceof OrderRefused)) throw error;
-  if (error.code !== "unknown-order") return new ApiError("failed", `${node}: ${error.message}`, error.hint);
+  if (error.code !== "unknown-order") return new ApiError("failed", error.message, error.hint);
   const version = error.version === "unknown" ? "a version of walt" : `walt ${error.version}`;
   return new ApiError("not-able", `the board of ${node} runs ${version} that has no \`${order}\``, UPDATE);
 }

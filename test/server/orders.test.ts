@@ -144,6 +144,6 @@ test("a device with as many sessions as there may be is not one of an older vers
   );
   for (let i = 0; i < 20; i++)
     await expect(some.begin("lab-3", { order: "echo" }, "al", here)).rejects.toMatchObject({
-      ...{ code: "too-many", message: "lab-3: 16 sessions are open" },
+      ...{ code: "too-many", message: "16 sessions are open at the device of lab-3" },
     });
 });
