@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { AskerGone } from "../../src/control/order-stream.ts";
 import { type Order, OrderRefused } from "../../src/control/orders.ts";
 import { WaltError } from "../../src/errors.ts";
-import { CHANNEL_WINDOW } from "../../src/ssh/handshake/channel.ts";
+import { CHANNEL_WINDOW, Channel } from "../../src/ssh/handshake/channel.ts";
 import { SessionLost, TooManySessions } from "../../src/ssh/handshake/client-channels.ts";
 import { eventually } from "../lab/eventually.ts";
 import { controlWire, textOf } from "./wire.ts";
@@ -126,13 +126,13 @@ test("more orders at once than there may be are refused, until one is done", asy
   wire.cut();
 });
 
-test("who leaves reads no more at once, also when the device never says a word", async () => {
-  const wire = controlWire(() => new Promise(() => {}));
-  const answer = await wire.asker.give({ order: "echo" });
-  const read = answer.read();
-  answer.close();
+test("who leaves reads and writes no more at once, also when the other end never closes", async () => {
+  const channel = new Channel(1000, 1000, 0, 4096, () => {}, true);
+  channel.begin();
+  const [read, written] = [channel.read(), channel.write(new Uint8Array(100_000))];
+  channel.close();
   expect(await eventually("the end of reading", read)).toBeUndefined();
-  wire.cut();
+  await eventually("the end of writing", written);
 });
 
 test("what is written behind the end of the input is dropped, and ends no connection", async () => {

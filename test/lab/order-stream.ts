@@ -9,8 +9,12 @@ export class Asker implements OrderStream {
   readonly gone = this.#gone.signal;
   /** All that was written to the asker and that it has taken. */
   seen = "";
-  /** The last piece that he has taken. */
-  last: Piece | undefined;
+  /** The pieces that he has taken. */
+  readonly pieces: Piece[] = [];
+  get last(): Piece | undefined {
+    return this.pieces.at(-1);
+  }
+
   #blocked: PromiseWithResolvers<void> | undefined;
   #typed: Uint8Array[] = [];
   #ended = false;
@@ -20,7 +24,7 @@ export class Asker implements OrderStream {
   /** As a console's viewer: words of a piece are seen as they are. */
   async show(piece: Piece): Promise<void> {
     await this.write(piece.bytes);
-    this.last = piece;
+    this.pieces.push(piece);
   }
 
   async write(bytes: Uint8Array): Promise<void> {

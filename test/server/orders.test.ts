@@ -7,7 +7,7 @@ import type { Order } from "../../src/control/orders.ts";
 import { ORDERS_MAX, OrderShares } from "../../src/server/order-shares.ts";
 import { Orders, orderDetails, type SignedOrder } from "../../src/server/orders.ts";
 import { TooManySessions } from "../../src/ssh/handshake/client-channels.ts";
-import { eventually } from "../lab/eventually.ts";
+import { eventually, turn } from "../lab/eventually.ts";
 
 const REBOOT: SignedOrder = { order: "reboot", what: "board", by: "eve@laptop" };
 
@@ -76,7 +76,11 @@ function silent() {
   const typed: string[] = [];
   const answer: Answer = {
     read: () => over.promise,
-    write: async (bytes) => void typed.push(Buffer.from(bytes).toString()),
+    write: async (bytes) => {
+      typed.push("<");
+      await turn();
+      typed.push(`${Buffer.from(bytes).toString()}>`);
+    },
     endInput: () => void typed.push("end"),
     close: () => over.resolve(undefined),
     done: Promise.resolve(),
@@ -119,7 +123,7 @@ test("input comes in its order, to whoever began the order, and not behind its e
   await Promise.all(["a", "b", "c"].map((one) => some.input(session, "al", Buffer.from(one), false)));
   await some.input(session, "al", none, true);
   await expect(some.input(session, "al", none, true)).rejects.toThrow("input of the order has ended");
-  expect(typed.join("")).toBe("abcend");
+  expect(typed.join("")).toBe("<a><b><c><>end");
 });
 
 test("one user cannot have so many orders at a device that nothing is left to others", async () => {

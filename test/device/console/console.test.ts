@@ -216,6 +216,9 @@ test("who comes back after a lost connection sees what he has not seen, whatever
   serial.output(new Uint8Array(2 * CONSOLE_KEPT));
   const late = await attach("watch", "ann", ann.last?.place);
   await eventually("the gap", () => late.seen.startsWith(`\r\n[walt: ${CONSOLE_KEPT + 5} bytes left out]`));
+  // Should the way be lost again behind the words about the gap, nothing of what follows is skipped.
+  const gap = late.pieces.find((piece) => text(piece.bytes).includes("left out"));
+  expect(gap?.place.position).toBe("one two three".length + CONSOLE_KEPT);
 });
 
 test("who comes back to type is a watcher when somebody else types meanwhile", async () => {
