@@ -103,8 +103,9 @@ export class ApiClient {
     if (response.ok) return response;
     const text = await textOf(response, MAX_EVENT);
     const error = this.#fitting(response, () => parseError(Fields.parse(text, ANSWER, MAX_EVENT)));
-    const misunderstood = error.code === "malformed" || error.code === "unknown-request";
-    throw misunderstood && version !== VERSION ? this.#misfit(response, error.message) : error;
+    // A request that the daemon does not know is of another build, also when both call themselves the same.
+    const isForeign = error.code === "unknown-request" || (error.code === "malformed" && version !== VERSION);
+    throw isForeign ? this.#misfit(response, error.message) : error;
   }
 
   /** The versions in an answer. @throws WaltError when it has none: then it is not from a daemon of walt. */

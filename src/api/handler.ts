@@ -84,17 +84,18 @@ const ALIVE = 10_000;
 
 /**
  * An answer that comes bit by bit, as fast as the client reads it.
- * @param give begins, and may throw as for `serve`; then gives the events, until the client is gone
+ * @param give begins, and may throw as for `serve`; then gives the events. `signal` is aborted when the client
+ *   is gone, perhaps before anything was asked of the events.
  */
 export function serveAnswer<Q>(
   route: StreamRoute<Q, unknown>,
-  give: (request: Q, user: string) => Promise<AsyncGenerator<object>>,
+  give: (request: Q, user: string, signal: AbortSignal) => Promise<AsyncGenerator<object>>,
 ): Served {
   return {
     route,
     respond: async (fields, { signal }, user) => {
       const asked = understood(() => route.request(fields));
-      return answer(pulledFrom(await give(asked, user), signal), EVENTS);
+      return answer(pulledFrom(await give(asked, user, signal)), EVENTS);
     },
   };
 }
@@ -159,10 +160,8 @@ function answer(body: string | ReadableStream<Uint8Array>, type: string, status 
 }
 
 /** Events as lines of JSON, each asked for when the client has room; `alive` when there is none for a while. */
-function pulledFrom(events: AsyncGenerator<object>, signal: AbortSignal): ReadableStream<Uint8Array> {
+function pulledFrom(events: AsyncGenerator<object>): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
-  const stop = (): void => void events.return(undefined).catch(() => {});
-  signal.addEventListener("abort", stop);
   let next: Promise<IteratorResult<object>> | undefined;
   return new ReadableStream<Uint8Array>(
     {
@@ -177,7 +176,7 @@ function pulledFrom(events: AsyncGenerator<object>, signal: AbortSignal): Readab
         if (result?.done === true) controller.close();
         else controller.enqueue(encoder.encode(`${JSON.stringify(result?.value ?? { type: "alive" })}\n`));
       },
-      cancel: stop,
+      cancel: () => void events.return(undefined).catch(() => {}),
     },
     { highWaterMark: 0 },
   );

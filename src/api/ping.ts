@@ -5,6 +5,8 @@ import type { Fields } from "../parse.ts";
 
 /** Parts of the way from the server to a node. */
 const PARTS = ["proxy", "tunnel", "node"] as const;
+/** Characters of the words that say why a part could not be measured. */
+export const PROBLEM_MAX = 500;
 
 export function parsePingWanted(f: Fields) {
   return { node: f.words("node"), rounds: f.digits("rounds", 1, ROUNDS_MAX) };
@@ -25,6 +27,6 @@ export function parsePinged(f: Fields) {
     /** ms; null for one whose answer did not come. */
     rtts: parseRtts(f),
     /** Why it could not be measured, in words. */
-    problem: f.orNull("problem", (key) => f.words(key, 500)),
+    problem: f.orNull("problem", (key) => f.words(key, PROBLEM_MAX)),
   };
 }

@@ -102,6 +102,15 @@ function post<Q, A>(
   return { method: "POST", path: `/v${API}${path}`, request, answer: object(answer) };
 }
 
+/** A POST whose answer has any shape: a measurement, which costs something. */
+function measure<Q, A>(
+  path: string,
+  request: (fields: Fields) => Q,
+  answer: Route<Q, A>["answer"],
+): Route<Q, A> {
+  return { method: "POST", path: `/v${API}${path}`, request, answer };
+}
+
 function stream<Q, E>(
   path: string,
   request: (fields: Fields) => Q,
@@ -145,7 +154,7 @@ export const SERVER = {
   revoke: post("/devices/:node/revoke", parseRevocation, parseRevoked),
   monitor: stream("/monitor", parseWatch, parseMonitorEvent),
   order: longPost("/nodes/:node/orders", parseOrderRequest, parseOrderEvent),
-  ping: ask("/nodes/:node/ping", parsePingWanted, list(parsePinged, 32)),
+  ping: measure("/nodes/:node/ping", parsePingWanted, list(parsePinged, 32)),
   input: post("/orders/:session/input", parseInput, parseNothing),
 } as const;
 

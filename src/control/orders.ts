@@ -8,6 +8,7 @@ import { WaltError } from "../errors.ts";
 import { Fields } from "../parse.ts";
 import { VERSION } from "../version.ts";
 import { ROUNDS_MAX } from "./hops.ts";
+import { placeOf } from "./pieces.ts";
 
 /** Bytes of an order, which is one message (MESSAGE_MAX of src/tunnel/send/channel-messages.ts). */
 const ORDER_BYTES = 4096;
@@ -19,21 +20,8 @@ const OPERATOR_MAX = 100;
 /** The name of whoever asks, as the server knows it: for the device's log and for others at the same console. */
 const by = (f: Fields): string => f.words("by", OPERATOR_MAX);
 
-/** A place in a console's output: a position counts bytes since the beginning of its ring. */
-export interface ConsolePlace {
-  readonly ring: string;
-  readonly position: number;
-}
-
-const placeOf = (f: Fields): ConsolePlace => ({
-  ring: f.text("ring", 40, /^[0-9a-f]*$/),
-  position: f.integer("position", 0, Number.MAX_SAFE_INTEGER),
-});
-
-/** The place in the first line of a console's answer. @throws WaltError. */
-export function consolePlace(line: string): ConsolePlace {
-  return placeOf(Fields.parse(line, "the console's answer"));
-}
+/** The place that the asker has seen all before: only what is behind it, as far as it is kept. */
+const after = (f: Fields) => f.optional("after", (key) => placeOf(f.object(key)));
 
 const ORDERS = {
   /** Tell what is known of the board and the VM, as lines of JSON, until the asker leaves. */
@@ -47,21 +35,21 @@ const ORDERS = {
   peers: (f: Fields) => ({ order: "peers" as const, count: f.integer("count", 1, 1_000_000) }),
   /** Measure the round trip times to each proxy. */
   hops: (f: Fields) => ({ order: "hops" as const, rounds: f.integer("rounds", 1, ROUNDS_MAX) }),
-  /**
-   * The VM's serial line. The answer begins with one line of JSON: the place of the first byte behind it. What
-   * follows is the VM's output as it is, first what is kept.
-   */
+  /** The VM's serial line. The answer is the VM's output as it is, in pieces, first what is kept. */
   console: (f: Fields) => ({
     order: "console" as const,
-    /** Only what is behind this place, as far as it is kept. */
-    ...f.optional("after", (key) => placeOf(f.object(key))),
-    /** Read only; write unless somebody else does; write in place of whoever does. */
-    mode: f.choice("mode", ["watch", "write", "take"]),
+    ...after(f),
+    /**
+     * Read only; write, and be refused when somebody else does; write in place of whoever does; write, or read
+     * only when somebody else writes.
+     */
+    mode: f.choice("mode", ["watch", "write", "take", "resume"]),
     by: by(f),
   }),
-  /** Lines of a log. */
+  /** Lines of a log, in pieces. */
   log: (f: Fields) => ({
     order: "log" as const,
+    ...after(f),
     source: f.choice("source", ["vm", "board", "kernel"]),
     /** Go on with what is written later. */
     follow: f.boolean("follow"),

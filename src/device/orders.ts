@@ -4,6 +4,7 @@ import type { OrderHandler } from "../control/answerer.ts";
 import { type Hop, printHops } from "../control/hops.ts";
 import type { OrderStream } from "../control/order-stream.ts";
 import type { Order, OrderOf } from "../control/orders.ts";
+import { inPieces } from "../control/pieces.ts";
 import { printReboot, type RebootOutcome } from "../control/reboot.ts";
 import { printReport, type Report } from "../control/report.ts";
 import { WaltError } from "../errors.ts";
@@ -54,15 +55,12 @@ export function orderHandler(parts: OrderParts): OrderHandler {
         return await report(parts, stream);
       case "console":
         return await consoleOf(parts).attach(
-          {
-            ...{ mode: order.mode, name: order.by, after: order.after },
-            admitted: (place) => writeLine(stream, JSON.stringify(place)),
-          },
-          stream,
+          { mode: order.mode, name: order.by, after: order.after },
+          inPieces(stream),
         );
       case "log":
         if (order.source === "vm") consoleOf(parts);
-        return await tail(parts.logs[order.source], order, stream);
+        return await tail(parts.logs[order.source], order, inPieces(stream));
       case "reboot":
         return await reboot(parts, order, stream);
       case "set":

@@ -22,7 +22,7 @@ export interface ServerApi {
   /** @throws ApiError when there is no such node. */
   node(name: string): Promise<NodeDetails>;
   /** @throws ApiError when there is no such node. */
-  ping(node: string, rounds: number): Promise<Pinged[]>;
+  ping(node: string, rounds: number, user: string): Promise<Pinged[]>;
   registered(): DeviceInfo[];
   trust(): TrustInfo;
   /**
@@ -80,8 +80,8 @@ export function serverHandler(api: ServerApi): Handle {
       serve(SERVER.finishRotation, ({ key, force, by }, user) =>
         rotation.finish(key, force, operatorOf(user, by)),
       ),
-      serve(SERVER.ping, ({ node, rounds }) => api.ping(node, rounds)),
-      serveAnswer(SERVER.order, ({ node, order }, user) => orders.begin(node, order, user)),
+      serve(SERVER.ping, ({ node, rounds }, user) => api.ping(node, rounds, user)),
+      serveAnswer(SERVER.order, ({ node, order }, user, signal) => orders.begin(node, order, user, signal)),
       serve(SERVER.input, async ({ session, bytes, end }, user) => {
         await orders.input(session, user, Buffer.from(bytes, "base64"), end);
         return {};

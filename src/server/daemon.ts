@@ -28,8 +28,9 @@ import { give, serveEnrolment } from "./enrol.ts";
 import { ServerKeys } from "./keys.ts";
 import { metricsPage, serveMetrics } from "./metrics.ts";
 import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
+import { OrderShares } from "./order-shares.ts";
 import { Orders, orderDetails } from "./orders.ts";
-import { pingParts } from "./ping.ts";
+import { PING_ORDERS, pingParts } from "./ping.ts";
 import { type Device, Registry } from "./registry.ts";
 import { Reports } from "./reports.ts";
 import { Rotation } from "./rotation.ts";
@@ -207,6 +208,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   const shown = async (some: readonly Device[]): Promise<NodeInfo[]> =>
     nodeList(some, tunnels, await net.addresses(some.map(({ mac }) => mac)));
   const address = server.address ?? { host: hostname(), port: endpoint.address.port };
+  const shares = new OrderShares();
   const api = await listenApi(
     server.socket,
     groupId(server.group) === undefined ? undefined : server.group,
@@ -221,6 +223,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
             { kind: "order", device: devices.byNode(node), details: orderDetails(order) },
             order.by,
           ),
+        shares,
       ),
       journal,
       nodes: () => shown(registry.active()),
@@ -232,7 +235,9 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         const events = journal.events({ node: name, last: NODE_EVENTS });
         return nodeDetails(node, registered, events, reports.of(device));
       },
-      ping: async (name, rounds) => {
+      ping: async (name, rounds, user) => {
+        const giveBack = shares.take(name, user, PING_ORDERS);
+        using _ = { [Symbol.dispose]: giveBack };
         const device = devices.byNode(name);
         const [node] = await shown([device]);
         const give = (order: Order): Promise<Answer> => tunnels.give(device, order);

@@ -1,6 +1,6 @@
 /** Measures the parts of the way to a node at the same time: from its board to the proxies, to the board, to the node. */
 
-import type { Pinged } from "../api/ping.ts";
+import { type Pinged, PROBLEM_MAX } from "../api/ping.ts";
 import type { Answer } from "../control/asker.ts";
 import { HOPS_BYTES, parseHops } from "../control/hops.ts";
 import type { Order } from "../control/orders.ts";
@@ -8,12 +8,16 @@ import { messageOf } from "../errors.ts";
 import { LineCutter } from "../linux/lines.ts";
 import { type RunResult, runAny } from "../linux/run.ts";
 import { within } from "../linux/sleep.ts";
+import { safeText } from "../text.ts";
 
 /** ms between two rounds, and how long to wait for an answer. */
 const PAUSE = 250;
 const PATIENCE = 5000;
 /** Bytes of an echo. */
 const ECHO_BYTES = 8;
+
+/** Orders that a device has under way at the same time for a ping. */
+export const PING_ORDERS = 2;
 
 export interface PingTarget {
   /** The entrypoint of its tunnel. */
@@ -37,13 +41,15 @@ export async function pingParts(target: PingTarget, rounds: number, run: Run = r
   return [...proxies, tunnel, node];
 }
 
+const wordsOf = (error: unknown): string => safeText(messageOf(error), PROBLEM_MAX);
+
 type Part = Pick<Pinged, "part" | "name">;
 
 async function measured(part: Part, measure: () => Promise<(number | null)[]>): Promise<Pinged> {
   try {
     return { ...part, rtts: await measure(), problem: null };
   } catch (error) {
-    return { ...part, rtts: [], problem: messageOf(error) };
+    return { ...part, rtts: [], problem: wordsOf(error) };
   }
 }
 
@@ -57,7 +63,7 @@ async function pingProxies({ give, via }: PingTarget, rounds: number): Promise<P
       answer.close();
     }
   } catch (error) {
-    return [{ part: "proxy", name: via, rtts: [], problem: messageOf(error) }];
+    return [{ part: "proxy", name: via, rtts: [], problem: wordsOf(error) }];
   }
 }
 

@@ -4,8 +4,8 @@ import { expect, test } from "bun:test";
 import { AskerGone } from "../../src/control/order-stream.ts";
 import { type Order, OrderRefused } from "../../src/control/orders.ts";
 import { WaltError } from "../../src/errors.ts";
-import { CHANNEL_WINDOW } from "../../src/ssh/handshake/channel.ts";
-import { SessionLost } from "../../src/ssh/handshake/client-channels.ts";
+import { CHANNEL_WINDOW, Channel } from "../../src/ssh/handshake/channel.ts";
+import { SessionLost, TooManySessions } from "../../src/ssh/handshake/client-channels.ts";
 import { eventually } from "../lab/eventually.ts";
 import { controlWire, textOf } from "./wire.ts";
 
@@ -129,8 +129,30 @@ test("more orders at once than there may be are refused, until one is done", asy
     await new Promise((resolve) => stream.gone.addEventListener("abort", resolve));
   });
   const answers = await Promise.all(Array.from({ length: 16 }, () => wire.asker.give({ order: "report" })));
-  await expect(wire.asker.give({ order: "report" })).rejects.toThrow(OrderRefused);
+  await expect(wire.asker.give({ order: "report" })).rejects.toThrow(TooManySessions);
   answers[0]?.close();
   await eventually("room for another", () => wire.asker.give({ order: "report" }).catch(() => undefined));
   wire.cut();
+});
+
+test("who leaves reads and writes no more at once, also when the other end never closes", async () => {
+  const channel = new Channel(1000, 1000, 0, 4096, () => {}, true);
+  channel.begin();
+  const [read, written] = [channel.read(), channel.write(new Uint8Array(100_000))];
+  channel.close();
+  expect(await eventually("the end of reading", read)).toBeUndefined();
+  await eventually("the end of writing", written);
+});
+
+test("what is written behind the end of the input is dropped, and ends no connection", async () => {
+  const wire = controlWire(async (_, stream) => {
+    for await (const bytes of stream.input) await stream.write(bytes);
+  });
+  const answer = await wire.asker.give({ order: "echo" });
+  await answer.write(utf8("one"));
+  answer.endInput();
+  await answer.write(utf8("two"));
+  answer.endInput();
+  expect(await textOf(answer)).toBe("one");
+  await answer.done;
 });

@@ -3,6 +3,7 @@
 import { beforeEach, expect, test } from "bun:test";
 import type { Answer } from "../../src/control/asker.ts";
 import type { Order } from "../../src/control/orders.ts";
+import { PieceReader } from "../../src/control/pieces.ts";
 import { parseReboot, type RebootOutcome } from "../../src/control/reboot.ts";
 import { parseReport, type Report } from "../../src/control/report.ts";
 import { SerialConsole } from "../../src/device/console/serial-console.ts";
@@ -53,6 +54,12 @@ async function until(answer: Answer, what: string): Promise<string> {
   return seen;
 }
 
+/** All that is shown by an answer in pieces. */
+async function shownBy(answer: Answer): Promise<string> {
+  const pieces = new PieceReader().take(Buffer.from(await textOf(answer)));
+  return Buffer.concat(pieces.map(({ bytes }) => bytes)).toString();
+}
+
 test("report: a line at once", async () => {
   const answer = await give({ order: "report" });
   expect(parseReport(JSON.parse(await until(answer, "\n"))).stage).toBe("watch");
@@ -91,7 +98,7 @@ test("log: the supervisor's, the kernel's, and the node's console as lines", asy
   const lines = async (source: "board" | "vm" | "kernel", count?: number): Promise<string> => {
     const more = count === undefined ? {} : { lines: count };
     const answer = await give({ order: "log", source, follow: false, ...more });
-    return (await textOf(answer)).replace(/^\S{20,}Z /gm, "");
+    return (await shownBy(answer)).replace(/^\S{20,}Z /gm, "");
   };
   expect(await lines("board")).toBe("info  one\nwarn  two\n");
   expect(await lines("board", 1)).toBe("warn  two\n");

@@ -1,6 +1,7 @@
 /** Both ends of an order's stream, in memory: the order's, and that of who has asked. */
 
 import { AskerGone, type OrderStream, WRITE_MAX } from "../../src/control/order-stream.ts";
+import type { Piece } from "../../src/control/pieces.ts";
 
 /** An order's stream, and what its asker does. */
 export class Asker implements OrderStream {
@@ -8,11 +9,23 @@ export class Asker implements OrderStream {
   readonly gone = this.#gone.signal;
   /** All that was written to the asker and that it has taken. */
   seen = "";
+  /** The pieces that he has taken. */
+  readonly pieces: Piece[] = [];
+  get last(): Piece | undefined {
+    return this.pieces.at(-1);
+  }
+
   #blocked: PromiseWithResolvers<void> | undefined;
   #typed: Uint8Array[] = [];
   #ended = false;
   #wake = (): void => {};
   readonly #decoder = new TextDecoder();
+
+  /** As a console's viewer: words of a piece are seen as they are. */
+  async show(piece: Piece): Promise<void> {
+    await this.write(piece.bytes);
+    this.pieces.push(piece);
+  }
 
   async write(bytes: Uint8Array): Promise<void> {
     if (bytes.length > WRITE_MAX) throw new Error(`${bytes.length} bytes at once, more than ${WRITE_MAX}`);

@@ -32,6 +32,8 @@ export interface WorldOptions {
   proxies?: number;
   /** Lines of the server's [server] table. */
   server?: string;
+  /** Another version of the binary. */
+  binary?: string;
 }
 
 export interface Proxy {
@@ -49,6 +51,8 @@ export class World implements AsyncDisposable {
   private constructor(
     readonly lab: Lab,
     readonly binary: string,
+    /** The binary of this version. */
+    readonly today: string,
     readonly server: Host,
     daemon: LabProcess,
   ) {
@@ -61,12 +65,13 @@ export class World implements AsyncDisposable {
   /** Server running, proxies set up by the real script; no device yet. */
   static async create(options: WorldOptions = {}): Promise<World> {
     const count = options.proxies ?? 1;
-    const binary = await waltBinary();
+    const today = await waltBinary();
+    const binary = options.binary ?? today;
     const lab = await Lab.create();
     try {
       const server = await lab.host("server", { networks: [count === 0 ? INTERNET : `lan${count}`] });
       configureServer(server, options.server);
-      const world = new World(lab, binary, server, await startServer(server, binary));
+      const world = new World(lab, binary, today, server, await startServer(server, binary));
       for (let i = 1; i <= count; i++) {
         await world.#addProxy(`gate${i}`, [i === 1 ? INTERNET : `lan${i - 1}`, `lan${i}`]);
       }
@@ -337,14 +342,18 @@ export class WorldDevice {
   process: LabProcess | undefined;
   /** Added to the environment that it is started in. */
   env: Record<string, string> = {};
+  /** The binary that it runs. */
+  binary: string;
 
   constructor(
     readonly world: World,
     readonly host: Host,
-  ) {}
+  ) {
+    this.binary = world.binary;
+  }
 
   start(): LabProcess {
-    this.process = this.host.spawn([this.world.binary, "device", "run"], { env: this.env });
+    this.process = this.host.spawn([this.binary, "device", "run"], { env: this.env });
     return this.process;
   }
 

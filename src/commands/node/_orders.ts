@@ -67,9 +67,10 @@ export class OrderInput {
     readonly session: string,
   ) {}
 
-  type(bytes: Uint8Array): void {
+  /** Resolves when all that was typed before is on its way too, or nothing can be sent any more. */
+  async type(bytes: Uint8Array): Promise<void> {
     this.#waiting = Buffer.concat([this.#waiting, bytes]);
-    void this.#send();
+    await this.#send();
   }
 
   /** Nothing more is typed. */

@@ -17,6 +17,11 @@ export class PlainOutput {
     this.#line = (lines.pop() ?? "").slice(-LINE_MAX);
     return new TextEncoder().encode(lines.map((line) => `${plainLine(line)}\n`).join(""));
   }
+
+  /** Nothing more comes. @returns what is left as a line. */
+  end(): Uint8Array {
+    return this.#line === "" ? new Uint8Array() : this.take(Buffer.from("\n"));
+  }
 }
 
 /** Characters of a line that are kept until it is complete. */

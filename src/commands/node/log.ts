@@ -2,9 +2,9 @@
 
 import { usageError } from "../../errors.ts";
 import { command, untilStopped } from "../_command.ts";
-import { serverOptions, withServer } from "../_server.ts";
-import { giveOrder } from "./_orders.ts";
-import { printed } from "./_output.ts";
+import { serverOptions } from "../_server.ts";
+import { showContinued } from "./_continued.ts";
+import { PlainOutput, printed } from "./_output.ts";
 
 export default command({
   name: "walt node log",
@@ -26,12 +26,17 @@ export default command({
     if (args.lines !== undefined && !/^\d{1,6}$/.test(args.lines))
       throw usageError(`--lines ${JSON.stringify(args.lines)} is no number of lines`);
     const lines = args.lines === undefined ? {} : { lines: Number(args.lines) };
-    const signal = untilStopped();
-    const order = { order: "log" as const, source, follow: args.follow ?? false, ...lines };
-    try {
-      await withServer(args, (api) => giveOrder(api, args.node, order, { output: printed, signal }));
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    }
+    const plain = new PlainOutput();
+    await showContinued(args, args.node, {
+      order: (after) => {
+        const more = after === undefined ? lines : { after };
+        return { order: "log" as const, source, follow: args.follow ?? false, ...more };
+      },
+      show: ({ bytes }) => printed(plain.take(bytes)),
+      lost: () => process.stderr.write("[The way to the board is lost; it is tried again.]\n"),
+      goesOn: args.follow === true,
+      signal: untilStopped(),
+    });
+    await printed(plain.end());
   },
 });

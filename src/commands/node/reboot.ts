@@ -24,10 +24,11 @@ export default command({
     if (args.hard && args.board) throw usageError("--hard and --board exclude each other");
     const what = args.board ? "board" : args.hard ? "vm" : "guest";
     const order = { order: "reboot" as const, what, by: operator() } as const;
+    const signal = untilStopped();
     await withServer(args, async (api) => {
       const nodes = chooseNodes(await api.call(SERVER.nodes, {}), every("node"), args.state);
       await sideBySide(nodes, async ({ name }) => {
-        return outcomeOf(parseReboot(await askOrder(api, name, order, untilStopped())));
+        return outcomeOf(parseReboot(await askOrder(api, name, order, signal)));
       });
     });
   },

@@ -5,7 +5,7 @@
 
 import { randomBytes } from "node:crypto";
 import type { OrderStream } from "../../control/order-stream.ts";
-import type { ConsolePlace } from "../../control/orders.ts";
+import type { PieceStream, Place } from "../../control/pieces.ts";
 import { WaltError } from "../../errors.ts";
 import { Change } from "../../linux/change.ts";
 import { plainText } from "../../text.ts";
@@ -21,8 +21,11 @@ export const ATTACHED = 16;
 /** Bytes that are sent to one of them at a time. */
 const PIECE = 8192;
 
-/** What somebody wants: to look only; to type as well; or to type in place of the present writer. */
-export const ATTACH_MODES = ["watch", "write", "take"] as const;
+/**
+ * What somebody wants: to look only; to type as well; to type in place of the present writer; or to type, and
+ * to look only when there is a writer.
+ */
+export const ATTACH_MODES = ["watch", "write", "take", "resume"] as const;
 export type AttachMode = (typeof ATTACH_MODES)[number];
 
 /** Somebody who wants to be attached. */
@@ -31,10 +34,13 @@ export interface AttachOptions {
   /** The operator's name, which the others may be told. */
   readonly name: string;
   /** Only the output behind this place, as far as it is kept; all that is kept unless given. */
-  readonly after?: ConsolePlace | undefined;
-  /** Called once, when attached and before any output is written to the stream. @param place of the first output. */
-  admitted?(place: ConsolePlace): Promise<void> | void;
+  readonly after?: Place | undefined;
+  /** Called once, when attached and before anything is shown. */
+  admitted?(): void;
 }
+
+/** How one who is attached sees the console, and types. The first piece is empty: he is attached. */
+export type Viewer = PieceStream & Pick<OrderStream, "input">;
 
 /** Somebody who is attached. */
 interface Attached {
@@ -84,16 +90,15 @@ export class SerialConsole {
    * the console if he is the writer. Resolves when he is gone.
    * @throws WaltError before anything is written when somebody else writes, or too many are attached.
    */
-  async attach({ mode, name, after, admitted }: AttachOptions, stream: OrderStream): Promise<void> {
+  async attach({ mode, name, after, admitted }: AttachOptions, viewer: Viewer): Promise<void> {
     const one: Attached = { name: plainText(name), notes: [] };
     this.#admit(one, mode);
-    void this.#type(one, stream.input);
+    void this.#type(one, viewer.input);
     try {
-      const position = this.#placeAfter(after);
-      await admitted?.({ ring: this.#id, position });
-      await this.#show(one, position, stream);
+      admitted?.();
+      await this.#show(one, this.#placeAfter(after), viewer);
     } catch (error) {
-      if (!stream.gone.aborted) throw error;
+      if (!viewer.gone.aborted) throw error;
     } finally {
       this.#attached.delete(one);
       this.#stopWriting(one);
@@ -113,6 +118,10 @@ export class SerialConsole {
       });
     }
     this.#attached.add(one);
+    if (mode === "resume" && writer !== undefined) {
+      one.notes.push(`${writer.name} is typing on the console: you can only watch`);
+      return;
+    }
     if (mode === "watch") return;
     this.#writer = one;
     if (writer === undefined) return;
@@ -121,23 +130,27 @@ export class SerialConsole {
   }
 
   /** The position where output begins for somebody who has seen all up to a place, which may be of another ring. */
-  #placeAfter(after: ConsolePlace | undefined): number {
+  #placeAfter(after: Place | undefined): number {
     const { start, end } = this.#ring;
     if (after === undefined || after.ring !== this.#id) return start;
     return Math.min(Math.max(after.position, 0), end);
   }
 
-  /** Send everything to one who is attached, as fast as he takes it, until he is gone. */
-  async #show({ notes }: Attached, from: number, stream: OrderStream): Promise<void> {
+  /** Show everything to one who is attached, as fast as he takes it, until he is gone. */
+  async #show(one: Attached, from: number, viewer: Viewer): Promise<void> {
     let position = from;
-    while (!stream.gone.aborted) {
+    const show = (bytes: Uint8Array): Promise<void> =>
+      viewer.show({ bytes, place: { ring: this.#id, position }, writes: this.#writer === one });
+    await show(new Uint8Array());
+    while (!viewer.gone.aborted) {
       const { bytes, next, lost } = this.#ring.read(position, PIECE);
+      position += lost;
+      if (lost > 0) await show(noteLine(`${lost} bytes left out`));
       position = next;
-      if (lost > 0) await stream.write(noteLine(`${lost} bytes left out`));
-      if (bytes.length > 0) await stream.write(bytes);
-      const note = notes.shift();
-      if (note !== undefined) await stream.write(noteLine(note));
-      else if (bytes.length === 0) await this.#change.next(stream.gone);
+      if (bytes.length > 0) await show(bytes);
+      const note = one.notes.shift();
+      if (note !== undefined) await show(noteLine(note));
+      else if (bytes.length === 0) await this.#change.next(viewer.gone);
     }
   }
 

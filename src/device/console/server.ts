@@ -5,6 +5,7 @@
 
 import { rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
+import type { Piece } from "../../control/pieces.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { Fields } from "../../parse.ts";
 import { ATTACH_MODES, type AttachMode, type SerialConsole } from "./serial-console.ts";
@@ -73,7 +74,8 @@ async function attach(socket: Socket, console: SerialConsole): Promise<void> {
       if (rest.length > 0) yield rest;
       yield* { [Symbol.asyncIterator]: () => input };
     };
-    await console.attach({ mode, name: LOCAL, admitted: () => answer({}) }, { ...stream, input: typed() });
+    const viewer = { gone: stream.gone, input: typed(), show: ({ bytes }: Piece) => stream.write(bytes) };
+    await console.attach({ mode, name: LOCAL, admitted: () => answer({}) }, viewer);
   } catch (error) {
     const hint = error instanceof WaltError ? error.hint : undefined;
     answer({ refused: messageOf(error), hint });

@@ -5,11 +5,11 @@
 
 import { closeSync, constants, openSync, readSync } from "node:fs";
 import { codeOf, messageOf, WaltError } from "../../errors.ts";
-import { readText } from "../../linux/files.ts";
+import { readText, readTextIfAny } from "../../linux/files.ts";
 import { sleep } from "../../linux/sleep.ts";
 import { safeText } from "../../text.ts";
 import { LINES_KEPT, LONGEST_LINE } from "./line-ring.ts";
-import { type LineLog, missedLine, type TailOptions } from "./tail.ts";
+import { type LineLog, type Lines, missedLine, type TailOptions } from "./tail.ts";
 
 const KMSG = "/dev/kmsg";
 /** Bytes of a record at most (CONSOLE_EXT_LOG_MAX of the kernel, PRINTK_MESSAGE_MAX since 6.3). */
@@ -32,6 +32,8 @@ export interface KernelRecords {
 
 /** What is needed of the system; tests give others. */
 export interface KernelLogSystem {
+  /** Tells this run of the kernel from others, in hex digits. */
+  boot(): string;
   /** @throws the system's error. */
   open(): KernelRecords;
   /** When the kernel started: ms since 1970, by the clock as it is now. */
@@ -42,10 +44,14 @@ export interface KernelLogSystem {
 
 /** See `LineLog`: lines that the kernel drops while a reader is slow are among those that it misses. */
 export class KernelLog implements LineLog {
-  constructor(readonly system: KernelLogSystem = SYSTEM) {}
+  readonly ring: string;
 
-  async *read({ lines = Infinity, follow }: TailOptions, signal: AbortSignal): AsyncGenerator<string> {
-    const reader = new Reader(this.system);
+  constructor(readonly system: KernelLogSystem = SYSTEM) {
+    this.ring = system.boot();
+  }
+
+  async *read({ lines = Infinity, follow, after }: TailOptions, signal: AbortSignal): AsyncGenerator<Lines> {
+    const reader = new Reader(this.system, after?.ring === this.ring ? after.position : undefined);
     try {
       let old: string[] = [];
       for (let pieces = 0; pieces < PIECES && !signal.aborted; pieces++) {
@@ -54,10 +60,10 @@ export class KernelLog implements LineLog {
         old = lastOf([...old, ...piece], lines);
         await new Promise((resolve) => setImmediate(resolve));
       }
-      if (old.length > 0) yield old.join("");
+      if (old.length > 0) yield { text: old.join(""), next: reader.position };
       while (follow && !signal.aborted) {
         const piece = reader.next();
-        if (piece.length > 0) yield piece.join("");
+        if (piece.length > 0) yield { text: piece.join(""), next: reader.position };
         else await this.system.wait(signal);
       }
     } finally {
@@ -72,9 +78,18 @@ class Reader {
   /** The number of the record that comes next, if the kernel drops none. */
   #next: number | undefined;
 
-  /** @throws WaltError when the log cannot be read. */
-  constructor(readonly system: KernelLogSystem) {
+  /** @param from the number of the first record that is wanted. @throws WaltError when the log cannot be read. */
+  constructor(
+    readonly system: KernelLogSystem,
+    from: number | undefined,
+  ) {
+    this.#next = from;
     this.#records = readable(() => system.open());
+  }
+
+  /** The number of the record that comes next. */
+  get position(): number {
+    return this.#next ?? 0;
   }
 
   /** The next lines, those of TURN records at most; none when there are no others yet. */
@@ -86,6 +101,10 @@ class Reader {
       if (text === undefined) break;
       const record = parseRecord(text);
       if (record === undefined) continue;
+      if (record.number < (this.#next ?? 0)) {
+        read--; // it is not wanted, and what is wanted comes behind it
+        continue;
+      }
       const missed = record.number - (this.#next ?? record.number);
       this.#next = record.number + 1;
       if (missed > 0) lines.push(missedLine(missed));
@@ -149,6 +168,7 @@ const SYSTEM: KernelLogSystem = {
     };
     return { read, close: () => closeSync(fd) };
   },
+  boot: () => (readTextIfAny("/proc/sys/kernel/random/boot_id") ?? "").replaceAll(/[^0-9a-f]/g, ""),
   started: () => Date.now() - 1000 * Number.parseFloat(readText("/proc/uptime")),
   wait: (signal) => sleep(LOOK, signal),
 };

@@ -1,8 +1,9 @@
 /** The last lines of a log, in memory of bounded size. Writing never waits, however slow the readers are. */
 
+import { randomBytes } from "node:crypto";
 import { Change } from "../../linux/change.ts";
 import { safeText } from "../../text.ts";
-import { type LineLog, missedLine, type TailOptions } from "./tail.ts";
+import { type LineLog, type Lines, missedLine, type TailOptions } from "./tail.ts";
 
 /** Bytes that a ring keeps unless told otherwise: some 500 lines. */
 export const LINES_KEPT = 65_536;
@@ -15,6 +16,7 @@ const PIECE = 8192;
 
 /** Lines with their times. A line's number is how many came before it. */
 export class LineRing implements LineLog {
+  readonly ring = randomBytes(8).toString("hex");
   /** The lines that are kept, each with its end. The first one has the number `#first`. */
   #lines: Buffer[] = [];
   #first = 0;
@@ -47,19 +49,21 @@ export class LineRing implements LineLog {
     this.#change.tell();
   };
 
-  async *read({ lines = Infinity, follow }: TailOptions, signal: AbortSignal): AsyncGenerator<string> {
-    /** The number of the line to be read next. */
-    let next = Math.max(this.#first, this.#end - lines);
+  async *read({ lines = Infinity, follow, after }: TailOptions, signal: AbortSignal): AsyncGenerator<Lines> {
     const end = this.#end;
+    /** The number of the line to be read next. */
+    let next = Math.max(this.#first, end - lines);
+    if (after?.ring === this.ring) next = Math.min(after.position, end);
     for (;;) {
       if (next < this.#first) {
-        yield missedLine(this.#first - next);
+        const text = missedLine(this.#first - next);
         next = this.#first;
+        yield { text, next };
       }
       if (signal.aborted || (!follow && next >= end)) return;
       const piece = this.#from(next);
       next += piece.length;
-      if (piece.length > 0) yield Buffer.concat(piece).toString();
+      if (piece.length > 0) yield { text: Buffer.concat(piece).toString(), next };
       else await this.#change.next(signal);
     }
   }

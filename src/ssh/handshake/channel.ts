@@ -50,7 +50,8 @@ export class Channel {
   oursClosed = false;
   /** The client sends no more data. */
   #eof = false;
-  /** We asked for the command: its input ends, or we leave. */
+  /** We asked for the command: its input has ended, which is still to be said; or we leave. */
+  #inputEnded = false;
   #inputEnds = false;
   #leaves = false;
   /** What the command's end was, once it is told: undefined when a signal or a lost connection ended it. */
@@ -118,7 +119,8 @@ export class Channel {
    */
   write(text: string | Uint8Array, error = false): Promise<void> {
     const bytes = Buffer.from(text);
-    if (this.#status !== undefined || this.#isOver || bytes.length === 0) return Promise.resolve();
+    if (this.#status !== undefined || this.#isOver || this.#leaves || this.#inputEnded || bytes.length === 0)
+      return Promise.resolve();
     if (this.#queued + bytes.length > 2 * QUEUE_MAX) throw new RangeError("a channel's writer does not wait");
     this.#queue.push({ error, bytes });
     this.#queued += bytes.length;
@@ -138,16 +140,22 @@ export class Channel {
     this.wake();
   }
 
-  /** Send that no more input comes, once all that was written has left: the other end's command may end. */
+  /**
+   * Send that no more input comes, once all that was written has left: the other end's command may end. What is
+   * written later is dropped.
+   */
   endInput(): void {
-    this.#inputEnds = true;
+    if (this.#inputEnded) return;
+    this.#inputEnded = this.#inputEnds = true;
     this.wake();
   }
 
-  /** Close without an exit status: the end that asked wants nothing more. Again: does nothing. */
+  /** Close without an exit status: the end that asked wants nothing more, and reads no more. Again: does nothing. */
   close(): void {
     this.#leaves = true;
     this.discard();
+    this.#wakeWriters();
+    this.#serveReader();
     this.wake();
   }
 

@@ -22,6 +22,9 @@ export class SessionRefused extends Error {
   }
 }
 
+/** So many sessions are open already as there may be, of whoever's. */
+export class TooManySessions extends Error {}
+
 /** The connection ended before the answer. */
 export class SessionLost extends Error {}
 
@@ -34,7 +37,7 @@ interface Opening {
 }
 
 /** Sessions that may be open or opening at once. */
-const SESSIONS_MAX = 16;
+export const SESSIONS_MAX = 16;
 /** Characters of the other end's reason. */
 const REASON_MAX = 200;
 const PROHIBITED = 1;
@@ -65,13 +68,13 @@ export class ClientChannels {
 
   /**
    * Run a command in a session of its own. Resolves when it runs.
-   * @throws SessionRefused, SessionLost.
+   * @throws SessionRefused, TooManySessions, SessionLost.
    */
   open(command: string): Promise<Channel> {
     if (this.#over) return Promise.reject(new SessionLost("the connection has ended"));
     if (this.#spare === undefined && this.#isFull)
       return Promise.reject(
-        new SessionRefused("session", `${SESSIONS_MAX} sessions are open, as many as there may be`),
+        new TooManySessions(`${SESSIONS_MAX} sessions are open, as many as there may be`),
       );
     const opening = this.#spare ?? this.#begin();
     this.#spare = undefined;

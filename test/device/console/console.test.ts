@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Place } from "../../../src/control/pieces.ts";
 import { BoundedSocket } from "../../../src/device/console/bounded-socket.ts";
 import { ByteRing } from "../../../src/device/console/byte-ring.ts";
 import { attachConsole } from "../../../src/device/console/client.ts";
@@ -80,13 +81,17 @@ function watcher(mode: AttachMode = "watch") {
 }
 
 /** Somebody who is attached by a channel. */
-async function attach(mode: AttachMode, name: string): Promise<Asker & { over: Promise<void> }> {
+async function attach(
+  mode: AttachMode,
+  name: string,
+  after?: Place,
+): Promise<Asker & { over: Promise<void> }> {
   const asker = Object.assign(new Asker(), { over: Promise.resolve() });
   let admitted = false;
   const told = (): void => {
     admitted = true;
   };
-  asker.over = serial.attach({ mode, name, admitted: told }, asker);
+  asker.over = serial.attach({ mode, name, after, admitted: told }, asker);
   await Promise.race([asker.over, eventually("he is attached", () => admitted)]);
   return asker;
 }
@@ -187,6 +192,42 @@ test("a watcher who does not read keeps nobody from anything, and is told what h
   const gap = `\r\n[walt: ${missed} bytes left out]\r\n`.length;
   expect(missed).toBe(lines * 100 + "the end".length - CONSOLE_KEPT);
   expect(slow.seen.length - gap + missed).toBe("begin".length + lines * 100 + "the end".length);
+});
+
+test("who comes back after a lost connection sees what he has not seen, whatever he was told besides", async () => {
+  const ann = await attach("write", "ann");
+  serial.output(bytes("one "));
+  await eventually("it is shown", () => ann.seen === "one ");
+  const ben = await attach("take", "ben");
+  await eventually("she is told", () => ann.seen.includes("ben has taken the console"));
+  serial.output(bytes("two "));
+  await eventually("it is shown", () => ann.seen.endsWith("two "));
+  expect([ann.last?.writes, ben.last?.writes]).toEqual([false, true]);
+  for (const one of [ann, ben]) one.leave();
+  await Promise.all([ann.over, ben.over]);
+  serial.output(bytes("three"));
+  for (const mode of ["watch", "write"] as const) {
+    const again = await attach(mode, "ann", ann.last?.place);
+    await eventually("the rest", () => again.seen === "three");
+    expect(again.last?.writes).toBe(mode === "write");
+    again.leave();
+    await again.over;
+  }
+  serial.output(new Uint8Array(2 * CONSOLE_KEPT));
+  const late = await attach("watch", "ann", ann.last?.place);
+  await eventually("the gap", () => late.seen.startsWith(`\r\n[walt: ${CONSOLE_KEPT + 5} bytes left out]`));
+  // Should the way be lost again behind the words about the gap, nothing of what follows is skipped.
+  const gap = late.pieces.find((piece) => text(piece.bytes).includes("left out"));
+  expect(gap?.place.position).toBe("one two three".length + CONSOLE_KEPT);
+});
+
+test("who comes back to type is a watcher when somebody else types meanwhile", async () => {
+  const ben = await attach("resume", "ben");
+  const ann = await attach("resume", "ann");
+  await eventually("she is told", () =>
+    ann.seen.includes("[walt: ben is typing on the console: you can only"),
+  );
+  expect([ann.last?.writes, ben.last?.writes]).toEqual([false, true]);
 });
 
 test("only so many may be attached at a time", async () => {

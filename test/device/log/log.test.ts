@@ -2,10 +2,11 @@
 
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
+import type { Piece, Place } from "../../../src/control/pieces.ts";
 import { KernelLog, type KernelLogSystem } from "../../../src/device/log/kernel-log.ts";
 import { LINES_KEPT, LineRing, LONGEST_LINE } from "../../../src/device/log/line-ring.ts";
 import { linesOf } from "../../../src/device/log/lines-of.ts";
-import { tail } from "../../../src/device/log/tail.ts";
+import { type LineLog, tail } from "../../../src/device/log/tail.ts";
 import { alsoTo, type Log, type LogLine } from "../../../src/log.ts";
 import { eventually, turn } from "../../lab/eventually.ts";
 import { Asker } from "../../lab/order-stream.ts";
@@ -41,6 +42,39 @@ test("who follows gets what comes, until he leaves", async () => {
   await eventually("the others", () => asker.seen === line("one") + line("two") + line("three"));
   asker.leave();
   await eventually("the end", over);
+});
+
+/** The text that follows a place, and the place behind it. */
+async function read(log: LineLog, after?: Place): Promise<[string, Place]> {
+  const asker = new Asker();
+  let place = after ?? { ring: "", position: 0 };
+  const show = (piece: Piece): Promise<void> => {
+    place = piece.place;
+    return asker.show(piece);
+  };
+  await tail(log, { follow: false, after }, { gone: asker.gone, show });
+  return [asker.seen, place];
+}
+
+test("who comes back gets what was written meanwhile, and how much of it is not kept", async () => {
+  const log = ring(1000);
+  log.add("one");
+  log.add("two");
+  const [, first] = await read(log);
+  log.add("three");
+  const [meanwhile, second] = await read(log, first);
+  expect(meanwhile).toBe(line("three"));
+  expect(await read(log, second)).toEqual(["", second]);
+  for (let i = 0; i < 100; i++) log.add(`line ${i}`);
+  const [rest] = await read(log, second);
+  const [, missed] = /^\[walt: (\d+) lines left out\]\n/.exec(rest) ?? [];
+  expect(rest).toContain(`lines left out]\n${line(`line ${missed}`)}`);
+  // A place in another log, or one that nobody can have reached, is no reason to fail.
+  expect((await read(ring(), second))[0]).toBe("");
+  const other = ring();
+  other.add("other");
+  expect((await read(other, second))[0]).toBe(line("other"));
+  expect((await read(other, { ring: other.ring, position: 1e9 }))[0]).toBe("");
 });
 
 test("a log that never stops ends all the same for one who does not follow", async () => {
@@ -85,9 +119,8 @@ test("a reader whose asker goes while it writes just ends; another error of writ
   asker.leave();
   await eventually("the end", over);
   const broken = {
-    input: asker.input,
     gone: new AbortController().signal,
-    write: () => Promise.reject(new Error("no")),
+    show: () => Promise.reject(new Error("no")),
   };
   await expect(tail(log, { follow: true }, broken)).rejects.toThrow("no");
 });
@@ -133,7 +166,7 @@ test("a log passes its lines on, with their subjects, but not those for debuggin
 });
 
 /** A kernel whose log has these records, and more as they are pushed. */
-function kernel(records: string[]) {
+function kernel(records: string[], boot = "0b") {
   let open = 0;
   let look = (): void => {};
   const system: KernelLogSystem = {
@@ -142,6 +175,7 @@ function kernel(records: string[]) {
       let at = 0;
       return { read: () => (at < records.length ? records[at++] : undefined), close: () => void open-- };
     },
+    boot: () => boot,
     started: () => AT.getTime() - 5000,
     wait: (signal) =>
       new Promise((resolve) => {
@@ -178,6 +212,17 @@ test("the kernel's log: its lines with their times, and how many the kernel has 
   expect(opened()).toBe(0);
 });
 
+test("the kernel's log goes on behind a place, however much of it is there already", async () => {
+  const records = Array.from({ length: 1000 }, (_, i) => `6,${i},5000000,-;${i}\n`);
+  const [, place] = await read(kernel(records).log);
+  const more = [...records, "6,1000,5000000,-;new\n"];
+  expect((await read(kernel(more).log, place))[0]).toBe(line("new"));
+  expect((await read(kernel(["6,1003,5000000,-;late\n"]).log, place))[0]).toBe(
+    `[walt: 3 lines left out]\n${line("late")}`,
+  );
+  expect((await read(kernel(["6,0,5000000,-;rebooted\n"], "0c").log, place))[0]).toBe(line("rebooted"));
+});
+
 test("a kernel that floods its log is bounded, and whoever asks gets the last of it", async () => {
   const records = Array.from({ length: 30_000 }, (_, i) => `6,${i},5000000,-;${"z".repeat(100)} ${i}\n`);
   const asker = new Asker();
@@ -191,6 +236,7 @@ test("a kernel's log that cannot be read says why", async () => {
     open: () => {
       throw new Error("EPERM: operation not permitted");
     },
+    boot: () => "",
     started: () => 0,
     wait: async () => {},
   });
