@@ -9,7 +9,7 @@ const PARTS = ["proxy", "tunnel", "node"] as const;
 export const PROBLEM_MAX = 500;
 
 export function parsePingWanted(f: Fields) {
-  return { node: f.words("node"), rounds: f.digits("rounds", 1, ROUNDS_MAX) };
+  return { node: f.words("node"), rounds: f.integer("rounds", 1, ROUNDS_MAX) };
 }
 
 /** Round trip times over one part of the way. */

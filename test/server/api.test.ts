@@ -209,12 +209,12 @@ describe("requests", () => {
     }
   });
 
-  test("a ping: the rounds of the query are a number in its bounds", async () => {
+  test("a ping: its rounds are a number in its bounds", async () => {
     orders.length = 0;
-    expect(await ask("GET", "/v1/nodes/lab-3/ping?rounds=8")).toEqual([200, []]);
+    const ping = (rounds: unknown) => ask("POST", "/v1/nodes/lab-3/ping", JSON.stringify({ rounds }));
+    expect(await ping(8)).toEqual([200, []]);
     expect(orders.splice(0)).toEqual([["lab-3", 8]]);
-    for (const rounds of ["0", "51", "x", "-1"])
-      expect((await ask("GET", `/v1/nodes/lab-3/ping?rounds=${rounds}`))[0]).toBe(400);
+    for (const rounds of [0, 51, "8", -1, 1.5]) expect((await ping(rounds))[0]).toBe(400);
   });
 
   test("the journal, as much of it as is asked for", async () => {
