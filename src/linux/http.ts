@@ -102,9 +102,8 @@ export class HttpServer {
     this.#current.set(socket, incoming);
     const gone = new AbortController();
     outgoing.once("close", () => gone.abort());
-    let response: Response | undefined;
     try {
-      response = await this.#answer(incoming, gone.signal);
+      const response = await this.#answer(incoming, gone.signal);
       if (response.headers.get("content-type") === EVENTS) {
         if (socket.readableEnded) throw new Error("the client has gone");
         this.#streams.add(socket);
@@ -118,7 +117,6 @@ export class HttpServer {
       await send(response, outgoing, incoming.method === "HEAD", gone.signal);
     } catch {
       socket.destroy(); // the answer has begun, and cannot be finished
-      if (response?.body?.locked === false) void response.body.cancel().catch(() => {});
     } finally {
       this.#current.delete(socket);
       if (socket.readableEnded) socket.end();
