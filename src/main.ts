@@ -2,7 +2,8 @@
  * The front door: the root command, and the only place that turns an error into a message and an exit status.
  */
 
-import { EXIT, messageOf, WaltError } from "./errors.ts";
+import { EXIT, messageOf } from "./errors.ts";
+import { explained } from "./system-error.ts";
 
 /** Everything a user types after `walt`. */
 async function main(rawArgs: string[]): Promise<number> {
@@ -34,10 +35,11 @@ async function main(rawArgs: string[]): Promise<number> {
 
 function explain(error: unknown): number {
   const say = (text: string): boolean => process.stderr.write(`${text}\n`);
-  if (error instanceof WaltError) {
-    say(`walt: ${error.message}`);
-    if (error.hint !== undefined) say(error.hint);
-    return error.exitCode;
+  const known = explained(error);
+  if (known !== undefined) {
+    say(`walt: ${known.message}`);
+    if (known.hint !== undefined) say(known.hint);
+    return known.exitCode;
   }
   say(`walt: this is a bug in walt: ${messageOf(error)}`);
   say(error instanceof Error && error.stack !== undefined ? error.stack : "");

@@ -7,6 +7,7 @@ import { messageOf, WaltError } from "../errors.ts";
 import { EVENTS } from "../linux/http.ts";
 import type { Log } from "../log.ts";
 import { Fields } from "../parse.ts";
+import { explained, reasonOf } from "../system-error.ts";
 import { safeText } from "../text.ts";
 import { VERSION } from "../version.ts";
 import { ApiError, CODES, encodeError } from "./api-error.ts";
@@ -143,8 +144,12 @@ function understood<T>(parse: () => T): T {
 
 function refusal(error: unknown, pathname: string, log: Log): Response {
   if (error instanceof ApiError) return json(encodeError(error), CODES[error.code]);
-  if (error instanceof WaltError)
-    return refusal(new ApiError("failed", error.message, error.hint), pathname, log);
+  const known = explained(error);
+  if (known !== undefined) {
+    if (known !== error)
+      log.error("a request failed", { event: "request-failed", request: pathname, reason: reasonOf(error) });
+    return json(encodeError(new ApiError("failed", known.message, known.hint)), CODES.failed);
+  }
   log.error("a request failed", { event: "api-failed", request: pathname, reason: messageOf(error) });
   const words = `internal error: ${messageOf(error)}`;
   return json(encodeError(new ApiError("internal", words)), CODES.internal);

@@ -42,9 +42,10 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards become no
       note: async (): Loaded => (await import("./node/note.ts")).default,
     }),
   server: async (): Promise<Group> =>
-    group("walt server", "Run or install the server", {
+    group("walt server", "Run, install or restore the server", {
       run: async (): Loaded => (await import("./server/run.ts")).default,
       install: async (): Loaded => (await import("./server/install.ts")).default,
+      restore: async (): Loaded => (await import("./server/restore.ts")).default,
     }),
   proxy: async (): Promise<Group> =>
     group("walt proxy", "Make this machine a proxy", {

@@ -12,16 +12,18 @@ import type { Order } from "../control/orders.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { notifySystemd } from "../linux/notify.ts";
-import { aborted } from "../linux/sleep.ts";
+import { aborted, sleep } from "../linux/sleep.ts";
 import { TUN, TUN_CURE } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { sourceOf } from "../source.ts";
 import { fingerprint, parsePublicKey } from "../ssh/keys/ed25519.ts";
 import { LogLimiter, NO_LIMIT } from "../ssh/server/log-limiter.ts";
+import { isDamage, reasonOf } from "../system-error.ts";
 import { PumpThread } from "../tunnel/pump-thread.ts";
 import { VERSION } from "../version.ts";
 import { AccessRequests } from "./access-requests.ts";
 import { serverHandler } from "./api.ts";
+import { CopyKeeper } from "./copy-keeper.ts";
 import { Devices } from "./devices.ts";
 import { Endpoint } from "./endpoint.ts";
 import { give, serveEnrolment } from "./enrol.ts";
@@ -31,12 +33,16 @@ import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
 import { OrderShares } from "./order-shares.ts";
 import { Orders, orderDetails } from "./orders.ts";
 import { PING_ORDERS, pingParts } from "./ping.ts";
-import { type Device, Registry } from "./registry.ts";
+import { type Device, Registry, RegistryLocked } from "./registry.ts";
 import { Reports } from "./reports.ts";
 import { Rotation } from "./rotation.ts";
 import { Spread } from "./spread.ts";
 import { Tunnels } from "./tunnels.ts";
 import { deviceList, metricsSnapshot, nodeDetails, nodeList, trustInfo } from "./views.ts";
+
+/** ms for which the start waits for a registry that another program has locked, and ms between two tries. */
+const LOCKED = 60_000;
+const PAUSE = 500;
 
 /**
  * Files that root made among those of the service's user could not be read by the service.
@@ -62,6 +68,24 @@ function requireTun(): void {
 }
 
 /**
+ * Open the registry, and wait for another program that has locked it, such as one that makes a backup.
+ * @throws WaltError as `Registry`, and when it is locked for longer than LOCKED.
+ */
+async function openRegistry(path: string, log: Log, signal: AbortSignal): Promise<Registry> {
+  const from = performance.now();
+  for (let said = false; ; said = true) {
+    try {
+      return new Registry(path);
+    } catch (error) {
+      if (!(error instanceof RegistryLocked) || performance.now() - from > LOCKED || signal.aborted)
+        throw error;
+      if (!said) log.warn(`${error.message}: waiting for it`, { event: "registry-locked" });
+      await sleep(PAUSE, signal);
+    }
+  }
+}
+
+/**
  * Run the server until `signal` is aborted and everything it started is gone.
  * @throws WaltError when a part cannot be started; what was started before it is stopped.
  */
@@ -81,16 +105,20 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   refuseAnothersState(server.state);
   requireTun();
   const keys = ServerKeys.load(server.state);
-  const registry = new Registry(join(server.state, "registry.sqlite"));
+  const registry = await openRegistry(join(server.state, "registry.sqlite"), log, signal);
   parts.defer(() => registry.close());
   chmodSync(registry.path, 0o600);
   const { journal } = registry;
-  journal.failed = (lost, error) =>
+  const copies = new CopyKeeper(registry, log);
+  parts.defer(() => copies.stop());
+  journal.failed = (lost, error) => {
+    if (isDamage(error)) copies.soon();
     log.error("events could not be written into the journal", {
       event: "journal-failed",
       lost,
-      reason: messageOf(error),
+      reason: reasonOf(error),
     });
+  };
 
   const addresses = nodeAddresses(config);
   for (const node of addresses === undefined ? [] : registry.assignAddresses(...addresses))

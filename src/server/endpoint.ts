@@ -6,7 +6,6 @@
 
 import { formatEntrypoint, type HostPort } from "../address.ts";
 import { parseCommand } from "../enrolment/commands.ts";
-import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { sourceOf } from "../source.ts";
 import type { Channel } from "../ssh/handshake/channel.ts";
@@ -16,6 +15,7 @@ import type { KeyPair, PublicKey } from "../ssh/keys/ed25519.ts";
 import { SshListener } from "../ssh/server/listener.ts";
 import type { LogLimiter } from "../ssh/server/log-limiter.ts";
 import type { Owner, Peer, Released } from "../ssh/server/peer.ts";
+import { explained, reasonOf } from "../system-error.ts";
 import { safeText } from "../text.ts";
 import type { Device } from "./registry.ts";
 
@@ -178,9 +178,10 @@ export class Endpoint {
         event: "command-failed",
         from,
         command: safeText(command),
-        reason: messageOf(error),
+        reason: reasonOf(error),
       });
-      channel.exit(1, error instanceof WaltError ? error.message : "internal error; the server's log has it");
+      const words = explained(error)?.message;
+      channel.exit(1, words ?? "internal error; the server's log has it");
     });
   }
 

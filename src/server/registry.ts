@@ -5,14 +5,17 @@
 
 import { Database } from "bun:sqlite";
 import { createHash } from "node:crypto";
+import { dirname } from "node:path";
 import type { AddressRange } from "../address-range.ts";
 import { ApiError } from "../api/api-error.ts";
 import type { EnrolmentRequest } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { type PublicKey, publicKeyLine } from "../ssh/keys/ed25519.ts";
+import { explained, isDamage, isLocked } from "../system-error.ts";
 import { Invitations } from "./invitations.ts";
 import { Journal } from "./journal.ts";
 import { MIGRATIONS } from "./migrations.ts";
+import { checkOf, newestWhole } from "./registry-copies.ts";
 
 export interface Device {
   id: number;
@@ -57,6 +60,25 @@ function keyText(key: PublicKey): string {
   return publicKeyLine({ blob: key.blob, comment: "" });
 }
 
+/** Another program holds the registry's database: to be tried again. */
+export class RegistryLocked extends WaltError {
+  constructor(path: string) {
+    super(`the registry ${path} is locked by another program`, {
+      hint: `fuser -v ${path} shows which one. End it, or wait until it is done.`,
+    });
+  }
+}
+
+/** The registry cannot be used. @param found what is damaged. */
+function damaged(path: string, found: string): WaltError {
+  const copy = newestWhole(dirname(path));
+  const hint =
+    copy === undefined
+      ? "There is no copy of it. Restore a backup (docs/deployment.md, Backup)."
+      : `There is a copy of ${copy.taken.toISOString()} with ${copy.devices} devices. To use it: systemctl stop walt-vpn; walt server restore; systemctl start walt-vpn`;
+  return new WaltError(`the registry ${path} is damaged: ${found.replaceAll("\n", " ")}`, { hint });
+}
+
 export class Registry {
   readonly #db: Database;
   readonly invitations: Invitations;
@@ -73,21 +95,45 @@ export class Registry {
     let db: Database | undefined;
     try {
       this.#db = db = new Database(path, { create: true, strict: true });
+      db.run("PRAGMA busy_timeout = 1000"); // first, as all that follows may find another program at it
       db.run("PRAGMA journal_mode = WAL");
       db.run("PRAGMA synchronous = FULL"); // an accepted device stays accepted after a power cut
       db.run("PRAGMA foreign_keys = ON");
-      db.run("PRAGMA busy_timeout = 5000");
+      this.#refuseDamage();
       this.#migrate();
+      db.run("PRAGMA busy_timeout = 5000");
       this.invitations = new Invitations(db);
       this.journal = new Journal(db);
       this.#prefix = db.query<{ prefix: string }, []>("SELECT prefix FROM node_range").get()?.prefix ?? "";
     } catch (error) {
       db?.close();
       if (error instanceof WaltError) throw error;
-      throw new WaltError(`cannot open the registry ${path}: ${messageOf(error)}`, { cause: error });
+      if (isLocked(error)) throw new RegistryLocked(path);
+      if (isDamage(error)) throw damaged(path, messageOf(error));
+      const known = explained(error);
+      throw new WaltError(`cannot open the registry ${path}: ${known?.message ?? messageOf(error)}`, {
+        ...(known?.hint === undefined ? {} : { hint: known.hint }),
+        cause: error,
+      });
     } finally {
       process.umask(umask);
     }
+  }
+
+  /** @throws WaltError when pages of the database are damaged. */
+  #refuseDamage(): void {
+    const found = checkOf(this.#db);
+    if (found !== "ok") throw damaged(this.path, found);
+  }
+
+  /** Copy all of it into a new file. @throws the database's error, as when a page cannot be read. */
+  copyTo(file: string): void {
+    this.#db.query<unknown, [string]>("VACUUM INTO ?").run(file);
+  }
+
+  /** What SQLite's own check says of the file as it is now: `ok`, or what is damaged. */
+  check(): string {
+    return checkOf(this.#db);
   }
 
   #migrate(): void {

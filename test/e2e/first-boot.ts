@@ -52,7 +52,7 @@ async function accept(r: Run, world: World, board: Board): Promise<string> {
     const { text, code } = await monitor.question({ timeout: SLOW });
     const mac = /MAC address +(\S+)/i.exec(text)?.[1] ?? "";
     if (mac !== board.mac) throw new WaltError(`the monitor shows the MAC address ${mac}, not ${board.mac}`);
-    const [, shown] = await board.console.waitFor(/walt-os: screen: Code +(\S+)/, { timeout: SLOW });
+    const [, shown] = await board.console.waitFor(/walt-os: screen: Code +(\S+)\s/, { timeout: SLOW });
     if (shown !== code) throw new WaltError(`the screen shows the code ${shown}, the monitor ${code}`);
     await monitor.type(code);
     const [, node = ""] = await monitor.process.waitFor(/becomes node (\S+)/, { timeout: SLOW });

@@ -95,7 +95,7 @@ describe("the file", () => {
 
   test("that is something else, a folder, or nowhere, is an error that names it", () => {
     writeFileSync(path, "this is no database, and is longer than a header of SQLite would be ".repeat(20));
-    expect(() => new Registry(path)).toThrow(`cannot open the registry ${path}: `);
+    expect(() => new Registry(path)).toThrow(`the registry ${path} is damaged: `);
     expect(() => new Registry(dir)).toThrow(`cannot open the registry ${dir}: `);
     expect(() => new Registry(join(dir, "no/such"))).toThrow(`cannot open the registry ${dir}/no/such: `);
   });

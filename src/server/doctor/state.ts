@@ -61,7 +61,7 @@ export const STATE_CHECKS: readonly Check<ServerCase>[] = [
     look: async (server) => {
       const { machine, registryFile, keys } = server;
       const restore =
-        "Stop the service, and restore the registry from a backup (docs/deployment.md, Backup).";
+        "Restore the newest whole copy: systemctl stop walt-vpn; walt server restore; systemctl start walt-vpn. If there is none, restore a backup (docs/deployment.md, Backup).";
       let facts: Awaited<ReturnType<ServerCase["registry"]>>;
       try {
         facts = await server.registry();
