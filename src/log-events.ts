@@ -8,6 +8,7 @@ export const LOG_EVENTS = {
   "server-ready": "The server's daemon is ready.",
   "server-stops": "The server's daemon stops.",
   "bridge-used": "The daemon uses an existing bridge as walt-net.",
+  "walt-net-collides": "A route of the server leads to a network that has walt-net's addresses as well.",
   "walt-net-up": "The daemon has made walt-net, with DHCP and boot files.",
   dhcp: "dnsmasq assigned an address, or refused one.",
   "dhcp-restart": "dnsmasq ended. It is started again.",

@@ -6,7 +6,7 @@ import { ipJson, ipJsonIfAny } from "../../doctor/ip.ts";
 import { lookAtPrograms } from "../../doctor/needs.ts";
 import { findProcess } from "../../doctor/processes.ts";
 import { Fields } from "../../parse.ts";
-import { collisionOf } from "../net/collision.ts";
+import { collisionCure, collisionOf, collisionText, freeNetwork } from "../net/collision.ts";
 import type { ServerCase } from "./case.ts";
 
 const NF_CALL = "/proc/sys/net/bridge/bridge-nf-call-iptables";
@@ -26,9 +26,9 @@ export const NET_CHECKS: readonly Check<ServerCase>[] = [
       const other = collisionOf(address, bridge, addresses, routes);
       if (other === undefined) return OK;
       return fault(
-        `walt-net (${address}) has addresses that the network of ${other.card} has as well`,
+        collisionText(address, bridge, other),
         `${other.network} is on ${other.card}, and ${address} is on ${bridge}`,
-        "Choose another network: server.network.address. Until then the server answers for machines of the other network, or loses them.",
+        collisionCure(freeNetwork(bridge, addresses, routes)),
       );
     },
   },

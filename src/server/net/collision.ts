@@ -9,6 +9,39 @@ export interface Collision {
   readonly card: string;
   /** Its own: `192.168.192.5/24`; of a route its destination. */
   readonly network: string;
+  /**
+   * It is a route to a network that is larger than walt-net, as VPNs have them: of that network only the
+   * machines with walt-net's addresses are lost.
+   */
+  readonly isWiderRoute: boolean;
+}
+
+/** In words. @param own as for `collisionOf`. */
+export function collisionText(own: string, bridge: string, { card, network }: Collision): string {
+  return `walt-net (${own}, on ${bridge}) has addresses that the network of ${card} (${network}) has as well`;
+}
+
+/** What to do. @param free a network that can be had; undefined if none is known. */
+export function collisionCure(free: string | undefined): string {
+  const example =
+    free === undefined ? "" : `, such as server.network.address = "${free}", which is free here`;
+  return `Choose another network for walt-net in vpn.toml${example}. With the same addresses the server would answer for machines of the other network, or lose them.`;
+}
+
+/** Networks for walt-net, the best first: WalT's own, then such as few others use. */
+const CANDIDATES: readonly string[] = [
+  "192.168.192.1/22",
+  ...[213, 214, 215, 216, 217, 218].map((second) => `10.${second}.0.1/22`),
+  ...[196, 200, 204, 208, 212].map((third) => `192.168.${third}.1/22`),
+];
+
+/** A network for walt-net that no other network of the machine touches. Parameters as for `collisionOf`. */
+export function freeNetwork(
+  bridge: string,
+  addresses: readonly unknown[],
+  routes: readonly unknown[],
+): string | undefined {
+  return CANDIDATES.find((one) => collisionOf(one, bridge, addresses, routes) === undefined);
 }
 
 /**
@@ -39,7 +72,12 @@ export function collisionOf(
     const to = route.optionalText("dst", 60) ?? "";
     return { card: route.optionalText("dev", 15) ?? "", network: to.includes("/") ? to : `${to}/32` };
   });
-  return [...used, ...routed].find(({ card, network }) => card !== bridge && overlaps(own, network));
+  const others = [...used, ...routed].filter(
+    ({ card, network }) => card !== bridge && overlaps(own, network),
+  );
+  const wider = ({ network }: { network: string }): boolean => lengthOf(network) < lengthOf(own);
+  const first = others.find((one) => used.includes(one) || !wider(one)) ?? others[0];
+  return first === undefined ? undefined : { ...first, isWiderRoute: !used.includes(first) && wider(first) };
 }
 
 /**
@@ -51,6 +89,10 @@ function overlaps(one: string, other: string): boolean {
   if (a === undefined || b === undefined) return false;
   const size = 2 ** (32 - Math.min(a.length, b.length));
   return Math.floor(a.number / size) === Math.floor(b.number / size);
+}
+
+function lengthOf(network: string): number {
+  return parse(network)?.length ?? 32;
 }
 
 function parse(network: string): { number: number; length: number } | undefined {

@@ -11,6 +11,7 @@ import { type RunResult, run, runAny } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import type { GuardRules } from "../../tunnel/receive/guard.ts";
 import { BootService } from "./boot-files.ts";
+import { collisionCure, collisionOf, collisionText, freeNetwork } from "./collision.ts";
 import { Dnsmasq, knownLeases, leasesFile } from "./dnsmasq.ts";
 
 /**
@@ -86,7 +87,24 @@ export async function openWaltNet(config: Config, nodes: readonly NodeLease[], l
       hint: "Set server.network.managed = false to use it as it is, or name another server.network.bridge.",
     });
   }
+  await refuseCollision(config["server.network"], log);
   return await managedNet(config, link !== undefined, nodes, log);
+}
+
+/**
+ * Two networks with the same addresses: the server would answer for machines of the other one, or lose them.
+ * Beside a route to a larger network only some machines of that are lost, which is said.
+ * @throws WaltError naming the other network and its interface.
+ */
+async function refuseCollision({ address, bridge }: Config["server.network"], log: Log): Promise<void> {
+  const [addresses, routes] = await Promise.all([ipJson(["-4", "address"]), ipJson(["-4", "route"])]);
+  const [cards, ways] = [addresses, routes].map((one) => (Array.isArray(one) ? (one as unknown[]) : []));
+  const collision = collisionOf(address, bridge, cards ?? [], ways ?? []);
+  if (collision === undefined) return;
+  const text = collisionText(address, bridge, collision);
+  const hint = collisionCure(freeNetwork(bridge, cards ?? [], ways ?? []));
+  if (!collision.isWiderRoute) throw new WaltError(text, { hint });
+  log.warn(text, { event: "walt-net-collides", interface: collision.card, network: collision.network });
 }
 
 /** The alias of a bridge; undefined if there is no such interface. */

@@ -154,7 +154,7 @@ const CASES: Readonly<Record<string, readonly [Setting, RegExp]>> = {
         "ip -j -4 address": '[{"ifname":"eth1","addr_info":[{"local":"192.168.194.9","prefixlen":24}]}]',
       },
     },
-    /^network: walt-net \(192.168.192.1\/22\) .* eth1 .* \| 192.168.194.9\/24 is on eth1/,
+    /^network: walt-net \(192.168.192.1\/22, on walt-net\) .* eth1 .* \| 192.168.194.9\/24 is on eth1/,
   ],
   "a route that collides": [
     { commands: { "ip -j -4 route": '[{"dst":"192.168.0.0/16","dev":"tun0"}]' } },

@@ -12,12 +12,13 @@ test("a bridge that cannot be set up is removed again", async () => {
   const dir = mkdtempSync(join(tmpdir(), "walt-net-"));
   const path = process.env["PATH"];
   try {
-    // There is no such bridge; an address for it is refused; what else is asked for is done.
+    // There is no such bridge, and no other network; an address for it is refused; what else is asked for is done.
     writeFileSync(
       join(dir, "ip"),
       `#!/bin/sh
 case "$1" in
   -batch) tee -a '${dir}/said' | grep -q '^addr ' && { echo 'no such address' >&2; exit 1; }; exit 0 ;;
+  -j) echo '[]' ;;
   *) exit 1 ;;
 esac
 `,
