@@ -81,3 +81,17 @@ test("a child that ignores SIGTERM does not stay", async () => {
   await proxy.stop();
   await proxy.ended;
 });
+
+test("a session that ends while ssh goes on, because of forwarded connections, ends the connection at once", async () => {
+  const proxy = await open('read line; echo "$line"; exec 1>&-; exec sleep 60');
+  expect(await proxy.ended).toEqual({ kind: "closed", text: "proxy gate:22: it ended the session" });
+});
+
+test("a round trip is measured by an echo of its own; one that does not come is none", async () => {
+  const proxy = await open('read line; echo "$line"; read line; echo "$line"; exec sleep 60');
+  expect(await proxy.ping(10_000)).toBeGreaterThanOrEqual(0);
+  expect(await proxy.ping(20)).toBeUndefined();
+  const late = proxy.ping(60_000);
+  await proxy.stop();
+  expect(await late).toBeUndefined();
+});
