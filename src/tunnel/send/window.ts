@@ -6,178 +6,177 @@
  * path needs. All other frames wait in the fair queue (fair-queue.ts), where their order can still be
  * changed.
  *
- * The algorithm follows BBR (draft-ietf-ccwg-bbr), without pacing. It models the path by two numbers:
+ * What a path needs follows from Little's law: bytes in flight = rate × mean round trip time. So the window is
+ * set by the mean round trip time of each round, in which the bytes in flight are acknowledged once:
  *
- * - `rate`: the delivery rate, a maximum over recent intervals. A sample is the number of bytes that were
- *   acknowledged between the sending of some bytes and their acknowledgement, divided by that time
- *   (draft-cheng-iccrg-delivery-rate-estimation).
- * - `minRtt`: the least round trip time that was seen lately, that is the round trip time with empty queues.
+ *     window = bytes in flight × target / mean round trip time
  *
- * Their product is what the path itself holds. The window is that product, plus a small standing queue at the
- * bottleneck by which a higher rate becomes visible, plus an allowance for acknowledgements that arrive in
- * bursts:
+ * (as in FAST TCP, Wei et al. 2006). A mean below `target` lets the window grow by their ratio in every round
+ * trip; one above it lets it shrink as fast. `target` is the round trip time that a small standing queue gives:
  *
- *     window = rate × (1.1 × minRtt + 3 ms) + extraAcked
+ *     target = 1.1 × base + 3 ms + spread
  *
- * There are three phases:
+ * - `base` is the mean round trip time while no queue of ours stands. A mean, since on a path that jitters
+ *   hardly any byte is as fast as the fastest one: a window made for the fastest would be too small, the
+ *   measured rate would fall, and the next window would be smaller still.
+ * - `spread` is the standard deviation of the round trip time in a round. The more it jitters, the more must
+ *   be in flight for the path to be busy all the time.
  *
- * - `startup`: the window doubles every round trip, as in TCP's slow start, until the rate stops growing or
- *   the round trip time shows that a queue has built up.
- * - `steady`: the formula above.
- * - `probe`: when `minRtt` was not seen again for 10 s, the window is half of what the path holds, for about
- *   two round trips. The queues then empty, and `minRtt` is measured anew.
+ * Whether a queue is ours only an experiment tells: a **dip**. For two round trips the window is a little less
+ * than the path holds. If the round trip time falls to where it was, the queue was ours. If it does not, the
+ * dip becomes a deep one, of half of what the path holds, and the round trip time that remains is the new
+ * `base`: the path jitters more, is longer, or a queue of somebody else stands on it. A dip is due from time
+ * to time, and when the window has fallen by CUT without an end.
  *
- * There is no clock and no I/O here: the caller passes the time, in ms.
+ * Beside a queue of somebody else the target is higher (SHARED). Otherwise his flow would take what this one
+ * gives up. TCP below the tunnel then gets the share that any TCP gets.
+ *
+ * There are three phases: `startup`, in which the window doubles every round trip as in TCP's slow start;
+ * `steady`; and `dip`. There is no clock and no I/O here: the caller passes the time, in ms.
  */
 
-/** Bytes that may be in flight on a path of which nothing is known yet. */
-const INITIAL = 64 << 10;
-/** The smallest window, bytes. */
-export const WINDOW_MIN = 12_000;
+import { Flight } from "./flight.ts";
+
+/** Bytes that may be in flight on a path of which nothing is known yet: a little more than TCP begins with. */
+const INITIAL = 16 << 10;
+/** The smallest window, bytes: four full frames. */
+export const WINDOW_MIN = 6000;
 /** The largest window, bytes. */
 export const WINDOW_MAX = 8 << 20;
 
-/** The standing queue at the bottleneck is this many ms of the rate … */
-const SLACK = 3;
-/** … and this share of the least round trip time. */
+/** The standing queue may take this share of `base` … */
 const SLACK_PART = 0.1;
+/** … and this many ms. */
+const SLACK = 3;
+/** The share of `base` beside a queue of somebody else. */
+const SHARED_PART = 0.5;
+/** That is where `base` is this many times the least one of the last minutes. */
+const SHARED_FROM = 1.4;
+/** For this long, ms, the least `base` is remembered: for one to two spans. */
+const LEAST_SPAN = 15_000;
+
+/** A round is one round trip, or this many ms if that is longer: a shorter one tells of processors only. */
+const ROUND = 20;
+/** The window is what the best of this many rounds needs. A single bad round may be a retransmission. */
+const BEST_OF = 2;
+/** Growth of the window in one round at most. */
+const GROWTH = 2;
+/** From the fourth round without any queue on, each grows by this factor more: the path has become faster. */
+const HASTE = 1.25;
+const HASTE_AFTER = 3;
+
+/** A dip is this share of what the path holds, and a deep dip that one. */
+const DIP = 0.9;
+const DEEP_DIP = 0.5;
+/** A dip is due after this many rounds and this many ms in which no round trip was as short as `base`. */
+const DIP_ROUNDS = 20;
+const DIP_TIME = 500;
+/** A dip is due when the window was below this share of what it was before for CUT_ROUNDS. */
+const CUT = 0.7;
+const CUT_ROUNDS = 3;
+/** After a dip the round trip time is the same as before if it is within this factor, SLACK and `spread`. */
+const SAME = 1.15;
 
 /**
- * Acknowledgements arrive in bursts where a process on the way waits for its processor, or where TCP below us
- * waits for a retransmission. The bytes in flight must last from one burst to the next. Otherwise each pause
- * would lower the measured rate, and with it the next window. So the largest recent burst (`extraAcked`,
- * BBR's extra_acked) is added to the window. It counts up to this many ms of the rate; after a stall, up to
- * one round trip of the rate.
- */
-const EXTRA_MAX = 8;
-/** The largest burst counts for one to two spans of this many ms, or EXTRA_ROUNDS round trips if longer. */
-const EXTRA_SPAN = 400;
-const EXTRA_ROUNDS = 10;
-/**
- * A stall: no acknowledgement for this share of the least round trip time, because TCP below us retransmits.
+ * A stall: no acknowledgement for this share of `base`, because TCP below us retransmits, or the path has no
+ * rate at all. A round with a stall does not set the window, but at most STALLS of them in a row.
  */
 const STALL = 0.75;
 /** A shorter pause than this, ms, is no stall: a process on the way waits for its processor. */
-const STALL_MIN = 40;
-/**
- * For this many round trips after nothing was in flight, a pause is no stall either: TCP below us begins with
- * slow start again, and pauses once in every round trip.
- */
-const RESTART_ROUNDS = 10;
+const STALL_MIN = 20;
+const STALLS = 2;
+/** `spread` is a moving average: what a round contributes to it, and a round with a stall or a dip. */
+const SPREAD_PART = 1 / 16;
+const SPREAD_RARE_PART = 1 / 4;
 
-/** The rate is the best of this many intervals. */
-const RATE_INTERVALS = 10;
-/** Length of such an interval, ms, or one round trip if that is longer. */
-const RATE_INTERVAL = 100;
-/** `minRtt` is measured anew if it was not seen again for this long, ms: the path may have become longer. */
-const MIN_RTT_AGE = 10_000;
+/** In startup the window is at most this many times what the path is known to hold, and so can double. */
+const STARTUP = 3;
+/** Startup goes on while the rate grows by this factor in a round. */
+const STARTUP_GROWTH = 1.25;
+/** It ends in any case when the round trip time is this many times `base` in two rounds. */
+const STARTUP_QUEUE = 1.5;
+/** When nothing was in flight for this long, ms, TCP below us starts slowly again, and so does the window. */
+const RESTART = 1000;
 
-/** Records of what is in flight: room in the beginning. Most links need no more. */
-const RECORDS = 32;
-/** Records at most. Beyond them what is sent is added to the newest record. */
-const RECORDS_MAX = 512;
-
-/** Startup ends after this many rounds in a row in which the rate did not grow by the factor GROWTH. */
-const FLAT_ROUNDS = 3;
-const GROWTH = 1.25;
-
-export type Phase = "startup" | "steady" | "probe";
-
-/** A ring of records of what is in flight. Each record says what was known when its bytes were sent. */
-class Flight {
-  /** Bytes sent since the beginning, those of this record included. */
-  readonly end: Float64Array;
-  /** When it was sent, ms. */
-  readonly time: Float64Array;
-  /** Bytes that had been acknowledged by then. */
-  readonly ackedBefore: Float64Array;
-  /** When the last acknowledgement before it had come, ms. */
-  readonly ackedTimeBefore: Float64Array;
-  /** When the bytes that were acknowledged last had been sent, ms. */
-  readonly ackedSentBefore: Float64Array;
-  /** 1: the window was the limit, as more frames waited for it. 0: there was too little to send. */
-  readonly limited: Float64Array;
-
-  /** @param size the number of records. */
-  constructor(readonly size: number) {
-    const field = (): Float64Array => new Float64Array(size);
-    this.end = field();
-    this.time = field();
-    this.ackedBefore = field();
-    this.ackedTimeBefore = field();
-    this.ackedSentBefore = field();
-    this.limited = field();
-  }
-
-  /** A ring of twice the size with the same records. The one at `oldest` comes first. */
-  doubled(oldest: number): Flight {
-    const next = new Flight(2 * this.size);
-    const fields = ["end", "time", "ackedBefore", "ackedTimeBefore", "ackedSentBefore", "limited"] as const;
-    for (const field of fields) {
-      next[field].set(this[field].subarray(oldest));
-      next[field].set(this[field].subarray(0, oldest), this.size - oldest);
-    }
-    return next;
-  }
-}
+export type Phase = "startup" | "steady" | "dip";
 
 export class Window {
   phase: Phase = "startup";
   /** Bytes that may be in flight. */
   size = INITIAL;
-  /** Delivery rate, bytes per ms; 0 = unknown. */
+  /** Rate of the path in the last round in which it was full, bytes per ms; 0 = unknown. */
   rate = 0;
-  /** Least round trip time, ms; infinite = unknown. */
-  minRtt = Number.POSITIVE_INFINITY;
-  /** When `minRtt` was seen last, ms. */
-  #minRttTime = 0;
-  /** Bytes sent since the beginning. */
-  #sent = 0;
-  /** Bytes acknowledged since the beginning. */
-  #acked = 0;
-  /** When the last acknowledgement came, ms. */
-  #ackedTime = 0;
-  /** When the bytes that it acknowledged had been sent, ms. */
-  #ackedSent = 0;
-  #flight = new Flight(RECORDS);
-  /** Index of the oldest record in `#flight`. */
-  #oldest = 0;
-  #recordCount = 0;
-  /** The best rate of each interval, a ring. */
-  readonly #intervalRates = new Float64Array(RATE_INTERVALS);
-  /** Index of the current interval. */
-  #interval = 0;
-  #intervalStart = 0;
-  /** A round ends when bytes are acknowledged that were sent after this many had been acknowledged. */
+  /** Least round trip time of the last minute or two, ms; infinite = unknown. */
+  get minRtt(): number {
+    return this.#minRtt.value;
+  }
+  readonly #minRtt = new Least();
+  readonly #flight = new Flight();
+  /** Mean round trip time while no queue of ours stands, ms; infinite = unknown. */
+  #base = Number.POSITIVE_INFINITY;
+  /** The least mean round trip time of the last minute or two, ms. */
+  readonly #least = new Least();
+  /** Standard deviation of the round trip time within a round, ms. */
+  #spread = 0;
+  /** A queue of somebody else stands on the path. */
+  #shared = false;
+
+  // The round. Only bytes count before which the window was full.
+  /** It ends when bytes are acknowledged that were sent after this many. */
   #roundEnd = 0;
-  /** In this round the window was the limit at least once. */
-  #roundLimited = false;
-  /** Startup: rounds in a row without growth. */
-  #flatRounds = 0;
-  /** Startup: the rate at the last growth. */
-  #grownRate = 0;
-  /** When acknowledgements last were not ahead of the rate: the burst began then, ms. */
-  #burstStart = 0;
-  /** Bytes acknowledged since then. */
-  #burstBytes = 0;
-  /** Acknowledgements stalled during this burst. */
+  /** When it began, ms. */
+  #roundStart = 0;
+  /** Bytes that count in it. */
+  #roundBytes = 0;
+  /** Sums over these bytes: of their round trip times, of the squares of these, and of the bytes in flight. */
+  #roundRtt = 0;
+  #roundSquares = 0;
+  #roundFull = 0;
+  /** Acknowledgements stalled in it. */
   #stalled = false;
-  /** Until when, ms, a pause is no stall, as TCP below us starts slowly. */
-  #restartedUntil = 0;
-  /** By how many bytes a burst was ahead of the rate at most: in this span. */
-  #extraAcked = 0;
-  /** The same in the span before. */
-  #extraAckedBefore = 0;
-  /** When this span began, ms. */
-  #extraSpanStart = 0;
-  /** When the probe may end, ms. */
-  #probeEnd = 0;
-  /** Least round trip time in this probe, ms. */
-  #probeMin = Number.POSITIVE_INFINITY;
+  /** Rounds in a row that did not count, as they stalled. */
+  #stalls = 0;
+  /** When the last acknowledgement came, or bytes were sent while nothing was in flight, ms. */
+  #ackedTime = 0;
+
+  /** What the last rounds needed, bytes; the newest comes first. */
+  readonly #needs: number[] = new Array<number>(BEST_OF).fill(0);
+  /** What was needed before the window began to fall, bytes. */
+  #neededBefore = 0;
+  /** Rounds in a row in which the window was below CUT of that. */
+  #cutRounds = 0;
+  /** The rate of the round before, bytes per ms. */
+  #rateBefore = 0;
+  /** Rounds in a row without a queue; below zero: the last dip still shows. */
+  #emptyRounds = 0;
+  /** Startup: rounds in a row with a long queue. */
+  #queuedRounds = 0;
+
+  /** Rounds since the last dip, or since `base` was last seen. */
+  #rounds = 0;
+  /** When that was, ms. */
+  #seenTime = 0;
+  /** Rounds of this dip. */
+  #dipRounds = 0;
+  #deep = false;
+  /** This dip is there because the window fell. */
+  #fell = false;
 
   /** Bytes that were sent and are not acknowledged. */
   get inFlight(): number {
-    return this.#sent - this.#acked;
+    return this.#flight.bytesInFlight;
+  }
+
+  /** Round trip time at which the window neither grows nor shrinks, ms. */
+  get #target(): number {
+    return this.#base * (1 + (this.#shared ? SHARED_PART : SLACK_PART)) + SLACK + this.#spread;
+  }
+
+  /** What the path needs to be full, bytes. */
+  get #need(): number {
+    let most = 0;
+    for (let i = 0; i < BEST_OF; i++) most = Math.max(most, this.#needs[i] ?? 0);
+    return most;
   }
 
   /**
@@ -187,29 +186,10 @@ export class Window {
    */
   sent(bytes: number, more: boolean, now: number): void {
     if (this.inFlight === 0) {
-      this.#restartedUntil = now + (Number.isFinite(this.minRtt) ? RESTART_ROUNDS * this.minRtt : 0);
+      if (now - this.#ackedTime > RESTART && this.phase !== "startup") this.#restart();
       this.#ackedTime = now;
-      this.#ackedSent = now;
     }
-    this.#sent += bytes;
-    const limited = more || this.inFlight >= this.size;
-    if (this.#recordCount === this.#flight.size && this.#recordCount < RECORDS_MAX) {
-      this.#flight = this.#flight.doubled(this.#oldest);
-      this.#oldest = 0;
-    }
-    const flight = this.#flight;
-    const { size } = flight;
-    if (this.#recordCount === size) {
-      flight.end[(this.#oldest + size - 1) % size] = this.#sent;
-      return;
-    }
-    const at = (this.#oldest + this.#recordCount++) % size;
-    flight.end[at] = this.#sent;
-    flight.time[at] = now;
-    flight.ackedBefore[at] = this.#acked;
-    flight.ackedTimeBefore[at] = this.#ackedTime;
-    flight.ackedSentBefore[at] = this.#ackedSent;
-    flight.limited[at] = limited ? 1 : 0;
+    this.#flight.add(bytes, more || this.inFlight + bytes >= this.size, now);
   }
 
   /**
@@ -220,138 +200,179 @@ export class Window {
    * @returns false if that is more than was sent.
    */
   acked(total: number, delay: number, now: number): boolean {
-    const newly = (total - (this.#acked % 0x1_0000_0000)) >>> 0;
+    const flight = this.#flight;
+    const newly = (total - (flight.acked % 0x1_0000_0000)) >>> 0;
     if (newly > this.inFlight) return false;
     if (newly === 0) return true;
-    this.#acked += newly;
-    this.#measureBurst(newly, now);
-    const flight = this.#flight;
-    let at = -1;
-    while (this.#recordCount > 0 && (flight.end[this.#oldest] ?? 0) <= this.#acked) {
-      at = this.#oldest;
-      this.#oldest = (this.#oldest + 1) % flight.size;
-      this.#recordCount--;
-    }
-    if (at < 0) return true;
-    const sentAt = flight.time[at] ?? now;
-    const rtt = Math.max(0.01, now - sentAt - delay);
-    // The longer of both times: a burst of acknowledgements or of frames must not look like a high rate.
-    const elapsed = Math.max(
-      now - (flight.ackedTimeBefore[at] ?? now),
-      sentAt - (flight.ackedSentBefore[at] ?? sentAt),
-    );
+    flight.acked += newly;
+    this.#stalled ||= now - this.#ackedTime > Math.max(STALL_MIN, STALL * this.#base);
     this.#ackedTime = now;
-    this.#ackedSent = sentAt;
-    this.measured(rtt, now);
-    const limited = flight.limited[at] === 1;
-    // Over less than a round trip this would be the rate of a burst of acknowledgements, not of the path.
-    if (elapsed >= this.minRtt) {
-      this.#sampleRate((this.#acked - (flight.ackedBefore[at] ?? 0)) / elapsed, limited, now);
+    const counted = this.#roundBytes;
+    while (flight.next()) {
+      const rtt = Math.max(0.01, now - flight.time - delay);
+      this.#minRtt.add(rtt, now);
+      if (flight.full === 0) continue;
+      this.#roundBytes += flight.bytes;
+      this.#roundRtt += flight.bytes * rtt;
+      this.#roundSquares += flight.bytes * rtt * rtt;
+      this.#roundFull += flight.bytes * flight.full;
     }
-    this.#roundLimited ||= limited;
-    if ((flight.ackedBefore[at] ?? 0) >= this.#roundEnd) this.#endRound();
-    if (this.phase === "startup" && limited) {
-      this.size = Math.min(WINDOW_MAX, this.size + newly);
-      // A queue has built up at the bottleneck: a larger window would not raise the rate.
-      if (this.rate > 0 && rtt > 1.25 * this.minRtt + 4 * SLACK) this.phase = "steady";
-    }
-    this.#resize(newly);
+    if (this.phase === "startup" && this.#roundBytes > counted) this.#double(newly, now);
+    if (flight.acked >= this.#roundEnd && now - this.#roundStart >= ROUND) this.#endRound(now);
+    // Frames sent in one burst would be a queue of their own: the window opens by half of what came.
+    if (this.phase !== "startup") this.size = Math.min(this.size + newly / 2, this.#goal());
+    this.size = Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, this.size));
     return true;
   }
 
-  /** Take a measured round trip time, ms, of an acknowledgement or of a PING. @param now ms. */
+  /** Take the round trip time of a PING, ms. @param now ms. */
   measured(rtt: number, now: number): void {
-    if (this.phase === "probe") this.#probeMin = Math.min(this.#probeMin, rtt);
-    // With little in flight there is no queue of ours, so that an aged minimum can be replaced without a
-    // probe.
-    const idle = this.phase !== "probe" && this.inFlight * 2 <= this.rate * this.minRtt;
-    if (rtt <= this.minRtt * 1.02 || (idle && now - this.#minRttTime > MIN_RTT_AGE)) {
-      if (rtt < this.minRtt || rtt > this.minRtt * 1.02) this.minRtt = rtt;
-      this.#minRttTime = now;
-    }
+    this.#minRtt.add(rtt, now);
   }
 
-  /** Begin or end a probe if it is time. Call it at least every second. @param now ms. */
-  tick(now: number): void {
-    if (this.phase === "steady" && now - this.#minRttTime > MIN_RTT_AGE && this.inFlight > 0) {
-      this.phase = "probe";
-      this.#probeMin = Number.POSITIVE_INFINITY;
-      this.#probeEnd = now + Math.min(3000, 2 * this.minRtt + 20);
-      this.#resize(0);
-    } else if (this.phase === "probe" && now >= this.#probeEnd && Number.isFinite(this.#probeMin)) {
-      this.phase = "steady";
-      this.minRtt = this.#probeMin;
-      this.#minRttTime = now;
-      this.#resize(0);
-    }
+  /** How large the window should be, bytes. */
+  #goal(): number {
+    if (this.phase === "steady") return this.#need;
+    return (this.#deep ? DEEP_DIP : DIP) * Math.max(this.rate, this.#rateBefore) * this.#base;
   }
 
-  /** Measure how far acknowledgements are ahead of the rate. @param newly bytes just acknowledged. */
-  #measureBurst(newly: number, now: number): void {
-    // In startup the rate is still being found, so that to be ahead of it does not mean a burst.
-    if (this.phase === "startup" || this.#burstBytes <= this.rate * (now - this.#burstStart)) {
-      this.#burstStart = now;
-      this.#burstBytes = 0;
-      this.#stalled = false;
+  #endRound(now: number): void {
+    const bytes = this.#roundBytes;
+    const rtt = this.#roundRtt / bytes;
+    const full = this.#roundFull / bytes;
+    const deviation = Math.sqrt(Math.max(0, this.#roundSquares / bytes - rtt * rtt));
+    const stalled = this.#stalled && this.phase !== "startup" && this.#stalls < STALLS;
+    this.#roundBytes = this.#roundRtt = this.#roundSquares = this.#roundFull = 0;
+    this.#roundEnd = this.#flight.sent;
+    this.#roundStart = now;
+    this.#stalled = false;
+    if (bytes === 0) return;
+    this.#stalls = stalled ? this.#stalls + 1 : 0;
+    if (stalled) {
+      this.#spreadBy(Math.min(deviation, this.#base), SPREAD_RARE_PART);
+      return;
     }
-    this.#stalled ||=
-      now >= this.#restartedUntil && now - this.#ackedTime > Math.max(STALL_MIN, STALL * this.minRtt);
-    if (this.phase === "startup") return;
-    this.#burstBytes += newly;
-    if (now - this.#extraSpanStart > Math.max(EXTRA_SPAN, EXTRA_ROUNDS * this.minRtt)) {
-      this.#extraSpanStart = now;
-      this.#extraAckedBefore = this.#extraAcked;
-      this.#extraAcked = 0;
-    }
-    const ahead = this.#burstBytes - this.rate * (now - this.#burstStart);
-    const most = this.rate * (this.#stalled ? Math.max(EXTRA_MAX, this.minRtt) : EXTRA_MAX);
-    this.#extraAcked = Math.max(this.#extraAcked, Math.min(ahead, most));
+    this.#least.add(rtt, now);
+    if (this.phase === "dip") this.#dipped(rtt, deviation, now);
+    else this.#take(rtt, full, deviation, now);
   }
 
   /**
-   * Take a sample of the delivery rate, bytes per ms.
-   * @param limited the window was the limit. Otherwise there was too little to send, and the sample can only
-   *   raise the rate.
+   * Set the window by a round that is no part of a dip.
+   * @param rtt its mean round trip time, ms.
+   * @param full bytes in flight, the mean.
+   * @param deviation standard deviation of the round trip time, ms.
    */
-  #sampleRate(sample: number, limited: boolean, now: number): void {
-    if (!limited && sample <= this.rate) return;
-    if (limited && now - this.#intervalStart >= Math.max(RATE_INTERVAL, this.minRtt)) {
-      this.#interval = (this.#interval + 1) % RATE_INTERVALS;
-      this.#intervalRates[this.#interval] = 0;
-      this.#intervalStart = now;
+  #take(rtt: number, full: number, deviation: number, now: number): void {
+    this.#base = Math.min(this.#base, rtt);
+    const target = this.#target;
+    this.#rateBefore = this.rate;
+    this.rate = full / rtt;
+    if (rtt <= target) this.#spreadBy(deviation, SPREAD_PART);
+    this.#rounds++;
+    if (rtt <= 1.03 * this.#base + 0.5) this.#seen(now);
+    this.#emptyRounds = 2 * rtt < this.#base + target ? this.#emptyRounds + 1 : 0;
+    const haste = rtt < target ? HASTE ** Math.max(0, this.#emptyRounds - HASTE_AFTER) : 1;
+    const need = full * Math.min(GROWTH, (target / rtt) * haste);
+    if (this.phase === "startup") {
+      this.#startup(rtt, need, now);
+      return;
     }
-    this.#intervalRates[this.#interval] = Math.max(this.#intervalRates[this.#interval] ?? 0, sample);
-    let best = 0;
-    for (let i = 0; i < RATE_INTERVALS; i++) best = Math.max(best, this.#intervalRates[i] ?? 0);
-    this.rate = best;
+    this.#needs.unshift(need);
+    this.#needs.length = BEST_OF;
+    const most = this.#need;
+    if (rtt <= target || most > this.#neededBefore) this.#neededBefore = most;
+    this.#cutRounds = most < CUT * this.#neededBefore ? this.#cutRounds + 1 : 0;
+    const due = this.#rounds > DIP_ROUNDS && now - this.#seenTime > DIP_TIME;
+    if (this.#cutRounds >= CUT_ROUNDS) this.#dip(true);
+    else if (due) this.#dip(false);
   }
 
-  /** End a round: one round trip has passed since it began. */
-  #endRound(): void {
-    this.#roundEnd = this.#sent;
-    if (this.phase === "startup" && this.#roundLimited) {
-      if (this.rate >= this.#grownRate * GROWTH) {
-        this.#grownRate = this.rate;
-        this.#flatRounds = 0;
-      } else if (++this.#flatRounds >= FLAT_ROUNDS) {
-        this.phase = "steady";
-      }
-    }
-    this.#roundLimited = false;
+  /** Startup: open the window by what was acknowledged, up to what was needed before a restart. */
+  #double(newly: number, now: number): void {
+    this.size += newly;
+    const need = this.#need;
+    if (need === 0 || this.size < need) return;
+    this.phase = "steady";
+    this.#seen(now);
   }
 
-  /**
-   * Set the window from rate, least round trip time and extra acknowledgements.
-   * @param newly bytes just acknowledged. The window opens by at most half of them: frames sent in one burst
-   *   would be a queue of their own.
-   */
-  #resize(newly: number): void {
-    if (this.phase === "startup") return;
-    const extra = Math.max(this.#extraAcked, this.#extraAckedBefore);
-    const size =
-      this.phase === "probe"
-        ? (this.rate * this.minRtt) / 2
-        : this.rate * (this.minRtt * (1 + SLACK_PART) + SLACK) + extra;
-    this.size = Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, Math.min(size, this.size + newly / 2)));
+  /** End startup if the round has shown what the path holds. */
+  #startup(rtt: number, need: number, now: number): void {
+    const grown = this.rate > STARTUP_GROWTH * this.#rateBefore;
+    const target = this.#target;
+    this.size = Math.min(this.size, Math.max(INITIAL, STARTUP * this.rate * target));
+    this.#queuedRounds = rtt > STARTUP_QUEUE * this.#base + 2 * SLACK ? this.#queuedRounds + 1 : 0;
+    if ((rtt <= target || grown) && this.#queuedRounds < 2 && this.size < WINDOW_MAX) return;
+    this.phase = "steady";
+    this.#needs.fill(0);
+    this.#needs[0] = this.#neededBefore = need;
+    this.#seen(now);
+  }
+
+  /** Nothing was in flight for a while. */
+  #restart(): void {
+    this.phase = "startup";
+    this.size = Math.min(this.size, INITIAL);
+    this.rate = 0;
+    this.#queuedRounds = this.#emptyRounds = this.#cutRounds = 0;
+  }
+
+  /** Begin a dip. @param fell it is because the window fell; then it is a deep one at once. */
+  #dip(fell: boolean): void {
+    this.phase = "dip";
+    this.#fell = this.#deep = fell;
+    this.#dipRounds = this.#cutRounds = 0;
+  }
+
+  /** Take a round of a dip. */
+  #dipped(rtt: number, deviation: number, now: number): void {
+    // The bytes of the first round were sent before the dip.
+    if (++this.#dipRounds < 2) return;
+    if (!this.#deep && rtt > SAME * this.#base + SLACK + this.#spread) {
+      this.#deep = true;
+      this.#dipRounds = 0;
+      return;
+    }
+    // The window fell, and what it fell for was no queue of ours.
+    if (this.#fell && rtt > this.#target) this.#needs[0] = this.#neededBefore;
+    this.#base = rtt;
+    this.#spreadBy(deviation, SPREAD_RARE_PART);
+    this.#shared = rtt > SHARED_FROM * this.#least.value + SLACK + this.#spread;
+    this.#neededBefore = this.#need;
+    this.phase = "steady";
+    this.#emptyRounds = -2;
+    this.#seen(now);
+  }
+
+  /** The round trip time was `base`: no dip is due for a while. */
+  #seen(now: number): void {
+    this.#rounds = 0;
+    this.#seenTime = now;
+  }
+
+  #spreadBy(deviation: number, part: number): void {
+    this.#spread += (deviation - this.#spread) * part;
+  }
+}
+
+/** The least of the values of the last LEAST_SPAN to 2 × LEAST_SPAN ms; infinite = there is none. */
+class Least {
+  #now = Number.POSITIVE_INFINITY;
+  #before = Number.POSITIVE_INFINITY;
+  /** When the span began, ms. */
+  #start = 0;
+
+  get value(): number {
+    return Math.min(this.#now, this.#before);
+  }
+
+  add(value: number, now: number): void {
+    if (now - this.#start > LEAST_SPAN) {
+      this.#before = this.#now;
+      this.#now = Number.POSITIVE_INFINITY;
+      this.#start = now;
+    }
+    this.#now = Math.min(this.#now, value);
   }
 }
