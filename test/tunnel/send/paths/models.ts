@@ -88,6 +88,14 @@ const sine = (now: number): number => mbits(20 * (1 + 0.8 * Math.sin((2 * Math.P
 /** From 8 s to 16 s, and again every 16 s, somebody else's queue of 1 s is in front. */
 const foreignQueue = (now: number): number => (now % 16_000 >= 8000 ? 1020 : 20);
 
+/** The model of that name. @throws Error when there is none. */
+export function pathModel(name: string, seed: number): PathModel {
+  const models = pathModels(seed);
+  const found = models.find((one) => one.name === name);
+  if (found === undefined) throw new Error(`no path ${name}: ${models.map((one) => one.name).join(", ")}`);
+  return found;
+}
+
 /** All models. @param seed for what is random in them. */
 export function pathModels(seed: number): readonly PathModel[] {
   const trace = mobile(seed);
@@ -131,6 +139,8 @@ export function pathModels(seed: number): readonly PathModel[] {
       words: "100 Mbit/s, policed to 10 Mbit/s, 40 ms",
       ...both(line(100, 20, QUEUE, { police: { rate: mbits(10), bucket: 64_000 } })),
     },
+    { name: "long", words: "unshaped rate, 100 ms", ...both(line(Number.POSITIVE_INFINITY, 50, 16_000_000)) },
+    { name: "40mbit", words: "40 Mbit/s, 20 ms, 0.5 % loss", ...both(line(40, 10, QUEUE, { loss: 0.005 })) },
     { name: "2mbit", words: "2 Mbit/s, 200 ms, 1 % loss", ...both(line(2, 100, 64_000, { loss: 0.01 })) },
     ...[0.1, 1, 3].map((percent) => ({
       name: `loss-${percent}`,
