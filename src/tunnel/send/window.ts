@@ -95,7 +95,7 @@ const STARTUP = 3;
 const STARTUP_GROWTH = 1.25;
 /** It ends in any case when the round trip time is this many times `base` in two rounds. */
 const STARTUP_QUEUE = 1.5;
-/** When nothing was in flight for this long, ms, TCP below us starts slowly again, and so does the window. */
+/** When the window was not full for this long, ms, TCP below us starts slowly again, and so does the window. */
 const RESTART = 1000;
 
 export type Phase = "startup" | "steady" | "dip";
@@ -138,6 +138,8 @@ export class Window {
   #stalls = 0;
   /** When the last acknowledgement came, or bytes were sent while nothing was in flight, ms. */
   #ackedTime = 0;
+  /** When the window was full last, ms. */
+  #fullTime = 0;
 
   /** What the last rounds needed, bytes; the newest comes first. */
   readonly #needs: number[] = new Array<number>(BEST_OF).fill(0);
@@ -185,11 +187,13 @@ export class Window {
    * @param now ms.
    */
   sent(bytes: number, more: boolean, now: number): void {
-    if (this.inFlight === 0) {
-      if (now - this.#ackedTime > RESTART && this.phase !== "startup") this.#restart();
-      this.#ackedTime = now;
+    if (this.inFlight === 0) this.#ackedTime = now;
+    const full = more || this.inFlight + bytes >= this.size;
+    if (full) {
+      if (now - this.#fullTime > RESTART && this.phase !== "startup") this.#restart();
+      this.#fullTime = now;
     }
-    this.#flight.add(bytes, more || this.inFlight + bytes >= this.size, now);
+    this.#flight.add(bytes, full, now);
   }
 
   /**
@@ -310,7 +314,7 @@ export class Window {
     this.#seen(now);
   }
 
-  /** Nothing was in flight for a while. */
+  /** The window was not full for a while. */
   #restart(): void {
     this.phase = "startup";
     this.size = Math.min(this.size, INITIAL);
