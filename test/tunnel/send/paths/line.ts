@@ -27,6 +27,9 @@ export class Line {
   #tokens: number;
   /** When it was filled last, ms. */
   #filled = 0;
+  /** When the next pause begins, or this one began, and when it ends, ms. */
+  #pause = 0;
+  #pauseEnd = 0;
   readonly #random: (below: number) => number;
 
   constructor(
@@ -62,8 +65,19 @@ export class Line {
     let due = this.#busy + model.delay(this.#busy);
     if (model.jitter !== undefined) due += (this.#random(RANDOM) / RANDOM) * model.jitter;
     if (model.burst !== undefined) due = Math.ceil(due / model.burst) * model.burst;
-    this.#last = Math.max(this.#last, due);
+    this.#last = this.#paused(Math.max(this.#last, due));
     return this.#last;
+  }
+
+  /** When it arrives, ms, if a pause does not let it arrive at `due`. */
+  #paused(due: number): number {
+    const { pauses } = this.model;
+    if (pauses === undefined) return due;
+    while (this.#pauseEnd < due) {
+      this.#pause = this.#pauseEnd + 2 * pauses.every * (this.#random(RANDOM) / RANDOM);
+      this.#pauseEnd = this.#pause + pauses.length * (this.#random(RANDOM) / RANDOM);
+    }
+    return due < this.#pause ? due : this.#pauseEnd;
   }
 
   /** Forget what has left the queue. */

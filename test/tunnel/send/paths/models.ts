@@ -20,6 +20,8 @@ export interface LineModel {
   readonly jitter?: number;
   /** Packets arrive only every `burst` ms, then all at once. */
   readonly burst?: number;
+  /** Nothing arrives for 0 to `length` ms, on average every `every` ms; then all at once. */
+  readonly pauses?: { readonly every: number; readonly length: number };
   /** Share of packets that are lost. */
   readonly loss?: number;
   /** A token bucket: bytes per ms on average, and bytes at once. What exceeds it is dropped. */
@@ -110,6 +112,11 @@ export function pathModels(seed: number): readonly PathModel[] {
       name: `burst-${burst}`,
       words: `20 Mbit/s, 40 ms, bursts every ${burst} ms`,
       ...both(ordinary({ burst })),
+    })),
+    ...[40, 100].map((length) => ({
+      name: `pauses-${length}`,
+      words: `20 Mbit/s, 40 ms, pauses of up to ${length} ms, 4 in a second`,
+      ...both(ordinary({ pauses: { every: 250, length } })),
     })),
     { name: "sine", words: "20 Mbit/s ± 80 % in 4 s, 40 ms", ...both(ordinary({ rate: sine })) },
     {

@@ -53,6 +53,8 @@ const ACK_LAST = 5;
 const CONTROL = 100;
 /** ms between PINGs, or a tenth of the round trip time if that is longer. No multiple of a model's period. */
 const PING_EVERY = 21;
+/** The longest packet of SSH, bytes. */
+const PACKET = 32_768;
 /** As in send/sender.ts. */
 const SLICE_TIME = 2;
 const SLICE_MIN = 2048;
@@ -130,7 +132,9 @@ export function simulate(path: PathModel, o: Options): Outcome {
     if (window === undefined) return;
     const slice = Math.min(SLICE_MAX, Math.max(SLICE_MIN, window.rate * SLICE_TIME));
     while (window.inFlight < window.size) {
-      const bytes = Math.round(slice);
+      // Frames that are sent at a time share packets of SSH. None of a packet arrives before its last byte.
+      const slices = Math.ceil((window.size - window.inFlight) / slice);
+      const bytes = Math.round(slice * Math.max(1, Math.min(slices, Math.floor(PACKET / slice))));
       sent += bytes;
       window.sent(bytes, true, now);
       tunnel.write(bytes, { kind: "frame", bytes }, now);
