@@ -193,7 +193,7 @@ export class PumpLink implements ControlMessages {
       return 0;
     }
     const alive = this.#receiver.more ? 0 : silence - Math.max(quiet, stuck);
-    const left = Math.min(alive, Math.max(RETRY, this.#messagesDue(now)));
+    const left = Math.min(alive, this.#sender.wait, Math.max(RETRY, this.#messagesDue(now)));
     if (!this.#hasControl) return Math.min(left, this.#askStream());
     const interval = Math.min(PING_INTERVAL, silence / 3);
     if (now - this.#pinged >= interval) this.#ping();

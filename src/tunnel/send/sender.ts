@@ -131,11 +131,7 @@ export class Sender {
     const queue = this.#queue;
     if (queue === undefined || queue.frames === 0) return false;
     const { window } = this;
-    return (
-      window === undefined ||
-      window.inFlight < window.size ||
-      (queue.sparse && window.inFlight < window.size + OVERDRAFT)
-    );
+    return window === undefined || window.room > 0 || (queue.sparse && window.room > -OVERDRAFT);
   }
 
   /** Send HELLO. @param mtu bytes. @param features FEATURE_ bits (message.ts). */
@@ -272,7 +268,7 @@ export class Sender {
     let held = 0;
     while (this.#entries < ENTRIES && held < COMMIT_BYTES && queue.frames > 0) {
       // Bytes by which the window would already be exceeded, below zero while it is open.
-      const over = window === undefined ? -1 : window.inFlight + sum - window.size;
+      const over = window === undefined ? -1 : sum - window.room;
       if (over >= 0 && (!queue.sparse || over >= OVERDRAFT)) break;
       const slot = queue.pop(now, over >= 0);
       if (slot < 0) break;
@@ -284,7 +280,7 @@ export class Sender {
       this.framesOut++;
       this.bytesOut += length - HEADER - (bytes[start] === TYPE.offloaded ? VIRTIO : 0);
     }
-    if (sum > 0) window?.sent(sum, queue.frames > 0, now);
+    if (sum > 0) window?.sent(sum, now);
     return this.#entries > 0;
   }
 
@@ -321,9 +317,17 @@ export class Sender {
     if (slot >= 0) threadPool().free(slot);
   }
 
-  /** Drop what has waited too long, also where the stream takes nothing. @param now ms. */
+  /** Drop what has waited too long, also where the stream takes nothing, and let the window open. @param now ms. */
   tick(now: number): void {
     this.#queue?.age(now);
+    this.window?.refill(now);
+  }
+
+  /** ms until the window lets more frames go without an acknowledgement; infinite = never, or none waits. */
+  get wait(): number {
+    return this.#queue === undefined || this.#queue.frames === 0 || this.window === undefined
+      ? Number.POSITIVE_INFINITY
+      : this.window.wait;
   }
 
   /** Adapt the queue to the path, as the window knows it. */

@@ -98,6 +98,17 @@ const STARTUP_QUEUE = 1.5;
 /** When the window was not full for this long, ms, TCP below us starts slowly again, and so does the window. */
 const RESTART = 1000;
 
+/**
+ * What may be sent is spread over the round trip: at most so many times the rate that fills the window once in
+ * a round trip. In one burst it would be a queue of its own, and packets of SSH, of which nothing arrives before
+ * the last byte, would be as long as the whole window.
+ */
+const PACE = 2;
+const PACE_STARTUP = 2;
+/** As much may be sent at once as that rate gives in this many ms, or two full frames. */
+const BURST = 3;
+const BURST_MIN = 3028;
+
 export type Phase = "startup" | "steady" | "dip";
 
 export class Window {
@@ -164,6 +175,38 @@ export class Window {
   /** This dip is there because the window fell. */
   #fell = false;
 
+  /** Bytes that may be sent at once. */
+  #credit = INITIAL;
+  /** When that was counted last, ms. */
+  #creditTime = 0;
+
+  /** Bytes that may be sent now. */
+  get room(): number {
+    return Math.min(this.size - this.inFlight, this.#credit);
+  }
+
+  /** ms until more may be sent without an acknowledgement; infinite = never. */
+  get wait(): number {
+    if (this.inFlight >= this.size || this.#credit > 0) return Number.POSITIVE_INFINITY;
+    return Math.max(1, (BURST_MIN / 2 - this.#credit) / this.#pace);
+  }
+
+  /** Bytes per ms that may be sent. */
+  get #pace(): number {
+    if (this.#base === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
+    if (this.phase === "startup") return (PACE_STARTUP * this.size) / this.#base;
+    return (PACE * this.size) / this.#target;
+  }
+
+  /** Count what may be sent now. */
+  refill(now: number): void {
+    const pace = this.#pace;
+    const most = Math.max(BURST_MIN, BURST * pace);
+    this.#credit = Math.min(most, this.#credit + Math.max(0, now - this.#creditTime) * pace);
+    if (Number.isNaN(this.#credit)) this.#credit = most;
+    this.#creditTime = now;
+  }
+
   /** Bytes that were sent and are not acknowledged. */
   get inFlight(): number {
     return this.#flight.bytesInFlight;
@@ -183,16 +226,16 @@ export class Window {
 
   /**
    * Record that the stream was given some bytes.
-   * @param more frames are left that wait for the window to open.
    * @param now ms.
    */
-  sent(bytes: number, more: boolean, now: number): void {
+  sent(bytes: number, now: number): void {
     if (this.inFlight === 0) this.#ackedTime = now;
-    const full = more || this.inFlight + bytes >= this.size;
+    const full = this.inFlight + bytes >= this.size;
     if (full) {
       if (now - this.#fullTime > RESTART && this.phase !== "startup") this.#restart();
       this.#fullTime = now;
     }
+    this.#credit -= bytes;
     this.#flight.add(bytes, full, now);
   }
 
@@ -226,6 +269,7 @@ export class Window {
     // Frames sent in one burst would be a queue of their own: the window opens by half of what came.
     if (this.phase !== "startup") this.size = Math.min(this.size + newly / 2, this.#goal());
     this.size = Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, this.size));
+    this.refill(now);
     return true;
   }
 

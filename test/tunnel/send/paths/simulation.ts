@@ -12,7 +12,11 @@ export interface WindowLike {
   readonly size: number;
   readonly inFlight: number;
   readonly phase: string;
-  sent(bytes: number, more: boolean, now: number): void;
+  /** Bytes that may be sent now, if that is less than the window has left. */
+  readonly room?: number;
+  readonly wait?: number;
+  refill?(now: number): void;
+  sent(bytes: number, now: number): void;
   acked(total: number, delay: number, now: number): boolean;
   measured(rtt: number, now: number): void;
   tick?(now: number): void;
@@ -131,12 +135,15 @@ export function simulate(path: PathModel, o: Options): Outcome {
   const commit = (): void => {
     if (window === undefined) return;
     const slice = Math.min(SLICE_MAX, Math.max(SLICE_MIN, window.rate * SLICE_TIME));
-    while (window.inFlight < window.size) {
+    window.refill?.(now);
+    for (;;) {
+      const room = window.room ?? window.size - window.inFlight;
+      if (room <= 0) break;
       // Frames that are sent at a time share packets of SSH. None of a packet arrives before its last byte.
-      const slices = Math.ceil((window.size - window.inFlight) / slice);
-      const bytes = Math.round(slice * Math.max(1, Math.min(slices, Math.floor(PACKET / slice))));
+      const slices = Math.min(Math.ceil(room / slice), Math.floor(PACKET / slice));
+      const bytes = Math.round(slice * Math.max(1, slices));
       sent += bytes;
-      window.sent(bytes, true, now);
+      window.sent(bytes, now);
       tunnel.write(bytes, { kind: "frame", bytes }, now);
     }
   };
@@ -149,7 +156,14 @@ export function simulate(path: PathModel, o: Options): Outcome {
   while (now < o.ms) {
     const a = coming[0][heads[0] ?? 0];
     const b = coming[1][heads[1] ?? 0];
-    let next = Math.min(a?.at ?? o.ms, b?.at ?? o.ms, nextPing, nextLook, ackDue());
+    let next = Math.min(
+      a?.at ?? o.ms,
+      b?.at ?? o.ms,
+      nextPing,
+      nextLook,
+      ackDue(),
+      now + (window?.wait ?? Number.POSITIVE_INFINITY),
+    );
     for (const flow of flows) next = Math.min(next, flow.timer);
     if (next >= o.ms) break;
     if (now < o.from && next >= o.from) {
@@ -178,7 +192,11 @@ export function simulate(path: PathModel, o: Options): Outcome {
         heads[i] = 0;
       }
     } else if (ackDue() <= now) acknowledge();
-    else for (const flow of flows) if (flow.timer <= now) flow.expire(now);
+    else if (flows.some((flow) => flow.timer <= now))
+      for (const flow of flows) {
+        if (flow.timer <= now) flow.expire(now);
+      }
+    else commit();
   }
   for (const at of open) if (at >= o.from && at < o.ms - 1000) pings.push(o.ms - at);
   void sent;
