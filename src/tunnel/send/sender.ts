@@ -280,7 +280,7 @@ export class Sender {
       this.framesOut++;
       this.bytesOut += length - HEADER - (bytes[start] === TYPE.offloaded ? VIRTIO : 0);
     }
-    if (sum > 0) window?.sent(sum, now);
+    if (sum > 0) window?.sent(sum, queue.frames > 0, now);
     return this.#entries > 0;
   }
 

@@ -145,6 +145,8 @@ export class Window {
   #roundFull = 0;
   /** Acknowledgements stalled in it. */
   #stalled = false;
+  /** The window was full in it. Otherwise more could have been sent, and the round only lets the window grow. */
+  #full = false;
   /** Rounds in a row that did not count, as they stalled. */
   #stalls = 0;
   /** When the last acknowledgement came, or bytes were sent while nothing was in flight, ms. */
@@ -226,9 +228,10 @@ export class Window {
 
   /**
    * Record that the stream was given some bytes.
+   * @param more frames are left that wait.
    * @param now ms.
    */
-  sent(bytes: number, now: number): void {
+  sent(bytes: number, more: boolean, now: number): void {
     if (this.inFlight === 0) this.#ackedTime = now;
     const full = this.inFlight + bytes >= this.size;
     if (full) {
@@ -236,7 +239,8 @@ export class Window {
       this.#fullTime = now;
     }
     this.#credit -= bytes;
-    this.#flight.add(bytes, full, now);
+    this.#flight.add(bytes, full || more, now);
+    this.#full ||= full;
   }
 
   /**
@@ -293,7 +297,8 @@ export class Window {
     this.#roundBytes = this.#roundRtt = this.#roundSquares = this.#roundFull = 0;
     this.#roundEnd = this.#flight.sent;
     this.#roundStart = now;
-    this.#stalled = false;
+    const filled = this.#full;
+    this.#stalled = this.#full = false;
     if (bytes === 0) return;
     this.#stalls = stalled ? this.#stalls + 1 : 0;
     if (stalled) {
@@ -302,7 +307,7 @@ export class Window {
     }
     this.#least.add(rtt, now);
     if (this.phase === "dip") this.#dipped(rtt, deviation, now);
-    else this.#take(rtt, full, deviation, now);
+    else this.#take(rtt, full, filled, deviation, now);
   }
 
   /**
@@ -311,7 +316,7 @@ export class Window {
    * @param full bytes in flight, the mean.
    * @param deviation standard deviation of the round trip time, ms.
    */
-  #take(rtt: number, full: number, deviation: number, now: number): void {
+  #take(rtt: number, full: number, filled: boolean, deviation: number, now: number): void {
     this.#base = Math.min(this.#base, rtt);
     const target = this.#target;
     this.#rateBefore = this.rate;
@@ -326,6 +331,7 @@ export class Window {
       this.#startup(rtt, need, now);
       return;
     }
+    if (!filled && need < this.#need) return;
     this.#needs.unshift(need);
     this.#needs.length = BEST_OF;
     const most = this.#need;

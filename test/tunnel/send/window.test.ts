@@ -48,7 +48,7 @@ function drive(
     window.refill(now);
     while (window.room > 0) {
       total += PIECE;
-      window.sent(PIECE, now);
+      window.sent(PIECE, true, now);
       busyUntil = Math.max(busyUntil, now) + PIECE / rate;
       const late = Math.max(busyUntil + rtt + (o.jitter?.(now) ?? 0), answers.at(-1)?.at ?? 0);
       answers.push({ at: late, total, sent: now });
@@ -121,7 +121,7 @@ test("a sender with little to send does not lower the rate", () => {
   let total = driven.get(window) ?? 0;
   for (let i = 0; i < 300; i++) {
     total += 100;
-    window.sent(100, 6000 + 100 * i);
+    window.sent(100, false, 6000 + 100 * i);
     expect(window.acked(total % 0x1_0000_0000, 0, 6040 + 100 * i)).toBe(true);
   }
   expect(window.rate).toBe(rate);
@@ -129,13 +129,13 @@ test("a sender with little to send does not lower the rate", () => {
 
 test("an acknowledgement of more than was sent is refused; the number wraps at 2^32", () => {
   const window = new Window();
-  window.sent(1000, 0);
+  window.sent(1000, false, 0);
   expect(window.acked(1001, 0, 1)).toBe(false);
   expect(window.acked(1000, 0, 1)).toBe(true);
   expect(window.acked(1000, 0, 2)).toBe(true);
   expect(window.acked(999, 0, 2)).toBe(false);
   for (let i = 0; i < 5000; i++) {
-    window.sent(1_000_000, 3 + i);
+    window.sent(1_000_000, true, 3 + i);
     expect(window.acked((1000 + 1_000_000 * (i + 1)) % 0x1_0000_0000, 0, 3.5 + i)).toBe(true);
     expect(window.inFlight).toBe(0);
   }

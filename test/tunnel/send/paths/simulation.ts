@@ -16,7 +16,7 @@ export interface WindowLike {
   readonly room?: number;
   readonly wait?: number;
   refill?(now: number): void;
-  sent(bytes: number, now: number): void;
+  sent(bytes: number, more: boolean, now: number): void;
   acked(total: number, delay: number, now: number): boolean;
   measured(rtt: number, now: number): void;
   tick?(now: number): void;
@@ -143,7 +143,7 @@ export function simulate(path: PathModel, o: Options): Outcome {
       const slices = Math.min(Math.ceil(room / slice), Math.floor(PACKET / slice));
       const bytes = Math.round(slice * Math.max(1, slices));
       sent += bytes;
-      window.sent(bytes, now);
+      window.sent(bytes, true, now);
       tunnel.write(bytes, { kind: "frame", bytes }, now);
     }
   };
