@@ -339,8 +339,8 @@ export class Sender {
     queue.quantum = Math.min(SLOT_BYTES[LARGE], Math.max(1514, window.rate));
     // Longer than a router's 5 ms, as only the flow itself waits behind its own queue. So the queue may be
     // long enough to keep the path busy when a TCP connection halves its window.
-    queue.target = 15 + window.minRtt / 2;
-    queue.interval = 100 + 2 * window.minRtt;
+    queue.target = 15 + window.emptyRtt / 2;
+    queue.interval = 100 + 2 * window.emptyRtt;
   }
 
   /** Give all slots back to the pool. The sender is not used any more. */

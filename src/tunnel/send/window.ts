@@ -37,8 +37,8 @@
 
 import { Flight } from "./flight.ts";
 
-/** Bytes that may be in flight on a path of which nothing is known yet: a little more than TCP begins with. */
-const INITIAL = 16 << 10;
+/** Bytes that may be in flight on a path of which nothing is known yet. */
+const INITIAL = 32 << 10;
 /** The smallest window, bytes: four full frames. */
 export const WINDOW_MIN = 6000;
 /** The largest window, bytes. */
@@ -121,12 +121,18 @@ export class Window {
   get minRtt(): number {
     return this.#minRtt.value;
   }
+  /** Mean round trip time while no queue of ours stands, ms; infinite = unknown. */
+  get emptyRtt(): number {
+    return this.#base;
+  }
   readonly #minRtt = new Least();
   readonly #flight = new Flight();
   /** Mean round trip time while no queue of ours stands, ms; infinite = unknown. */
   #base = Number.POSITIVE_INFINITY;
   /** The least mean round trip time of the last minute or two, ms. */
   readonly #least = new Least();
+  /** Mean round trip time of the round before, ms. */
+  #rttBefore = 0;
   /** Standard deviation of the round trip time within a round, ms. */
   #spread = 0;
   /** A queue of somebody else stands on the path. */
@@ -258,17 +264,18 @@ export class Window {
     flight.acked += newly;
     this.#stalled ||= now - this.#ackedTime > Math.max(STALL_MIN, STALL * this.#base);
     this.#ackedTime = now;
-    const counted = this.#roundBytes;
+    let latest = Number.POSITIVE_INFINITY;
     while (flight.next()) {
       const rtt = Math.max(0.01, now - flight.time - delay);
       this.#minRtt.add(rtt, now);
       if (flight.full === 0) continue;
+      latest = rtt;
       this.#roundBytes += flight.bytes;
       this.#roundRtt += flight.bytes * rtt;
       this.#roundSquares += flight.bytes * rtt * rtt;
       this.#roundFull += flight.bytes * flight.full;
     }
-    if (this.phase === "startup" && this.#roundBytes > counted) this.#double(newly, now);
+    if (this.phase === "startup") this.#double(newly, latest);
     if (flight.acked >= this.#roundEnd && now - this.#roundStart >= ROUND) this.#endRound(now);
     // Frames sent in one burst would be a queue of their own: the window opens by half of what came.
     if (this.phase !== "startup") this.size = Math.min(this.size + newly / 2, this.#goal());
@@ -317,7 +324,9 @@ export class Window {
    * @param deviation standard deviation of the round trip time, ms.
    */
   #take(rtt: number, full: number, filled: boolean, deviation: number, now: number): void {
-    this.#base = Math.min(this.#base, rtt);
+    // One round is now and then faster than others: that is no base.
+    this.#base = Math.min(this.#base, Math.max(rtt, this.#rttBefore));
+    this.#rttBefore = rtt;
     const target = this.#target;
     this.#rateBefore = this.rate;
     this.rate = full / rtt;
@@ -342,32 +351,41 @@ export class Window {
     else if (due) this.#dip(false);
   }
 
-  /** Startup: open the window by what was acknowledged, up to what was needed before a restart. */
-  #double(newly: number, now: number): void {
-    this.size += newly;
-    const need = this.#need;
-    if (need === 0 || this.size < need) return;
-    this.phase = "steady";
-    this.#seen(now);
+  /**
+   * Startup: open the window by what was acknowledged, up to what was needed before a restart. While a queue
+   * stands, it would only make that longer.
+   * @param rtt round trip time of the last of these bytes before which the window was full, ms.
+   */
+  #double(newly: number, rtt: number): void {
+    const empty = Math.min(this.#base, STARTUP * this.minRtt);
+    if (rtt > STARTUP_QUEUE * empty + 2 * SLACK) return;
+    const most = this.#need > 0 ? Math.max(this.#need, this.size) : WINDOW_MAX;
+    this.size = Math.min(most, this.size + newly);
   }
 
   /** End startup if the round has shown what the path holds. */
   #startup(rtt: number, need: number, now: number): void {
     const grown = this.rate > STARTUP_GROWTH * this.#rateBefore;
     const target = this.#target;
+    // After a restart TCP below us has caught up.
+    if (rtt <= target && this.#need > 0 && this.size >= this.#need) {
+      this.phase = "steady";
+      this.#seen(now);
+      return;
+    }
     this.size = Math.min(this.size, Math.max(INITIAL, STARTUP * this.rate * target));
     this.#queuedRounds = rtt > STARTUP_QUEUE * this.#base + 2 * SLACK ? this.#queuedRounds + 1 : 0;
     if ((rtt <= target || grown) && this.#queuedRounds < 2 && this.size < WINDOW_MAX) return;
-    this.phase = "steady";
     this.#needs.fill(0);
     this.#needs[0] = this.#neededBefore = need;
-    this.#seen(now);
+    // A queue of this startup may stand. Without it `base` shows.
+    this.#dip(true);
+    this.#fell = false;
   }
 
   /** The window was not full for a while. */
   #restart(): void {
     this.phase = "startup";
-    this.size = Math.min(this.size, INITIAL);
     this.rate = 0;
     this.#queuedRounds = this.#emptyRounds = this.#cutRounds = 0;
   }
@@ -390,7 +408,7 @@ export class Window {
     }
     // The window fell, and what it fell for was no queue of ours.
     if (this.#fell && rtt > this.#target) this.#needs[0] = this.#neededBefore;
-    this.#base = rtt;
+    this.#base = this.#rttBefore = rtt;
     this.#spreadBy(deviation, SPREAD_RARE_PART);
     this.#shared = rtt > SHARED_FROM * this.#least.value + SLACK + this.#spread;
     this.#neededBefore = this.#need;

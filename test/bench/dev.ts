@@ -1,0 +1,37 @@
+import { INTERNET } from "../lab/lab.ts";
+import { World } from "../lab/world.ts";
+import { useCubic, allowCubic } from "./tunnel/congestion.ts";
+import { pings, quantile } from "./tunnel/measure.ts";
+import { startPlainServer, variants } from "./tunnel/variants.ts";
+import { FAR, Wire } from "./tunnel/wire.ts";
+import { setPriority } from "node:os"; setPriority(-15);
+const say = (l: string) => process.stderr.write(l + "\n");
+allowCubic(say);
+const [name = "20mbit", secs = "8", way = "up", cc = "cubic"] = process.argv.slice(2);
+await using world = await World.create({ proxies: name === "direct" ? 0 : 1 });
+await startPlainServer(world);
+const wire = name === "direct" || name === "unshaped" ? undefined : await Wire.lay(world);
+await wire?.shape(name, 1);
+const device = await world.device("device", { network: wire ? FAR : INTERNET });
+await wire?.admit(device.host, 3);
+await useCubic([device.host, world.server, ...world.proxies.map((p) => p.host)], say);
+const { all, node } = await variants(world, device, 3);
+await useCubic([node], say);
+const walt = all.at(-1)!;
+for (let i = 0; i < 2; i++) {
+  wire?.restart();
+  const idle = await pings(walt.ping!.from, walt.ping!.to, 60, 0.02);
+  wire?.restart();
+  const flow = way === "up" ? walt.up(Number(secs)) : walt.down(Number(secs));
+  let done = false; void flow.then(() => { done = true; });
+  const rows: string[] = [];
+  const watch = (async () => { const t0 = performance.now(); while (!done) { await Bun.sleep(100);
+    const t: any = way === "up" ? (await device.status() as any).traffic : (await world.nodes() as any)[0].traffic;
+    rows.push(`${(performance.now() - t0).toFixed(0)} win ${t.window} infl ${t.inFlight} rate ${(t.rate / 125000).toFixed(1)} minRtt ${t.minRtt.toFixed(1)} queued ${t.queued} qd ${t.queueDelay.toFixed(0)} drop ${t.dropped} out ${(t.bytesOut / 1e6).toFixed(2)}`); } })();
+  await Bun.sleep(1000);
+  const times = await pings(walt.ping!.from, walt.ping!.to, Math.round((Number(secs) - 1.5) / 0.02), 0.02);
+  const r = await flow; await watch;
+  console.log(rows.join("\n"));
+  console.log(r.mbits.toFixed(1), r.series.map((x) => x.toFixed(0)).join(" "), "idle99", quantile(idle, .99), "p50", quantile(times, .5), "p99", quantile(times, .99));
+}
+process.exit(0);
