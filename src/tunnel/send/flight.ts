@@ -23,22 +23,26 @@ export class Flight {
   #end = new Float64Array(RECORDS);
   /** When it was sent, ms. */
   #time = new Float64Array(RECORDS);
-  /** Bytes in flight after it was sent. 0 = more could have been sent, but there was nothing to send. */
-  #full = new Float64Array(RECORDS);
+  /** Bytes in flight after it was sent. */
+  #inFlight = new Float64Array(RECORDS);
+  /** 1: there was more to send than was allowed. */
+  #limited = new Float64Array(RECORDS);
 
   /** Of the record that `next` took last: its bytes. */
   bytes = 0;
   /** When it was sent, ms. */
   time = 0;
-  /** Bytes that were in flight then. 0 = more could have been sent, but there was nothing to send. */
-  full = 0;
+  /** Bytes that were in flight then. */
+  inFlight = 0;
+  /** 1: there was more to send than was allowed. 0: there was no more to send. */
+  limited = 0;
 
   /** Bytes that were sent and are not acknowledged. */
   get bytesInFlight(): number {
     return this.sent - this.acked;
   }
 
-  /** Record that bytes were sent. @param limited there was more to send than may be in flight. */
+  /** Record that bytes were sent. @param limited there is more to send than is allowed. */
   add(bytes: number, limited: boolean, now: number): void {
     this.sent += bytes;
     const size = this.#end.length;
@@ -49,13 +53,15 @@ export class Flight {
       }
       this.#end = doubled(this.#end, this.#oldest);
       this.#time = doubled(this.#time, this.#oldest);
-      this.#full = doubled(this.#full, this.#oldest);
+      this.#inFlight = doubled(this.#inFlight, this.#oldest);
+      this.#limited = doubled(this.#limited, this.#oldest);
       this.#oldest = 0;
     }
     const at = (this.#oldest + this.#count++) % this.#end.length;
     this.#end[at] = this.sent;
     this.#time[at] = now;
-    this.#full[at] = limited ? this.bytesInFlight : 0;
+    this.#inFlight[at] = this.bytesInFlight;
+    this.#limited[at] = limited ? 1 : 0;
   }
 
   /** Take the oldest record if it is acknowledged. @returns false if it is not. */
@@ -65,7 +71,8 @@ export class Flight {
     if (this.#count === 0 || end > this.acked) return false;
     this.bytes = end - this.#taken;
     this.time = this.#time[at] ?? 0;
-    this.full = this.#full[at] ?? 0;
+    this.inFlight = this.#inFlight[at] ?? 0;
+    this.limited = this.#limited[at] ?? 0;
     this.#taken = end;
     this.#oldest = (at + 1) % this.#end.length;
     this.#count--;

@@ -138,7 +138,7 @@ export class Window {
   /** A queue of somebody else stands on the path. */
   #shared = false;
 
-  // The round. Only bytes count before which the window was full.
+  // The round. Only bytes count before which much was in flight.
   /** It ends when bytes are acknowledged that were sent after this many. */
   #roundEnd = 0;
   /** When it began, ms. */
@@ -151,6 +151,8 @@ export class Window {
   #roundFull = 0;
   /** Acknowledgements stalled in it. */
   #stalled = false;
+  /** There was more to send in it than was allowed. */
+  #limited = false;
   /** The window was full in it. Otherwise more could have been sent, and the round only lets the window grow. */
   #full = false;
   /** Rounds in a row that did not count, as they stalled. */
@@ -268,12 +270,14 @@ export class Window {
     while (flight.next()) {
       const rtt = Math.max(0.01, now - flight.time - delay);
       this.#minRtt.add(rtt, now);
-      if (flight.full === 0) continue;
-      latest = rtt;
+      // Little in flight makes no queue, and says nothing about how much the path takes.
+      if (flight.limited === 0 && flight.inFlight < this.size / 2) continue;
+      this.#limited ||= flight.limited === 1;
+      if (flight.limited === 1) latest = rtt;
       this.#roundBytes += flight.bytes;
       this.#roundRtt += flight.bytes * rtt;
       this.#roundSquares += flight.bytes * rtt * rtt;
-      this.#roundFull += flight.bytes * flight.full;
+      this.#roundFull += flight.bytes * flight.inFlight;
     }
     if (this.phase === "startup") this.#double(newly, latest);
     if (flight.acked >= this.#roundEnd && now - this.#roundStart >= ROUND) this.#endRound(now);
@@ -305,8 +309,10 @@ export class Window {
     this.#roundEnd = this.#flight.sent;
     this.#roundStart = now;
     const filled = this.#full;
-    this.#stalled = this.#full = false;
-    if (bytes === 0) return;
+    const limited = this.#limited;
+    this.#stalled = this.#full = this.#limited = false;
+    // With less to send than is allowed there may be a queue all the same, as the path has become slower.
+    if (bytes === 0 || (!limited && rtt <= this.#target)) return;
     this.#stalls = stalled ? this.#stalls + 1 : 0;
     if (stalled) {
       this.#spreadBy(Math.min(deviation, this.#base), SPREAD_RARE_PART);
@@ -340,7 +346,7 @@ export class Window {
       this.#startup(rtt, need, now);
       return;
     }
-    if (!filled && need < this.#need) return;
+    if (!filled && need < this.#need && rtt <= target) return;
     this.#needs.unshift(need);
     this.#needs.length = BEST_OF;
     const most = this.#need;

@@ -15,6 +15,8 @@ export interface WindowLike {
   /** Bytes that may be sent now, if that is less than the window has left. */
   readonly room?: number;
   readonly wait?: number;
+  readonly emptyRtt?: number;
+  readonly minRtt?: number;
   refill?(now: number): void;
   sent(bytes: number, more: boolean, now: number): void;
   acked(total: number, delay: number, now: number): boolean;
@@ -42,6 +44,8 @@ export interface Options {
   readonly from: number;
   /** Undefined: no frame is sent, so that the path is idle. */
   readonly window?: WindowLike | undefined;
+  /** The frames are those of a TCP flow, which begins anew every so many ms. 0 = there is always a frame. */
+  readonly inner?: number;
   /** Direction of the frames. */
   readonly way: "up" | "down";
   /** Called every 100 ms. */
@@ -65,7 +69,8 @@ const SLICE_MIN = 2048;
 const SLICE_MAX = 65_536;
 
 type Message =
-  | { kind: "frame"; bytes: number }
+  | { kind: "frames"; bytes: number; arrive: ((now: number) => void)[] }
+  | { kind: "inner-ack"; arrive: (now: number) => void }
   | { kind: "ping" | "pong"; at: number }
   | { kind: "ack"; total: number; delay: number };
 
@@ -94,7 +99,7 @@ export function simulate(path: PathModel, o: Options): Outcome {
   let now = 0;
   const pingEvery = Math.max(PING_EVERY, (there.delay(0) + back.delay(0)) / 10);
   let [received, unacked, unackedFirst, unackedLast, ackTime] = [0, 0, 0, 0, 0];
-  let [sent, receivedFrom] = [0, 0];
+  let receivedFrom = 0;
   const pings: number[] = [];
   const open = new Set<number>();
   const arrived: number[] = [];
@@ -110,7 +115,8 @@ export function simulate(path: PathModel, o: Options): Outcome {
     ackTime = now;
   };
   const tunnel = new Tcp<Message>(forwards, (message) => {
-    if (message.kind === "frame") {
+    if (message.kind === "frames") {
+      for (const arrive of message.arrive) arrive(now);
       received += message.bytes;
       if (unacked === 0) unackedFirst = now;
       unackedLast = now;
@@ -124,6 +130,8 @@ export function simulate(path: PathModel, o: Options): Outcome {
     if (message.kind === "ack") {
       if (window?.acked(message.total % 0x1_0000_0000, message.delay, now) === false)
         throw new Error(`an acknowledgement of ${message.total} bytes was refused`);
+    } else if (message.kind === "inner-ack") {
+      message.arrive(now);
     } else if (message.kind === "pong") {
       open.delete(message.at);
       if (message.at >= o.from) pings.push(now - message.at);
@@ -132,38 +140,62 @@ export function simulate(path: PathModel, o: Options): Outcome {
     }
     commit();
   });
+  const queue = new Queue();
+  const take = (): { bytes: number; arrive?: (now: number) => void } | undefined => {
+    if (o.inner !== undefined) return queue.pop(now, window?.emptyRtt ?? window?.minRtt);
+    return { bytes: Math.round(Math.min(SLICE_MAX, Math.max(SLICE_MIN, (window?.rate ?? 0) * SLICE_TIME))) };
+  };
   const commit = (): void => {
     if (window === undefined) return;
-    const slice = Math.min(SLICE_MAX, Math.max(SLICE_MIN, window.rate * SLICE_TIME));
     window.refill?.(now);
     for (;;) {
-      const room = window.room ?? window.size - window.inFlight;
-      if (room <= 0) break;
       // Frames that are sent at a time share packets of SSH. None of a packet arrives before its last byte.
-      const slices = Math.min(Math.ceil(room / slice), Math.floor(PACKET / slice));
-      const bytes = Math.round(slice * Math.max(1, slices));
-      sent += bytes;
-      window.sent(bytes, true, now);
-      tunnel.write(bytes, { kind: "frame", bytes }, now);
+      const room = window.room ?? window.size - window.inFlight;
+      const arrive: ((now: number) => void)[] = [];
+      let bytes = 0;
+      while (bytes < Math.min(room, PACKET - SLICE_MIN)) {
+        const frame = take();
+        if (frame === undefined) break;
+        bytes += frame.bytes;
+        if (frame.arrive !== undefined) arrive.push(frame.arrive);
+      }
+      if (bytes === 0) break;
+      window.sent(bytes, o.inner === undefined || queue.length > 0, now);
+      tunnel.write(bytes, { kind: "frames", bytes, arrive }, now);
     }
   };
+  const makeInner = (): Tcp<never> =>
+    new Tcp<never>(
+      {
+        data: (bytes, _, arrive) => queue.push({ bytes, arrive, since: now }),
+        ack: (bytes, _, arrive) => answers.write(bytes, { kind: "inner-ack", arrive }, now),
+      },
+      () => {},
+    );
+  let inner = makeInner();
+  let nextFlow = o.inner === undefined ? Number.POSITIVE_INFINITY : 0;
   const foreign = new Tcp<never>(path.foreign === o.way ? forwards : backwards, () => {});
-  const flows = [tunnel, answers, foreign];
+  const flows = [tunnel, answers, foreign, inner];
   let [nextPing, nextLook, foreignFrom] = [0, 100, 0];
   if (path.foreign !== undefined) foreign.flood(0);
-  commit();
+  if (o.inner === undefined) commit();
 
   while (now < o.ms) {
     const a = coming[0][heads[0] ?? 0];
     const b = coming[1][heads[1] ?? 0];
-    let next = Math.min(
-      a?.at ?? o.ms,
-      b?.at ?? o.ms,
-      nextPing,
-      nextLook,
-      ackDue(),
-      now + (window?.wait ?? Number.POSITIVE_INFINITY),
-    );
+    if (nextFlow <= now && window !== undefined && o.inner !== undefined) {
+      // The flow before has ended, and what is still under way of it does not matter.
+      inner = makeInner();
+      flows[3] = inner;
+      queue.clear();
+      inner.flood(now);
+      nextFlow += o.inner;
+    }
+    if (o.inner !== undefined) commit();
+    const idle = o.inner !== undefined && queue.length === 0;
+    const opens = idle ? Number.POSITIVE_INFINITY : now + (window?.wait ?? Number.POSITIVE_INFINITY);
+    const flowStarts = window === undefined ? Number.POSITIVE_INFINITY : nextFlow;
+    let next = Math.min(a?.at ?? o.ms, b?.at ?? o.ms, nextPing, nextLook, flowStarts, ackDue(), opens);
     for (const flow of flows) next = Math.min(next, flow.timer);
     if (next >= o.ms) break;
     if (now < o.from && next >= o.from) {
@@ -199,13 +231,61 @@ export function simulate(path: PathModel, o: Options): Outcome {
     else commit();
   }
   for (const at of open) if (at >= o.from && at < o.ms - 1000) pings.push(o.ms - at);
-  void sent;
   return {
     goodput: (received - receivedFrom) / (o.ms - o.from),
     foreign: (foreign.delivered - foreignFrom) / (o.ms - o.from),
     pings: pings.toSorted((x, y) => x - y),
     arrived,
   };
+}
+
+interface Frame {
+  readonly bytes: number;
+  readonly arrive: (now: number) => void;
+  /** When it began to wait, ms. */
+  readonly since: number;
+}
+
+/** The queue of one flow with CoDel as in send/fair-queue.ts; without it as long as that of a TAP. */
+class Queue {
+  #frames: Frame[] = [];
+  #standsAt = 0;
+  #dropNext = Number.POSITIVE_INFINITY;
+  #count = 0;
+
+  get length(): number {
+    return this.#frames.length;
+  }
+
+  clear(): void {
+    this.#frames = [];
+  }
+
+  push(frame: Frame): void {
+    if (this.#frames.length < 1000) this.#frames.push(frame);
+  }
+
+  /** @param rtt round trip time for CoDel's target and interval, ms; undefined: there is no CoDel. */
+  pop(now: number, rtt: number | undefined): Frame | undefined {
+    const frame = this.#frames.shift();
+    if (frame === undefined || rtt === undefined || rtt === Number.POSITIVE_INFINITY) return frame;
+    const interval = 100 + 2 * rtt;
+    if (now - frame.since < 15 + rtt / 2 || this.#frames.length < 2) {
+      this.#standsAt = 0;
+      this.#dropNext = Number.POSITIVE_INFINITY;
+      return frame;
+    }
+    if (this.#standsAt === 0) {
+      this.#standsAt = now + interval;
+      return frame;
+    }
+    if (now < this.#standsAt) return frame;
+    if (this.#dropNext === Number.POSITIVE_INFINITY) this.#count = 0;
+    else if (now < this.#dropNext) return frame;
+    this.#count++;
+    this.#dropNext = now + interval / Math.sqrt(this.#count);
+    return this.pop(now, rtt);
+  }
 }
 
 /** A window that never changes: what a loop has that only stops when its pipe is full. */
