@@ -337,10 +337,11 @@ export class Sender {
     if (queue === undefined || window === undefined || window.rate === 0) return;
     queue.slice = Math.max(SLOT_BYTES[SMALL], window.rate * SLICE_TIME);
     queue.quantum = Math.min(SLOT_BYTES[LARGE], Math.max(1514, window.rate));
-    // Longer than a router's 5 ms, as only the flow itself waits behind its own queue. So the queue may be
-    // long enough to keep the path busy when a TCP connection halves its window.
-    queue.target = 15 + window.emptyRtt / 2;
-    queue.interval = 100 + 2 * window.emptyRtt;
+    // Much longer than a router's 5 ms, as only the flow itself waits behind its own queue. What waits there is
+    // what the flow has for the path when its rate rises again: with less, a path whose rate changes within
+    // seconds would be empty for as long as the flow's own TCP takes to grow.
+    queue.target = 100 + window.emptyRtt;
+    queue.interval = 300 + 2 * window.emptyRtt;
   }
 
   /** Give all slots back to the pool. The sender is not used any more. */

@@ -269,8 +269,8 @@ class Queue {
   pop(now: number, rtt: number | undefined): Frame | undefined {
     const frame = this.#frames.shift();
     if (frame === undefined || rtt === undefined || rtt === Number.POSITIVE_INFINITY) return frame;
-    const interval = 100 + 2 * rtt;
-    if (now - frame.since < 15 + rtt / 2 || this.#frames.length < 2) {
+    const interval = 300 + 2 * rtt;
+    if (now - frame.since < 100 + rtt || this.#frames.length < 2) {
       this.#standsAt = 0;
       this.#dropNext = Number.POSITIVE_INFINITY;
       return frame;
