@@ -26,16 +26,20 @@
  * than the path holds. If the round trip time falls to where it was, the queue was ours. If it does not, the
  * dip becomes a deep one, of half of what the path holds, and the round trip time that remains is the new
  * `base`: the path jitters more, is longer, or a queue of somebody else stands on it. A dip is due from time
- * to time, and when the window has fallen by CUT without an end.
+ * to time, and when the window goes on falling.
  *
- * Beside a queue of somebody else the target is higher (SHARED). Otherwise his flow would take what this one
+ * Beside a queue of somebody else the target is 1.5 × base. Otherwise his flow would take what this one
  * gives up. TCP below the tunnel then gets the share that any TCP gets.
  *
  * There are three phases: `startup`, in which the window doubles every round trip as in TCP's slow start;
- * `steady`; and `dip`. There is no clock and no I/O here: the caller passes the time, in ms.
+ * `steady`; and `dip`. pace.ts spreads over the round trip what the window lets go. There is no clock and no I/O
+ * here: the caller passes the time, in ms.
  */
 
 import { Flight } from "./flight.ts";
+import { Least } from "./least.ts";
+import { Pace } from "./pace.ts";
+import { Round } from "./round.ts";
 
 /** Bytes that may be in flight on a path of which nothing is known yet. */
 const INITIAL = 32 << 10;
@@ -50,15 +54,11 @@ const SLACK_PART = 0.1;
 const SLACK = 3;
 /** The share of `base` beside a queue of somebody else. */
 const SHARED_PART = 0.5;
-/** That is where `base` is this many times the least one of the last minutes. */
+/** That is where `base` is this many times the least one of the last time (least.ts). */
 const SHARED_FROM = 1.4;
-/** For this long, ms, the least `base` is remembered: for one to two spans. */
-const LEAST_SPAN = 15_000;
 
 /** A round is one round trip, or this many ms if that is longer: a shorter one tells of processors only. */
 const ROUND = 20;
-/** The window is what the best of this many rounds needs. A single bad round may be a retransmission. */
-const BEST_OF = 2;
 /** Growth of the window in one round at most. */
 const GROWTH = 2;
 /** From the fourth round without any queue on, each grows by this factor more: the path has become faster. */
@@ -98,16 +98,8 @@ const STARTUP_QUEUE = 1.5;
 /** When the window was not full for this long, ms, TCP below us starts slowly again, and so does the window. */
 const RESTART = 1000;
 
-/**
- * What may be sent is spread over the round trip: at most so many times the rate that fills the window once in
- * a round trip. In one burst it would be a queue of its own, and packets of SSH, of which nothing arrives before
- * the last byte, would be as long as the whole window.
- */
-const PACE = 2;
-const PACE_STARTUP = 2;
-/** As much may be sent at once as that rate gives in this many ms, or two full frames. */
-const BURST = 3;
-const BURST_MIN = 3028;
+/** So many times the rate that fills the window once in a round trip may be sent (pace.ts). */
+const PACE = 1.7;
 
 export type Phase = "startup" | "steady" | "dip";
 
@@ -117,7 +109,7 @@ export class Window {
   size = INITIAL;
   /** Rate of the path in the last round in which it was full, bytes per ms; 0 = unknown. */
   rate = 0;
-  /** Least round trip time of the last minute or two, ms; infinite = unknown. */
+  /** Least round trip time of the last 15 to 30 s, ms; infinite = unknown. */
   get minRtt(): number {
     return this.#minRtt.value;
   }
@@ -129,7 +121,7 @@ export class Window {
   readonly #flight = new Flight();
   /** Mean round trip time while no queue of ours stands, ms; infinite = unknown. */
   #base = Number.POSITIVE_INFINITY;
-  /** The least mean round trip time of the last minute or two, ms. */
+  /** The least mean round trip time of the last 15 to 30 s, ms. */
   readonly #least = new Least();
   /** Mean round trip time of the round before, ms. */
   #rttBefore = 0;
@@ -138,23 +130,12 @@ export class Window {
   /** A queue of somebody else stands on the path. */
   #shared = false;
 
-  // The round. Only bytes count before which much was in flight.
+  /** The bytes that were acknowledged in this round, as far as much was in flight when they were sent. */
+  readonly #round = new Round();
   /** It ends when bytes are acknowledged that were sent after this many. */
   #roundEnd = 0;
   /** When it began, ms. */
   #roundStart = 0;
-  /** Bytes that count in it. */
-  #roundBytes = 0;
-  /** Sums over these bytes: of their round trip times, of the squares of these, and of the bytes in flight. */
-  #roundRtt = 0;
-  #roundSquares = 0;
-  #roundFull = 0;
-  /** Acknowledgements stalled in it. */
-  #stalled = false;
-  /** There was more to send in it than was allowed. */
-  #limited = false;
-  /** The window was full in it. Otherwise more could have been sent, and the round only lets the window grow. */
-  #full = false;
   /** Rounds in a row that did not count, as they stalled. */
   #stalls = 0;
   /** When the last acknowledgement came, or bytes were sent while nothing was in flight, ms. */
@@ -162,8 +143,10 @@ export class Window {
   /** When the window was full last, ms. */
   #fullTime = 0;
 
-  /** What the last rounds needed, bytes; the newest comes first. */
-  readonly #needs: number[] = new Array<number>(BEST_OF).fill(0);
+  /** What the path needed in the last round to be full, bytes; 0 = unknown. */
+  #needLast = 0;
+  /** What it needed in the round before that. */
+  #needBefore = 0;
   /** What was needed before the window began to fall, bytes. */
   #neededBefore = 0;
   /** Rounds in a row in which the window was below CUT of that. */
@@ -185,36 +168,16 @@ export class Window {
   /** This dip is there because the window fell. */
   #fell = false;
 
-  /** Bytes that may be sent at once. */
-  #credit = INITIAL;
-  /** When that was counted last, ms. */
-  #creditTime = 0;
+  readonly #pace = new Pace();
 
-  /** Bytes that may be sent now. */
+  /** Bytes that may be sent now; zero or less: none. */
   get room(): number {
-    return Math.min(this.size - this.inFlight, this.#credit);
+    return Math.min(this.size - this.inFlight, this.#pace.credit);
   }
 
   /** ms until more may be sent without an acknowledgement; infinite = never. */
   get wait(): number {
-    if (this.inFlight >= this.size || this.#credit > 0) return Number.POSITIVE_INFINITY;
-    return Math.max(1, (BURST_MIN / 2 - this.#credit) / this.#pace);
-  }
-
-  /** Bytes per ms that may be sent. */
-  get #pace(): number {
-    if (this.#base === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
-    if (this.phase === "startup") return (PACE_STARTUP * this.size) / this.#base;
-    return (PACE * this.size) / this.#target;
-  }
-
-  /** Count what may be sent now. */
-  refill(now: number): void {
-    const pace = this.#pace;
-    const most = Math.max(BURST_MIN, BURST * pace);
-    this.#credit = Math.min(most, this.#credit + Math.max(0, now - this.#creditTime) * pace);
-    if (Number.isNaN(this.#credit)) this.#credit = most;
-    this.#creditTime = now;
+    return this.inFlight < this.size && this.#pace.credit <= 0 ? this.#pace.wait : Number.POSITIVE_INFINITY;
   }
 
   /** Bytes that were sent and are not acknowledged. */
@@ -227,11 +190,15 @@ export class Window {
     return this.#base * (1 + (this.#shared ? SHARED_PART : SLACK_PART)) + SLACK + this.#spread;
   }
 
-  /** What the path needs to be full, bytes. */
+  /** What the path needs to be full, bytes; 0 = unknown. One bad round may be a retransmission. */
   get #need(): number {
-    let most = 0;
-    for (let i = 0; i < BEST_OF; i++) most = Math.max(most, this.#needs[i] ?? 0);
-    return most;
+    return Math.max(this.#needLast, this.#needBefore);
+  }
+
+  /** Count anew what may be sent. Call it before `room` is asked for. @param now ms. */
+  refill(now: number): void {
+    this.#pace.rate = this.#base === Number.POSITIVE_INFINITY ? this.#base : (PACE * this.size) / this.#base;
+    this.#pace.fill(now);
   }
 
   /**
@@ -246,9 +213,9 @@ export class Window {
       if (now - this.#fullTime > RESTART && this.phase !== "startup") this.#restart();
       this.#fullTime = now;
     }
-    this.#credit -= bytes;
+    this.#pace.credit -= bytes;
     this.#flight.add(bytes, full || more, now);
-    this.#full ||= full;
+    this.#round.full ||= full;
   }
 
   /**
@@ -264,7 +231,8 @@ export class Window {
     if (newly > this.inFlight) return false;
     if (newly === 0) return true;
     flight.acked += newly;
-    this.#stalled ||= now - this.#ackedTime > Math.max(STALL_MIN, STALL * this.#base);
+    const round = this.#round;
+    round.stalled ||= now - this.#ackedTime > Math.max(STALL_MIN, STALL * this.#base);
     this.#ackedTime = now;
     let latest = Number.POSITIVE_INFINITY;
     while (flight.next()) {
@@ -272,12 +240,11 @@ export class Window {
       this.#minRtt.add(rtt, now);
       // Little in flight makes no queue, and says nothing about how much the path takes.
       if (flight.limited === 0 && flight.inFlight < this.size / 2) continue;
-      this.#limited ||= flight.limited === 1;
-      if (flight.limited === 1) latest = rtt;
-      this.#roundBytes += flight.bytes;
-      this.#roundRtt += flight.bytes * rtt;
-      this.#roundSquares += flight.bytes * rtt * rtt;
-      this.#roundFull += flight.bytes * flight.inFlight;
+      if (flight.limited === 1) {
+        round.limited = true;
+        latest = rtt;
+      }
+      round.add(flight.bytes, rtt, flight.inFlight);
     }
     if (this.phase === "startup") this.#double(newly, latest);
     if (flight.acked >= this.#roundEnd && now - this.#roundStart >= ROUND) this.#endRound(now);
@@ -299,56 +266,52 @@ export class Window {
     return (this.#deep ? DEEP_DIP : DIP) * Math.max(this.rate, this.#rateBefore) * this.#base;
   }
 
+  /** One round trip has passed since the round began. */
   #endRound(now: number): void {
-    const bytes = this.#roundBytes;
-    const rtt = this.#roundRtt / bytes;
-    const full = this.#roundFull / bytes;
-    const deviation = Math.sqrt(Math.max(0, this.#roundSquares / bytes - rtt * rtt));
-    const stalled = this.#stalled && this.phase !== "startup" && this.#stalls < STALLS;
-    this.#roundBytes = this.#roundRtt = this.#roundSquares = this.#roundFull = 0;
+    const round = this.#round;
     this.#roundEnd = this.#flight.sent;
     this.#roundStart = now;
-    const filled = this.#full;
-    const limited = this.#limited;
-    this.#stalled = this.#full = this.#limited = false;
-    // With less to send than is allowed there may be a queue all the same, as the path has become slower.
-    if (bytes === 0 || (!limited && rtt <= this.#target)) return;
-    this.#stalls = stalled ? this.#stalls + 1 : 0;
-    if (stalled) {
+    // With less to send than is allowed there may be a queue all the same: the path has become slower.
+    if (round.bytes > 0 && (round.limited || round.rtt > this.#target)) this.#judge(now);
+    round.clear();
+  }
+
+  #judge(now: number): void {
+    const { rtt, deviation, stalled } = this.#round;
+    this.#stalls = stalled && this.phase !== "startup" ? this.#stalls + 1 : 0;
+    if (this.#stalls > 0 && this.#stalls <= STALLS) {
       this.#spreadBy(Math.min(deviation, this.#base), SPREAD_RARE_PART);
       return;
     }
+    this.#stalls = 0;
     this.#least.add(rtt, now);
-    if (this.phase === "dip") this.#dipped(rtt, deviation, now);
-    else this.#take(rtt, full, filled, deviation, now);
+    if (this.phase === "dip") this.#dipped(now);
+    else this.#take(now);
   }
 
-  /**
-   * Set the window by a round that is no part of a dip.
-   * @param rtt its mean round trip time, ms.
-   * @param full bytes in flight, the mean.
-   * @param deviation standard deviation of the round trip time, ms.
-   */
-  #take(rtt: number, full: number, filled: boolean, deviation: number, now: number): void {
+  /** Set the window by a round that is no part of a dip. */
+  #take(now: number): void {
+    const { rtt, inFlight, deviation, full } = this.#round;
     // One round is now and then faster than others: that is no base.
     this.#base = Math.min(this.#base, Math.max(rtt, this.#rttBefore));
     this.#rttBefore = rtt;
     const target = this.#target;
     this.#rateBefore = this.rate;
-    this.rate = full / rtt;
+    this.rate = inFlight / rtt;
     if (rtt <= target) this.#spreadBy(deviation, SPREAD_PART);
     this.#rounds++;
     if (rtt <= 1.03 * this.#base + 0.5) this.#seen(now);
     this.#emptyRounds = 2 * rtt < this.#base + target ? this.#emptyRounds + 1 : 0;
     const haste = rtt < target ? HASTE ** Math.max(0, this.#emptyRounds - HASTE_AFTER) : 1;
-    const need = full * Math.min(GROWTH, (target / rtt) * haste);
+    const need = inFlight * Math.min(GROWTH, (target / rtt) * haste);
     if (this.phase === "startup") {
       this.#startup(rtt, need, now);
       return;
     }
-    if (!filled && need < this.#need && rtt <= target) return;
-    this.#needs.unshift(need);
-    this.#needs.length = BEST_OF;
+    // Less was in flight only because it is sent bit by bit.
+    if (!full && need < this.#need && rtt <= target) return;
+    this.#needBefore = this.#needLast;
+    this.#needLast = need;
     const most = this.#need;
     if (rtt <= target || most > this.#neededBefore) this.#neededBefore = most;
     this.#cutRounds = most < CUT * this.#neededBefore ? this.#cutRounds + 1 : 0;
@@ -382,8 +345,8 @@ export class Window {
     this.size = Math.min(this.size, Math.max(INITIAL, STARTUP * this.rate * target));
     this.#queuedRounds = rtt > STARTUP_QUEUE * this.#base + 2 * SLACK ? this.#queuedRounds + 1 : 0;
     if ((rtt <= target || grown) && this.#queuedRounds < 2 && this.size < WINDOW_MAX) return;
-    this.#needs.fill(0);
-    this.#needs[0] = this.#neededBefore = need;
+    this.#needBefore = 0;
+    this.#needLast = this.#neededBefore = need;
     // A queue of this startup may stand. Without it `base` shows.
     this.#dip(true);
     this.#fell = false;
@@ -404,7 +367,8 @@ export class Window {
   }
 
   /** Take a round of a dip. */
-  #dipped(rtt: number, deviation: number, now: number): void {
+  #dipped(now: number): void {
+    const { rtt, deviation } = this.#round;
     // The bytes of the first round were sent before the dip.
     if (++this.#dipRounds < 2) return;
     if (!this.#deep && rtt > SAME * this.#base + SLACK + this.#spread) {
@@ -413,7 +377,7 @@ export class Window {
       return;
     }
     // The window fell, and what it fell for was no queue of ours.
-    if (this.#fell && rtt > this.#target) this.#needs[0] = this.#neededBefore;
+    if (this.#fell && rtt > this.#target) this.#needLast = this.#neededBefore;
     this.#base = this.#rttBefore = rtt;
     this.#spreadBy(deviation, SPREAD_RARE_PART);
     this.#shared = rtt > SHARED_FROM * this.#least.value + SLACK + this.#spread;
@@ -431,26 +395,5 @@ export class Window {
 
   #spreadBy(deviation: number, part: number): void {
     this.#spread += (deviation - this.#spread) * part;
-  }
-}
-
-/** The least of the values of the last LEAST_SPAN to 2 × LEAST_SPAN ms; infinite = there is none. */
-class Least {
-  #now = Number.POSITIVE_INFINITY;
-  #before = Number.POSITIVE_INFINITY;
-  /** When the span began, ms. */
-  #start = 0;
-
-  get value(): number {
-    return Math.min(this.#now, this.#before);
-  }
-
-  add(value: number, now: number): void {
-    if (now - this.#start > LEAST_SPAN) {
-      this.#before = this.#now;
-      this.#now = Number.POSITIVE_INFINITY;
-      this.#start = now;
-    }
-    this.#now = Math.min(this.#now, value);
   }
 }

@@ -27,6 +27,8 @@ export class Line {
   #tokens: number;
   /** When it was filled last, ms. */
   #filled = 0;
+  /** When the next burst arrives, ms. */
+  #burst = 0;
   /** When the next pause begins, or this one began, and when it ends, ms. */
   #pause = 0;
   #pauseEnd = 0;
@@ -64,7 +66,10 @@ export class Line {
     this.#waiting += bytes;
     let due = this.#busy + model.delay(this.#busy);
     if (model.jitter !== undefined) due += (this.#random(RANDOM) / RANDOM) * model.jitter;
-    if (model.burst !== undefined) due = Math.ceil(due / model.burst) * model.burst;
+    if (model.burst !== undefined) {
+      while (this.#burst < due) this.#burst += model.burst * (0.75 + this.#random(RANDOM) / RANDOM / 2);
+      due = this.#burst;
+    }
     this.#last = this.#paused(Math.max(this.#last, due));
     return this.#last;
   }

@@ -18,7 +18,7 @@ export interface LineModel {
   readonly queue: number;
   /** Each packet is delayed by 0 to `jitter` ms more, evenly distributed. None overtakes another. */
   readonly jitter?: number;
-  /** Packets arrive only every `burst` ms, then all at once. */
+  /** Packets arrive only every `burst` ms, give or take a quarter, then all at once. */
   readonly burst?: number;
   /** Nothing arrives for 0 to `length` ms, on average every `every` ms; then all at once. */
   readonly pauses?: { readonly every: number; readonly length: number };

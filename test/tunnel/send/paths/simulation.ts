@@ -173,16 +173,22 @@ export function simulate(path: PathModel, o: Options): Outcome {
       () => {},
     );
   let inner = makeInner();
+  // So that different seeds make different paths here, too.
+  let foreignStart = path.foreign === undefined ? Number.POSITIVE_INFINITY : 37 * (o.seed % 32);
   let nextFlow = o.inner === undefined ? Number.POSITIVE_INFINITY : 0;
   const foreign = new Tcp<never>(path.foreign === o.way ? forwards : backwards, () => {});
   const flows = [tunnel, answers, foreign, inner];
   let [nextPing, nextLook, foreignFrom] = [0, 100, 0];
-  if (path.foreign !== undefined) foreign.flood(0);
+
   if (o.inner === undefined) commit();
 
   while (now < o.ms) {
     const a = coming[0][heads[0] ?? 0];
     const b = coming[1][heads[1] ?? 0];
+    if (foreignStart <= now) {
+      foreign.flood(now);
+      foreignStart = Number.POSITIVE_INFINITY;
+    }
     if (nextFlow <= now && window !== undefined && o.inner !== undefined) {
       // The flow before has ended, and what is still under way of it does not matter.
       inner = makeInner();
@@ -195,7 +201,16 @@ export function simulate(path: PathModel, o: Options): Outcome {
     const idle = o.inner !== undefined && queue.length === 0;
     const opens = idle ? Number.POSITIVE_INFINITY : now + (window?.wait ?? Number.POSITIVE_INFINITY);
     const flowStarts = window === undefined ? Number.POSITIVE_INFINITY : nextFlow;
-    let next = Math.min(a?.at ?? o.ms, b?.at ?? o.ms, nextPing, nextLook, flowStarts, ackDue(), opens);
+    let next = Math.min(
+      foreignStart,
+      a?.at ?? o.ms,
+      b?.at ?? o.ms,
+      nextPing,
+      nextLook,
+      flowStarts,
+      ackDue(),
+      opens,
+    );
     for (const flow of flows) next = Math.min(next, flow.timer);
     if (next >= o.ms) break;
     if (now < o.from && next >= o.from) {
