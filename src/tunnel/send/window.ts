@@ -59,6 +59,8 @@ const SHARED_FROM = 1.4;
 
 /** A round is one round trip, or this many ms if that is longer: a shorter one tells of processors only. */
 const ROUND = 20;
+/** The window is what the best of this many rounds needs: single bad ones may be retransmissions. */
+const BEST_OF = 2;
 /** Growth of the window in one round at most. */
 const GROWTH = 2;
 /** From the fourth round without any queue on, each grows by this factor more: the path has become faster. */
@@ -143,10 +145,10 @@ export class Window {
   /** When the window was full last, ms. */
   #fullTime = 0;
 
-  /** What the path needed in the last round to be full, bytes; 0 = unknown. */
-  #needLast = 0;
-  /** What it needed in the round before that. */
-  #needBefore = 0;
+  /** What the path needed in each of the last rounds to be full, bytes, a ring; 0 = unknown. */
+  readonly #needs = new Float64Array(BEST_OF);
+  /** Index of the last of them. */
+  #needAt = 0;
   /** What was needed before the window began to fall, bytes. */
   #neededBefore = 0;
   /** Rounds in a row in which the window was below CUT of that. */
@@ -190,9 +192,11 @@ export class Window {
     return this.#base * (1 + (this.#shared ? SHARED_PART : SLACK_PART)) + SLACK + this.#spread;
   }
 
-  /** What the path needs to be full, bytes; 0 = unknown. One bad round may be a retransmission. */
+  /** What the path needs to be full, bytes; 0 = unknown. */
   get #need(): number {
-    return Math.max(this.#needLast, this.#needBefore);
+    let best = 0;
+    for (let i = 0; i < BEST_OF; i++) best = Math.max(best, this.#needs[i] ?? 0);
+    return best;
   }
 
   /** Count anew what may be sent. Call it before `room` is asked for. @param now ms. */
@@ -298,7 +302,8 @@ export class Window {
     const target = this.#target;
     this.#rateBefore = this.rate;
     this.rate = inFlight / rtt;
-    if (rtt <= target) this.#spreadBy(deviation, SPREAD_PART);
+    // A queue of ours makes round trip times differ as well: that is not what the path does.
+    this.#spreadBy(rtt <= target ? deviation : 0, SPREAD_PART);
     this.#rounds++;
     if (rtt <= 1.03 * this.#base + 0.5) this.#seen(now);
     this.#emptyRounds = 2 * rtt < this.#base + target ? this.#emptyRounds + 1 : 0;
@@ -310,8 +315,8 @@ export class Window {
     }
     // Less was in flight only because it is sent bit by bit.
     if (!full && need < this.#need && rtt <= target) return;
-    this.#needBefore = this.#needLast;
-    this.#needLast = need;
+    this.#needAt = (this.#needAt + 1) % BEST_OF;
+    this.#needs[this.#needAt] = need;
     const most = this.#need;
     if (rtt <= target || most > this.#neededBefore) this.#neededBefore = most;
     this.#cutRounds = most < CUT * this.#neededBefore ? this.#cutRounds + 1 : 0;
@@ -345,8 +350,8 @@ export class Window {
     this.size = Math.min(this.size, Math.max(INITIAL, STARTUP * this.rate * target));
     this.#queuedRounds = rtt > STARTUP_QUEUE * this.#base + 2 * SLACK ? this.#queuedRounds + 1 : 0;
     if ((rtt <= target || grown) && this.#queuedRounds < 2 && this.size < WINDOW_MAX) return;
-    this.#needBefore = 0;
-    this.#needLast = this.#neededBefore = need;
+    this.#needs.fill(0);
+    this.#needs[this.#needAt] = this.#neededBefore = need;
     // A queue of this startup may stand. Without it `base` shows.
     this.#dip(true);
     this.#fell = false;
@@ -377,7 +382,7 @@ export class Window {
       return;
     }
     // The window fell, and what it fell for was no queue of ours.
-    if (this.#fell && rtt > this.#target) this.#needLast = this.#neededBefore;
+    if (this.#fell && rtt > this.#target) this.#needs[this.#needAt] = this.#neededBefore;
     this.#base = this.#rttBefore = rtt;
     this.#spreadBy(deviation, SPREAD_RARE_PART);
     this.#shared = rtt > SHARED_FROM * this.#least.value + SLACK + this.#spread;

@@ -85,7 +85,7 @@ for (const [name, path] of paths) {
 
 test("startup finds the rate of a fast path soon, and does not flood a slow path for long", () => {
   const fast = new Window();
-  drive(fast, () => ({ rate: mbits(160), rtt: 100 }), 2000);
+  drive(fast, () => ({ rate: mbits(160), rtt: 100 }), 2500);
   expect(fast.size).toBeGreaterThan(mbits(160) * 90);
   const slow = new Window();
   const { rtts } = drive(slow, () => ({ rate: mbits(2), rtt: 50 }), 3000);

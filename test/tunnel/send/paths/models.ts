@@ -118,6 +118,11 @@ export function pathModels(seed: number): readonly PathModel[] {
       words: `20 Mbit/s, 40 ms, pauses of up to ${length} ms, 4 in a second`,
       ...both(ordinary({ pauses: { every: 250, length } })),
     })),
+    {
+      name: "busy",
+      words: "20 Mbit/s, 40 ms, pauses of up to 40 ms, as if processors were busy",
+      ...both(ordinary({ pauses: { every: 60, length: 40 } })),
+    },
     { name: "sine", words: "20 Mbit/s ± 80 % in 4 s, 40 ms", ...both(ordinary({ rate: sine })) },
     {
       name: "steps",
