@@ -40,8 +40,6 @@ import { SocketStream, type Stream } from "./transport/stream.ts";
 const FRAMES_A_ROUND = 64;
 /** ms between PINGs, or a third of `silence` if that is shorter. */
 const PING_INTERVAL = 2000;
-/** ms between PINGs while the window measures the least round trip time. */
-const PROBE_PING_INTERVAL = 20;
 /** ms that a link which is ending waits for CLOSE to leave. */
 const LINGER = 250;
 /** The least time that the peer has for its HELLO, ms: a stream may have to be connected first. */
@@ -179,8 +177,6 @@ export class PumpLink implements ControlMessages {
       this.#publish();
       if (!this.open) return 0;
     }
-    const { window } = this.#sender;
-    window?.tick(now);
     this.#sender.tick(now);
     const due = this.#messagesDue(now);
     if (this.#receiver.acknowledge(now) || due === 0) this.#flush();
@@ -197,9 +193,9 @@ export class PumpLink implements ControlMessages {
       return 0;
     }
     const alive = this.#receiver.more ? 0 : silence - Math.max(quiet, stuck);
-    const left = Math.min(alive, Math.max(RETRY, this.#messagesDue(now)));
+    const left = Math.min(alive, this.#sender.wait, Math.max(RETRY, this.#messagesDue(now)));
     if (!this.#hasControl) return Math.min(left, this.#askStream());
-    const interval = window?.phase === "probe" ? PROBE_PING_INTERVAL : Math.min(PING_INTERVAL, silence / 3);
+    const interval = Math.min(PING_INTERVAL, silence / 3);
     if (now - this.#pinged >= interval) this.#ping();
     return Math.min(this.#pinged + interval - now, left, this.#receiver.ackDue - now);
   }
@@ -376,8 +372,7 @@ export class PumpLink implements ControlMessages {
 
   #ping(): void {
     this.#pinged = this.#now;
-    // The PINGs of a probe come too often to count for the share of late ones.
-    const stamp = this.#pings.send(this.#now, this.#sender.window?.phase !== "probe");
+    const stamp = this.#pings.send(this.#now);
     this.#sender.ping(TYPE.ping, Math.floor(stamp / 0x1_0000_0000), stamp >>> 0);
     this.#publish();
     this.#flush();

@@ -61,10 +61,9 @@ export class Pings {
   /**
    * Note that a PING is sent.
    * @param now ms.
-   * @param judged whether it counts for `count`, `late` and `loss`.
    * @returns its stamp for the payload: the time in µs, a whole number.
    */
-  send(now: number, judged: boolean): number {
+  send(now: number): number {
     const { limit } = this;
     for (let at = 0; at < IN_FLIGHT; at++) {
       if (this.#open[at] === 1 && now - (this.#sent[at] ?? 0) > limit) this.#judge(at, true);
@@ -75,7 +74,7 @@ export class Pings {
     const stamp = Math.floor(now * 1000);
     this.#sent[at] = now;
     this.#stamp[at] = stamp;
-    this.#open[at] = judged ? 1 : 0;
+    this.#open[at] = 1;
     return stamp;
   }
 

@@ -213,7 +213,7 @@ describeWith(INTEGRATION, "a tunnel over a wire that delays and loses packets", 
   let world: World;
   let wire: Wire;
   let load: Load;
-  const shape = (): Promise<void> => wire.shape(40, 10, 250_000, 0.5);
+  const shape = (): Promise<void> => wire.shape("40mbit");
 
   beforeAll(async () => {
     world = await World.create();

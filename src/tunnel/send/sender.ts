@@ -131,11 +131,7 @@ export class Sender {
     const queue = this.#queue;
     if (queue === undefined || queue.frames === 0) return false;
     const { window } = this;
-    return (
-      window === undefined ||
-      window.inFlight < window.size ||
-      (queue.sparse && window.inFlight < window.size + OVERDRAFT)
-    );
+    return window === undefined || window.room > 0 || (queue.sparse && window.room > -OVERDRAFT);
   }
 
   /** Send HELLO. @param mtu bytes. @param features FEATURE_ bits (message.ts). */
@@ -272,7 +268,7 @@ export class Sender {
     let held = 0;
     while (this.#entries < ENTRIES && held < COMMIT_BYTES && queue.frames > 0) {
       // Bytes by which the window would already be exceeded, below zero while it is open.
-      const over = window === undefined ? -1 : window.inFlight + sum - window.size;
+      const over = window === undefined ? -1 : sum - window.room;
       if (over >= 0 && (!queue.sparse || over >= OVERDRAFT)) break;
       const slot = queue.pop(now, over >= 0);
       if (slot < 0) break;
@@ -321,9 +317,17 @@ export class Sender {
     if (slot >= 0) threadPool().free(slot);
   }
 
-  /** Drop what has waited too long, also where the stream takes nothing. @param now ms. */
+  /** Drop what has waited too long, also where the stream takes nothing, and let the window open. @param now ms. */
   tick(now: number): void {
     this.#queue?.age(now);
+    this.window?.refill(now);
+  }
+
+  /** ms until the window lets more frames go without an acknowledgement; infinite = never, or none waits. */
+  get wait(): number {
+    return this.#queue === undefined || this.#queue.frames === 0 || this.window === undefined
+      ? Number.POSITIVE_INFINITY
+      : this.window.wait;
   }
 
   /** Adapt the queue to the path, as the window knows it. */
@@ -333,10 +337,11 @@ export class Sender {
     if (queue === undefined || window === undefined || window.rate === 0) return;
     queue.slice = Math.max(SLOT_BYTES[SMALL], window.rate * SLICE_TIME);
     queue.quantum = Math.min(SLOT_BYTES[LARGE], Math.max(1514, window.rate));
-    // Longer than a router's 5 ms, as only the flow itself waits behind its own queue. So the queue may be
-    // long enough to keep the path busy when a TCP connection halves its window.
-    queue.target = 15 + window.minRtt / 2;
-    queue.interval = 100 + 2 * window.minRtt;
+    // Much longer than a router's 5 ms, as only the flow itself waits behind its own queue. What waits there is
+    // what the flow has for the path when its rate rises again: with less, a path whose rate changes within
+    // seconds would be empty for as long as the flow's own TCP takes to grow.
+    queue.target = 100 + window.emptyRtt;
+    queue.interval = 300 + 2 * window.emptyRtt;
   }
 
   /** Give all slots back to the pool. The sender is not used any more. */

@@ -6,210 +6,220 @@
  * path needs. All other frames wait in the fair queue (fair-queue.ts), where their order can still be
  * changed.
  *
- * The algorithm follows BBR (draft-ietf-ccwg-bbr), without pacing. It models the path by two numbers:
+ * What a path needs follows from Little's law: bytes in flight = rate × mean round trip time. So the window is
+ * set by the mean round trip time of each round, in which the bytes in flight are acknowledged once:
  *
- * - `rate`: the delivery rate, a maximum over recent intervals. A sample is the number of bytes that were
- *   acknowledged between the sending of some bytes and their acknowledgement, divided by that time
- *   (draft-cheng-iccrg-delivery-rate-estimation).
- * - `minRtt`: the least round trip time that was seen lately, that is the round trip time with empty queues.
+ *     window = bytes in flight × target / mean round trip time
  *
- * Their product is what the path itself holds. The window is that product, plus a small standing queue at the
- * bottleneck by which a higher rate becomes visible, plus an allowance for acknowledgements that arrive in
- * bursts:
+ * (as in FAST TCP, Wei et al. 2006). A mean below `target` lets the window grow by their ratio in every round
+ * trip; one above it lets it shrink as fast. `target` is the round trip time that a small standing queue gives:
  *
- *     window = rate × (1.1 × minRtt + 3 ms) + extraAcked
+ *     target = 1.1 × base + 3 ms + spread
  *
- * There are three phases:
+ * - `base` is the mean round trip time while no queue of ours stands. A mean, since on a path that jitters
+ *   hardly any byte is as fast as the fastest one: a window made for the fastest would be too small, the
+ *   measured rate would fall, and the next window would be smaller still.
+ * - `spread` is the standard deviation of the round trip time in a round. The more it jitters, the more must
+ *   be in flight for the path to be busy all the time.
  *
- * - `startup`: the window doubles every round trip, as in TCP's slow start, until the rate stops growing or
- *   the round trip time shows that a queue has built up.
- * - `steady`: the formula above.
- * - `probe`: when `minRtt` was not seen again for 10 s, the window is half of what the path holds, for about
- *   two round trips. The queues then empty, and `minRtt` is measured anew.
+ * Whether a queue is ours only an experiment tells: a **dip**. For two round trips the window is a little less
+ * than the path holds. If the round trip time falls to where it was, the queue was ours. If it does not, the
+ * dip becomes a deep one, of half of what the path holds, and the round trip time that remains is the new
+ * `base`: the path jitters more, is longer, or a queue of somebody else stands on it. A dip is due from time
+ * to time, and when the window goes on falling.
  *
- * There is no clock and no I/O here: the caller passes the time, in ms.
+ * Beside a queue of somebody else the target is 1.5 × base. Otherwise his flow would take what this one
+ * gives up. TCP below the tunnel then gets the share that any TCP gets.
+ *
+ * There are three phases: `startup`, in which the window doubles every round trip as in TCP's slow start;
+ * `steady`; and `dip`. pace.ts spreads over the round trip what the window lets go. There is no clock and no I/O
+ * here: the caller passes the time, in ms.
  */
 
+import { Flight } from "./flight.ts";
+import { Least } from "./least.ts";
+import { Pace } from "./pace.ts";
+import { Round } from "./round.ts";
+
 /** Bytes that may be in flight on a path of which nothing is known yet. */
-const INITIAL = 64 << 10;
-/** The smallest window, bytes. */
-export const WINDOW_MIN = 12_000;
+const INITIAL = 32 << 10;
+/** The smallest window, bytes: four full frames. */
+export const WINDOW_MIN = 6000;
 /** The largest window, bytes. */
 export const WINDOW_MAX = 8 << 20;
 
-/** The standing queue at the bottleneck is this many ms of the rate … */
-const SLACK = 3;
-/** … and this share of the least round trip time. */
+/** The standing queue may take this share of `base` … */
 const SLACK_PART = 0.1;
+/** … and this many ms. */
+const SLACK = 3;
+/** The share of `base` beside a queue of somebody else. */
+const SHARED_PART = 0.5;
+/** That is where `base` is this many times the least one of the last time (least.ts). */
+const SHARED_FROM = 1.4;
+
+/** A round is one round trip, or this many ms if that is longer: a shorter one tells of processors only. */
+const ROUND = 20;
+/** The window is what the best of this many rounds needs: single bad ones may be retransmissions. */
+const BEST_OF = 2;
+/** Growth of the window in one round at most. */
+const GROWTH = 2;
+/** From the fourth round without any queue on, each grows by this factor more: the path has become faster. */
+const HASTE = 1.25;
+const HASTE_AFTER = 3;
+
+/** A dip is this share of what the path holds, and a deep dip that one. */
+const DIP = 0.9;
+const DEEP_DIP = 0.5;
+/** A dip is due after this many rounds and this many ms in which no round trip was as short as `base`. */
+const DIP_ROUNDS = 20;
+const DIP_TIME = 500;
+/** A dip is due when the window was below this share of what it was before for CUT_ROUNDS. */
+const CUT = 0.7;
+const CUT_ROUNDS = 3;
+/** After a dip the round trip time is the same as before if it is within this factor, SLACK and `spread`. */
+const SAME = 1.15;
 
 /**
- * Acknowledgements arrive in bursts where a process on the way waits for its processor, or where TCP below us
- * waits for a retransmission. The bytes in flight must last from one burst to the next. Otherwise each pause
- * would lower the measured rate, and with it the next window. So the largest recent burst (`extraAcked`,
- * BBR's extra_acked) is added to the window. It counts up to this many ms of the rate; after a stall, up to
- * one round trip of the rate.
- */
-const EXTRA_MAX = 8;
-/** The largest burst counts for one to two spans of this many ms, or EXTRA_ROUNDS round trips if longer. */
-const EXTRA_SPAN = 400;
-const EXTRA_ROUNDS = 10;
-/**
- * A stall: no acknowledgement for this share of the least round trip time, because TCP below us retransmits.
+ * A stall: no acknowledgement for this share of `base`, because TCP below us retransmits, or the path has no
+ * rate at all. A round with a stall does not set the window, but at most STALLS of them in a row.
  */
 const STALL = 0.75;
 /** A shorter pause than this, ms, is no stall: a process on the way waits for its processor. */
-const STALL_MIN = 40;
-/**
- * For this many round trips after nothing was in flight, a pause is no stall either: TCP below us begins with
- * slow start again, and pauses once in every round trip.
- */
-const RESTART_ROUNDS = 10;
+const STALL_MIN = 20;
+const STALLS = 2;
+/** `spread` is a moving average: what a round contributes to it, and a round with a stall or a dip. */
+const SPREAD_PART = 1 / 16;
+const SPREAD_RARE_PART = 1 / 4;
 
-/** The rate is the best of this many intervals. */
-const RATE_INTERVALS = 10;
-/** Length of such an interval, ms, or one round trip if that is longer. */
-const RATE_INTERVAL = 100;
-/** `minRtt` is measured anew if it was not seen again for this long, ms: the path may have become longer. */
-const MIN_RTT_AGE = 10_000;
+/** In startup the window is at most this many times what the path is known to hold, and so can double. */
+const STARTUP = 3;
+/** Startup goes on while the rate grows by this factor in a round. */
+const STARTUP_GROWTH = 1.25;
+/** It ends in any case when the round trip time is this many times `base` in two rounds. */
+const STARTUP_QUEUE = 1.5;
+/** When the window was not full for this long, ms, TCP below us starts slowly again, and so does the window. */
+const RESTART = 1000;
 
-/** Records of what is in flight: room in the beginning. Most links need no more. */
-const RECORDS = 32;
-/** Records at most. Beyond them what is sent is added to the newest record. */
-const RECORDS_MAX = 512;
+/** So many times the rate that fills the window once in a round trip may be sent (pace.ts). */
+const PACE = 1.7;
 
-/** Startup ends after this many rounds in a row in which the rate did not grow by the factor GROWTH. */
-const FLAT_ROUNDS = 3;
-const GROWTH = 1.25;
-
-export type Phase = "startup" | "steady" | "probe";
-
-/** A ring of records of what is in flight. Each record says what was known when its bytes were sent. */
-class Flight {
-  /** Bytes sent since the beginning, those of this record included. */
-  readonly end: Float64Array;
-  /** When it was sent, ms. */
-  readonly time: Float64Array;
-  /** Bytes that had been acknowledged by then. */
-  readonly ackedBefore: Float64Array;
-  /** When the last acknowledgement before it had come, ms. */
-  readonly ackedTimeBefore: Float64Array;
-  /** When the bytes that were acknowledged last had been sent, ms. */
-  readonly ackedSentBefore: Float64Array;
-  /** 1: the window was the limit, as more frames waited for it. 0: there was too little to send. */
-  readonly limited: Float64Array;
-
-  /** @param size the number of records. */
-  constructor(readonly size: number) {
-    const field = (): Float64Array => new Float64Array(size);
-    this.end = field();
-    this.time = field();
-    this.ackedBefore = field();
-    this.ackedTimeBefore = field();
-    this.ackedSentBefore = field();
-    this.limited = field();
-  }
-
-  /** A ring of twice the size with the same records. The one at `oldest` comes first. */
-  doubled(oldest: number): Flight {
-    const next = new Flight(2 * this.size);
-    const fields = ["end", "time", "ackedBefore", "ackedTimeBefore", "ackedSentBefore", "limited"] as const;
-    for (const field of fields) {
-      next[field].set(this[field].subarray(oldest));
-      next[field].set(this[field].subarray(0, oldest), this.size - oldest);
-    }
-    return next;
-  }
-}
+export type Phase = "startup" | "steady" | "dip";
 
 export class Window {
   phase: Phase = "startup";
   /** Bytes that may be in flight. */
   size = INITIAL;
-  /** Delivery rate, bytes per ms; 0 = unknown. */
+  /** Rate of the path in the last round in which it was full, bytes per ms; 0 = unknown. */
   rate = 0;
-  /** Least round trip time, ms; infinite = unknown. */
-  minRtt = Number.POSITIVE_INFINITY;
-  /** When `minRtt` was seen last, ms. */
-  #minRttTime = 0;
-  /** Bytes sent since the beginning. */
-  #sent = 0;
-  /** Bytes acknowledged since the beginning. */
-  #acked = 0;
-  /** When the last acknowledgement came, ms. */
-  #ackedTime = 0;
-  /** When the bytes that it acknowledged had been sent, ms. */
-  #ackedSent = 0;
-  #flight = new Flight(RECORDS);
-  /** Index of the oldest record in `#flight`. */
-  #oldest = 0;
-  #recordCount = 0;
-  /** The best rate of each interval, a ring. */
-  readonly #intervalRates = new Float64Array(RATE_INTERVALS);
-  /** Index of the current interval. */
-  #interval = 0;
-  #intervalStart = 0;
-  /** A round ends when bytes are acknowledged that were sent after this many had been acknowledged. */
+  /** Least round trip time of the last 15 to 30 s, ms; infinite = unknown. */
+  get minRtt(): number {
+    return this.#minRtt.value;
+  }
+  /** Mean round trip time while no queue of ours stands, ms; infinite = unknown. */
+  get emptyRtt(): number {
+    return this.#base;
+  }
+  readonly #minRtt = new Least();
+  readonly #flight = new Flight();
+  /** Mean round trip time while no queue of ours stands, ms; infinite = unknown. */
+  #base = Number.POSITIVE_INFINITY;
+  /** The least mean round trip time of the last 15 to 30 s, ms. */
+  readonly #least = new Least();
+  /** Mean round trip time of the round before, ms. */
+  #rttBefore = 0;
+  /** Standard deviation of the round trip time within a round, ms. */
+  #spread = 0;
+  /** A queue of somebody else stands on the path. */
+  #shared = false;
+
+  /** The bytes that were acknowledged in this round, as far as much was in flight when they were sent. */
+  readonly #round = new Round();
+  /** It ends when bytes are acknowledged that were sent after this many. */
   #roundEnd = 0;
-  /** In this round the window was the limit at least once. */
-  #roundLimited = false;
-  /** Startup: rounds in a row without growth. */
-  #flatRounds = 0;
-  /** Startup: the rate at the last growth. */
-  #grownRate = 0;
-  /** When acknowledgements last were not ahead of the rate: the burst began then, ms. */
-  #burstStart = 0;
-  /** Bytes acknowledged since then. */
-  #burstBytes = 0;
-  /** Acknowledgements stalled during this burst. */
-  #stalled = false;
-  /** Until when, ms, a pause is no stall, as TCP below us starts slowly. */
-  #restartedUntil = 0;
-  /** By how many bytes a burst was ahead of the rate at most: in this span. */
-  #extraAcked = 0;
-  /** The same in the span before. */
-  #extraAckedBefore = 0;
-  /** When this span began, ms. */
-  #extraSpanStart = 0;
-  /** When the probe may end, ms. */
-  #probeEnd = 0;
-  /** Least round trip time in this probe, ms. */
-  #probeMin = Number.POSITIVE_INFINITY;
+  /** When it began, ms. */
+  #roundStart = 0;
+  /** Rounds in a row that did not count, as they stalled. */
+  #stalls = 0;
+  /** When the last acknowledgement came, or bytes were sent while nothing was in flight, ms. */
+  #ackedTime = 0;
+  /** When the window was full last, ms. */
+  #fullTime = 0;
+
+  /** What the path needed in each of the last rounds to be full, bytes, a ring; 0 = unknown. */
+  readonly #needs = new Float64Array(BEST_OF);
+  /** Index of the last of them. */
+  #needAt = 0;
+  /** What was needed before the window began to fall, bytes. */
+  #neededBefore = 0;
+  /** Rounds in a row in which the window was below CUT of that. */
+  #cutRounds = 0;
+  /** The rate of the round before, bytes per ms. */
+  #rateBefore = 0;
+  /** Rounds in a row without a queue; below zero: the last dip still shows. */
+  #emptyRounds = 0;
+  /** Startup: rounds in a row with a long queue. */
+  #queuedRounds = 0;
+
+  /** Rounds since the last dip, or since `base` was last seen. */
+  #rounds = 0;
+  /** When that was, ms. */
+  #seenTime = 0;
+  /** Rounds of this dip. */
+  #dipRounds = 0;
+  #deep = false;
+  /** This dip is there because the window fell. */
+  #fell = false;
+
+  readonly #pace = new Pace();
+
+  /** Bytes that may be sent now; zero or less: none. */
+  get room(): number {
+    return Math.min(this.size - this.inFlight, this.#pace.credit);
+  }
+
+  /** ms until more may be sent without an acknowledgement; infinite = never. */
+  get wait(): number {
+    return this.inFlight < this.size && this.#pace.credit <= 0 ? this.#pace.wait : Number.POSITIVE_INFINITY;
+  }
 
   /** Bytes that were sent and are not acknowledged. */
   get inFlight(): number {
-    return this.#sent - this.#acked;
+    return this.#flight.bytesInFlight;
+  }
+
+  /** Round trip time at which the window neither grows nor shrinks, ms. */
+  get #target(): number {
+    return this.#base * (1 + (this.#shared ? SHARED_PART : SLACK_PART)) + SLACK + this.#spread;
+  }
+
+  /** What the path needs to be full, bytes; 0 = unknown. */
+  get #need(): number {
+    let best = 0;
+    for (let i = 0; i < BEST_OF; i++) best = Math.max(best, this.#needs[i] ?? 0);
+    return best;
+  }
+
+  /** Count anew what may be sent. Call it before `room` is asked for. @param now ms. */
+  refill(now: number): void {
+    this.#pace.rate = this.#base === Number.POSITIVE_INFINITY ? this.#base : (PACE * this.size) / this.#base;
+    this.#pace.fill(now);
   }
 
   /**
    * Record that the stream was given some bytes.
-   * @param more frames are left that wait for the window to open.
+   * @param more frames are left that wait.
    * @param now ms.
    */
   sent(bytes: number, more: boolean, now: number): void {
-    if (this.inFlight === 0) {
-      this.#restartedUntil = now + (Number.isFinite(this.minRtt) ? RESTART_ROUNDS * this.minRtt : 0);
-      this.#ackedTime = now;
-      this.#ackedSent = now;
+    if (this.inFlight === 0) this.#ackedTime = now;
+    const full = this.inFlight + bytes >= this.size;
+    if (full) {
+      if (now - this.#fullTime > RESTART && this.phase !== "startup") this.#restart();
+      this.#fullTime = now;
     }
-    this.#sent += bytes;
-    const limited = more || this.inFlight >= this.size;
-    if (this.#recordCount === this.#flight.size && this.#recordCount < RECORDS_MAX) {
-      this.#flight = this.#flight.doubled(this.#oldest);
-      this.#oldest = 0;
-    }
-    const flight = this.#flight;
-    const { size } = flight;
-    if (this.#recordCount === size) {
-      flight.end[(this.#oldest + size - 1) % size] = this.#sent;
-      return;
-    }
-    const at = (this.#oldest + this.#recordCount++) % size;
-    flight.end[at] = this.#sent;
-    flight.time[at] = now;
-    flight.ackedBefore[at] = this.#acked;
-    flight.ackedTimeBefore[at] = this.#ackedTime;
-    flight.ackedSentBefore[at] = this.#ackedSent;
-    flight.limited[at] = limited ? 1 : 0;
+    this.#pace.credit -= bytes;
+    this.#flight.add(bytes, full || more, now);
+    this.#round.full ||= full;
   }
 
   /**
@@ -220,138 +230,175 @@ export class Window {
    * @returns false if that is more than was sent.
    */
   acked(total: number, delay: number, now: number): boolean {
-    const newly = (total - (this.#acked % 0x1_0000_0000)) >>> 0;
+    const flight = this.#flight;
+    const newly = (total - (flight.acked % 0x1_0000_0000)) >>> 0;
     if (newly > this.inFlight) return false;
     if (newly === 0) return true;
-    this.#acked += newly;
-    this.#measureBurst(newly, now);
-    const flight = this.#flight;
-    let at = -1;
-    while (this.#recordCount > 0 && (flight.end[this.#oldest] ?? 0) <= this.#acked) {
-      at = this.#oldest;
-      this.#oldest = (this.#oldest + 1) % flight.size;
-      this.#recordCount--;
-    }
-    if (at < 0) return true;
-    const sentAt = flight.time[at] ?? now;
-    const rtt = Math.max(0.01, now - sentAt - delay);
-    // The longer of both times: a burst of acknowledgements or of frames must not look like a high rate.
-    const elapsed = Math.max(
-      now - (flight.ackedTimeBefore[at] ?? now),
-      sentAt - (flight.ackedSentBefore[at] ?? sentAt),
-    );
+    flight.acked += newly;
+    const round = this.#round;
+    round.stalled ||= now - this.#ackedTime > Math.max(STALL_MIN, STALL * this.#base);
     this.#ackedTime = now;
-    this.#ackedSent = sentAt;
-    this.measured(rtt, now);
-    const limited = flight.limited[at] === 1;
-    // Over less than a round trip this would be the rate of a burst of acknowledgements, not of the path.
-    if (elapsed >= this.minRtt) {
-      this.#sampleRate((this.#acked - (flight.ackedBefore[at] ?? 0)) / elapsed, limited, now);
+    let latest = Number.POSITIVE_INFINITY;
+    while (flight.next()) {
+      const rtt = Math.max(0.01, now - flight.time - delay);
+      this.#minRtt.add(rtt, now);
+      // Little in flight makes no queue, and says nothing about how much the path takes.
+      if (flight.limited === 0 && flight.inFlight < this.size / 2) continue;
+      if (flight.limited === 1) {
+        round.limited = true;
+        latest = rtt;
+      }
+      round.add(flight.bytes, rtt, flight.inFlight);
     }
-    this.#roundLimited ||= limited;
-    if ((flight.ackedBefore[at] ?? 0) >= this.#roundEnd) this.#endRound();
-    if (this.phase === "startup" && limited) {
-      this.size = Math.min(WINDOW_MAX, this.size + newly);
-      // A queue has built up at the bottleneck: a larger window would not raise the rate.
-      if (this.rate > 0 && rtt > 1.25 * this.minRtt + 4 * SLACK) this.phase = "steady";
-    }
-    this.#resize(newly);
+    if (this.phase === "startup") this.#double(newly, latest);
+    if (flight.acked >= this.#roundEnd && now - this.#roundStart >= ROUND) this.#endRound(now);
+    // Frames sent in one burst would be a queue of their own: the window opens by half of what came.
+    if (this.phase !== "startup") this.size = Math.min(this.size + newly / 2, this.#goal());
+    this.size = Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, this.size));
+    this.refill(now);
     return true;
   }
 
-  /** Take a measured round trip time, ms, of an acknowledgement or of a PING. @param now ms. */
+  /** Take the round trip time of a PING, ms. @param now ms. */
   measured(rtt: number, now: number): void {
-    if (this.phase === "probe") this.#probeMin = Math.min(this.#probeMin, rtt);
-    // With little in flight there is no queue of ours, so that an aged minimum can be replaced without a
-    // probe.
-    const idle = this.phase !== "probe" && this.inFlight * 2 <= this.rate * this.minRtt;
-    if (rtt <= this.minRtt * 1.02 || (idle && now - this.#minRttTime > MIN_RTT_AGE)) {
-      if (rtt < this.minRtt || rtt > this.minRtt * 1.02) this.minRtt = rtt;
-      this.#minRttTime = now;
-    }
+    this.#minRtt.add(rtt, now);
   }
 
-  /** Begin or end a probe if it is time. Call it at least every second. @param now ms. */
-  tick(now: number): void {
-    if (this.phase === "steady" && now - this.#minRttTime > MIN_RTT_AGE && this.inFlight > 0) {
-      this.phase = "probe";
-      this.#probeMin = Number.POSITIVE_INFINITY;
-      this.#probeEnd = now + Math.min(3000, 2 * this.minRtt + 20);
-      this.#resize(0);
-    } else if (this.phase === "probe" && now >= this.#probeEnd && Number.isFinite(this.#probeMin)) {
+  /** How large the window should be, bytes. */
+  #goal(): number {
+    if (this.phase === "steady") return this.#need;
+    return (this.#deep ? DEEP_DIP : DIP) * Math.max(this.rate, this.#rateBefore) * this.#base;
+  }
+
+  /** One round trip has passed since the round began. */
+  #endRound(now: number): void {
+    const round = this.#round;
+    this.#roundEnd = this.#flight.sent;
+    this.#roundStart = now;
+    // With less to send than is allowed there may be a queue all the same: the path has become slower.
+    if (round.bytes > 0 && (round.limited || round.rtt > this.#target)) this.#judge(now);
+    round.clear();
+  }
+
+  #judge(now: number): void {
+    const { rtt, deviation, stalled } = this.#round;
+    this.#stalls = stalled && this.phase !== "startup" ? this.#stalls + 1 : 0;
+    if (this.#stalls > 0 && this.#stalls <= STALLS) {
+      this.#spreadBy(Math.min(deviation, this.#base), SPREAD_RARE_PART);
+      return;
+    }
+    this.#stalls = 0;
+    this.#least.add(rtt, now);
+    if (this.phase === "dip") this.#dipped(now);
+    else this.#take(now);
+  }
+
+  /** Set the window by a round that is no part of a dip. */
+  #take(now: number): void {
+    const { rtt, inFlight, deviation, full } = this.#round;
+    // One round is now and then faster than others: that is no base.
+    this.#base = Math.min(this.#base, Math.max(rtt, this.#rttBefore));
+    this.#rttBefore = rtt;
+    const target = this.#target;
+    this.#rateBefore = this.rate;
+    this.rate = inFlight / rtt;
+    // A queue of ours makes round trip times differ as well: that is not what the path does.
+    this.#spreadBy(rtt <= target ? deviation : 0, SPREAD_PART);
+    this.#rounds++;
+    if (rtt <= 1.03 * this.#base + 0.5) this.#seen(now);
+    this.#emptyRounds = 2 * rtt < this.#base + target ? this.#emptyRounds + 1 : 0;
+    const haste = rtt < target ? HASTE ** Math.max(0, this.#emptyRounds - HASTE_AFTER) : 1;
+    const need = inFlight * Math.min(GROWTH, (target / rtt) * haste);
+    if (this.phase === "startup") {
+      this.#startup(rtt, need, now);
+      return;
+    }
+    // Less was in flight only because it is sent bit by bit.
+    if (!full && need < this.#need && rtt <= target) return;
+    this.#needAt = (this.#needAt + 1) % BEST_OF;
+    this.#needs[this.#needAt] = need;
+    const most = this.#need;
+    if (rtt <= target || most > this.#neededBefore) this.#neededBefore = most;
+    this.#cutRounds = most < CUT * this.#neededBefore ? this.#cutRounds + 1 : 0;
+    const due = this.#rounds > DIP_ROUNDS && now - this.#seenTime > DIP_TIME;
+    if (this.#cutRounds >= CUT_ROUNDS) this.#dip(true);
+    else if (due) this.#dip(false);
+  }
+
+  /**
+   * Startup: open the window by what was acknowledged, up to what was needed before a restart. While a queue
+   * stands, it would only make that longer.
+   * @param rtt round trip time of the last of these bytes before which the window was full, ms.
+   */
+  #double(newly: number, rtt: number): void {
+    const empty = Math.min(this.#base, STARTUP * this.minRtt);
+    if (rtt > STARTUP_QUEUE * empty + 2 * SLACK) return;
+    const most = this.#need > 0 ? Math.max(this.#need, this.size) : WINDOW_MAX;
+    this.size = Math.min(most, this.size + newly);
+  }
+
+  /** End startup if the round has shown what the path holds. */
+  #startup(rtt: number, need: number, now: number): void {
+    const grown = this.rate > STARTUP_GROWTH * this.#rateBefore;
+    const target = this.#target;
+    // After a restart TCP below us has caught up.
+    if (rtt <= target && this.#need > 0 && this.size >= this.#need) {
       this.phase = "steady";
-      this.minRtt = this.#probeMin;
-      this.#minRttTime = now;
-      this.#resize(0);
+      this.#seen(now);
+      return;
     }
+    this.size = Math.min(this.size, Math.max(INITIAL, STARTUP * this.rate * target));
+    this.#queuedRounds = rtt > STARTUP_QUEUE * this.#base + 2 * SLACK ? this.#queuedRounds + 1 : 0;
+    if ((rtt <= target || grown) && this.#queuedRounds < 2 && this.size < WINDOW_MAX) return;
+    this.#needs.fill(0);
+    this.#needs[this.#needAt] = this.#neededBefore = need;
+    // A queue of this startup may stand. Without it `base` shows.
+    this.#dip(true);
+    this.#fell = false;
   }
 
-  /** Measure how far acknowledgements are ahead of the rate. @param newly bytes just acknowledged. */
-  #measureBurst(newly: number, now: number): void {
-    // In startup the rate is still being found, so that to be ahead of it does not mean a burst.
-    if (this.phase === "startup" || this.#burstBytes <= this.rate * (now - this.#burstStart)) {
-      this.#burstStart = now;
-      this.#burstBytes = 0;
-      this.#stalled = false;
-    }
-    this.#stalled ||=
-      now >= this.#restartedUntil && now - this.#ackedTime > Math.max(STALL_MIN, STALL * this.minRtt);
-    if (this.phase === "startup") return;
-    this.#burstBytes += newly;
-    if (now - this.#extraSpanStart > Math.max(EXTRA_SPAN, EXTRA_ROUNDS * this.minRtt)) {
-      this.#extraSpanStart = now;
-      this.#extraAckedBefore = this.#extraAcked;
-      this.#extraAcked = 0;
-    }
-    const ahead = this.#burstBytes - this.rate * (now - this.#burstStart);
-    const most = this.rate * (this.#stalled ? Math.max(EXTRA_MAX, this.minRtt) : EXTRA_MAX);
-    this.#extraAcked = Math.max(this.#extraAcked, Math.min(ahead, most));
+  /** The window was not full for a while. */
+  #restart(): void {
+    this.phase = "startup";
+    this.rate = 0;
+    this.#queuedRounds = this.#emptyRounds = this.#cutRounds = 0;
   }
 
-  /**
-   * Take a sample of the delivery rate, bytes per ms.
-   * @param limited the window was the limit. Otherwise there was too little to send, and the sample can only
-   *   raise the rate.
-   */
-  #sampleRate(sample: number, limited: boolean, now: number): void {
-    if (!limited && sample <= this.rate) return;
-    if (limited && now - this.#intervalStart >= Math.max(RATE_INTERVAL, this.minRtt)) {
-      this.#interval = (this.#interval + 1) % RATE_INTERVALS;
-      this.#intervalRates[this.#interval] = 0;
-      this.#intervalStart = now;
-    }
-    this.#intervalRates[this.#interval] = Math.max(this.#intervalRates[this.#interval] ?? 0, sample);
-    let best = 0;
-    for (let i = 0; i < RATE_INTERVALS; i++) best = Math.max(best, this.#intervalRates[i] ?? 0);
-    this.rate = best;
+  /** Begin a dip. @param fell it is because the window fell; then it is a deep one at once. */
+  #dip(fell: boolean): void {
+    this.phase = "dip";
+    this.#fell = this.#deep = fell;
+    this.#dipRounds = this.#cutRounds = 0;
   }
 
-  /** End a round: one round trip has passed since it began. */
-  #endRound(): void {
-    this.#roundEnd = this.#sent;
-    if (this.phase === "startup" && this.#roundLimited) {
-      if (this.rate >= this.#grownRate * GROWTH) {
-        this.#grownRate = this.rate;
-        this.#flatRounds = 0;
-      } else if (++this.#flatRounds >= FLAT_ROUNDS) {
-        this.phase = "steady";
-      }
+  /** Take a round of a dip. */
+  #dipped(now: number): void {
+    const { rtt, deviation } = this.#round;
+    // The bytes of the first round were sent before the dip.
+    if (++this.#dipRounds < 2) return;
+    if (!this.#deep && rtt > SAME * this.#base + SLACK + this.#spread) {
+      this.#deep = true;
+      this.#dipRounds = 0;
+      return;
     }
-    this.#roundLimited = false;
+    // The window fell, and what it fell for was no queue of ours.
+    if (this.#fell && rtt > this.#target) this.#needs[this.#needAt] = this.#neededBefore;
+    this.#base = this.#rttBefore = rtt;
+    this.#spreadBy(deviation, SPREAD_RARE_PART);
+    this.#shared = rtt > SHARED_FROM * this.#least.value + SLACK + this.#spread;
+    this.#neededBefore = this.#need;
+    this.phase = "steady";
+    this.#emptyRounds = -2;
+    this.#seen(now);
   }
 
-  /**
-   * Set the window from rate, least round trip time and extra acknowledgements.
-   * @param newly bytes just acknowledged. The window opens by at most half of them: frames sent in one burst
-   *   would be a queue of their own.
-   */
-  #resize(newly: number): void {
-    if (this.phase === "startup") return;
-    const extra = Math.max(this.#extraAcked, this.#extraAckedBefore);
-    const size =
-      this.phase === "probe"
-        ? (this.rate * this.minRtt) / 2
-        : this.rate * (this.minRtt * (1 + SLACK_PART) + SLACK) + extra;
-    this.size = Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, Math.min(size, this.size + newly / 2)));
+  /** The round trip time was `base`: no dip is due for a while. */
+  #seen(now: number): void {
+    this.#rounds = 0;
+    this.#seenTime = now;
+  }
+
+  #spreadBy(deviation: number, part: number): void {
+    this.#spread += (deviation - this.#spread) * part;
   }
 }

@@ -1,6 +1,8 @@
 /**
  * A program that moves bytes as fast as they go, with blocking system calls and nothing else, so that it costs little itself:
- * `sink PORT`, `source ADDRESS PORT SECONDS`; `stdout SECONDS`, `stdin`. A sink prints `BYTES SECONDS` for each connection;
+ * `sink PORT`, `source ADDRESS PORT SECONDS`; `stdin` writes a newline when it is there, and
+ * `stdout SECONDS` waits for something on its standard input before it begins. A sink prints `BYTES SECONDS SERIES` for each connection, where
+ * SERIES is the bytes of each 100 ms with commas between them;
  * `reverse PORT SECONDS` and `fetch ADDRESS PORT` do the same the other way round. `drip ADDRESS PORT SECONDS` sends the smallest
  * UDP datagrams, and `count PORT` prints `DATAGRAMS SECONDS` once none came for a second.
  */
@@ -42,19 +44,26 @@ function send(fd: number, seconds: number): void {
   while (performance.now() < end) if (libc.write(fd, at(memory.address), CHUNK) < 0) return;
 }
 
+/** Length of one number of the series, ms. */
+const SERIES = 100;
+
 /** From the first byte to the last. */
 function receive(fd: number): void {
   let bytes = 0;
   let first = 0;
   let last = 0;
+  const series: number[] = [];
   for (;;) {
     const n = libc.read(fd, at(memory.address), CHUNK);
     if (n <= 0) break;
     last = performance.now();
     if (bytes === 0) first = last;
     bytes += n;
+    const i = Math.floor((last - first) / SERIES);
+    while (series.length <= i) series.push(0);
+    series[i] = (series[i] ?? 0) + n;
   }
-  process.stderr.write(`${bytes} ${(last - first) / 1000}\n`);
+  process.stderr.write(`${bytes} ${(last - first) / 1000} ${series.join(",")}\n`);
 }
 
 function serve(port: number, answer: (fd: number) => void): void {
@@ -78,6 +87,13 @@ function connect(host: string, port: number): number {
   const to = address(host, port);
   must(c.connect(fd, at(to.address), 16), `connect to ${host}:${port}`);
   return fd;
+}
+
+/** Tell the other end that this one is here, then receive. */
+function takeInput(): void {
+  memory.bytes[0] = 10;
+  libc.write(1, at(memory.address), 1);
+  receive(0);
 }
 
 /** 18 bytes: with the headers of UDP, IPv4 and Ethernet a frame of 60, the shortest. */
@@ -119,8 +135,8 @@ if (mode === "sink") serve(Number(first), receive);
 else if (mode === "reverse") serve(Number(first), (fd) => send(fd, Number(second)));
 else if (mode === "source") send(connect(first, Number(second)), Number(third));
 else if (mode === "fetch") receive(connect(first, Number(second)));
-else if (mode === "stdout") send(1, Number(first));
+else if (mode === "stdout") libc.read(0, at(memory.address), 1) >= 0 && send(1, Number(first));
 else if (mode === "drip") drip(first, Number(second), Number(third));
 else if (mode === "count") count(Number(first));
-else if (mode === "stdin") receive(0);
+else if (mode === "stdin") takeInput();
 else throw new Error(`no such mode: ${mode}`);

@@ -13,15 +13,27 @@ const TICKS = 100;
 export interface Flow {
   /** Mbit/s, at the receiver. */
   goodput: number;
+  /** The same in each 100 ms. */
+  series: number[];
   /** Processor seconds per GB of each process but those that make and take the bytes. */
   cpu: Record<string, number>;
   cpuTotal: number;
 }
 
-/** `BYTES SECONDS` of a flood as bytes and Mbit/s. */
-export function parseFlood(text: string): { bytes: number; mbits: number } {
-  const [bytes = 0, seconds = 0] = text.trim().split(" ").map(Number);
-  return { bytes, mbits: (bytes * 8) / seconds / 1e6 };
+/** What a flood moved. */
+export interface Moved {
+  bytes: number;
+  /** From the first byte to the last. */
+  mbits: number;
+  /** Mbit/s in each 100 ms. */
+  series: number[];
+}
+
+/** Of the line `BYTES SECONDS SERIES` of a flood. */
+export function parseFlood(text: string): Moved {
+  const [bytes = "0", seconds = "0", series = ""] = text.trim().split(" ");
+  const rates = series.split(",").map((n) => (Number(n) * 8) / 100_000);
+  return { bytes: Number(bytes), mbits: (Number(bytes) * 8) / Number(seconds) / 1e6, series: rates };
 }
 
 /** Processor time so far in s, of every process of the hosts, by id. */
@@ -46,10 +58,7 @@ function times(hosts: readonly Host[]): Map<number, { name: string; seconds: num
 }
 
 /** Let `body` move bytes, and count what it cost. */
-export async function costed(
-  hosts: readonly Host[],
-  body: () => Promise<{ bytes: number; mbits: number }>,
-): Promise<Flow> {
+export async function costed(hosts: readonly Host[], body: () => Promise<Moved>): Promise<Flow> {
   const before = times(hosts);
   // What ends before the flow does has been seen shortly before.
   const seen = new Map(before);
@@ -57,7 +66,7 @@ export async function costed(
     for (const [pid, one] of times(hosts)) seen.set(pid, one);
   };
   const timer = setInterval(look, 400);
-  const { bytes, mbits } = await body();
+  const { bytes, mbits, series } = await body();
   clearInterval(timer);
   look();
   const cpu: Record<string, number> = {};
@@ -68,21 +77,16 @@ export async function costed(
     cpu[name] = (cpu[name] ?? 0) + spent;
     cpuTotal += spent;
   }
-  return { goodput: mbits, cpu, cpuTotal };
+  return { goodput: mbits, series, cpu, cpuTotal };
 }
 
 /** TCP from one host to another for so many seconds. */
-export async function tcp(
-  from: Host,
-  to: Host,
-  address: string,
-  seconds: number,
-): Promise<{ bytes: number; mbits: number }> {
+export async function tcp(from: Host, to: Host, address: string, seconds: number): Promise<Moved> {
   port++;
   const sink = to.spawn(flood("sink", port));
   await sink.waitFor(/listening/);
   await from.must(flood("source", address, port, seconds), { timeout: seconds * 1000 + 60_000 });
-  const [line] = await sink.waitFor(/\d+ [\d.]+\n/, { timeout: 60_000 });
+  const [line] = await sink.waitFor(/\d+ [\d.]+ [\d,]+\n/, { timeout: 60_000 });
   await sink.stop("SIGKILL");
   return parseFlood(line);
 }

@@ -1,39 +1,42 @@
 /**
- * A wire with a rate, a delay, a queue and losses: two TAPs, and what comes out of one goes late into the other. A kernel need
- * not have sch_netem for it. Arguments: bridges of both sides, then Mbit/s (0 = as fast as it goes), delay each way in ms,
- * queue in bytes each way, loss each way in per cent.
+ * A wire as a model describes it (test/tunnel/send/paths/models.ts): two TAPs, and what comes out of one goes
+ * late into the other, or never. A kernel need not have sch_netem for it. Arguments: bridges of both sides (the
+ * device is on the left one), name of the model, seed. Whatever comes on standard input begins the model's time
+ * anew.
  */
 
 import { dlopen } from "bun:ffi";
 import { spawnSync } from "node:child_process";
 import { allocate, at, libc, POLLIN } from "../../../src/linux/libc.ts";
 import { openTap } from "../../../src/linux/tap.ts";
-import { chance } from "../../tunnel/rig.ts";
+import { Line } from "../../tunnel/send/paths/line.ts";
+import { pathModel } from "../../tunnel/send/paths/models.ts";
 
 const SLOT = 2048;
 const SLOTS = 16_384;
+/** Preamble, checksum and gap of Ethernet, bytes. */
+const ETHERNET = 24;
 const { ppoll } = dlopen("libc.so.6", {
   ppoll: { args: ["ptr", "u64", "ptr", "ptr"], returns: "i32" },
 }).symbols;
 
-const [left = "", right = "", ...numbers] = process.argv.slice(2);
-const [rate = 0, delay = 0, queue = 0, loss = 0] = numbers.map(Number);
-/** Bytes per ms. */
-const speed = rate === 0 ? Number.POSITIVE_INFINITY : (rate * 1e6) / 8 / 1000;
-const random = chance(12_345);
+const [left = "", right = "", name = "", seed = "1"] = process.argv.slice(2);
+const model = pathModel(name, Number(seed));
+/** When the model's time began, ms. */
+let began = performance.now();
 
 /** One direction. */
-class TunnelTransport {
+class Direction {
   readonly memory = allocate(SLOT * SLOTS);
   readonly lengths = new Int32Array(SLOTS);
+  /** When each frame arrives, ms of performance.now(). */
   readonly due = new Float64Array(SLOTS);
   first = 0;
   count = 0;
-  /** When the last frame will have left the queue, ms. */
-  busy = 0;
   constructor(
     readonly from: number,
     readonly to: number,
+    public line: Line,
   ) {}
 
   take(now: number): void {
@@ -41,11 +44,10 @@ class TunnelTransport {
       const slot = (this.first + this.count) % SLOTS;
       const n = libc.read(this.from, at(this.memory.address + SLOT * slot), SLOT);
       if (n < 0) return;
-      if (random(100_000) < loss * 1000) continue;
-      if (Number.isFinite(speed) && (this.busy - now) * speed > queue) continue;
-      this.busy = Math.max(this.busy, now) + (n + 24) / speed; // preamble, checksum and gap of Ethernet
+      const due = this.line.send(n + ETHERNET, now - began);
+      if (due === undefined) continue;
       this.lengths[slot] = n;
-      this.due[slot] = this.busy + delay;
+      this.due[slot] = began + due;
       this.count++;
     }
   }
@@ -70,11 +72,16 @@ const taps = [left, right].map((bridge) => {
   return fd;
 });
 const [a = -1, b = -1] = taps;
-const ways = [new TunnelTransport(a, b), new TunnelTransport(b, a)];
-const polls = allocate(16);
+const up = (): Line => new Line(model.up, Number(seed));
+const down = (): Line => new Line(model.down, Number(seed) + 1);
+const ways = [new Direction(a, b, up()), new Direction(b, a, down())] as const;
+const polls = allocate(24);
 const words = new Int32Array(polls.bytes.buffer);
 const timeout = allocate(16);
 const time = new DataView(timeout.bytes.buffer);
+const input = allocate(256);
+/** Standard input has ended: nothing begins anew. */
+let ended = false;
 process.stderr.write("the wire is there\n");
 for (;;) {
   const now = performance.now();
@@ -86,6 +93,12 @@ for (;;) {
   const wait = Math.max(0, next - performance.now());
   time.setBigInt64(0, BigInt(Math.floor(wait / 1000)), true);
   time.setBigInt64(8, BigInt(Math.floor((wait % 1000) * 1e6)), true);
-  words.set([a, POLLIN, b, POLLIN]);
-  ppoll(at(polls.address), 2n, at(timeout.address), at(0));
+  words.set([a, POLLIN, b, POLLIN, ended ? -1 : 0, POLLIN]);
+  ppoll(at(polls.address), 3n, at(timeout.address), at(0));
+  if (ended || (words[5] ?? 0) >>> 16 === 0) continue;
+  ended = libc.read(0, at(input.address), 256) <= 0;
+  if (ended) continue;
+  began = performance.now();
+  ways[0].line = up();
+  ways[1].line = down();
 }

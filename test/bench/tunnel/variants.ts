@@ -7,14 +7,12 @@ import type { LabProcess } from "../../lab/process.ts";
 import { startSshd } from "../../lab/sshd.ts";
 import { pingable, WALT_NET, type World, type WorldDevice } from "../../lab/world.ts";
 import { median } from "../stats.ts";
-import { flood, parseFlood, pings, smallFrames, tcp } from "./measure.ts";
-
-type Moved = Promise<{ bytes: number; mbits: number }>;
+import { flood, type Moved, parseFlood, pings, smallFrames, tcp } from "./measure.ts";
 
 export interface Variant {
   readonly name: string;
-  up(seconds: number): Moved;
-  down(seconds: number): Moved;
+  up(seconds: number): Promise<Moved>;
+  down(seconds: number): Promise<Moved>;
   /** Frames of 60 bytes a second, from the device's side to the server's. */
   small?(seconds: number): Promise<number>;
   /** Whence and where to ping; undefined for a pipe. */
@@ -91,17 +89,21 @@ export async function variants(
   const pipe: Variant = {
     name: "nested ssh pipe",
     ping: undefined,
+    // The source begins when the sink is there. Otherwise what waited for it would come at once.
     up: async (seconds) => {
-      const line = `${quote(flood("stdout", seconds))} | ${quote(ssh)} '${quote(flood("stdin"))}'`;
-      const { stderr } = await host.run(["sh", "-c", line], { timeout: seconds * 1000 + 60_000 });
-      return parseFlood(stderr.split("\n").find((one) => /^\d+ [\d.]+$/.test(one)) ?? "");
+      const back = `/tmp/pipe-${net}-${process.pid}`;
+      const source = `${quote(flood("stdout", seconds))} < ${back}`;
+      return await moved(
+        `mkfifo ${back}; ${source} | ${quote(ssh)} '${quote(flood("stdin"))}' > ${back}; rm ${back}`,
+      );
     },
-    down: async (seconds) => {
-      const line = `${quote(ssh)} '${quote(flood("stdout", seconds))}' | ${quote(flood("stdin"))}`;
-      const { stderr } = await host.run(["sh", "-c", line], { timeout: seconds * 1000 + 60_000 });
-      return parseFlood(stderr.split("\n").find((one) => /^\d+ [\d.]+$/.test(one)) ?? "");
-    },
+    down: async (seconds) =>
+      await moved(`echo | ${quote(ssh)} '${quote(flood("stdout", seconds))}' | ${quote(flood("stdin"))}`),
   };
+  async function moved(line: string): Promise<Moved> {
+    const { stderr } = await host.run(["sh", "-c", line], { timeout: 120_000 });
+    return parseFlood(stderr.split("\n").find((one) => /^\d+ [\d.]+ [\d,]+$/.test(one)) ?? "");
+  }
 
   const addressed = async (name: string, n: number): Promise<Variant> => {
     for (const [one, last] of [

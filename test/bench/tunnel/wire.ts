@@ -27,12 +27,16 @@ export class Wire {
     return new Wire(host);
   }
 
-  /** Mbit/s (0 = as fast as it goes), ms each way, bytes of queue, per cent of loss. */
-  async shape(rate: number, delay: number, queue: number, loss: number): Promise<void> {
+  /** From now on it is as that model says (test/tunnel/send/paths/models.ts). */
+  async shape(model: string, seed = 1): Promise<void> {
     await this.cut();
-    const numbers = [rate, delay, queue, loss].map(String);
-    this.#shaper = this.host.spawn([...SHAPER, "b0", "b1", ...numbers]);
+    this.#shaper = this.host.spawn([...SHAPER, "b0", "b1", model, String(seed)]);
     await this.#shaper.waitFor(/wire is there/);
+  }
+
+  /** Begin the model's time anew, so that what is compared meets the same changes of the path. */
+  restart(): void {
+    this.#shaper?.write("again\n");
   }
 
   /** Nothing passes any more. */
@@ -41,9 +45,14 @@ export class Wire {
     this.#shaper = undefined;
   }
 
+  /** Address of what is behind the wire, for those in front of it. */
+  address(number: number): string {
+    const near = this.host.address(INTERNET).split(".").slice(0, 3).join(".");
+    return `${near}.${200 + number}`;
+  }
+
   /** Give a device behind the wire an address that the others reach. */
   async admit(device: Host, number: number): Promise<void> {
-    const near = this.host.address(INTERNET).split(".").slice(0, 3).join(".");
-    await device.ip(`address add ${near}.${200 + number}/24 dev eth0`);
+    await device.ip(`address add ${this.address(number)}/24 dev eth0`);
   }
 }

