@@ -34,7 +34,7 @@ const { median } = await import("./stats.ts");
 const DEVICES = 500;
 const PATHS: readonly ControlPath[] = [
   { name: "unshaped", words: "as fast as the machine" },
-  { name: "20mbit", words: "20 Mbit/s, 40 ms", shape: (wire) => wire.shape(20, 20, 250_000, 0) },
+  { name: "20mbit", words: "20 Mbit/s, 40 ms", shape: (wire) => wire.shape("20mbit") },
 ];
 
 const runs = Number(values.runs);

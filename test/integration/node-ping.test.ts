@@ -7,16 +7,11 @@ import { eventually } from "../lab/eventually.ts";
 import { describeWith } from "../lab/need.ts";
 import { INTEGRATION, pingable, World } from "../lab/world.ts";
 
-/** ms each way of a slow wire: no busy machine makes another part as slow. */
-const DELAY = 300;
-/** Bytes of a wire's queue. */
-const QUEUE = 1_000_000;
-
 describeWith([...INTEGRATION, { programs: ["ping"] }], "walt node ping", () => {
   test("every part has its line; the slow one is named; a node that is not there does not answer", async () => {
     await using world = await World.create();
     const wire = await Wire.lay(world);
-    await wire.shape(0, 0, QUEUE, 0);
+    await wire.shape("open");
     const device = await world.device("device1", { network: FAR });
     await wire.admit(device.host, 1);
     const node = await device.enrol();
@@ -41,8 +36,8 @@ describeWith([...INTEGRATION, { programs: ["ping"] }], "walt node ping", () => {
       ["node", null],
     ]);
 
-    // A slow wire between the board and its proxy. The tunnel may end when wires are changed.
-    await wire.shape(0, DELAY, QUEUE, 0);
+    // A slow wire between the board and its proxy: 600 ms, more than any busy machine adds to another part. The tunnel may end when wires are changed.
+    await wire.shape("satellite");
     const slow = await eventually(
       "the slow part is named",
       async () => {
