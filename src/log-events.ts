@@ -44,12 +44,6 @@ export const LOG_EVENTS = {
   "registry-copied": "A copy of the registry was made, and verified.",
   "registry-copy-failed": "A copy of the registry could not be made. The one before is kept.",
   "registry-damaged": "The registry's database is damaged. The text says what to do.",
-  "ipv6-missing": "The kernel has no IPv6. The endpoint listens on IPv4 alone.",
-  "network-trouble":
-    "Something around walt-net harms it: a network with the same addresses, a firewall, too many ports. The text says what and what to do.",
-  "network-trouble-over": "What harmed walt-net is over.",
-  "bridge-rule-added": "The daemon let frames of its own bridge pass a firewall that dropped them.",
-  "key-shared": "Two devices use one key, so that each ends the tunnel of the other.",
   // The control channel
   order: "The server gave the device an order; `by` says who asked for it.",
   settings: "Settings from the lab are tried (`outcome=trying`), kept, or taken back (`reverted`).",

@@ -110,8 +110,9 @@ export class Child {
 
   /** End the child by SIGTERM, and after `grace` milliseconds by SIGKILL. Resolves when it has ended. */
   async stop(grace = 2000): Promise<void> {
+    // Once: a second signal could come in the middle of what the first one makes it do.
+    if (!this.#stopping) this.#process.kill("SIGTERM");
     this.#stopping = true;
-    this.#process.kill("SIGTERM");
     const timer = setTimeout(() => this.#process.kill("SIGKILL"), grace);
     try {
       await this.exited;

@@ -279,7 +279,7 @@ describeWith(INTEGRATION, "the doctor of a server", () => {
     await world.server.ip("address add 192.168.193.7/24 dev eth0");
     try {
       const fault = onlyFault(await doctor(world, world.server), "network");
-      expect(fault.what).toContain("walt-net (192.168.192.1/22)");
+      expect(fault.what).toContain("walt-net (192.168.192.1/22, on walt-net)");
       expect(fault.evidence).toStartWith("192.168.193.7/24 is on eth0");
     } finally {
       await world.server.ip("address del 192.168.193.7/24 dev eth0");

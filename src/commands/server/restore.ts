@@ -9,7 +9,7 @@ export default command({
   name: "walt server restore",
   description:
     "Put the newest whole copy of the registry in the place of a damaged one. Stop the server first. What was there is kept beside it",
-  examples: ["systemctl stop walt-vpn; sudo walt server restore; systemctl start walt-vpn"],
+  examples: ["sudo walt server restore"],
   args: { ...configOption },
   async run(args) {
     const { server } = requireRole(loadConfig(args.config), "server");
