@@ -102,7 +102,11 @@ export function pathModel(name: string, seed: number): PathModel {
 export function pathModels(seed: number): readonly PathModel[] {
   const trace = mobile(seed);
   return [
-    { name: "open", words: "as fast as the wire goes", ...both(line(Number.POSITIVE_INFINITY, 0, 16_000_000)) },
+    {
+      name: "open",
+      words: "as fast as the wire goes",
+      ...both(line(Number.POSITIVE_INFINITY, 0, 16_000_000)),
+    },
     { name: "20mbit", words: "20 Mbit/s, 40 ms", ...both(ordinary()) },
     ...[10, 20, 40].map((jitter) => ({
       name: `jitter-${jitter}`,
