@@ -8,7 +8,10 @@ export const LOG_EVENTS = {
   "server-ready": "The server's daemon is ready.",
   "server-stops": "The server's daemon stops.",
   "bridge-used": "The daemon uses an existing bridge as walt-net.",
-  "walt-net-collides": "A route of the server leads to a network that has walt-net's addresses as well.",
+  "walt-net-trouble":
+    "Something around walt-net harms it (`trouble`): `collision`, a network with the same addresses; `filter`, a firewall; `ports`, too many nodes.",
+  "walt-net-trouble-over": "What harmed walt-net is over.",
+  "bridge-rule-added": "The daemon let the frames of its own bridge pass a firewall that dropped them.",
   "walt-net-up": "The daemon has made walt-net, with DHCP and boot files.",
   dhcp: "dnsmasq assigned an address, or refused one.",
   "dhcp-restart": "dnsmasq ended. It is started again.",

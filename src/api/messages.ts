@@ -99,6 +99,19 @@ export function parseNodeDetails(f: Fields) {
   };
 }
 
+/** What around walt-net harms it. */
+export type Trouble = ReturnType<typeof parseTrouble>;
+
+export function parseTrouble(f: Fields) {
+  return {
+    /** `collision`, `filter`, `ports`, or one that only a newer version knows. */
+    kind: f.text("kind", 40, /^[a-z][a-z-]*$/),
+    text: f.words("text", 500),
+    /** What to do about it. */
+    cure: f.words("cure", 500),
+  };
+}
+
 /** A request that names a node. */
 export function parseNodeWanted(f: Fields) {
   return { node: f.words("node") };

@@ -1,27 +1,18 @@
+/** Uevents: the kernel's messages about devices that come and go, on a netlink socket (NETLINK_KOBJECT_UEVENT). */
+
+import { Subscription, type Topic } from "./netlink.ts";
+
 /**
- * Uevents: the kernel's messages about devices that come and go, sent to a netlink socket (netlink(7),
- * NETLINK_KOBJECT_UEVENT). The event loop reads that socket like any other, without a thread and without
- * polling.
+ * NETLINK_KOBJECT_UEVENT (linux/netlink.h). The kernel sends to the multicast group 1; udev sends its own
+ * messages to group 2.
  */
-
-import { messageOf } from "../errors.ts";
-import { connectFd } from "./fd-socket.ts";
-import { AF_NETLINK, allocate, at, failure, libc, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "./libc.ts";
-
-/** linux/netlink.h. The kernel sends to the multicast group 1; udev sends its own messages to group 2. */
-const NETLINK_KOBJECT_UEVENT = 15;
-const KERNEL_GROUP = 1;
-/** Bytes of `struct sockaddr_nl { u16 family; u16 pad; u32 pid; u32 groups }`. */
-const SOCKADDR_NL = 12;
+const KERNEL_EVENTS: Topic = { protocol: 15, groups: 1, what: "the kernel's events" };
 
 /**
  * Bytes of the longest message that is read. The variables take at most UEVENT_BUFFER_SIZE, 2048
  * (linux/kobject.h), and the device's path comes before them.
  */
 const MAX_MESSAGE = 8192;
-
-/** Milliseconds after which the socket is opened again when opening failed. */
-const RETRY = 2000;
 
 /** One message of the kernel. */
 export interface Uevent {
@@ -71,63 +62,21 @@ export interface UeventOptions {
 
 /** Receives the kernel's events of this network namespace, from construction to `stop()`. */
 export class Uevents {
-  #socket: Bun.Socket | undefined;
-  #timer: Timer | undefined;
-  #stopped = false;
+  readonly #subscription: Subscription;
 
-  constructor(readonly options: UeventOptions) {
-    void this.#open();
+  constructor({ onEvent, onSubscribed, onFailure }: UeventOptions) {
+    this.#subscription = new Subscription(KERNEL_EVENTS, {
+      onMessage: (message) => {
+        const event = parseUevent(message);
+        if (event !== undefined) onEvent(event);
+      },
+      onSubscribed,
+      onFailure,
+    });
   }
 
   /** Close the socket. Nothing is called any more. */
   stop(): void {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
-    this.#socket?.terminate();
+    this.#subscription.stop();
   }
-
-  async #open(): Promise<void> {
-    const { onEvent, onSubscribed, onFailure } = this.options;
-    try {
-      const socket = await connectFd({
-        fd: openSocket(),
-        socket: {
-          data: (_, message) => {
-            const event = parseUevent(message);
-            if (event !== undefined) onEvent(event);
-          },
-          // The error ENOBUFS, which says that events were lost, closes the socket too.
-          close: () => this.#lost(0),
-          error: () => {},
-        },
-      });
-      if (this.#stopped) socket.terminate();
-      else this.#socket = socket;
-      if (!this.#stopped) onSubscribed();
-    } catch (error) {
-      if (!this.#stopped) onFailure(messageOf(error));
-      this.#lost(RETRY);
-    }
-  }
-
-  #lost(wait: number): void {
-    this.#socket = undefined;
-    if (!this.#stopped) this.#timer = setTimeout(() => void this.#open(), wait);
-  }
-}
-
-/** A socket that receives the kernel's events, as a file descriptor. @throws WaltError with the reason. */
-function openSocket(): number {
-  const fd = libc.socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
-  if (fd < 0) throw failure("open a socket for the kernel's events");
-  const address = allocate(SOCKADDR_NL);
-  const view = new DataView(address.bytes.buffer);
-  view.setUint16(0, AF_NETLINK, true);
-  view.setUint32(8, KERNEL_GROUP, true);
-  if (libc.bind(fd, at(address.address), SOCKADDR_NL) < 0) {
-    const error = failure("subscribe to the kernel's events");
-    libc.close(fd);
-    throw error;
-  }
-  return fd;
 }

@@ -1,7 +1,7 @@
 /** The server's answers to `walt vpn …` and `walt node …`. */
 
 import { apiHandler, type Handle, serve, serveAnswer, serveStream } from "../api/handler.ts";
-import type { DeviceInfo, NodeDetails, NodeInfo, TrustInfo } from "../api/messages.ts";
+import type { DeviceInfo, NodeDetails, NodeInfo, Trouble, TrustInfo } from "../api/messages.ts";
 import type { Pinged } from "../api/ping.ts";
 import { SERVER } from "../api/routes.ts";
 import type { Log } from "../log.ts";
@@ -24,6 +24,8 @@ export interface ServerApi {
   /** @throws ApiError when there is no such node. */
   ping(node: string, rounds: number, user: string): Promise<Pinged[]>;
   registered(): DeviceInfo[];
+  /** What around walt-net harms it. */
+  troubles(): readonly Trouble[];
   trust(): TrustInfo;
   /**
    * @returns until when the certificate passes the proxies, if it still does.
@@ -63,6 +65,7 @@ export function serverHandler(api: ServerApi): Handle {
         };
       }),
       serve(SERVER.devices, api.registered),
+      serve(SERVER.troubles, () => [...api.troubles()]),
       serve(SERVER.trust, api.trust),
       serve(SERVER.answer, ({ id, by, ...answer }, user) => ({
         node: requests.answer(id, { ...answer, by: operatorOf(user, by) }) ?? null,

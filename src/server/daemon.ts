@@ -29,6 +29,7 @@ import { Endpoint } from "./endpoint.ts";
 import { give, serveEnrolment } from "./enrol.ts";
 import { ServerKeys } from "./keys.ts";
 import { metricsPage, serveMetrics } from "./metrics.ts";
+import { Surroundings } from "./net/surroundings.ts";
 import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
 import { OrderShares } from "./order-shares.ts";
 import { Orders, orderDetails } from "./orders.ts";
@@ -226,10 +227,13 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   });
   parts.defer(async () => {
     // The reason goes out before the connections end.
-    await tunnels.stop("the server stops");
+    await tunnels.stopAll("the server stops");
     await endpoint.stop();
     await tunnels.stop("the server stops");
   });
+
+  const surroundings = new Surroundings(config["server.network"], log.with("net"), () => tunnels.count);
+  parts.defer(() => surroundings.stop());
 
   const cannotAccept = (error: unknown): void =>
     log.warn("cannot accept a connection", { event: "connection-failed", error: messageOf(error) });
@@ -272,6 +276,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         return await pingParts({ via: node?.via ?? "", address: node?.address ?? null, give }, rounds);
       },
       registered: () => deviceList(registry.list(), tunnels),
+      troubles: () => surroundings.troubles,
       trust: () => trustInfo(keys, registry.revokedWithCertificate(new Date()), address),
       revoke: (node, by) => devices.revoke(node, by, { tunnels, endpoint }),
       log: log.with("api"),

@@ -65,7 +65,7 @@ export class Tunnels {
   readonly #ended = new Map<number, Totals>();
 
   constructor(
-    readonly pumps: Pick<PumpThread, "add">,
+    readonly pumps: Pick<PumpThread, "add" | "stopLinks">,
     readonly net: WaltNet,
     /** ms of silence after which a device is taken for dead. */
     readonly silence: number,
@@ -254,6 +254,23 @@ export class Tunnels {
         `the board of ${node} speaks WalT's original framing, in which it cannot be asked`,
       );
     return await tunnel.asker.give(order);
+  }
+
+  /** Tunnels that have a TAP. */
+  get count(): number {
+    return this.#tunnels.values().reduce((sum, { link }) => sum + (link === undefined ? 0 : 1), 0);
+  }
+
+  /**
+   * End all tunnels, and resolve as `stop`. Their TAPs are removed at once: one by one the kernel takes 20 s
+   * for a thousand.
+   */
+  async stopAll(reason: string): Promise<void> {
+    for (const tunnel of this.#tunnels.values()) tunnel.stopped ??= reason;
+    await this.pumps.stopLinks(reason);
+    // If that fails they are removed one by one.
+    if (this.count > 1) await this.net.removePorts().catch(() => {});
+    await this.stop(reason);
   }
 
   /** End a device's tunnel, or all; resolves when the devices were told, and TAPs and connections are gone. */

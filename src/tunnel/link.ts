@@ -133,7 +133,7 @@ export class PumpLink implements ControlMessages {
 
   /** File descriptor of the TAP for poll(2); -1 = none. */
   get tap(): number {
-    return this.#tap;
+    return this.open ? this.#tap : -1;
   }
   /** File descriptor of the stream for poll(2); -1 = none. */
   get stream(): number {
@@ -231,8 +231,14 @@ export class PumpLink implements ControlMessages {
    */
   stop(end: End): void {
     if (this.end !== undefined) return;
-    this.end = end;
     this.#closeTap();
+    this.stopKeepingTap(end);
+  }
+
+  /** As `stop`, but the TAP stays open until the link is over: to close it takes the kernel some 20 ms. */
+  stopKeepingTap(end: End): void {
+    if (this.end !== undefined) return;
+    this.end = end;
     this.#sender.close(end.text);
     this.#lingerUntil = this.#now + LINGER;
     this.#flush();

@@ -32,6 +32,8 @@ export type ThreadEvent =
   | { kind: "message"; id: number; payload: Uint8Array }
   /** So many bytes of such messages from the main thread have left the thread's queue. */
   | { kind: "messages-left"; id: number; bytes: number }
+  /** All links are ending, and use their TAPs no more: the answer to `stop-links`. */
+  | { kind: "links-stopping" }
   /** The link is over. */
   | { kind: "ended"; id: number; end: End };
 
@@ -71,10 +73,12 @@ export interface AddOrder {
   channels?: boolean;
 }
 
-/** What the main thread orders. The peer is told the `text` of `stop-link`. */
+/** What the main thread orders. The peer is told the `text` of `stop-link` and of `stop-links`. */
 export type Order =
   | AddOrder
   | { kind: "stop-link"; id: number; text: string }
+  /** End all links, each with its TAP left open until it is over: to be answered by `links-stopping`. */
+  | { kind: "stop-links"; text: string }
   | { kind: "stop" }
   /** Send a message of another channel of the link's connection. */
   | { kind: "message"; id: number; payload: Uint8Array };

@@ -151,6 +151,8 @@ export class PumpThread {
   #lastId = 0;
   /** Orders that are not written yet; more than one only while the socket has no room. */
   readonly #backlog: Order[] = [];
+  /** Those who wait for the answer to `stop-links`, the oldest first. */
+  readonly #stopping: (() => void)[] = [];
   /** Buffer for one order. */
   readonly #record = allocate(ORDER_MAX);
   /** Why the thread died, as far as it is known. */
@@ -204,6 +206,18 @@ export class PumpThread {
       libc.close(options.stream);
       throw error;
     }
+  }
+
+  /**
+   * End all links; the peers are told the first 200 bytes of `text`. Resolves when no link uses its TAP any
+   * more; each is closed when its link is over.
+   */
+  async stopLinks(text: string): Promise<void> {
+    if (this.#state !== "running" || this.#links.size === 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#stopping.push(resolve);
+    this.#send({ kind: "stop-links", text: text.slice(0, TEXT_MAX) });
+    await Promise.race([promise, this.#exited.promise]);
   }
 
   /** End all links and the thread. Resolves when the thread is over. */
@@ -291,6 +305,8 @@ export class PumpThread {
       if (link !== undefined) link.ssh = undefined;
     } else if (event.kind === "up") {
       this.#links.get(event.id)?.up(event.mtu);
+    } else if (event.kind === "links-stopping") {
+      this.#stopping.shift()?.();
     } else if (event.kind === "message") {
       this.#pass(event.id, event.payload);
     } else if (event.kind === "messages-left") {

@@ -173,6 +173,9 @@ export class Pump {
       this.#add(order, now);
     } else if (order.kind === "stop") {
       this.#stop();
+    } else if (order.kind === "stop-links") {
+      for (const link of this.#links) link.stopKeepingTap({ kind: "stopped", text: order.text });
+      this.#tell({ kind: "links-stopping" });
     } else {
       const link = this.#links.find(({ id }) => id === order.id);
       if (order.kind === "message") link?.send(order.payload);

@@ -47,6 +47,13 @@ describeWith(INTEGRATION, "walt-net beside another network", () => {
 
     await server.ip(`address delete 192.168.193.7/24 dev ${port}`, `route add 192.168.0.0/16 dev ${port}`);
     await world.startServer();
-    expect(world.daemon.output).toMatch(/event=walt-net-collides interface=\S+ network=192\.168\.0\.0\/16/);
+    await world.daemon.waitFor(/event=walt-net-trouble trouble=collision/);
+    expect((await world.walt(server, "node", "show")).stderr).toContain("(192.168.0.0/16) has as well");
+    await server.ip(`route delete 192.168.0.0/16 dev ${port}`);
+    await world.daemon.waitFor(/event=walt-net-trouble-over trouble=collision/);
+
+    // A network that comes later, such as one of docker's.
+    await server.ip("link add later type bridge", "address add 192.168.194.1/24 dev later");
+    await world.daemon.waitFor(/\(192\.168\.194\.1\/24\) has as well event=walt-net-trouble/);
   }, 60_000);
 });

@@ -100,6 +100,7 @@ beforeAll(async () => {
       registered: () => [{ node: "vpn-1" } as DeviceInfo],
       devices,
       rotation,
+      troubles: () => [],
       trust: () => ({ caFile: "x" }) as TrustInfo,
       revoke: (node, by) => {
         if (node !== "vpn-1")

@@ -78,6 +78,8 @@ class PlayedConnection {
 
 let links: PlayedLink[];
 let ports: string[];
+/** How often all ports were removed at once. */
+let removed: number;
 let lowered: [string, number][];
 let lines: string[];
 let changes: [string, NodeState, string][];
@@ -93,6 +95,7 @@ let tunnels: Tunnels;
 beforeEach(() => {
   [links, ports, lowered, lines, changes, ends, tapsOpened] = [[], [], [], [], [], [], []];
   names = new Map();
+  removed = 0;
   refusal = undefined;
   const add = (text: string, fields = {}): void => void lines.push(`${text} ${JSON.stringify(fields)}`);
   const log: Log = { debug() {}, info: add, warn: add, error: add, with: () => log };
@@ -103,9 +106,13 @@ beforeEach(() => {
       ports.push(name);
     },
     rulesFor: ({ mac }: Device) => ({ mac }),
+    removePorts: async () => void removed++,
     lowerPort: async (name, mtu) => void lowered.push([name, mtu]),
   };
-  const pumps: Pick<PumpThread, "add"> = {
+  const pumps: Pick<PumpThread, "add" | "stopLinks"> = {
+    stopLinks: async (text) => {
+      for (const link of links) link.stop(text);
+    },
     add: (options) => {
       const link = new PlayedLink(options);
       links.push(link);

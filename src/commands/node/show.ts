@@ -1,6 +1,7 @@
 /** `walt node show` */
 
-import type { NodeDetails, NodeInfo } from "../../api/messages.ts";
+import { type ApiClient, MisfitError } from "../../api/client.ts";
+import type { NodeDetails, NodeInfo, Trouble } from "../../api/messages.ts";
 import { SERVER } from "../../api/routes.ts";
 import { duration, plainText, table } from "../../text.ts";
 import { command, jsonOption, localTime, minute, print } from "../_command.ts";
@@ -27,9 +28,11 @@ export default command({
       if (only !== undefined && others.length === 0 && word !== undefined && words.length === 0) {
         if (!isPattern(word)) {
           const details = await api.call(SERVER.node, { node: only.name });
-          return print(args.json ? JSON.stringify(details, null, 2) : detailsOf(details));
+          print(args.json ? JSON.stringify(details, null, 2) : detailsOf(details));
+          return await warn(api);
         }
       }
+      await warn(api);
       if (args.json) return print(JSON.stringify(nodes, null, 2));
       if (all.length === 0) return print("There are no nodes yet. Accept a device with `walt vpn monitor`.");
       if (only === undefined) return print(`None of these nodes is ${args.state}.`);
@@ -37,6 +40,18 @@ export default command({
     });
   },
 });
+
+/** Say what harms walt-net: on standard error, as the output may be for a program. */
+async function warn(api: ApiClient): Promise<void> {
+  let troubles: Trouble[];
+  try {
+    troubles = await api.call(SERVER.troubles, {});
+  } catch (error) {
+    if (error instanceof MisfitError) return; // an older server tells of none
+    throw error;
+  }
+  for (const { text, cure } of troubles) process.stderr.write(`Warning: ${text}\n${cure}\n`);
+}
 
 function listOf(nodes: readonly NodeInfo[]): string {
   return table(

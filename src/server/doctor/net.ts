@@ -7,9 +7,8 @@ import { lookAtPrograms } from "../../doctor/needs.ts";
 import { findProcess } from "../../doctor/processes.ts";
 import { Fields } from "../../parse.ts";
 import { collisionCure, collisionOf, collisionText, freeNetwork } from "../net/collision.ts";
+import { filterCure, filterOf, filterText } from "../net/filter.ts";
 import type { ServerCase } from "./case.ts";
-
-const NF_CALL = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 
 export const NET_CHECKS: readonly Check<ServerCase>[] = [
   {
@@ -133,47 +132,8 @@ async function lookAtBridge(server: ServerCase): Promise<Outcome> {
 
 async function lookAtFilter({ machine, config }: ServerCase): Promise<Outcome> {
   const { bridge } = config["server.network"];
-  const own = `/sys/class/net/${bridge}/bridge/nf_call_iptables`;
-  const isOn = async (path: string): Promise<boolean> => (await machine.read(path))?.trim() === "1";
-  const by = (await isOn(NF_CALL)) ? NF_CALL : (await isOn(own)) ? own : undefined;
-  if (by === undefined) return noted("the bridge's frames do not pass iptables");
-  const policy = await forwardPolicy(machine, bridge);
-  if (policy === undefined)
-    return unknown(
-      `the bridge's frames pass iptables (${by} is 1), and neither iptables nor nft shows the rules: is one of them installed, and is this run as root?`,
-    );
-  if (policy.passes) return noted(`the bridge's frames pass iptables, and ${policy.shown}`);
-  return fault(
-    `the firewall drops frames between the ports of ${bridge}: nodes do not reach each other nor walt-net, while all is "up"`,
-    `${by} is 1; ${policy.shown}`,
-    `iptables -I FORWARD -i ${bridge} -o ${bridge} -j ACCEPT; or for all bridges of the machine: sysctl -w net.bridge.bridge-nf-call-iptables=0. Make it last over reboots, as docker sets it again.`,
-  );
-}
-
-/** Whether frames from a bridge to itself pass the chain FORWARD; undefined if that cannot be seen. */
-async function forwardPolicy(
-  machine: ServerCase["machine"],
-  bridge: string,
-): Promise<{ passes: boolean; shown: string } | undefined> {
-  // The rules of one are not shown by the other.
-  const commands = ["iptables", "iptables-legacy"].map((name) => machine.run([name, "-S", "FORWARD"]));
-  const shown = (await Promise.all(commands)).filter((ran) => ran?.status === 0);
-  const rules = shown.find((ran) => /^-P FORWARD (DROP|REJECT)$/m.test(ran?.stdout ?? ""));
-  if (shown.length > 0 && rules === undefined)
-    return { passes: true, shown: "the policy of FORWARD is ACCEPT" };
-  if (rules !== undefined) {
-    const accepts = rules.stdout
-      .split("\n")
-      .find((line) => line.includes(` ${bridge} `) && /-j ACCEPT$/.test(line));
-    if (accepts !== undefined) return { passes: true, shown: `there is ${accepts}` };
-    return { passes: false, shown: "-P FORWARD DROP (iptables -S FORWARD)" };
-  }
-  const all = await machine.run(["nft", "list", "ruleset"]);
-  if (all?.status !== 0) return undefined;
-  const drops = /type filter hook forward priority [^;]+; policy drop;/.test(all.stdout);
-  const names = all.stdout.includes(`"${bridge}"`);
-  if (!drops) return { passes: true, shown: "no chain of the hook forward has the policy drop" };
-  return names
-    ? { passes: true, shown: `rules of nft name ${bridge}` }
-    : { passes: false, shown: "a chain of the hook forward has the policy drop (nft list ruleset)" };
+  const { is, shown } = await filterOf(machine, bridge);
+  if (is === "passes") return noted(shown);
+  if (is === "unknown") return unknown(shown);
+  return fault(filterText(bridge), shown, filterCure(bridge));
 }

@@ -9,10 +9,11 @@ import { messageOf, WaltError } from "../../errors.ts";
 import { ipBatch, ipJson } from "../../linux/ip.ts";
 import { type RunResult, run, runAny } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
+import { Fields } from "../../parse.ts";
 import type { GuardRules } from "../../tunnel/receive/guard.ts";
 import { BootService } from "./boot-files.ts";
-import { collisionCure, collisionOf, collisionText, freeNetwork } from "./collision.ts";
 import { Dnsmasq, knownLeases, leasesFile } from "./dnsmasq.ts";
+import { portError, refuseCollision } from "./surroundings.ts";
 
 /**
  * The alias of bridges that this program makes, by which it recognises one that an earlier run left behind.
@@ -32,6 +33,11 @@ export interface WaltNet {
    * managed: its MTU could follow.
    */
   lowerPort(name: string, mtu: number): Promise<void>;
+  /**
+   * Remove the interfaces of all nodes at once. Of those that are removed one by one the kernel waits some
+   * 20 ms for the end of each.
+   */
+  removePorts(): Promise<void>;
   /** The known IPv4 addresses, by MAC address. */
   addresses(macs: readonly string[]): Promise<Map<string, string>>;
   /** Set the names and addresses that DHCP assigns to nodes. */
@@ -87,24 +93,8 @@ export async function openWaltNet(config: Config, nodes: readonly NodeLease[], l
       hint: "Set server.network.managed = false to use it as it is, or name another server.network.bridge.",
     });
   }
-  await refuseCollision(config["server.network"], log);
+  await refuseCollision(config["server.network"]);
   return await managedNet(config, link !== undefined, nodes, log);
-}
-
-/**
- * Two networks with the same addresses: the server would answer for machines of the other one, or lose them.
- * Beside a route to a larger network only some machines of that are lost, which is said.
- * @throws WaltError naming the other network and its interface.
- */
-async function refuseCollision({ address, bridge }: Config["server.network"], log: Log): Promise<void> {
-  const [addresses, routes] = await Promise.all([ipJson(["-4", "address"]), ipJson(["-4", "route"])]);
-  const [cards, ways] = [addresses, routes].map((one) => (Array.isArray(one) ? (one as unknown[]) : []));
-  const collision = collisionOf(address, bridge, cards ?? [], ways ?? []);
-  if (collision === undefined) return;
-  const text = collisionText(address, bridge, collision);
-  const hint = collisionCure(freeNetwork(bridge, cards ?? [], ways ?? []));
-  if (!collision.isWiderRoute) throw new WaltError(text, { hint });
-  log.warn(text, { event: "walt-net-collides", interface: collision.card, network: collision.network });
 }
 
 /** The alias of a bridge; undefined if there is no such interface. */
@@ -130,6 +120,8 @@ async function bridgeInfo(bridge: string): Promise<string | undefined> {
 
 function plainNet(network: Config["server.network"]): WaltNet {
   const { bridge, mtu, isolation, managed, address_guard, vlans } = network;
+  let group: Promise<number> | undefined;
+  const groupOfNodes = (): Promise<number> => (group ??= groupOf(bridge));
   return {
     mtu,
     addPort: async (name, nodeMac) => {
@@ -137,15 +129,19 @@ function plainNet(network: Config["server.network"]): WaltNet {
       // up.
       const isolated = isolation ? " isolated on" : "";
       await ipBatch([
-        `link set dev ${name} mtu ${mtu} master ${bridge}`,
+        `link set dev ${name} mtu ${mtu} group ${await groupOfNodes()}`,
+        `link set dev ${name} master ${bridge}`,
         // Unicast frames for unknown addresses are not sent to this port. Otherwise one node could flood all
         // other tunnels.
         `link set dev ${name} type bridge_slave flood off learning off guard on${isolated}`,
-      ]);
+      ]).catch(async (error: unknown) => {
+        throw portError(error, bridge, await portsOf(bridge));
+      });
       // The guard accepts no other source address, so the bridge has nothing to learn.
       await run(["bridge", "fdb", "replace", nodeMac, "dev", name, "master", "static"]);
       await ipBatch([`link set dev ${name} up`]);
     },
+    removePorts: async () => ipBatch([`link del group ${await groupOfNodes()}`]),
     lowerPort: () => Promise.resolve(),
     addresses: (macs) => neighbours(bridge, macs),
     setNodes: () => {},
@@ -155,6 +151,24 @@ function plainNet(network: Config["server.network"]): WaltNet {
     }),
     stop: () => Promise.resolve(),
   };
+}
+
+/** Groups of interfaces (ip-link(8)) of this program begin here; the number of the bridge is added. */
+const GROUPS = 0x57_00_00_00;
+
+/** The group of a bridge's nodes: two servers on one machine have different bridges. */
+async function groupOf(bridge: string): Promise<number> {
+  const [link] = listOf(await ipJson(["link", "show", "dev", bridge]));
+  return GROUPS + new Fields(link, "ip -j link").integer("ifindex", 1, 0xff_ff_ff);
+}
+
+/** How many ports a bridge has. */
+async function portsOf(bridge: string): Promise<number> {
+  return listOf(await ipJson(["link", "show", "master", bridge])).length;
+}
+
+function listOf(value: unknown): unknown[] {
+  return Array.isArray(value) ? (value as unknown[]) : [];
 }
 
 /** The IPv4 addresses of these MAC addresses in the kernel's neighbour table. */

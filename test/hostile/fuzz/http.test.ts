@@ -74,6 +74,7 @@ beforeAll(async () => {
       () => Promise.reject(new Error("not part of this test")),
       () => {},
     ),
+    troubles: () => [],
     trust: () => {
       throw new Error("not part of this test");
     },
