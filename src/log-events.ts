@@ -8,6 +8,7 @@ export const LOG_EVENTS = {
   "server-ready": "The server's daemon is ready.",
   "server-stops": "The server's daemon stops.",
   "bridge-used": "The daemon uses an existing bridge as walt-net.",
+  "ipv6-missing": "The kernel has no IPv6. The endpoint listens on IPv4 alone.",
   "walt-net-trouble":
     "Something around walt-net harms it (`trouble`): `collision`, a network with the same addresses; `filter`, a firewall; `ports`, too many nodes.",
   "walt-net-trouble-over": "What harmed walt-net is over.",

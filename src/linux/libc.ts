@@ -53,6 +53,7 @@ const F_SETFL = 4;
 
 /** Address families, types and flags of socket(2) and sendto(2). */
 export const AF_UNIX = 1;
+export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;

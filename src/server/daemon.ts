@@ -11,6 +11,7 @@ import type { Answer } from "../control/asker.ts";
 import type { Order } from "../control/orders.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
+import { anyAddress } from "../linux/ipv6.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import { aborted, sleep } from "../linux/sleep.ts";
 import { TUN, TUN_CURE } from "../linux/tap.ts";
@@ -193,9 +194,13 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       }),
   );
   const logLimiter = new LogLimiter();
+  const listen = server.listen ?? { host: "::", port: SERVER_PORT };
+  const host = anyAddress(listen.host);
+  if (host !== listen.host)
+    log.warn("the kernel has no IPv6: listening on IPv4 alone", { event: "ipv6-missing" });
   const endpoint = await Endpoint.start({
     logLimiter,
-    listen: server.listen ?? { host: "::", port: SERVER_PORT },
+    listen: { ...listen, host },
     hostKey: () => keys.of("host"),
     log: log.with("endpoint"),
     // A tunnel that notices the silence itself tells it in its own words: it comes first.

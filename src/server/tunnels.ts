@@ -16,6 +16,7 @@ import { FRAMINGS, type FramingName } from "../tunnel/framing.ts";
 import type { Link, MessageOutput, PumpThread } from "../tunnel/pump-thread.ts";
 import { DeviceLimit } from "./device-limit.ts";
 import type { TunnelRequest } from "./endpoint.ts";
+import { BridgeFull } from "./net/surroundings.ts";
 import type { WaltNet } from "./net/walt-net.ts";
 import type { Device } from "./registry.ts";
 import type { Present } from "./spread.ts";
@@ -151,7 +152,11 @@ export class Tunnels {
         node: device.node,
         reason: messageOf(error),
       });
-      request.refuse("the server could not make this node's network interface; its log tells why");
+      request.refuse(
+        error instanceof BridgeFull
+          ? error.message
+          : "the server could not make this node's network interface; its log tells why",
+      );
     } finally {
       resolve();
     }
@@ -267,9 +272,10 @@ export class Tunnels {
    */
   async stopAll(reason: string): Promise<void> {
     for (const tunnel of this.#tunnels.values()) tunnel.stopped ??= reason;
+    const areMany = this.count > 1;
     await this.pumps.stopLinks(reason);
     // If that fails they are removed one by one.
-    if (this.count > 1) await this.net.removePorts().catch(() => {});
+    if (areMany) await this.net.removePorts().catch(() => {});
     await this.stop(reason);
   }
 

@@ -66,6 +66,8 @@ export class PumpLink implements ControlMessages {
   mtu: number;
   /** File descriptor of the TAP; -1 once it is closed. */
   #tap: number;
+  /** The link is ending, and its TAP is not closed before its time. */
+  #keepsTap = false;
   readonly #stream: Stream;
   readonly #order: AddOrder;
   /** The framing has control messages: HELLO, PING, CLOSE and others. */
@@ -232,12 +234,20 @@ export class PumpLink implements ControlMessages {
   stop(end: End): void {
     if (this.end !== undefined) return;
     this.#closeTap();
-    this.stopKeepingTap(end);
+    this.#stop(end);
   }
 
-  /** As `stop`, but the TAP stays open until the link is over: to close it takes the kernel some 20 ms. */
+  /**
+   * As `stop`, but the TAP stays open until the peer has gone, or until LINGER is over: to close one takes the
+   * kernel some 20 ms. Meanwhile others can remove many at once.
+   */
   stopKeepingTap(end: End): void {
     if (this.end !== undefined) return;
+    this.#keepsTap = true;
+    this.#stop(end);
+  }
+
+  #stop(end: End): void {
     this.end = end;
     this.#sender.close(end.text);
     this.#lingerUntil = this.#now + LINGER;
@@ -398,7 +408,7 @@ export class PumpLink implements ControlMessages {
       // Nothing can be sent any more, but what the peer sent before may still say why.
       while (this.open && this.#read());
       this.stopNow({ kind: "broken", text: `the stream failed (${errnoName(-n)})` });
-    } else if (this.end !== undefined && this.#idle && stream.close()) this.#finish();
+    } else if (this.end !== undefined && !this.#keepsTap && this.#idle && stream.close()) this.#finish();
   }
 
   #finish(): void {

@@ -111,7 +111,7 @@ beforeEach(() => {
   };
   const pumps: Pick<PumpThread, "add" | "stopLinks"> = {
     stopLinks: async (text) => {
-      for (const link of links) link.stop(text);
+      expect(text).not.toBe("");
     },
     add: (options) => {
       const link = new PlayedLink(options);
@@ -340,4 +340,11 @@ test("a device opens some dozen tunnels at once, and not more; another one is se
   }
   expect(late.at(-1)?.failed).toEqual(["a-laboratory asks for tunnels too often"]);
   await open(OTHER);
+});
+
+test("all tunnels end at once, with one removal of all ports", async () => {
+  const [one, two] = [await up(), await up(OTHER)];
+  await tunnels.stopAll("the server stops");
+  expect([one.link.stopped[0], two.link.stopped[0]]).toEqual(["the server stops", "the server stops"]);
+  expect(removed).toBe(1);
 });

@@ -17,9 +17,13 @@ const EXAMPLE = `
 # address = "walt.lab.example:2222"
 `;
 
-/** The text of a new configuration. Beside a WalT server it does not manage walt-net. */
-export function newConfiguration(walt: WaltServer | undefined): string {
-  const network = walt === undefined ? {} : { server: { network: { managed: false, bridge: walt.bridge } } };
+/**
+ * The text of a new configuration. Beside a WalT server it does not manage walt-net.
+ * @param address of the server on a walt-net that it manages; undefined for the default.
+ */
+export function newConfiguration(walt: WaltServer | undefined, address: string | undefined): string {
+  const own = address === undefined ? {} : { server: { network: { address } } };
+  const network = walt === undefined ? own : { server: { network: { managed: false, bridge: walt.bridge } } };
   const values = stringify({ role: "server", ...network }).trimEnd();
   return `${HEAD}${walt === undefined ? "" : BESIDE_WALT}${values}\n${EXAMPLE}`;
 }

@@ -22,6 +22,7 @@ import type { Config } from "../../config/schema.ts";
 import { TABLES } from "../../config/schema.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { makeFolders, readTextIfAny, syncFolder, writeFileAtomic } from "../../linux/files.ts";
+import { type Collision, collisionCure, collisionOf, collisionText, freeNetwork } from "../net/collision.ts";
 import { type FoundConfig, findConfig, newConfiguration } from "./configuration.ts";
 import { copyEarlierState, lookAtEarlierState, removeOriginals } from "./earlier.ts";
 import { earlierPlacesOf, type Machine, placesOf, statIfAny } from "./machine.ts";
@@ -156,7 +157,7 @@ export async function planInstall(machine: Machine): Promise<Plan> {
 
   const enabled = earlierUnit && statIfAny(earlier.wanted) !== undefined;
   if (active) steps.push(stopEarlier(machine));
-  addConfig({ at, config }, walt, machine, steps, found, notes);
+  addConfig({ at, config }, walt, machine, await chooseNetwork(machine, config), steps, found, notes);
   if (moves) {
     steps.push({
       what: `${places.state}: keys and registry of ${earlier.state} copied`,
@@ -227,6 +228,7 @@ function addConfig(
   { at, config }: FoundConfig,
   walt: ReturnType<typeof findWaltServer>,
   { root }: Machine,
+  network: Network,
   steps: Step[],
   found: string[],
   notes: string[],
@@ -243,13 +245,50 @@ function addConfig(
     });
   }
   if (at === "nowhere") {
-    const text = newConfiguration(walt);
-    const what = `${place}: written${walt === undefined ? "" : `, with managed = false and bridge = "${walt.bridge}"`}`;
+    const { collides, free } = network;
+    const address = collides === undefined ? undefined : free;
+    const text = newConfiguration(walt, address);
+    const with_ =
+      walt !== undefined
+        ? `, with managed = false and bridge = "${walt.bridge}"`
+        : address === undefined
+          ? ""
+          : `, with walt-net on ${address}, as the network of ${collides?.card} (${collides?.network}) has addresses of the default one`;
+    const what = `${place}: written${with_}`;
     steps.push({ what, do: () => write(place, text) });
+  } else if (walt === undefined && isManaged(config) && network.collides !== undefined) {
+    const { bridge, address } = config["server.network"];
+    notes.push(`${collisionText(address, bridge, network.collides)}. ${collisionCure(network.free)}`);
   } else if (walt !== undefined && isManaged(config)) {
     notes.push(
       `${at === "place" ? place : before} says server.network.managed = true, but WalT serves ${walt.bridge}: set it to false.`,
     );
+  }
+}
+
+/** Whether another network of the machine has addresses of walt-net, and a network that none has. */
+interface Network {
+  readonly collides: Collision | undefined;
+  readonly free: string | undefined;
+}
+
+/** Look for walt-net's network on the machine. Without ip(8) nothing can be seen: the daemon looks again. */
+async function chooseNetwork(machine: Machine, config: Config): Promise<Network> {
+  const { bridge, address } = config["server.network"];
+  try {
+    const [cards = [], routes = []] = await Promise.all(
+      ["address", "route"].map(async (what) => {
+        const { stdout } = await machine.run(["ip", "-j", "-4", what]);
+        const shown: unknown = JSON.parse(stdout.trim() === "" ? "[]" : stdout);
+        return Array.isArray(shown) ? (shown as unknown[]) : [];
+      }),
+    );
+    return {
+      collides: collisionOf(address, bridge, cards, routes),
+      free: freeNetwork(bridge, cards, routes),
+    };
+  } catch {
+    return { collides: undefined, free: undefined };
   }
 }
 

@@ -13,8 +13,8 @@ export interface Machine {
   binary: string;
   /** Whether systemd is running (sd_booted(3)). In a container or a chroot its files may exist without it. */
   systemd: boolean;
-  /** Run a program to its end; its exit status, 0 for done, and what it printed to standard error. */
-  run(command: readonly string[]): Promise<{ status: number; stderr: string }>;
+  /** Run a program to its end; its exit status, 0 for done, and what it printed. */
+  run(command: readonly string[]): Promise<{ status: number; stdout: string; stderr: string }>;
 }
 
 /** The machine that this program runs on. */

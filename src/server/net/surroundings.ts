@@ -155,7 +155,7 @@ export function portsTrouble(tunnels: number, bridge: string): Trouble | undefin
   const text =
     tunnels >= PORTS_MAX
       ? `${bridge} is full: no tunnel of another node can come up`
-      : `${bridge} is nearly full: more than ${PORTS_MANY} of its ${PORTS_MAX} ports are taken`;
+      : `${bridge} is nearly full: ${PORTS_MANY} or more of its ${PORTS_MAX} ports are taken`;
   return { kind: "ports", text, cure };
 }
 
@@ -164,10 +164,13 @@ function failed(): undefined {
   return undefined;
 }
 
+/** The bridge has no port left. */
+export class BridgeFull extends WaltError {}
+
 /** Why a port could not be added, in words; the error itself if the bridge is not full. @param ports it has. */
 export function portError(error: unknown, bridge: string, ports: number): WaltError {
-  if (ports < PORTS_MAX) return new WaltError(messageOf(error), { cause: error });
-  return new WaltError(`the server's bridge ${bridge} is full: a Linux bridge has ${PORTS_MAX} ports`, {
+  if (ports < PORTS_MAX) return error instanceof WaltError ? error : new WaltError(messageOf(error));
+  return new BridgeFull(`the server's bridge ${bridge} is full: a Linux bridge has ${PORTS_MAX} ports`, {
     hint: "More nodes need another server (docs/scale.md).",
     cause: error,
   });

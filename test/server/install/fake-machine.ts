@@ -54,6 +54,8 @@ export class FakeMachine implements Machine {
   readonly binary: string;
   /** Programs that were run, as typed. */
   readonly ran: string[] = [];
+  /** What programs print, by what is typed. */
+  readonly says = new Map<string, string>();
   /** Services that run. */
   readonly active = new Set<string>();
 
@@ -108,7 +110,7 @@ export class FakeMachine implements Machine {
     this.put("/etc/group", "root:x:0:\nwalt:x:999:alice\n");
   }
 
-  run(command: readonly string[]): Promise<{ status: number; stderr: string }> {
+  run(command: readonly string[]): Promise<{ status: number; stdout: string; stderr: string }> {
     this.ran.push(command.join(" "));
     const [name, ...words] = command;
     const last = words.at(-1) ?? "";
@@ -121,7 +123,8 @@ export class FakeMachine implements Machine {
     if (name === "systemctl" && words[0] === "start") this.active.add(last);
     if (name === "systemctl" && words[0] === "stop") this.active.delete(last);
     const status = words[0] === "is-active" && !this.active.has(last) ? 3 : 0;
-    return Promise.resolve({ status, stderr: "" });
+    const stdout = this.says.get(command.join(" ")) ?? "";
+    return Promise.resolve({ status, stdout, stderr: "" });
   }
 
   /** Everything below the root by path: mode and content, or where a link leads. */

@@ -59,6 +59,20 @@ test("on a machine with nothing: all that a server needs, under names of its own
   expect(machine.tree()).toEqual(after);
 });
 
+test("where another network has the default addresses of walt-net, a free network is chosen, and said", async () => {
+  const lan = [{ ifname: "eth0", addr_info: [{ local: "192.168.192.1", prefixlen: 24 }] }];
+  machine.says.set("ip -j -4 address", JSON.stringify(lan));
+  expect(await run()).toContain(
+    "written, with walt-net on 10.213.0.1/22, as the network of eth0 (192.168.192.1/24) has addresses of the default one",
+  );
+  const config = parseConfig(machine.read("/etc/walt/vpn.toml"), "vpn.toml");
+  expect(config["server.network"].address).toBe("10.213.0.1/22");
+
+  const more = [...lan, { ifname: "docker0", addr_info: [{ local: "10.213.1.1", prefixlen: 24 }] }];
+  machine.says.set("ip -j -4 address", JSON.stringify(more));
+  expect(await run()).toMatch(/Note: walt-net \(10\.213\.0\.1\/22.* docker0 .*"10\.214\.0\.1\/22"/);
+});
+
 test.each(["walt-vpn-server", "walt-vpn-dhcp"])(
   "a user %s that is somebody else's is refused",
   async (user) => {
