@@ -37,6 +37,9 @@ export const LOG_EVENTS = {
   "device-revoked": "An operator revoked a device.",
   "node-renamed": "An operator gave a node another name; `was` is the one before.",
   "node-noted": "An operator wrote a note about a node, or removed it.",
+  "node-board": "An operator said which board is a node's; `was` is the one before.",
+  "key-shared":
+    "Two boards use one key, so that each ends the tunnel of the other: `board` keeps it, `other` waits.",
   "journal-failed": "What happened could not be written into the journal. `lost` events are not in it.",
   "certificate-renewed": "A certificate was renewed.",
   "monitor-began": "A monitor started.",

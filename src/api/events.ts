@@ -46,6 +46,8 @@ export function parseMonitorEvent(f: Fields) {
         denied: f.integer("denied", 0, 1e9),
         from: f.wordList("from", MAX_SOURCES, 100),
       } as const;
+    case "key-shared":
+      return { type, node: f.words("node"), boards: f.wordList("boards", 2, 17) } as const;
     case "node":
       return {
         type,

@@ -14,6 +14,8 @@ export const JOURNAL_KINDS = [
   "certificate-renewed",
   "node-renamed",
   "node-noted",
+  "node-board",
+  "key-shared",
   "order",
   "invitation-added",
   "invitation-withdrawn",

@@ -99,12 +99,12 @@ export function parseNodeDetails(f: Fields) {
   };
 }
 
-/** What around walt-net harms it. */
+/** What harms walt-net or a node, and has a cure. */
 export type Trouble = ReturnType<typeof parseTrouble>;
 
 export function parseTrouble(f: Fields) {
   return {
-    /** `collision`, `filter`, `ports`, or one that only a newer version knows. */
+    /** `collision`, `filter`, `ports`, `shared-key`, or one that only a newer version knows. */
     kind: f.text("kind", 40, /^[a-z][a-z-]*$/),
     text: f.words("text", 500),
     /** What to do about it. */
@@ -120,6 +120,11 @@ export function parseNodeWanted(f: Fields) {
 /** An operator's order to give a node another name. */
 export function parseRename(f: Fields) {
   return { node: f.words("node"), name: parseNodeName(f.text("name")), by: parseOperator(f) };
+}
+
+/** An operator's word on which board is a node's. */
+export function parseBoardOrder(f: Fields) {
+  return { node: f.words("node"), mac: f.text("mac", 17, MAC), by: parseOperator(f) };
 }
 
 /** An operator's note about a node; empty to remove it. */

@@ -51,6 +51,8 @@ const WORDS: Readonly<Record<JournalKind, Words>> = {
   "certificate-renewed": () => "certificate renewed",
   "node-renamed": ({ was }) => `renamed, was ${was}`,
   "node-noted": ({ note }) => (note === "" ? "note removed" : `note: ${note}`),
+  "node-board": ({ board: mac, was }) => `its board is ${mac}, was ${was}`,
+  "key-shared": ({ board: mac, other }) => `two devices use this key: MAC ${mac} and MAC ${other}`,
   order: orderWords,
   "invitation-added": (one) =>
     `${invited(one)} ${one["invitation"]} added, until ${minute(String(one["expires"]))} (UTC)`,

@@ -39,6 +39,7 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards become no
       shell: async (): Loaded => (await import("./node/shell.ts")).default,
       cp: async (): Loaded => (await import("./node/cp.ts")).default,
       rename: async (): Loaded => (await import("./node/rename.ts")).default,
+      board: async (): Loaded => (await import("./node/board.ts")).default,
       note: async (): Loaded => (await import("./node/note.ts")).default,
     }),
   server: async (): Promise<Group> =>

@@ -120,6 +120,8 @@ const report = record({
     /** The others of its configuration. */
     others: list(text(300), MAX_OTHERS),
   }),
+  /** By which the server tells two boards with a copied key apart. */
+  board: record({ mac: text(17), serialNumber: text(64) }),
   link: record({
     /** The interface that leads to the entrypoint, such as `eth0`. */
     interface: text(15),

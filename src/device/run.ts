@@ -169,6 +169,8 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     board: config.device.board,
     state: files.state,
     interface: actions.interfaceName,
+    boardMac: actions.boardMac,
+    serialNumber: identity.serialNumber,
     lastEnd: keeper?.lastEnd,
     usb: usb?.passed() ?? [],
     entrypoint: entrypointOf(supervisor.state),

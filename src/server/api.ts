@@ -26,6 +26,8 @@ export interface ServerApi {
   registered(): DeviceInfo[];
   /** What around walt-net harms it. */
   troubles(): readonly Trouble[];
+  /** @throws ApiError when there is no such node. */
+  setBoard(node: string, mac: string, by: string): void;
   trust(): TrustInfo;
   /**
    * @returns until when the certificate passes the proxies, if it still does.
@@ -49,6 +51,10 @@ export function serverHandler(api: ServerApi): Handle {
       serve(SERVER.node, ({ node }) => api.node(node)),
       serve(SERVER.rename, ({ node, name, by }, user) => {
         devices.rename(node, name, operatorOf(user, by));
+        return {};
+      }),
+      serve(SERVER.board, ({ node, mac, by }, user) => {
+        api.setBoard(node, mac, operatorOf(user, by));
         return {};
       }),
       serve(SERVER.note, ({ node, note, by }, user) => {

@@ -24,6 +24,7 @@ const CHANGES: ReadonlySet<string> = new Set<JournalKind>([
   "device-revoked",
   "node-renamed",
   "node-noted",
+  "node-board",
   "invitation-added",
   "invitation-withdrawn",
 ]);

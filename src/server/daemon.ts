@@ -38,6 +38,7 @@ import { PING_ORDERS, pingParts } from "./ping.ts";
 import { type Device, Registry, RegistryLocked } from "./registry.ts";
 import { Reports } from "./reports.ts";
 import { Rotation } from "./rotation.ts";
+import { SharedKeys, sharedCure, sharedText } from "./shared-keys.ts";
 import { Spread } from "./spread.ts";
 import { Tunnels } from "./tunnels.ts";
 import { deviceList, metricsSnapshot, nodeDetails, nodeList, trustInfo } from "./views.ts";
@@ -161,6 +162,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   });
   // Strangers cannot use up what devices may say.
   const deviceLines = new LogLimiter(undefined, NO_LIMIT);
+  const sharedKeys = new SharedKeys();
   const tunnels = new Tunnels(
     pumps,
     net,
@@ -169,7 +171,10 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     (device) => registry.nameOf(device),
     (device, state, via, over) => {
       requests.tell({ type: "node", node: device.node, state, via });
-      if (state === "up") reports.follow(device);
+      if (state === "up") {
+        sharedKeys.cameUp(device);
+        reports.follow(device);
+      }
       spread.changed(device);
       if (over === undefined) journal.ofDevice({ kind: "tunnel-up", device, details: { via } });
       else {
@@ -177,6 +182,11 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         const details = { via, end: end.kind, reason: end.text, lasted };
         journal.ofDevice({ kind: "tunnel-down", device, details });
       }
+    },
+    (device) => {
+      if (!sharedKeys.keeps(device)) return undefined;
+      const boards = sharedKeys.boards(device);
+      return boards && sharedText(registry.nameOf(device), boards);
     },
   );
   const spread = new Spread(
@@ -192,6 +202,17 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         node: device.node,
         reason: messageOf(error),
       }),
+    (device, { board: { mac, serialNumber } }) => {
+      if (mac === null || !sharedKeys.seen(device, { mac, serialNumber: serialNumber ?? "" })) return;
+      const boards = sharedKeys.boards(device);
+      if (boards === undefined) return;
+      const [board, other] = boards;
+      const node = registry.nameOf(device);
+      const text = `${sharedText(node, boards)}. ${sharedCure(node, boards)}`;
+      deviceLines.limit(log, device.node).error(text, { event: "key-shared", node, board, other });
+      journal.ofDevice({ kind: "key-shared", device: { ...device, node }, details: { board, other } });
+      requests.tell({ type: "key-shared", node, boards });
+    },
   );
   const logLimiter = new LogLimiter();
   const listen = server.listen ?? { host: "::", port: SERVER_PORT };
@@ -281,7 +302,21 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         return await pingParts({ via: node?.via ?? "", address: node?.address ?? null, give }, rounds);
       },
       registered: () => deviceList(registry.list(), tunnels),
-      troubles: () => surroundings.troubles,
+      troubles: () => [
+        ...surroundings.troubles,
+        ...registry.active().flatMap((device) => {
+          const boards = sharedKeys.boards(device);
+          if (boards === undefined) return [];
+          const { node } = device;
+          return [{ kind: "shared-key", text: sharedText(node, boards), cure: sharedCure(node, boards) }];
+        }),
+      ],
+      setBoard: (node, mac, by) => {
+        const device = devices.setBoard(node, mac, by);
+        // Of two boards with one key the other one may have the tunnel now.
+        if (sharedKeys.boards(device) !== undefined && !sharedKeys.keeps(device))
+          void tunnels.stop("an operator gave the node to another board with this key", device);
+      },
       trust: () => trustInfo(keys, registry.revokedWithCertificate(new Date()), address),
       revoke: (node, by) => devices.revoke(node, by, { tunnels, endpoint }),
       log: log.with("api"),

@@ -233,6 +233,28 @@ export class Devices {
     this.log.info("a note was written", { event: "node-noted", node, note, by });
   }
 
+  /**
+   * Say which board is a node's.
+   * @returns the device, as it is now. @throws ApiError when there is no such node.
+   */
+  setBoard(node: string, mac: string, by: string): Device {
+    const device = this.byNode(node);
+    const { registry } = this;
+    registry.atomically(() => {
+      registry.setBoardMac(device, mac);
+      const details = { board: mac, was: device.boardMac };
+      registry.journal.order({ kind: "node-board", device, details }, by);
+    });
+    this.log.info("an operator said which board is a node's", {
+      event: "node-board",
+      node,
+      board: mac,
+      was: device.boardMac,
+      by,
+    });
+    return { ...device, boardMac: mac };
+  }
+
   /** What to do when the device of this key confirms that it has stored what it is given now. */
   confirmation(key: PublicKey): () => void {
     const { prints } = this.keys;

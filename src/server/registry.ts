@@ -298,6 +298,12 @@ export class Registry {
     });
   }
 
+  setBoardMac(device: Device, mac: string): void {
+    this.#db
+      .query<unknown, [string, number]>("UPDATE devices SET board_mac = ? WHERE id = ?")
+      .run(mac, device.id);
+  }
+
   /** @param note "" for none. */
   setNote(device: Device, note: string): void {
     this.#db

@@ -26,6 +26,8 @@ export class Reports {
   constructor(
     readonly give: (device: Device) => Promise<Answer>,
     readonly failed: (device: Device, error: unknown) => void,
+    /** Told each report. */
+    readonly told: (device: Device, facts: Report) => void,
   ) {}
 
   /** The last report since the server's start. */
@@ -57,8 +59,9 @@ export class Reports {
     }
   }
 
-  #keep({ id }: Device, line: string): void {
+  #keep(device: Device, line: string): void {
     const facts = parseReport(parseJson(line, "report", MAX_REPORT));
-    this.#reports.set(id, { receivedAt: new Date(), facts });
+    this.#reports.set(device.id, { receivedAt: new Date(), facts });
+    this.told(device, facts);
   }
 }

@@ -76,8 +76,12 @@ export class Tunnels {
     readonly nameOf: (device: Device) => string,
     /** A tunnel came up or went down. */
     readonly changed: (device: Device, state: NodeState, via: string, over?: Over) => void,
+    /** Why a device's tunnel that is up stays when another one of it is asked for; undefined if it ends. */
+    readonly keeps: (device: Device) => string | undefined = () => undefined,
     /** The functions that open TAPs, which needs root; tests pass others. */
     readonly taps = { openTap, openOffloadTap },
+    /** ms that a device waits for its refusal: so it asks no more often. */
+    readonly patience = 10_000,
   ) {}
 
   info(device: Device): TunnelInfo | undefined {
@@ -118,6 +122,16 @@ export class Tunnels {
     } catch (error) {
       request.refuse(messageOf(error));
       return;
+    }
+    const kept = this.#tunnels.get(device.id);
+    const refusal = kept?.info.state === "up" ? this.keeps(device) : undefined;
+    if (kept !== undefined && refusal !== undefined) {
+      // If the other one ends meanwhile, the tunnel is free.
+      const isFree = await Promise.race([kept.ended.then(() => true), Bun.sleep(this.patience)]);
+      if (isFree !== true) {
+        request.refuse(refusal);
+        return;
+      }
     }
     const before = this.#tunnels.get(device.id);
     const { promise: ended, resolve } = Promise.withResolvers<void>();

@@ -22,6 +22,8 @@ test("each kind says what happened", () => {
     "certificate-renewed": {},
     "node-renamed": { was: "vpn-010203" },
     "node-noted": { note: "in the cellar" },
+    "node-board": { board: "b8:27:eb:01:02:04", was: "b8:27:eb:01:02:03" },
+    "key-shared": { board: "b8:27:eb:01:02:03", other: "b8:27:eb:01:02:04" },
     order: { order: "reboot", what: "vm" },
     "invitation-added": TOKEN,
     "invitation-withdrawn": { ...TOKEN, invited: "board" },
@@ -40,6 +42,8 @@ test("each kind says what happened", () => {
     certificate renewed
     renamed, was vpn-010203
     note: in the cellar
+    its board is b8:27:eb:01:02:04, was b8:27:eb:01:02:03
+    two devices use this key: MAC b8:27:eb:01:02:03 and MAC b8:27:eb:01:02:04
     reboot of the virtual machine
     token 3 added, until 2026-03-08 12:00 (UTC)
     expected board 3 withdrawn

@@ -25,6 +25,7 @@ function filled(text: string): unknown {
     uptime: { board: 3.2e9, supervisor: 3.2e9 },
     versions: { walt: long, kernel: long, base: long },
     entrypoints: { used: long, others: many(long) },
+    board: { mac: long, serialNumber: long },
     link: { interface: long, speed: 1e6 },
     clock: { synchronised: false, error: 3.2e12 },
     doctor: { at, fault: long },

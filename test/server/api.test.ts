@@ -101,6 +101,7 @@ beforeAll(async () => {
       devices,
       rotation,
       troubles: () => [],
+      setBoard: () => {},
       trust: () => ({ caFile: "x" }) as TrustInfo,
       revoke: (node, by) => {
         if (node !== "vpn-1")

@@ -38,24 +38,27 @@ function answerOf(
 async function follow(pieces: readonly string[], done: Promise<void>) {
   const answer = answerOf(pieces, done);
   const failures: unknown[] = [];
+  const told: (number | null)[] = [];
   const reports = new Reports(
     async () => answer,
     (_, error) => failures.push(error),
+    (_, { temperature }) => told.push(temperature),
   );
   reports.follow(device);
   await eventually("the end of the reports", () => answer.closed);
   await Bun.sleep(0);
-  return { temperature: reports.of(device)?.facts.temperature, failures, reads: answer.reads };
+  return { temperature: reports.of(device)?.facts.temperature, failures, told, reads: answer.reads };
 }
 
 const lost = (): Promise<void> => Promise.reject(new SessionLost("the tunnel ended"));
 
 test("a report that comes in pieces, and several at once, of which the newest counts", async () => {
-  const { temperature, failures } = await follow(
+  const { temperature, failures, told } = await follow(
     ['{"temperature":4', '1}\n{"temperature":42}\n{"temp'],
     lost(),
   );
   expect(temperature).toBe(42);
+  expect(told).toEqual([42]);
   expect(failures).toEqual([]); // the end of a tunnel is no failure of the reports
 });
 
@@ -75,6 +78,7 @@ test("a device that cannot be asked, or ends its reports, is told of", async () 
   const reports = new Reports(
     () => Promise.reject(new Error("it is old")),
     (_, error) => failures.push(String(error)),
+    () => {},
   );
   reports.follow(device);
   await eventually("the failure", () => failures.length === 1);

@@ -90,13 +90,15 @@ let names: Map<string, string>;
 let tapsOpened: { name: string; offload: boolean; fd: number }[];
 /** What goes wrong when a TAP joins walt-net. */
 let refusal: string | undefined;
+/** Why a tunnel that is up stays. */
+let kept: string | undefined;
 let tunnels: Tunnels;
 
 beforeEach(() => {
   [links, ports, lowered, lines, changes, ends, tapsOpened] = [[], [], [], [], [], [], []];
   names = new Map();
   removed = 0;
-  refusal = undefined;
+  refusal = kept = undefined;
   const add = (text: string, fields = {}): void => void lines.push(`${text} ${JSON.stringify(fields)}`);
   const log: Log = { debug() {}, info: add, warn: add, error: add, with: () => log };
   const net: Partial<WaltNet> = {
@@ -134,10 +136,12 @@ beforeEach(() => {
       changes.push([node, state, via]);
       if (over !== undefined) ends.push(over);
     },
+    () => kept,
     {
       openTap: (name) => ({ name, fd: tap(name, false), offload: undefined }),
       openOffloadTap: (name) => ({ name, fd: tap(name, true), offload: 7 }),
     } as Tunnels["taps"],
+    0,
   );
 });
 afterEach(() => tunnels.stop("the test is over"));
@@ -347,4 +351,15 @@ test("all tunnels end at once, with one removal of all ports", async () => {
   await tunnels.stopAll("the server stops");
   expect([one.link.stopped[0], two.link.stopped[0]]).toEqual(["the server stops", "the server stops"]);
   expect(removed).toBe(1);
+});
+
+test("a tunnel that stays: another connection of the device is told why, and gets it once the tunnel is free", async () => {
+  const first = await up();
+  kept = "two devices use this key";
+  const second = new PlayedConnection();
+  await tunnels.open(DEVICE, second.request, VIA, FROM);
+  expect([second.failed, first.link.stopped]).toEqual([["two devices use this key"], []]);
+  first.link.end("its device has gone");
+  await eventually("the tunnel is down", () => tunnels.info(DEVICE)?.state === "down");
+  expect((await up()).connection.failed).toEqual([]);
 });

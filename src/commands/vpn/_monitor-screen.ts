@@ -87,6 +87,11 @@ export class MonitorScreen {
         const state = event.state === "up" ? `up${via}` : "down";
         return [this.#line(now, `node ${event.node} is ${state}`), ...this.#prompt()];
       }
+      case "key-shared": {
+        const macs = event.boards.map((mac) => `MAC ${mac}`).join(" and ");
+        const text = `node ${event.node}: two devices use this key: ${macs}; walt node show says what to do`;
+        return [this.#line(now, text), ...this.#prompt()];
+      }
       case "alive":
         return [];
     }

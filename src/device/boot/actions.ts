@@ -137,6 +137,11 @@ export class DeviceActions implements Actions {
     return this.#interface?.name;
   }
 
+  /** MAC address of the board: of that interface. */
+  get boardMac(): string | undefined {
+    return this.#interface?.boardMac;
+  }
+
   /** Counters of the tunnel; undefined while there is none. */
   get traffic(): LinkStats | undefined {
     return this.#tunnel?.stats;

@@ -27,6 +27,9 @@ const MAX_FILE = 1 << 20;
 export interface Known extends BoardFactsOptions {
   readonly stage: string;
   readonly detail: string;
+  /** MAC address of the board; undefined while no network is found. */
+  readonly boardMac: string | undefined;
+  readonly serialNumber: string;
   readonly vm: DeviceStatus["vm"];
   /** How the last virtual machine ended; undefined while none has. */
   readonly lastEnd: LastEnd | undefined;
@@ -95,6 +98,7 @@ export class Health {
       at: new Date().toISOString(),
       stage: known.stage,
       detail: known.detail,
+      board: { mac: known.boardMac, serialNumber: known.serialNumber },
       vm: {
         state: known.vm,
         lastEnd: lastEnd && { ...lastEnd, at: lastEnd.at.toISOString(), ran: lastEnd.ran / 1000 },

@@ -130,6 +130,8 @@ const KNOWN: Omit<Known, "state"> = {
   settings: { values: { mtu: 1500 }, hostKeys: ["gate:22 ssh-ed25519 AAAA"] },
   trial: { id: "0123456789abcdef", by: "root (me)", outcome: "kept", reason: "" },
   interface: "eth0",
+  boardMac: "b8:27:eb:01:02:03",
+  serialNumber: "10000000abcdef01",
   stage: "watch",
   detail: "everything is up",
   vm: "running",
@@ -168,6 +170,7 @@ test("a report has all facts, and is gathered again only after a while", () => {
   expect(JSON.parse(printReport(report))).toEqual(JSON.parse(JSON.stringify(report)));
   expect(report).toMatchObject({
     stage: "watch",
+    board: { mac: "b8:27:eb:01:02:03", serialNumber: "10000000abcdef01" },
     detail: "everything is up",
     vm: {
       state: "running",

@@ -75,6 +75,7 @@ beforeAll(async () => {
       () => {},
     ),
     troubles: () => [],
+    setBoard: () => {},
     trust: () => {
       throw new Error("not part of this test");
     },
