@@ -1,7 +1,9 @@
 /** Boot files of a managed walt-net over HTTP: an iPXE script per architecture, kernel and initramfs. */
 
+import { constants } from "node:fs";
+import { access } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf, WaltError } from "../../errors.ts";
+import { codeOf, messageOf, WaltError } from "../../errors.ts";
 import { readTextIfAny } from "../../linux/files.ts";
 import { addressOf, HttpServer } from "../../linux/http.ts";
 import type { Log } from "../../log.ts";
@@ -63,10 +65,10 @@ export class BootService {
       if (arch !== undefined && match?.[2] === "boot.ipxe") {
         const missing = await firstMissing(folder, arch);
         if (missing !== undefined) {
-          log.warn("a node asks to boot, but a boot file is missing", {
+          log.warn("a node asks to boot, but a boot file is missing or cannot be read", {
             event: "boot-file-missing",
             from,
-            file: missing,
+            ...missing,
           });
           return new Response("no boot files\n", { status: 404 });
         }
@@ -109,10 +111,18 @@ export class BootService {
   }
 }
 
-async function firstMissing(folder: string, arch: string): Promise<string | undefined> {
+/** The first boot file that cannot be read, and the system's reason. */
+async function firstMissing(
+  folder: string,
+  arch: string,
+): Promise<{ file: string; reason: string } | undefined> {
   for (const name of FILES) {
     const file = join(folder, arch, name);
-    if (!(await Bun.file(file).exists())) return file;
+    try {
+      await access(file, constants.R_OK);
+    } catch (error) {
+      return { file, reason: codeOf(error) ?? messageOf(error) };
+    }
   }
   return undefined;
 }

@@ -113,7 +113,7 @@ describe("the service", () => {
   test("a missing file is 404, and the log names it", async () => {
     expect(await get("/boot/arm64/boot.ipxe")).toEqual([404, "no boot files\n"]);
     expect(logged.at(-1)).toBe(
-      `a node asks to boot, but a boot file is missing event=boot-file-missing from=127.0.0.1 file=${dir}/boot/arm64/initrd.img`,
+      `a node asks to boot, but a boot file is missing or cannot be read event=boot-file-missing from=127.0.0.1 file=${dir}/boot/arm64/initrd.img reason=ENOENT`,
     );
     expect(await get("/boot/arm64/initrd.img")).toEqual([404, "not found\n"]);
   });
