@@ -20,7 +20,8 @@ export const LOG_EVENTS = {
   "dhcp-no-address":
     "walt-net has no address left for a node. More nodes are registered than it has addresses.",
   "node-boots": "A node was sent its boot script.",
-  "boot-file-missing": "A node requested its boot script, but a boot file is missing, or cannot be read: `reason`.",
+  "boot-file-missing":
+    "A node requested its boot script, but a boot file is missing, or cannot be read: `reason`.",
   "boot-failed": "A request for a boot file failed.",
   // Access
   "enrolment-requested": "A device asked for access. Its request waits for an operator.",
