@@ -25,6 +25,7 @@ const options: ProxyScriptOptions = {
   next: { host: "server.lab", port: 2222 },
   serverCaFile: "/var/lib/walt-vpn/ca.pub",
   version: "1.2.3",
+  written: new Date("2026-11-02T03:04:05Z"),
 };
 const script = proxySetupScript(options);
 
