@@ -71,7 +71,8 @@ keys=$home/.ssh/authorized_keys
 
 # --- Programs for accounts: shadow's, busybox's (Alpine) and FreeBSD's. The password is '*', which matches nothing; '!' would
 # make some sshd refuse the user's keys, too.
-if command -v useradd >/dev/null && [ "$(uname -s)" = Linux ]; then
+system=$(uname -s)
+if [ "$system" = Linux ] && command -v useradd >/dev/null; then
   make_group() { groupadd -r "$user"; }
   make_user() { useradd -r -g "$user" -M -d "$home" -s /bin/sh -p '*' -c "WalT VPN" "$user"; }
   set_shell() { usermod -s /bin/sh "$user"; }
@@ -85,7 +86,7 @@ elif command -v pw >/dev/null; then
   take_password() { pw usermod "$user" -w no; }
   remove_user() { pw userdel "$user"; }
   remove_group() { pw groupdel "$user"; }
-elif command -v adduser >/dev/null && command -v addgroup >/dev/null && command -v chpasswd >/dev/null; then
+elif [ "$system" = Linux ] && command -v adduser >/dev/null && command -v addgroup >/dev/null && command -v chpasswd >/dev/null; then
   make_group() { addgroup -S "$user"; }
   make_user() { adduser -S -D -H -G "$user" -h "$home" -s /bin/sh -g "WalT VPN" "$user" && take_password; }
   set_shell() { fail "make /bin/sh the shell of $user in /etc/passwd, then run this again"; }
@@ -94,7 +95,7 @@ elif command -v adduser >/dev/null && command -v addgroup >/dev/null && command 
   remove_group() { delgroup "$user"; }
 else
   by_hand() {
-    fail "this script knows no program for accounts of $(uname -s) (it knows useradd of Linux, adduser of Alpine, pw of FreeBSD).
+    fail "this script knows no program for accounts of $system (it knows useradd of Linux, adduser of Alpine, pw of FreeBSD).
 $1"
   }
   make_group() { :; }
@@ -174,6 +175,7 @@ clean() {
 }
 workplace() {
   [ ! -d "$work" ] || return 0
+  for left in "${work%.*}".*; do kill -0 "${left##*.}" 2>/dev/null || rm -rf "$left"; done # of a script that was killed
   mkdir -m 700 "$work"
   trap clean EXIT
   trap 'exit 1' HUP INT TERM
@@ -524,7 +526,7 @@ unset SSH_AUTH_SOCK
 echoes() { device "$@" && [ "$(cat "$work/out")" = walt ]; } # the forced command answers
 greeted() { device "$@" && grep -q '^SSH-' "$work/out"; } # the next hop answers
 forbidden() { grep -q 'administratively prohibited' "$work/err"; } # by sshd, or by a line in authorized_keys
-words() { sed -e '/^Warning: Permanently added/d' -e '/^$/d' -e 's/^/  ssh: /' "$work/err"; }
+words() { tr -d '\r' <"$work/err" | sed -e '/^Warning: Permanently added/d' -e '/^$/d' -e 's/^/  ssh: /'; }
 own_sshd() { # the same with an sshd of our own, for this connection alone, whose log we can read
   rm -f "$work/log"
   name=$1
@@ -539,7 +541,7 @@ $(words)"
     refuse "$said" "Its configuration would let them pass: reload sshd, which has an older one, and run this again."
   fi
   said="$said
-$(sed -n -e '/^Connection \(from\|closed\)/d' -e '/^Postponed/d' -e 's/\r*$//' -e 's/^..*$/  sshd: &/p' "$work/log" 2>/dev/null | tail -n 8)"
+$(sed -n -e '/^Connection \(from\|closed\)/d' -e '/^Postponed/d' -e '/^Could not load host key/d' -e 's/\r*$//' -e 's/^..*$/  sshd: &/p' "$work/log" 2>/dev/null | tail -n 8)"
   case $said in
     *PAM*) cure="Let PAM admit $user from everywhere (/etc/security/access.conf, /etc/pam.d/sshd), and run this again." ;;
     *[Bb]"ad options"* | *"bad key options"*) cure="It is too old: OpenSSH 7.2 is the first that knows these lines. Use 'walt proxy run'." ;;
@@ -572,7 +574,7 @@ else
     if ! through "$key" -W "$next"; then
       if forbidden; then refuse_key "$key" -W "$next"; fi
       reached=no
-      why=$(sed -n 's/^channel .*open failed: //p' "$work/err" | head -n 1)
+      why=$(tr -d '\r' <"$work/err" | sed -n 's/^channel .*open failed: //p' | head -n 1)
     fi
   done
   if [ "$reached" = no ]; then
