@@ -249,7 +249,11 @@ exit 1`,
       expect(stderr).toContain("knows no program for accounts of Darwin");
       expect(status).toBe(1);
       expect(await host.must(["ls", "/home"])).not.toContain("walt-vpn");
-      await host.must(["sh", "-c", "groupadd walt-vpn; useradd -r -g walt-vpn -M -d /home/walt-vpn -s /bin/sh -p '*' -c 'WalT VPN' walt-vpn"]);
+      await host.must([
+        "sh",
+        "-c",
+        "groupadd walt-vpn; useradd -r -g walt-vpn -M -d /home/walt-vpn -s /bin/sh -p '*' -c 'WalT VPN' walt-vpn",
+      ]);
       expect((await setup()).stdout).toContain("sshd accepts walt-vpn");
       const removed = await setup({}, "--remove");
       expect(removed.stderr).toContain("Its keys are removed: nobody comes in any more.");
