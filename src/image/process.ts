@@ -52,3 +52,17 @@ export async function toolBytes(command: readonly string[], o: ToolOptions = {})
   if (status !== 0) throw new WaltError(`${command.join(" ")} failed (exit ${status}): ${stderr.trim()}`);
   return Buffer.from(bytes);
 }
+
+/**
+ * The environment variables by which this user's programs reach the network, as apt and its helpers read them:
+ * the addresses of HTTP proxies.
+ */
+export function proxyEnvironment(): Record<string, string> {
+  const names = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+}

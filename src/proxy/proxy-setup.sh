@@ -4,7 +4,10 @@
 #
 # It makes the user walt-vpn, without password, and /home/walt-vpn/.ssh/authorized_keys with two lines, for certificates of
 # the WalT server and for the key with which new devices ask for access; while the server changes a key there is a line
-# more, for the new one. All may open one address (permitopen) and run one command, whatever they ask for: cat. All files are root's. Nothing else is changed. Run again, it changes what differs.
+# more, for the new one. All may open one address (permitopen) and run one command, whatever they ask for: cat. All files
+# are root's. Nothing else is changed. Run again, it changes what differs.
+#
+# In the end it logs in here as a device would, with keys of its own, which it takes away again.
 #
 # Another server may use the same user. This server's lines end with a mark of their own: those alone are written, replaced
 # and removed; all others stay as they are. A user walt-vpn that somebody else made keeps its shell, password and files.
@@ -23,7 +26,9 @@ cas='@CAS@' # one on each line, and during a rotation two
 enrolments='@ENROLMENTS@'
 mark='@MARK@' # of this server's lines: the fingerprint of its first CA
 server_ca_file='@SERVER_CA_FILE@' # there on the server itself only
-lines='@AUTHORIZED_KEYS@'
+lines='@AUTHORIZED_KEYS@' # first those of CAs, then those of enrolment keys
+written_at='@WRITTEN_AT@' # by the clock of the machine that wrote this script
+written_seconds='@WRITTEN_SECONDS@' # the same in seconds since 1970
 revoked='@REVOKED@' # keys of revoked devices whose certificates are still valid, with the mark
 
 newline='
@@ -60,10 +65,50 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 exists() { id -u "$user" >/dev/null 2>&1; }
-passwd() { # number of a field of passwd(5): what the user has there
-  { grep "^$user:" /etc/passwd || getent passwd "$user" || :; } 2>/dev/null | head -n 1 | cut -d : -f "$1"
-}
+entry() { { grep "^$user:" "/etc/$1" || getent "$1" "$user" || :; } 2>/dev/null; } # passwd or group: the line of our name
+passwd() { entry passwd | head -n 1 | cut -d : -f "$1"; } # number of a field of passwd(5): what the user has there
 keys=$home/.ssh/authorized_keys
+
+# --- Programs for accounts: shadow's, busybox's (Alpine) and FreeBSD's. The password is '*', which matches nothing; '!' would
+# make some sshd refuse the user's keys, too.
+system=$(uname -s)
+if [ "$system" = Linux ] && command -v useradd >/dev/null; then
+  make_group() { groupadd -r "$user"; }
+  make_user() { useradd -r -g "$user" -M -d "$home" -s /bin/sh -p '*' -c "WalT VPN" "$user"; }
+  set_shell() { usermod -s /bin/sh "$user"; }
+  take_password() { usermod -p '*' "$user"; }
+  remove_user() { userdel -f "$user"; }
+  remove_group() { groupdel "$user"; }
+elif command -v pw >/dev/null; then
+  make_group() { pw groupadd "$user"; }
+  make_user() { pw useradd "$user" -g "$user" -d "$home" -s /bin/sh -w no -c "WalT VPN"; }
+  set_shell() { pw usermod "$user" -s /bin/sh; }
+  take_password() { pw usermod "$user" -w no; }
+  remove_user() { pw userdel "$user"; }
+  remove_group() { pw groupdel "$user"; }
+elif [ "$system" = Linux ] && command -v adduser >/dev/null && command -v addgroup >/dev/null && command -v chpasswd >/dev/null; then
+  make_group() { addgroup -S "$user"; }
+  make_user() { adduser -S -D -H -G "$user" -h "$home" -s /bin/sh -g "WalT VPN" "$user" && take_password; }
+  set_shell() { fail "make /bin/sh the shell of $user in /etc/passwd, then run this again"; }
+  take_password() { printf '%s:*\n' "$user" | chpasswd -e >/dev/null 2>&1; }
+  remove_user() { deluser "$user"; }
+  remove_group() { delgroup "$user"; }
+else
+  by_hand() {
+    fail "this script knows no program for accounts of $system (it knows useradd of Linux, adduser of Alpine, pw of FreeBSD).
+$1"
+  }
+  make_group() { :; }
+  make_user() {
+    by_hand "Make the user $user yourself, with the home $home, the shell /bin/sh, no password and the full name 'WalT VPN',
+then run this again."
+  }
+  set_shell() { by_hand "Make /bin/sh the shell of $user yourself, then run this again."; }
+  take_password() { by_hand "Take the password of $user away yourself, then run this again."; }
+  remove_user() { by_hand "Its keys are removed: nobody comes in any more. Remove the user $user yourself."; }
+  remove_group() { :; }
+fi
+lone_group() { case $(entry group) in ?*: | ?*:"$user") return 0 ;; esac; return 1; } # whether it is there, without other members
 
 # --- Whose is what is there? Nothing is changed until that is known.
 if exists; then
@@ -118,18 +163,33 @@ made_here=no
 if exists && [ "$(passwd 5)" = "WalT VPN" ]; then made_here=yes; fi
 
 to_disk() { sync "$1" 2>/dev/null || sync; } # a file or folder, so that a power cut leaves the old one or the new one whole
-write_keys() { # text: takes the place of authorized_keys as a whole, with the owner and the mode that it has
-  # The folder is root's, so that nobody can put a link in the way.
-  work=$(dirname "$home")/.walt-vpn.$$
+# Where files are made before they take their place: the folder is root's, so that nobody can put a link in the way.
+work=$(dirname "$home")/.walt-vpn.$$
+trial=no # whether the keys of the trial are in authorized_keys
+running='' # processes of the trial
+clean() {
+  # shellcheck disable=SC2086 # each is a word
+  [ -z "$running" ] || kill $running 2>/dev/null || :
+  [ "$trial" = no ] || remove_trial || :
+  rm -rf "$work"
+}
+workplace() {
+  [ ! -d "$work" ] || return 0
+  for left in "${work%.*}".*; do kill -0 "${left##*.}" 2>/dev/null || rm -rf "$left"; done # of a script that was killed
   mkdir -m 700 "$work"
-  trap 'rm -rf "$work"' EXIT
+  trap clean EXIT
   trap 'exit 1' HUP INT TERM
+}
+write_keys() { # text: takes the place of authorized_keys as a whole, with the owner and the mode that it has
+  workplace
   if [ -f "$keys" ]; then cp -p "$keys" "$work/new"; else (umask 022 && : >"$work/new"); fi
   printf %s "$1" >"$work/new"
   if [ -f "$keys" ] && [ "$(cat "$keys")" != "$before" ]; then fail "$keys was changed meanwhile: run this again"; fi
   to_disk "$work/new"
   mv -f "$work/new" "$keys"
   to_disk "${keys%/*}"
+  if command -v restorecon >/dev/null; then restorecon "$keys" || :; fi # SELinux
+  before=$(cat "$keys")
 }
 before=''
 [ ! -f "$keys" ] || before=$(cat "$keys")
@@ -145,6 +205,7 @@ sshd_text="$written
 Match User $user
   MaxSessions 1
   PermitTTY no
+  AllowTcpForwarding local
   AllowAgentForwarding no
   AllowStreamLocalForwarding no
   X11Forwarding no
@@ -193,8 +254,9 @@ if [ "$action" = remove ]; then
     rm -f "$keys" # first of all: nobody comes in any more
     # Sessions that are open end now; their processes belong to this user alone.
     if command -v pkill >/dev/null; then pkill -KILL -u "$user" || :; fi
-    userdel -f "$user" || fail "userdel could not remove the user $user"
+    remove_user || fail "could not remove the user $user"
     say "removed the user $user" && removed=yes
+    if lone_group; then remove_group || :; fi # where useradd's configuration leaves it
   fi
   if [ -e "$home" ]; then rm -rf "$home" && say "removed $home" && removed=yes; fi
   [ "$removed" = yes ] || say "nothing to remove"
@@ -208,16 +270,45 @@ if [ "$allow_server" = no ] && [ -r "$server_ca_file" ]; then
 If devices are to enter here all the same: proxy-setup.sh --allow-server"
   fi
 fi
-command -v useradd >/dev/null || fail "there is no useradd here"
-command -v sshd >/dev/null || fail "there is no sshd here: install OpenSSH's server, or use 'walt proxy run' instead of this script"
+sshd=$(command -v sshd) || fail "there is no sshd here: install OpenSSH's server, or use 'walt proxy run' instead of this script"
 
-# --- The account. Its password is '*', which matches nothing; '!' would make some sshd refuse its keys, too.
+# --- What this sshd says of its settings for such a user.
+ask_once() { settings=$("$sshd" -T -C "user=$user,host=device.example,addr=192.0.2.1" 2>&1); }
+missing() { # a folder that sshd's service makes: it is not there before the first connection where systemd listens for sshd
+  folder=$(printf '%s\n' "$settings" | tr -d '\r' | sed -n 's/^Missing privilege separation directory: //p')
+  [ -n "$folder" ] && mkdir -m 755 "$folder"
+}
+ask() {
+  ask_once || { missing && ask_once; } || fail "sshd does not accept its own configuration:
+$settings"
+}
+setting() { # keyword as sshd prints it: $now is what it has, several values with blanks between them
+  now='' rest=$newline$settings$newline
+  while :; do
+    case $rest in *"$newline$1 "*) rest=${rest#*"$newline$1 "} ;; *) return 0 ;; esac
+    now=$now${now:+ }${rest%%"$newline"*}
+    rest=$newline${rest#*"$newline"}
+  done
+}
+ask
+setting permitlisten
+listens=$now # empty before OpenSSH 7.8, which does not let anybody in by a line with an option that it does not know
+if [ -z "$listens" ]; then
+  lines=$(printf '%s\n' "$lines" | sed 's/permitlisten="127\.0\.0\.1:1",//')
+fi
+
+# --- The account.
 changed=no
 changed() { say "$*"; changed=yes; }
 alone=yes # whether user and files are this script's, to be put right
 if ! exists; then
   [ -z "$others$files" ] || fail "there is no user $user, but files of one: move $home away"
-  useradd -r -U -M -d "$home" -s /bin/sh -p '*' -c "WalT VPN" "$user" || fail "useradd could not make the user $user"
+  if [ -z "$(entry group)" ]; then
+    make_group || fail "could not make the group $user"
+  elif ! lone_group; then
+    fail "the group $user exists already and has members: $(entry group)"
+  fi
+  make_user || fail "could not make the user $user"
   changed "made the user $user"
 elif [ "$made_here" = no ] || [ "$strangers" = yes ] || [ -n "$files" ]; then
   alone=no
@@ -229,10 +320,10 @@ Nothing was changed. If nobody else needs that shell: usermod -s /bin/sh $user" 
 fi
 if [ "$alone" = yes ]; then
   if [ "$(passwd 7)" != /bin/sh ]; then
-    usermod -s /bin/sh "$user" && changed "changed the shell of $user to /bin/sh, which runs the forced command"
+    set_shell && changed "changed the shell of $user to /bin/sh, which runs the forced command"
   fi
-  if [ "$(sed -n "s/^$user:\([^:]*\):.*/\1/p" /etc/shadow)" != '*' ]; then
-    usermod -p '*' "$user" && changed "took the password of $user away"
+  if [ -r /etc/shadow ] && ! grep -q "^$user:\*:" /etc/shadow; then
+    take_password && changed "took the password of $user away"
   fi
 fi
 
@@ -254,7 +345,7 @@ if [ "$mine" != "$lines$newline" ]; then
   changed "$was $keys"
 fi
 own "$keys" 644
-if command -v restorecon >/dev/null; then restorecon -R "$home" || :; fi # SELinux
+if command -v restorecon >/dev/null; then restorecon -R "$home" || :; fi
 [ "$changed" = yes ] || say "unchanged: $user may pass to $next already"
 if [ "$alone" = no ]; then
   say "note: somebody else made or uses the user $user; its shell, its password, its files and all other keys were kept"
@@ -287,33 +378,28 @@ else
 fi
 
 # --- Would this sshd accept it? Asked for a connection from an address that is nobody's.
-ask() { settings=$(sshd -T -C "user=$user,host=device.example,addr=192.0.2.1" 2>&1); }
-missing() { # a folder that sshd's service makes: it is not there before the first connection where systemd listens for sshd
-  folder=$(printf '%s\n' "$settings" | tr -d '\r' | sed -n 's/^Missing privilege separation directory: //p')
-  [ -n "$folder" ] && mkdir -m 755 "$folder"
-}
-ask || { missing && ask; } || fail "sshd does not accept its own configuration:
-$settings"
-setting() { printf '%s\n' "$settings" | sed -n "s/^$1 //p" | tr '\n' ' ' | sed 's/ $//'; }
+ask
 wrong=no
 wrong() { [ "$wrong" = yes ] || say "The account is ready, but this sshd would not let devices pass:" >&2; wrong=yes; say "  - $*" >&2; }
 want() { # keyword as sshd prints it, as one writes it, the value it should have, others that will do
-  now=$(setting "$1") name=$2 best=$3
+  setting "$1"
+  name=$2 best=$3
   [ -n "$now" ] || return 0 # a keyword that this version does not know
   shift 2
   for value; do [ "$now" != "$value" ] || return 0; done
   wrong "$name is '$now': it should be '$best'"
 }
 has() { # word, list separated by blanks and commas
-  case " $(printf %s "$2" | tr , ' ') " in *" $1 "*) return 0 ;; esac
+  case " $2 " in *[\ ,]"$1"[\ ,]*) return 0 ;; esac
   return 1
 }
-matches() { # patterns, names: whether one of the names is matched
+matches() { # patterns, names, and what precedes "@" in a pattern counts alone, or such a pattern does not count: yes or no
   set -f
   for pattern in $1; do
+    case $pattern in *@*) [ "$3" = yes ] || continue ;; esac
     for one in $2; do
       # shellcheck disable=SC2254 # it is a pattern
-      case $one in $pattern) set +f; return 0 ;; esac
+      case $one in ${pattern%%@*}) set +f; return 0 ;; esac
     done
   done
   set +f
@@ -324,41 +410,192 @@ want allowtcpforwarding AllowTcpForwarding local yes all
 want disableforwarding DisableForwarding no
 want forcecommand ForceCommand none
 want chrootdirectory ChrootDirectory none
-now=$(setting permitopen)
+setting maxsessions
+[ "$now" != 0 ] || wrong "MaxSessions is '0': it should be '1' or more"
+setting permitopen
 [ "${now:-any}" = any ] || has "$next" "$now" || wrong "PermitOpen is '$now': it should be 'any' or hold '$next'"
-now=$(setting authenticationmethods)
+setting authenticationmethods
 [ "${now:-any}" = any ] || case " $now " in
   *" publickey "*) ;;
   *) wrong "AuthenticationMethods is '$now': 'publickey' alone should do" ;;
 esac
-now=$(setting authorizedkeysfile | sed "s|%h|$home|g; s|%u|$user|g; s|%%|%|g")
+setting authorizedkeysfile
+now=$(printf '%s\n' "$now" | sed "s|%h|$home|g; s|%u|$user|g; s|%%|%|g")
 has .ssh/authorized_keys "$now" || has "$keys" "$now" || wrong "AuthorizedKeysFile is '$now': it should hold '.ssh/authorized_keys'"
 for keyword in pubkeyacceptedalgorithms pubkeyacceptedkeytypes; do
-  now=$(setting $keyword)
+  setting $keyword
   for type in ssh-ed25519 ssh-ed25519-cert-v01@openssh.com; do
     [ -z "$now" ] || has "$type" "$now" || wrong "PubkeyAcceptedAlgorithms lacks '$type'"
   done
 done
+setting casignaturealgorithms
+[ -z "$now" ] || has ssh-ed25519 "$now" || wrong "CASignatureAlgorithms lacks 'ssh-ed25519', which signs certificates"
 # "user@host" patterns: here the host counts as matching where it allows, and not where it denies.
-now=$(setting allowusers)
-[ -z "$now" ] || matches "$(printf '%s\n' "$now" | sed 's/@[^ ]*//g')" "$user" || wrong "AllowUsers is '$now': it should hold '$user'"
-now=$(setting denyusers)
-! matches "$(printf '%s\n' "$now" | sed 's/[^ ]*@[^ ]*//g')" "$user" || wrong "DenyUsers is '$now': it keeps out '$user'"
+setting allowusers
+somewhere=no # whether it is accepted from some addresses only
+[ -z "$now" ] || matches "$now" "$user" no || {
+  somewhere=yes
+  matches "$now" "$user" yes || wrong "AllowUsers is '$now': it should hold '$user'"
+}
+setting denyusers
+! matches "$now" "$user" no || wrong "DenyUsers is '$now': it keeps out '$user'"
 groups=$(id -Gn "$user")
-now=$(setting allowgroups)
-[ -z "$now" ] || matches "$now" "$groups" || wrong "AllowGroups is '$now': it should hold '$groups'"
-now=$(setting denygroups)
-! matches "$now" "$groups" || wrong "DenyGroups is '$now': it keeps out '$groups'"
+setting allowgroups
+[ -z "$now" ] || matches "$now" "$groups" no || wrong "AllowGroups is '$now': it should hold '$groups'"
+setting denygroups
+! matches "$now" "$groups" no || wrong "DenyGroups is '$now': it keeps out '$groups'"
 if [ "$wrong" = yes ]; then
   say "Change that in sshd's configuration (for this user alone: below a line 'Match User $user', at its end), reload sshd,
 and run this again." >&2
   exit 1
 fi
+
+# --- Does it? The trial: logins as a device's, with a certificate and with a key, whose lines are those of the CA and of the
+# enrolment key, to this very sshd.
+refuse() { # what is wrong, what to do
+  say "The account is ready, but $1
+$2" >&2
+  exit 1
+}
+today=$(date +%s 2>/dev/null) || :
+case $today in
+  '' | *[!0-9]*) ;;
+  *) [ "$today" -ge $((written_seconds - 3600)) ] || refuse "this machine's clock is wrong, so that devices would not pass.
+  It shows $(date -u), and this script was written at $written_at: no certificate is valid yet." "Set the clock, and run this again." ;;
+esac
+if ! command -v ssh >/dev/null || ! command -v ssh-keygen >/dev/null; then
+  refuse "whether devices would pass is not known: there is no ssh or no ssh-keygen here to try a login with." \
+    "Install OpenSSH's client (it may be removed afterwards), and run this again."
+fi
+trial_text="trial $mark" # ends the lines of the trial, so that a script that was killed leaves nothing that the next would keep
+remove_trial() {
+  kept=''
+  before=$(cat "$keys")
+  while IFS= read -r line || [ -n "$line" ]; do
+    case $line in *" $trial_text") ;; *) kept=$kept$line$newline ;; esac
+  done <"$keys"
+  write_keys "$kept"
+  trial=no
+}
+# shellcheck disable=SC2034 # refuse_key says them
+certified='a certificate' plain='the enrolment key'
+make_trial() {
+  workplace
+  for name in ca certified plain; do ssh-keygen -q -t ed25519 -N '' -C "$trial_text" -f "$work/$name"; done
+  # As the server's: it begins an hour early.
+  ssh-keygen -q -s "$work/ca" -I trial -n walt-vpn -V -1h:+1h -O clear -O permit-port-forwarding "$work/certified.pub"
+  rm -f "$work/ca"
+  first=${lines%%"$newline"*} last=${lines##*"$newline"}
+  before=$(cat "$keys")
+  trial=yes
+  write_keys "$before
+${first%% ssh-ed25519 *} $(cat "$work/ca.pub")
+${last%% ssh-ed25519 *} $(cat "$work/plain.pub")
+"
+}
+within() { # seconds, command…: its exit status. It is ended when it takes longer.
+  limit=$1
+  shift
+  "$@" <"$work/in" >"$work/out" 2>"$work/err" &
+  job=$!
+  {
+    trap 'kill "$sleep"; exit' TERM
+    sleep "$limit" &
+    sleep=$!
+    wait "$sleep" || :
+    kill "$job" || :
+  } >/dev/null 2>&1 &
+  clock=$!
+  running="$job $clock"
+  status=0
+  wait "$job" 2>/dev/null || status=$?
+  kill "$clock" 2>/dev/null || :
+  wait "$clock" 2>/dev/null || :
+  running=''
+  return "$status"
+}
+device() { # which key, more arguments: as a device connects. It types "walt".
+  name=$1
+  shift
+  printf 'walt\n' >"$work/in"
+  within 20 ssh -F /dev/null -T -a -x -l "$user" -p "$port" -o BatchMode=yes -o PreferredAuthentications=publickey \
+    -o IdentitiesOnly=yes -o "IdentityFile=$work/$name" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+    -o GlobalKnownHostsFile=/dev/null -o ConnectTimeout=10 "$@" -- "$host"
+}
+unset SSH_AUTH_SOCK
+echoes() { device "$@" && [ "$(cat "$work/out")" = walt ]; } # the forced command answers
+greeted() { device "$@" && grep -q '^SSH-' "$work/out"; } # the next hop answers
+forbidden() { grep -q 'administratively prohibited' "$work/err"; } # by sshd, or by a line in authorized_keys
+words() { tr -d '\r' <"$work/err" | sed -e '/^Warning: Permanently added/d' -e '/^$/d' -e 's/^/  ssh: /'; }
+own_sshd() { # the same with an sshd of our own, for this connection alone, whose log we can read
+  rm -f "$work/log"
+  name=$1
+  shift
+  "$ask" "$name" "$@" -o "ProxyCommand=$sshd -i -E '$work/log' -o LogLevel=VERBOSE"
+}
+refuse_key() { # which key, more arguments of ssh: why it does not get through, in the words of ssh and of sshd
+  eval "said=\$$1"
+  said="devices with $said would not pass this sshd.
+$(words)"
+  if [ "$own" = no ] && own_sshd "$@"; then
+    refuse "$said" "Its configuration would let them pass: reload sshd, which has an older one, and run this again."
+  fi
+  said="$said
+$(sed -n -e '/^Connection \(from\|closed\)/d' -e '/^Postponed/d' -e '/^Could not load host key/d' -e 's/\r*$//' -e 's/^..*$/  sshd: &/p' "$work/log" 2>/dev/null | tail -n 8)"
+  case $said in
+    *PAM*) cure="Let PAM admit $user from everywhere (/etc/security/access.conf, /etc/pam.d/sshd), and run this again." ;;
+    *[Bb]"ad options"* | *"bad key options"*) cure="It is too old: OpenSSH 7.2 is the first that knows these lines. Use 'walt proxy run'." ;;
+    *) cure="Change what keeps them out, and run this again. sshd's log may tell more." ;;
+  esac
+  refuse "$said" "$cure"
+}
+notes=''
+note() { notes=$notes${notes:+$newline}"note: $*"; }
+if [ "$somewhere" = yes ]; then
+  note "no login was tried, because AllowUsers admits $user from some addresses only"
+else
+  make_trial
+  setting listenaddress
+  own=yes
+  ask=echoes
+  for at in $now; do
+    port=${at##*:} host=${at%:*}
+    host=${host#\[} host=${host%\]}
+    case $host in 0.0.0.0) host=127.0.0.1 ;; ::) host=::1 ;; esac
+    if echoes certified || ! grep -q 'connect to host' "$work/err"; then own=no; break; fi
+  done
+  if [ "$own" = yes ]; then note "no sshd answers here at ${now:-any address}: start it. The login was tried with one started for it"; fi
+  through() { if [ "$own" = yes ]; then own_sshd "$@"; else "$ask" "$@"; fi; }
+  reached=yes
+  for key in certified plain; do
+    ask=echoes
+    through "$key" || refuse_key "$key"
+    ask=greeted
+    if ! through "$key" -W "$next"; then
+      if forbidden; then refuse_key "$key" -W "$next"; fi
+      reached=no
+      why=$(tr -d '\r' <"$work/err" | sed -n 's/^channel .*open failed: //p' | head -n 1)
+    fi
+  done
+  if [ "$reached" = no ]; then
+    note "$next is not reached from here now (${why:-it says nothing as an SSH server would}): no device gets further until it is"
+  fi
+  remove_trial
+fi
 say "sshd accepts $user: devices may pass to $next"
-if limited "$sshd_limits" && [ "$(setting maxsessions)" != 1 ]; then
+[ -z "$notes" ] || say "$notes"
+setting maxsessions
+if limited "$sshd_limits" && [ "$now" != 1 ]; then
   say "note: sshd does not read $sshd_limits. Add at the beginning of its configuration: Include ${sshd_limits%/*}/*.conf"
 fi
-case $(setting allowstreamlocalforwarding) in
+setting allowtcpforwarding
+if [ -z "$listens" ] && [ "$now" != local ]; then
+  say "note: this sshd is older than OpenSSH 7.8, so that authorized_keys cannot forbid the account to listen on ports of this
+machine's loopback address. To forbid that, add to the end of sshd's configuration: Match User $user, and below it
+AllowTcpForwarding local"
+fi
+setting allowstreamlocalforwarding
+case $now in
   yes | all | remote)
     say "note: authorized_keys cannot forbid the account to make UNIX sockets in folders that anybody may write to, such as
 /tmp. To forbid that, add to the end of sshd's configuration: Match User $user, and below it AllowStreamLocalForwarding no" ;;

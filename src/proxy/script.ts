@@ -24,6 +24,8 @@ export interface ProxyScriptOptions {
   serverCaFile: string;
   /** Of walt, for the first lines. */
   version: string;
+  /** When the script is written, by a clock that is not behind: an earlier clock of the proxy is wrong. */
+  written: Date;
 }
 
 /**
@@ -55,6 +57,8 @@ export function proxySetupScript(o: ProxyScriptOptions): string {
     MARK: shellQuote(proxyMark(o.mark)),
     REVOKED: shellQuote(o.revoked.map((key) => `${keyText(key)} ${proxyMark(o.mark)}`).join("\n")),
     AUTHORIZED_KEYS: shellQuote(markedKeys(o).trimEnd()),
+    WRITTEN_AT: shellQuote(o.written.toISOString()),
+    WRITTEN_SECONDS: shellQuote(String(Math.floor(o.written.getTime() / 1000))),
   };
   // In the template a value is either a word in quotes of its own, which are replaced with it, or part of a
   // comment.

@@ -2,14 +2,12 @@
 
 import type { EnrolmentRequest, Grant } from "../enrolment/messages.ts";
 import { WaltError } from "../errors.ts";
-import { signCertificate, VPN_PRINCIPAL } from "../ssh/keys/certificate.ts";
+import { BACKDATE, signCertificate, VPN_PRINCIPAL } from "../ssh/keys/certificate.ts";
 import { type KeyPair, parsePublicKey, publicKeyLine } from "../ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../ssh/keys/key-files.ts";
 import type { ServerKeys } from "./keys.ts";
 import type { Device, Registry } from "./registry.ts";
 
-/** Seconds by which the validity of a certificate begins early, because the clocks of proxies differ. */
-const BACKDATE = 3600;
 /** A clock with an earlier time was never set, because this program did not exist then. */
 const EARLIEST = Date.parse("2024-01-01T00:00:00Z");
 

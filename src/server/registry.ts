@@ -361,8 +361,9 @@ export class Registry {
   }
 
   /**
-   * Note a certificate about to be signed; its serial, never used before. Older ones of the device that do not
-   * outlive it are forgotten: nobody asks for them, and a device may renew as often as it likes.
+   * Note a certificate about to be signed; its serial, never used before. Of the older ones of the device only
+   * that is kept which expires last, if it outlives this one: nobody asks for the others, and a device may
+   * renew as often as it likes, with whatever clock the server has.
    */
   issue(device: Device, issued: Date, expires: Date): bigint {
     return this.atomically(() => this.#issue(device, issued, expires));
@@ -370,7 +371,10 @@ export class Registry {
 
   #issue(device: Device, issued: Date, expires: Date): bigint {
     this.#db
-      .query<unknown, [number, string]>("DELETE FROM certificates WHERE device_id = ? AND expires_at <= ?")
+      .query<unknown, [number, string]>(
+        `DELETE FROM certificates WHERE device_id = ?1 AND (expires_at <= ?2 OR serial <>
+           (SELECT serial FROM certificates WHERE device_id = ?1 ORDER BY expires_at DESC LIMIT 1))`,
+      )
       .run(device.id, expires.toISOString());
     const row = this.#db
       .query<{ serial: number }, [number, string, string]>(

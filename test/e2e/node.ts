@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { Apt } from "../../src/image/base/apt.ts";
 import { loadRecipe } from "../../src/image/base/recipe.ts";
-import { findMirrors, machineSources } from "../../src/image/base/sources.ts";
+import { findMirrors } from "../../src/image/base/sources.ts";
 import { debianKeyring } from "../../src/image/tools.ts";
 import { run } from "../../src/linux/run.ts";
 import { assembleNodeOs } from "../lab/node-os.ts";
@@ -20,7 +20,7 @@ export async function buildArm64Node(boot: string, work: string, cache: string):
   const { packages } = loadRecipe();
   const apt = await Apt.create({
     folder: join(cache, "apt"), // the base's packages: both are among them
-    mirrors: findMirrors(undefined, machineSources()),
+    mirrors: await findMirrors(undefined),
     keyring: debianKeyring() ?? "",
     packages: { ...packages, withDependencies: [], alone: ["linux-image-arm64", "busybox-static"] },
   });

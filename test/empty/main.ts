@@ -4,7 +4,7 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { findMirrors, machineSources } from "../../src/image/base/sources.ts";
+import { findMirrors } from "../../src/image/base/sources.ts";
 import { debianKeyring } from "../../src/image/tools.ts";
 import { run } from "../../src/linux/run.ts";
 import { waltBinary } from "../lab/binary.ts";
@@ -36,7 +36,7 @@ try {
   const root = values.root ?? join(folder, "root");
   if (!existsSync(join(root, "bin"))) {
     await installPackages((line) => console.error(line), ["debootstrap", "debian-archive-keyring"]);
-    const { debian } = findMirrors(undefined, machineSources());
+    const { debian } = await findMirrors(undefined);
     const options = ["--variant=minbase", `--keyring=${debianKeyring()}`];
     await run(["debootstrap", ...options, values.suite, root, debian], { timeout: 1_200_000 });
   }

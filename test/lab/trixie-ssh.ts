@@ -9,7 +9,7 @@ import { arch } from "node:os";
 import { join } from "node:path";
 import { messageOf } from "../../src/errors.ts";
 import { cacheFolder } from "../../src/image/base/cache.ts";
-import { findMirrors, machineSources } from "../../src/image/base/sources.ts";
+import { findMirrors } from "../../src/image/base/sources.ts";
 import { debianKeyring } from "../../src/image/tools.ts";
 import { run } from "../../src/linux/run.ts";
 
@@ -46,7 +46,7 @@ async function fetch(root: string): Promise<void> {
     for (const folder of ["lists/partial", "archives/partial", "etc", "root"])
       mkdirSync(join(work, folder), { recursive: true });
     writeFileSync(join(work, "status"), "");
-    const { debian } = findMirrors(undefined, machineSources());
+    const { debian } = await findMirrors(undefined);
     writeFileSync(
       join(work, "trixie.sources"),
       `Types: deb\nURIs: ${debian}\nSuites: trixie\nComponents: main\nSigned-By: ${keyring}\n`,

@@ -11,7 +11,7 @@ import { setupProxy } from "${join(import.meta.dir, "../../src/proxy/setup.ts")}
 import { fingerprint, generateKey } from "${join(import.meta.dir, "../../src/ssh/keys/ed25519.ts")}";
 const key = generateKey("k").publicKey;
 const next = { host: "server.lab", port: 2222 };
-const o = { cas: [key], enrolments: [key], mark: fingerprint(key), revoked: [], next, serverCaFile: "/nonesuch", version: "1" };
+const o = { cas: [key], enrolments: [key], mark: fingerprint(key), revoked: [], next, serverCaFile: "/nonesuch", version: "1", written: new Date() };
 process.exitCode = await setupProxy(o, process.argv.slice(1));
 `;
 

@@ -9,7 +9,7 @@ import { AddressRange } from "../../src/address-range.ts";
 import type { EnrolmentRequest } from "../../src/enrolment/messages.ts";
 import { MIGRATIONS } from "../../src/server/migrations.ts";
 import { Registry } from "../../src/server/registry.ts";
-import { generateKey } from "../../src/ssh/keys/ed25519.ts";
+import { generateKey, parsePublicKey } from "../../src/ssh/keys/ed25519.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-registry-"));
 const open = new Set<Registry>();
@@ -385,5 +385,12 @@ describe("certificates of one device", () => {
     for (let i = 0; i < 20; i++) all.issue(one, NOW, days(7 + i / 1000));
     expect(value("SELECT count(*) FROM certificates")).toBe(2);
     expect(value("SELECT max(serial) FROM certificates")).toBe(21);
+    // The server's clock goes back again and again.
+    for (let i = 0; i < 20; i++) all.issue(one, NOW, days(7 - i / 1000));
+    expect(value("SELECT count(*) FROM certificates")).toBe(3);
+    expect(all.byKey(parsePublicKey(one.publicKey, "one"))).toMatchObject({
+      certificateSerial: 41,
+      certificateExpires: days(7 + 19 / 1000).toISOString(),
+    });
   });
 });

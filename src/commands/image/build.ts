@@ -1,5 +1,7 @@
 /** `walt image build` */
 
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import { loadConfig } from "../../config/load.ts";
 import { usageError } from "../../errors.ts";
 import { duration } from "../../text.ts";
@@ -17,6 +19,11 @@ export default command({
       type: "string",
       valueHint: "url",
       description: "The Debian mirror (default: image.mirror, or the one that this machine's apt uses)",
+    },
+    keyring: {
+      type: "string",
+      valueHint: "file",
+      description: "The keys that sign the mirror's packages (default: Debian's)",
     },
     binary: {
       type: "string",
@@ -41,6 +48,7 @@ export default command({
   async run(args) {
     if (args.jobs !== undefined && !/^[1-9]\d{0,2}$/.test(args.jobs))
       throw usageError(`--jobs ${JSON.stringify(args.jobs)} is not a number of processors (1 to 999)`);
+    const keyring = args.keyring === undefined ? undefined : keyringFile(args.keyring);
     const { buildBase } = await import("../../image/base/build.ts");
     const { cacheFolder } = await import("../../image/base/cache.ts");
     const { findBinary } = await import("../../image/card/binary.ts");
@@ -49,6 +57,7 @@ export default command({
       cache: cacheFolder(args.cache),
       binary: findBinary(args.binary),
       mirror: args.mirror ?? loadConfig(args.config).image.mirror,
+      keyring,
       force: args.force ?? false,
       ...(args.jobs === undefined ? {} : { jobs: Number(args.jobs) }),
       step: (what) => process.stderr.write(`${duration(performance.now() - start).padStart(8)}  ${what}\n`),
@@ -62,3 +71,11 @@ export default command({
     }
   },
 });
+
+/** @throws WaltError (usage) when apt could not use this file. */
+function keyringFile(given: string): string {
+  const file = resolve(given);
+  if (/[\s"]/.test(file)) throw usageError(`--keyring ${JSON.stringify(given)}: apt takes no path with blanks`);
+  if (!existsSync(file)) throw usageError(`--keyring ${JSON.stringify(given)}: there is no such file`);
+  return file;
+}

@@ -2,6 +2,7 @@
 
 import type { HostPort } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";
+import { MADE_AFTER } from "../../doctor/resources.ts";
 import { WaltError } from "../../errors.ts";
 import { fingerprint, type PublicKey, parsePublicKey } from "../../ssh/keys/ed25519.ts";
 import { VERSION } from "../../version.ts";
@@ -15,6 +16,8 @@ export interface ProxySettings {
   revoked: PublicKey[];
   serverCaFile: string;
   version: string;
+  /** The clock of this machine is not earlier than this version. */
+  written: Date;
 }
 
 /** @throws WaltError naming the keys that the configuration lacks. */
@@ -42,5 +45,6 @@ export function proxySettings(config: Config): ProxySettings {
     revoked: [],
     serverCaFile: `${config.server.state}/keys/ca.pub`,
     version: VERSION,
+    written: new Date(MADE_AFTER),
   };
 }

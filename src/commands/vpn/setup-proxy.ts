@@ -64,6 +64,7 @@ export default command({
             next,
             serverCaFile: trust.caFile,
             version: VERSION,
+            written: new Date(),
           });
       writeFileAtomic(file, content, { mode: args.toml ? 0o644 : 0o755, exclusive: true });
       print(`${file} is written. The proxy will let devices reach ${formatHostPort(next)} and nothing else.`);

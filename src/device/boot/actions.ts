@@ -14,6 +14,7 @@ import { Children } from "../../linux/child.ts";
 import { readEditedIfAny } from "../../linux/files.ts";
 import { withJitter } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";
+import { BACKDATE, date, parseCertificateLine } from "../../ssh/keys/certificate.ts";
 import { fingerprint, type KeyPair, shortCode } from "../../ssh/keys/ed25519.ts";
 import type { LinkStats } from "../../tunnel/counters.ts";
 import type { DeviceFiles } from "../files.ts";
@@ -191,8 +192,7 @@ export class DeviceActions implements Actions {
       case "ask":
         return await this.#ask(tell);
       case "renew":
-        await this.#renew();
-        return { type: "renewed" };
+        return { type: "renewed", clocks: clocksAt(await this.#renew()) };
       case "tunnel":
         return await this.#connect(entrypointOf(state), tell);
       case "wait":
@@ -312,8 +312,8 @@ export class DeviceActions implements Actions {
     return undefined;
   }
 
-  /** Fetch a new certificate, and write it to the disk. @returns ms after which to fetch the next one. */
-  async #renew(): Promise<number> {
+  /** Fetch a new certificate, and write it to the disk. */
+  async #renew(): Promise<Grant> {
     const { files, key, log } = this.parts;
     const known = this.credentials;
     if (known === undefined) throw new WaltError("the device has no credentials to renew");
@@ -329,9 +329,8 @@ export class DeviceActions implements Actions {
       node: grant.name ?? grant.node,
       renewAfter: grant.renewAfter,
     });
-    const ms = grant.renewAfter * 1000;
-    this.#renewer.schedule(ms);
-    return ms;
+    this.#renewer.schedule(grant.renewAfter * 1000);
+    return grant;
   }
 
   /** Build the tunnel, and wait until it ends. While it is up, renew the certificate whenever that is due. */
@@ -373,7 +372,7 @@ export class DeviceActions implements Actions {
       };
       // A renewal over an earlier tunnel may still be running. It ends first: by itself, or with its proxies.
       this.#renewing = this.#renewing.then(() =>
-        this.#renewer.run(() => this.#renew(), trouble, over.signal),
+        this.#renewer.run(async () => (await this.#renew()).renewAfter * 1000, trouble, over.signal),
       );
     });
     const end = await this.#endOf(tunnel, command.proxies);
@@ -425,4 +424,11 @@ export class DeviceActions implements Actions {
       children: this.#children,
     };
   }
+}
+
+/** What the clocks showed when the server made the certificate of a grant, which has come just now. */
+function clocksAt({ certificate }: Grant): string {
+  const { validAfter } = parseCertificateLine(certificate, "the certificate from the server");
+  const [server, device] = [validAfter + BACKDATE, Date.now() / 1000].map((s) => date(Math.floor(s)));
+  return `${server} by the server's clock, ${device} by this device's`;
 }

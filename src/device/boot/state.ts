@@ -54,8 +54,8 @@ export type Event =
   | { readonly type: "granted" }
   /** `ask`: the device was denied. */
   | { readonly type: "denied"; readonly denial: Denial; readonly proxies: boolean }
-  /** `renew`: the new certificate is on the disk. */
-  | { readonly type: "renewed" }
+  /** `renew`: the new certificate is on the disk. `clocks` says in words what the clocks showed then. */
+  | { readonly type: "renewed"; readonly clocks: string }
   /** Any action failed. */
   | { readonly type: "failed"; readonly end: End; readonly proxies: boolean }
   /** `tunnel`: the tunnel ended. It was up for `up` ms; 0 = never. */
@@ -99,8 +99,11 @@ export interface State {
   readonly credentials: boolean;
   /** The key for the next connections to proxies. */
   readonly key: ProxyKey;
-  /** The certificate was just renewed, because a proxy refused it. Another renewal would not help. */
-  readonly renewedInVain: boolean;
+  /**
+   * Set while a certificate that was renewed because a proxy refused it has not got through: another renewal
+   * would not help. It says in words what the clocks showed at that renewal.
+   */
+  readonly renewedInVain: string | undefined;
   /** The entrypoints, at least one, the preferred one first. */
   readonly entrypoints: readonly Entrypoint[];
   /** Index of the entrypoint that is used. */
@@ -145,6 +148,18 @@ export const UNKNOWN_TO_SERVER =
   "the server refuses this device's key: add its public key to the authorized_keys of walt-vpn there";
 
 /**
+ * The error of a device whose certificate a proxy refuses although it is new.
+ * @param clocks see `State.renewedInVain`.
+ */
+function freshRefused(refusal: string, clocks: string): string {
+  return (
+    `${refusal}. It refuses a certificate that was new (${clocks}): compare the clocks of the server and of ` +
+    "the proxy, and let CASignatureAlgorithms of its sshd hold ssh-ed25519. Until then the enrolment key " +
+    "carries the tunnel"
+  );
+}
+
+/**
  * The state of a device that was just switched on.
  * @param o its settings; see the fields of `State`. `vm` says whether to run a virtual machine. There must be
  *   at least one entrypoint. `enrols` is true by default.
@@ -163,7 +178,7 @@ export function initial(o: {
     action: { do: "find-network" },
     credentials: o.credentials,
     key: o.credentials ? "device" : "enrolment",
-    renewedInVain: false,
+    renewedInVain: undefined,
     entrypoints: o.entrypoints,
     entrypoint: 0,
     failed: 0,
@@ -181,15 +196,15 @@ export function step(state: State, event: Event): State {
   if (state.restart && OUTCOMES.includes(event.type)) return restarted(state);
   switch (event.type) {
     case "network":
-      return begin(state, { do: "open-proxies", key: state.key });
-    case "proxies-open":
-      return begin(state, nextOverProxies(state));
+      return openProxies(state, state.credentials ? "device" : "enrolment");
+    case "proxies-open": {
+      // They accept the certificate.
+      const renewedInVain = state.key === "device" ? undefined : state.renewedInVain;
+      return begin({ ...state, renewedInVain }, nextOverProxies(state));
+    }
     case "granted":
       // The present connections to the proxies used the enrolment key. From now on the device key is used.
-      return begin(
-        { ...state, credentials: true, key: "device", failed: 0, failures: 0, lastError: null },
-        { do: "open-proxies", key: "device" },
-      );
+      return openProxies({ ...state, credentials: true, failed: 0, failures: 0, lastError: null }, "device");
     case "denied":
       return {
         ...state,
@@ -200,7 +215,7 @@ export function step(state: State, event: Event): State {
         action: { do: "wait", ms: event.denial.retryAfter * 1000, keepProxies: event.proxies },
       };
     case "renewed":
-      return begin({ ...state, key: "device", renewedInVain: true }, { do: "open-proxies", key: "device" });
+      return openProxies({ ...state, renewedInVain: event.clocks }, "device");
     case "failed":
       return failed(state, event);
     case "tunnel-ended":
@@ -213,7 +228,7 @@ export function step(state: State, event: Event): State {
     case "pending":
       return { ...state, detail: `waiting for an operator to answer, code ${event.code}` };
     case "tunnel-up":
-      return stageWhenUp({ ...state, tunnel: "up", renewedInVain: false });
+      return stageWhenUp({ ...state, tunnel: "up" });
     case "vm":
       return stageWhenUp({ ...state, vm: event.vm, lastError: event.error ?? state.lastError });
     case "trouble":
@@ -226,15 +241,23 @@ export function step(state: State, event: Event): State {
 /** The device connects anew, with other settings. */
 function restarted(state: State): State {
   const key = state.credentials ? "device" : "enrolment";
-  const fresh = { ...state, key, restart: false, renewedInVain: false, failed: 0, failures: 0 } as const;
+  const fresh = { ...state, key, restart: false, renewedInVain: undefined, failed: 0, failures: 0 } as const;
   const next = begin({ ...fresh, lastEndedSoon: false }, { do: "wait", ms: 0, keepProxies: false });
   return { ...stageAfterLoss(next, false), detail: "connecting with other settings" };
 }
 
-/** What to do once the proxies are connected. */
+/** Connect to the proxies with this key. */
+function openProxies(state: State, key: ProxyKey): State {
+  return begin({ ...state, key }, { do: "open-proxies", key });
+}
+
+/**
+ * What to do once the proxies are connected. Where a new certificate does not help, the enrolment key carries
+ * the tunnel: the server knows the device by its own key all the same.
+ */
 function nextOverProxies(state: State): Action {
   if (!state.credentials) return { do: "ask" };
-  return { do: state.key === "enrolment" ? "renew" : "tunnel" };
+  return { do: state.key === "enrolment" && state.renewedInVain === undefined ? "renew" : "tunnel" };
 }
 
 /** The state in which `action` begins: with the stage and the words that belong to it. */
@@ -297,12 +320,13 @@ function failed(state: State, event: Extract<Event, { type: "failed" }>): State 
   const refused = event.end.kind === "key-refused";
   const error = event.end.text;
   const asDevice = action.do === "open-proxies" && action.key === "device";
-  if (asDevice && refused && !state.renewedInVain && state.enrols) {
+  if (asDevice && refused && state.enrols) {
     // Usually the certificate expired while the device was off. Proxies accept the enrolment key, too, and so
     // the device can reach the server to renew it.
-    return begin({ ...state, key: "enrolment", lastError: error }, { do: "open-proxies", key: "enrolment" });
+    const lastError = state.renewedInVain === undefined ? error : freshRefused(error, state.renewedInVain);
+    return openProxies({ ...state, lastError }, "enrolment");
   }
-  const next: State = { ...state, key: state.credentials ? "device" : "enrolment", renewedInVain: false };
+  const next: State = { ...state, key: state.credentials ? "device" : "enrolment" };
   if ((action.do === "renew" || action.do === "tunnel") && refused) return refusedByServer(next);
   if (action.do === "find-network") return again(next, error, event.proxies);
   // After a failed renewal the connections to the proxies cannot be used: they were made with the enrolment

@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { createReadStream, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf, WaltError } from "../../errors.ts";
-import { tool } from "../process.ts";
+import { proxyEnvironment, tool } from "../process.ts";
 import type { Recipe } from "./recipe.ts";
 import type { Mirrors } from "./sources.ts";
 
@@ -81,6 +81,10 @@ export class Apt {
     return apt;
   }
 
+  get #environment(): Record<string, string> {
+    return { ...proxyEnvironment(), APT_CONFIG: this.#configuration };
+  }
+
   get #configuration(): string {
     return join(this.options.folder, "apt.conf");
   }
@@ -95,7 +99,9 @@ export class Apt {
       `Dir "${folder}/";`,
       'Dir::Etc "etc/";',
       'Dir::Etc::sourcelist "/dev/null";',
-      'Dir::Etc::netrcparts "/etc/apt/auth.conf.d";', // a mirror may require a password
+      // A mirror may require a password.
+      'Dir::Etc::netrc "/etc/apt/auth.conf";',
+      'Dir::Etc::netrcparts "/etc/apt/auth.conf.d";',
       'Dir::State "state/";',
       `Dir::State::status "${folder}/status";`, // nothing is installed
       'Dir::Cache "cache/";',
@@ -126,7 +132,7 @@ export class Apt {
   }
 
   async #run(program: string, ...args: string[]): Promise<string> {
-    return await tool([program, ...args], { more: { APT_CONFIG: this.#configuration } });
+    return await tool([program, ...args], { more: this.#environment });
   }
 
   /** Download the indices of all suites. @throws WaltError with apt's own message. */
@@ -137,7 +143,7 @@ export class Apt {
       throw new WaltError(`cannot download the list of Debian's packages: ${aptReason(error)}`, {
         hint:
           "Is the mirror reachable from here, and does it have the suites of device/packages.txt? " +
-          "Choose another one with --mirror.",
+          "Choose another one with --mirror. For a mirror that signs with a key of its own, name that with --keyring.",
         cause: error,
       });
     }
@@ -221,7 +227,7 @@ export class Apt {
     try {
       // `apt-get download` puts the files into its working directory.
       await tool(["sh", "-c", 'cd "$0" && exec apt-get download -qq "$@"', this.#archives, ...wanted], {
-        more: { APT_CONFIG: this.#configuration },
+        more: this.#environment,
       });
     } catch (error) {
       throw new WaltError(`cannot download Debian's packages: ${aptReason(error)}`, { cause: error });

@@ -32,7 +32,7 @@ import { type BaseRecord, type Manifest, readRecord } from "./manifest.ts";
 import { Modules } from "./modules.ts";
 import { loadRecipe, type Recipe } from "./recipe.ts";
 import { assembleRoot, MANIFEST_PATH, makeSquashfs, normalizeModes, rootFiles } from "./rootfs.ts";
-import { findMirrors, machineSources } from "./sources.ts";
+import { findMirrors } from "./sources.ts";
 import { Tree } from "./tree.ts";
 
 /** How a base is built. */
@@ -43,6 +43,8 @@ export interface BuildOptions {
   binary: string;
   /** Address of a Debian mirror; the mirror of this machine's apt unless given. */
   mirror?: string | undefined;
+  /** Path of the keyring that the mirror's signatures are checked with; Debian's unless given. */
+  keyring?: string | undefined;
   /** Build even when the cache has the same base already. */
   force?: boolean;
   /** Number of processors that compress; all unless given. */
@@ -65,11 +67,11 @@ export interface Base {
  *   reached.
  */
 export async function buildBase(o: BuildOptions): Promise<Base> {
-  needTools(BUILD_TOOLS, true);
+  needTools(BUILD_TOOLS, o.keyring === undefined);
   const recipe = loadRecipe();
   const files = await baseFiles(o.cache, recipe, o.binary);
-  const keyring = debianKeyring() ?? "";
-  const mirrors = findMirrors(o.mirror, machineSources());
+  const keyring = o.keyring ?? debianKeyring() ?? "";
+  const mirrors = await findMirrors(o.mirror);
   const apt = await Apt.create({ folder: join(o.cache, "apt"), mirrors, keyring, packages: recipe.packages });
   o.step("list of Debian's packages");
   await apt.update();

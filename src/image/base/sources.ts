@@ -1,71 +1,14 @@
 /**
- * Which mirrors of Debian this machine's apt uses: sources.list(5), in both of its formats.
- * They are the default because the program itself names no mirror.
+ * Which mirrors of Debian this machine's apt uses. They are the default because the program itself names no
+ * mirror.
  */
 
-import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { MIRROR } from "../../config/keys.ts";
-import { usageError, WaltError } from "../../errors.ts";
+import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { readTextIfAny } from "../../linux/files.ts";
-
-/** One suite of one archive. */
-export interface Source {
-  /** Address of the archive, such as one that ends in `/debian`. */
-  uri: string;
-  /** A suite of it, such as `trixie-updates`. */
-  suite: string;
-}
-
-/** Names of Debian's releases, and the names that move from release to release. Ubuntu has none of these. */
-const NAMES = "buster|bullseye|bookworm|trixie|forky|duke|sid|oldoldstable|oldstable|stable|testing|unstable";
-const RELEASES = new RegExp(`^(${NAMES})(?=$|[-/])`);
-
-/** The sources of one `.list` file: `deb [options] uri suite component…`. */
-export function parseList(text: string): Source[] {
-  return text.split("\n").flatMap((line) => {
-    const match = /^\s*deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)/.exec(line.replace(/#.*/, ""));
-    return match?.[1] === undefined || match[2] === undefined ? [] : [{ uri: match[1], suite: match[2] }];
-  });
-}
-
-/**
- * The sources of one `.sources` file: stanzas with the fields `Types:`, `URIs:`, `Suites:` and others
- * (deb822(5)). Stanzas that are disabled are left out.
- */
-export function parseStanzas(text: string): Source[] {
-  const lines = text.split("\n").filter((line) => !line.startsWith("#"));
-  return lines
-    .join("\n")
-    .split(/\n\s*\n/)
-    .flatMap((stanza) => {
-      const words = (name: string): string[] => {
-        const found = new RegExp(`^${name}:((?:.*)(?:\\n[ \\t].*)*)`, "im").exec(stanza)?.[1] ?? "";
-        return found.split(/\s+/).filter((word) => word !== "");
-      };
-      if (!words("Types").includes("deb")) return [];
-      if (["no", "false", "without", "off", "disable"].includes(words("Enabled")[0]?.toLowerCase() ?? ""))
-        return [];
-      return words("URIs").flatMap((uri) => words("Suites").map((suite) => ({ uri, suite })));
-    });
-}
-
-/** All sources of this machine. @param etc apt's folder of configuration. */
-export function machineSources(etc = "/etc/apt"): Source[] {
-  const sources = parseList(readTextIfAny(join(etc, "sources.list")) ?? "");
-  let names: string[] = [];
-  try {
-    names = readdirSync(join(etc, "sources.list.d")).sort();
-  } catch {
-    // The folder does not exist.
-  }
-  for (const name of names) {
-    const text = (): string => readTextIfAny(join(etc, "sources.list.d", name)) ?? "";
-    if (name.endsWith(".list")) sources.push(...parseList(text()));
-    else if (name.endsWith(".sources")) sources.push(...parseStanzas(text()));
-  }
-  return sources;
-}
+import { proxyEnvironment, tool, toolAny } from "../process.ts";
+import { WorkFolder } from "../work-folder.ts";
 
 /** Addresses that packages are downloaded from. */
 export interface Mirrors {
@@ -75,27 +18,96 @@ export interface Mirrors {
   security: string | undefined;
 }
 
+/** What an archive says of itself in its file Release, such as `Origin: Debian`, `Label: Debian-Security`. */
+interface Archive {
+  /** Its address, without a slash at the end. */
+  uri: string;
+  origin: string;
+  label: string;
+}
+
+/**
+ * Names of Debian's releases, and the names that move from release to release. Archives of others use them as
+ * well; Ubuntu has none of these.
+ */
+const NAMES = "buster|bullseye|bookworm|trixie|forky|duke|sid|oldoldstable|oldstable|stable|testing|unstable";
+const RELEASES = new RegExp(`^(${NAMES})(?=$|[-/])`);
+
+const HELPER = "/usr/lib/apt/apt-helper";
+/** ms for the small file in which an archive says what it is. */
+const ASK_TIMEOUT = 60_000;
+
 /**
  * The mirror that the user chose, otherwise those that this machine's apt uses.
  * @param given the address that the user chose.
+ * @param options of apt-get; tests give others.
  * @throws WaltError (usage) when `given` is not an address, or WaltError when this machine's apt has no
  *   mirror of Debian.
  */
-export function findMirrors(given: string | undefined, sources: readonly Source[]): Mirrors {
+export async function findMirrors(
+  given: string | undefined,
+  options: readonly string[] = [],
+): Promise<Mirrors> {
   if (given !== undefined) {
     if (!MIRROR.test(given))
       throw usageError(`--mirror ${JSON.stringify(given)} is not the address of a Debian mirror`);
     return { debian: given, security: undefined };
   }
-  const ours = sources.filter(({ suite, uri }) => RELEASES.test(suite) && !/["\s\\]/.test(uri));
-  const isSecurity = ({ suite }: Source): boolean => /[-/](security|updates\/)|\/updates$/.test(suite);
-  const debian = ours.find((source) => !isSecurity(source));
+  const { ofDebian, others } = await archives(options);
+  const debian = ofDebian.find(({ label }) => label !== "Debian-Security");
   if (debian === undefined) {
-    throw new WaltError("the image needs packages of Debian, but this machine's apt uses no Debian mirror", {
-      hint:
-        "Name a mirror near you with --mirror, or as image.mirror in vpn.toml. " +
-        "The address of a mirror ends in /debian.",
-    });
+    const seen = others.length === 0 ? "" : `; it uses ${others.join(", ")}`;
+    throw new WaltError(
+      `the image needs packages of Debian, but this machine's apt uses no Debian mirror${seen}`,
+      {
+        hint:
+          "Name a mirror near you with --mirror, or as image.mirror in vpn.toml. " +
+          "The address of a mirror ends in /debian.",
+      },
+    );
   }
-  return { debian: debian.uri, security: ours.find(isSecurity)?.uri };
+  const security = ofDebian.find(({ label }) => label === "Debian-Security");
+  return { debian: debian.uri, security: security?.uri };
+}
+
+/**
+ * The archives of this machine's apt that are Debian's, in their order, and the addresses of the others with
+ * suites that are called as Debian's. An archive is what it says of itself: many have a suite `bookworm` or an
+ * address that ends in `/debian`. (Whether it says the truth is a matter of its signature.)
+ */
+async function archives(options: readonly string[]): Promise<{ ofDebian: Archive[]; others: string[] }> {
+  const format = "$(REPO_URI)\t$(RELEASE)\t$(ORIGIN)\t$(LABEL)\t$(BASE_URI)";
+  const targets = await tool(
+    ["apt-get", ...options, "indextargets", "--format", format, "Created-By: Packages"],
+    { more: proxyEnvironment() },
+  );
+  const ofDebian: Archive[] = [];
+  const others = new Set<string>();
+  for (const line of new Set(targets.split("\n"))) {
+    const [address = "", release = "", origin = "", label = "", base = ""] = line.split("\t");
+    const uri = address.replace(/\/+$/, "");
+    if (!RELEASES.test(release) || uri.startsWith("cdrom:") || /["\s\\]/.test(uri)) continue;
+    const archive = origin === "" ? await asked(options, uri, base) : { uri, origin, label };
+    if (archive.origin === "Debian") ofDebian.push(archive);
+    else others.add(archive.origin === "" ? uri : `${uri} (of ${archive.origin})`);
+  }
+  return { ofDebian, others: [...others] };
+}
+
+/**
+ * What an archive says of itself when it is asked: this machine's apt has no list of it, as in a container
+ * whose lists were removed. Without an answer its origin is "".
+ */
+async function asked(options: readonly string[], uri: string, base: string): Promise<Archive> {
+  using work = new WorkFolder("/tmp/walt-release-");
+  const file = join(work.path, "Release");
+  for (const name of ["InRelease", "Release"]) {
+    const command = [HELPER, ...options, "download-file", `${base}${name}`, file];
+    const answer = await toolAny(command, { more: proxyEnvironment(), timeout: ASK_TIMEOUT }).catch(messageOf);
+    if (typeof answer === "string" || answer.status !== 0) continue;
+    const text = readTextIfAny(file) ?? "";
+    const field = (name: string): string => new RegExp(`^${name}: *(.*)$`, "m").exec(text)?.[1]?.trim() ?? "";
+    return { uri, origin: field("Origin"), label: field("Label") };
+  }
+  return { uri, origin: "", label: "" };
 }

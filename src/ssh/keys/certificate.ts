@@ -24,6 +24,9 @@ export const VPN_PRINCIPAL = "walt-vpn";
 export const VPN_USER = "walt-vpn";
 export const CERTIFICATE_TYPE = "ssh-ed25519-cert-v01@openssh.com";
 
+/** Seconds by which the validity of our certificates begins early, because the clocks of proxies differ. */
+export const BACKDATE = 3600;
+
 /** SSH_CERT_TYPE_USER */
 const USER_CERTIFICATE = 1;
 /** The one extension of our certificates; without it no sshd would forward for its owner. */
@@ -159,7 +162,8 @@ export function refusalOf(
   return undefined;
 }
 
-function date(s: number): string {
+/** A time of a certificate, in seconds since the epoch, in words. */
+export function date(s: number): string {
   return s > 8.64e12 ? "the end of time" : new Date(s * 1000).toISOString();
 }
 

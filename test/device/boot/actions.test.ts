@@ -238,7 +238,12 @@ describe("renewing the certificate", () => {
     await perform({ do: "ask" });
     const next = grant(2n, 7200);
     serverSays(granted(next));
-    expect(await perform({ do: "renew" })).toEqual({ type: "renewed" });
+    expect(await perform({ do: "renew" })).toEqual({
+      type: "renewed",
+      clocks: expect.stringMatching(
+        /^1970-01-01T01:00:00.000Z by the server's clock, 20.*Z by this device's$/,
+      ),
+    });
     expect(lastCall()).toMatchObject({ command: "renew", options: { IdentityFile: files.deviceKey } });
     expect(readFileSync(files.certificate, "utf8")).toBe(`${next.certificate}\n`);
     expect(device.credentials?.renewAfter).toBe(7200);

@@ -181,22 +181,47 @@ describe("failures", () => {
 
 describe("refusals", () => {
   const refused = failed({ end: keyRefused });
+  const renewal: Event = { type: "renewed", clocks: "12:00 by the server's clock" };
 
   test("a certificate that a proxy refuses is renewed by way of the enrolment key", () => {
     const way = after(known, network, refused);
     expect(way.action).toEqual({ do: "open-proxies", key: "enrolment" });
     expect(after(way, open).action).toEqual({ do: "renew" });
-    const renewed = after(way, open, { type: "renewed" });
+    const renewed = after(way, open, renewal);
     expect(renewed.action).toEqual({ do: "open-proxies", key: "device" });
     expect(after(renewed, open).action).toEqual({ do: "tunnel" });
   });
 
-  test("a certificate that is refused although it was just renewed is not renewed again at once", () => {
-    const state = after(known, network, refused, open, { type: "renewed" }, refused);
-    expect(state.action).toMatchObject({ do: "wait" });
-    const next = after(state, { type: "waited", proxies: false }, network);
-    expect(next.action).toEqual({ do: "open-proxies", key: "device" });
-    expect(after(next, refused).action).toEqual({ do: "open-proxies", key: "enrolment" });
+  test("where a new certificate is refused, too, the enrolment key carries the tunnel, and the clocks are said", () => {
+    const state = after(known, network, refused, open, renewal, refused);
+    expect(state).toMatchObject({
+      action: { do: "open-proxies", key: "enrolment" },
+      lastError: expect.stringContaining("that was new (12:00 by the server's clock): compare the clocks"),
+    });
+    const up = after(state, open, { type: "tunnel-up" });
+    expect(up).toMatchObject({ action: { do: "tunnel" }, tunnel: "up" });
+    // Over the same proxies the tunnel is built again; over new ones the certificate is tried first.
+    const kept = after(up, ended({ up: STABLE }), { type: "waited", proxies: true });
+    expect(kept.action).toEqual({ do: "tunnel" });
+    const anew = after(up, ended({ proxies: false }), { type: "waited", proxies: false }, network);
+    expect(anew.action).toEqual({ do: "open-proxies", key: "device" });
+  });
+
+  test("as long as it does not get through, no other certificate is made, however often the device tries", () => {
+    let state = after(known, network, refused, open, renewal);
+    let renewals = 0;
+    for (let i = 0; i < 50; i++) {
+      state = after(state, refused, open);
+      if (state.action.do === "renew") renewals++;
+      // Nothing gets through now.
+      state = after(state, failed(), { type: "waited", proxies: false }, network);
+    }
+    expect(renewals).toBe(0);
+    expect(after(state, refused, refused).action).toMatchObject({ do: "wait", ms: LONGEST_RETRY });
+    // It got through: when that ends one day, the certificate is renewed.
+    const later = after(state, open, { type: "tunnel-up" }, ended({ proxies: false }));
+    const expired = after(later, { type: "waited", proxies: false }, network, refused, open);
+    expect(expired.action).toEqual({ do: "renew" });
   });
 
   test("a proxy that refuses both keys is tried again later, with the certificate first", () => {
