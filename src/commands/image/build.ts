@@ -75,7 +75,8 @@ export default command({
 /** @throws WaltError (usage) when apt could not use this file. */
 function keyringFile(given: string): string {
   const file = resolve(given);
-  if (/[\s"]/.test(file)) throw usageError(`--keyring ${JSON.stringify(given)}: apt takes no path with blanks`);
+  if (/[\s"]/.test(file))
+    throw usageError(`--keyring ${JSON.stringify(given)}: apt takes no path with blanks`);
   if (!existsSync(file)) throw usageError(`--keyring ${JSON.stringify(given)}: there is no such file`);
   return file;
 }

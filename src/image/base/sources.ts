@@ -76,22 +76,42 @@ export async function findMirrors(
  * address that ends in `/debian`. (Whether it says the truth is a matter of its signature.)
  */
 async function archives(options: readonly string[]): Promise<{ ofDebian: Archive[]; others: string[] }> {
-  const format = "$(REPO_URI)\t$(RELEASE)\t$(ORIGIN)\t$(LABEL)\t$(BASE_URI)";
-  const targets = await tool(
-    ["apt-get", ...options, "indextargets", "--format", format, "Created-By: Packages"],
-    { more: proxyEnvironment() },
+  const known = new Map(
+    (await targets(options, "$(BASE_URI)", "$(ORIGIN)", "$(LABEL)")).map(
+      ([base = "", origin = "", label = ""]) => [base, { origin, label }],
+    ),
   );
   const ofDebian: Archive[] = [];
   const others = new Set<string>();
-  for (const line of new Set(targets.split("\n"))) {
-    const [address = "", release = "", origin = "", label = "", base = ""] = line.split("\t");
+  const all = [...options, "--no-release-info"]; // also those that this machine has no list of
+  for (const [address = "", release = "", base = ""] of await targets(
+    all,
+    "$(REPO_URI)",
+    "$(RELEASE)",
+    "$(BASE_URI)",
+  )) {
     const uri = address.replace(/\/+$/, "");
     if (!RELEASES.test(release) || uri.startsWith("cdrom:") || /["\s\\]/.test(uri)) continue;
-    const archive = origin === "" ? await asked(options, uri, base) : { uri, origin, label };
+    const said = known.get(base);
+    const archive = said === undefined ? await asked(options, uri, base) : { uri, ...said };
     if (archive.origin === "Debian") ofDebian.push(archive);
     else others.add(archive.origin === "" ? uri : `${uri} (of ${archive.origin})`);
   }
   return { ofDebian, others: [...others] };
+}
+
+/** These fields of each index of packages in this machine's sources, in their order, each combination once. */
+async function targets(options: readonly string[], ...fields: string[]): Promise<string[][]> {
+  const command = [
+    "apt-get",
+    ...options,
+    "indextargets",
+    "--format",
+    fields.join("\t"),
+    "Created-By: Packages",
+  ];
+  const lines = (await tool(command, { more: proxyEnvironment() })).split("\n");
+  return [...new Set(lines)].filter((line) => line !== "").map((line) => line.split("\t"));
 }
 
 /**
@@ -103,7 +123,9 @@ async function asked(options: readonly string[], uri: string, base: string): Pro
   const file = join(work.path, "Release");
   for (const name of ["InRelease", "Release"]) {
     const command = [HELPER, ...options, "download-file", `${base}${name}`, file];
-    const answer = await toolAny(command, { more: proxyEnvironment(), timeout: ASK_TIMEOUT }).catch(messageOf);
+    const answer = await toolAny(command, { more: proxyEnvironment(), timeout: ASK_TIMEOUT }).catch(
+      messageOf,
+    );
     if (typeof answer === "string" || answer.status !== 0) continue;
     const text = readTextIfAny(file) ?? "";
     const field = (name: string): string => new RegExp(`^${name}: *(.*)$`, "m").exec(text)?.[1]?.trim() ?? "";
