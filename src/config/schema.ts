@@ -182,6 +182,12 @@ export const TABLES = {
       "Memory of the virtual machine, MiB. auto: on a Raspberry Pi all but 320 MiB (576 of the 905 MiB that an emulated 3 B+ has); on another machine half of it; at least 256 and at most 4096.",
     ),
     cpus: integer(1, 1, 64, "Virtual CPUs."),
+    model: text(
+      "",
+      "What kind of node this is for a WalT server, which chooses its boot files by it. Default: `qemu-arm-64` or `pc-x86-64`, by the processor.",
+      "a name of small letters, digits and hyphens",
+      /^[a-z0-9][a-z0-9-]{0,39}$/,
+    ),
     usb: text(
       "",
       "USB ports whose devices the node gets, as in /sys/bus/usb/devices: `1-1.2,1-1.3`. The port of a hub includes all ports of the hub. Default: the USB sockets of a Raspberry Pi, and none of another machine.",

@@ -14,6 +14,8 @@ import { placeOf } from "./pieces.ts";
 const ORDER_BYTES = 4096;
 /** Bytes of an error in answer to an order. */
 const REFUSAL_BYTES = 8192;
+/** The last time of a Date, ms since 1970 (ECMA-262, "Time Values"). */
+const TIME_MAX = 8.64e15;
 /** Characters of an operator's name. */
 const OPERATOR_MAX = 100;
 
@@ -25,7 +27,11 @@ const after = (f: Fields) => f.optional("after", (key) => placeOf(f.object(key))
 
 const ORDERS = {
   /** Tell what is known of the board and the VM, as lines of JSON, until the asker leaves. */
-  report: () => ({ order: "report" as const }),
+  report: (f: Fields) => ({
+    order: "report" as const,
+    /** The server's time, ms since 1970, for the VM's clock. Servers of before do not tell it. */
+    ...f.optional("now", (key) => f.integer(key, 0, TIME_MAX)),
+  }),
   /** Come back with what is sent: the way to the supervisor and back. */
   echo: () => ({ order: "echo" as const }),
   /**

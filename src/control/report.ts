@@ -73,6 +73,8 @@ const report = record({
   vm: record({
     /** As in DeviceStatus: `off`, `starting`, `running`, `waiting`. */
     state: text(20),
+    /** What DHCP gave to the VM's network boot, as its console tells: the address, and the host name if any. */
+    dhcp: record({ address: text(15), name: text(64) }),
     /** How the last virtual machine ended. All null when none has ended since the supervisor's start. */
     lastEnd: record({
       at: time,

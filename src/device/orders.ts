@@ -25,6 +25,8 @@ export interface OrderParts {
   readonly console: SerialConsole | undefined;
   /** The supervisor's log, the node's console as lines, and the kernel's log. */
   readonly logs: Readonly<Record<OrderOf<"log">["source"], LineLog>>;
+  /** The server says what time it is, in ms since 1970. */
+  time(now: number): void;
   /** So many devices have their tunnels through the same entrypoint. */
   peers(count: number): void;
   /** Measure the round trip times to the proxies. */
@@ -52,6 +54,7 @@ export function orderHandler(parts: OrderParts): OrderHandler {
       case "hops":
         return await writeLine(stream, printHops(await parts.hops(order.rounds)));
       case "report":
+        if (order.now !== undefined) parts.time(order.now);
         return await report(parts, stream);
       case "console":
         return await consoleOf(parts).attach(

@@ -36,10 +36,12 @@ import { readSettings, writeSettings } from "./settings.ts";
 import { type StatusSource, serveStatus } from "./status.ts";
 import { usbPorts } from "./usb/ports.ts";
 import { Usb } from "./usb/usb.ts";
+import { BootWatch } from "./vm/boot-watch.ts";
 import { VmKeeper, type VmKeeperOptions } from "./vm/keeper.ts";
 import { findAccelerator } from "./vm/kvm-probe.ts";
 import { totalMemory, vmMemory } from "./vm/memory.ts";
-import { thisArchitecture } from "./vm/qemu-arguments.ts";
+import { DEFAULT_MODEL, thisArchitecture } from "./vm/qemu-arguments.ts";
+import { ServerClock } from "./vm/server-clock.ts";
 import { type Accelerator, Vm } from "./vm/vm.ts";
 
 /**
@@ -84,7 +86,17 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
 
   let keeper: VmKeeper | undefined;
   let accelerator: Promise<Accelerator> | undefined;
-  const console = new SerialConsole(linesOf(logs.vm.add));
+  const bootWatch = new BootWatch({
+    stuck: (why) => void keeper?.restart(why),
+    changed: () => tellChange(),
+  });
+  const console = new SerialConsole(
+    linesOf((line) => {
+      logs.vm.add(line);
+      bootWatch.line(line);
+    }),
+  );
+  const clock = new ServerClock();
   let usb: Usb | undefined;
   const firstUp = (nodeMac: string): void => {
     if (accelerator === undefined) return;
@@ -95,6 +107,8 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
       mtu: () => actions.mtu,
       accelerator,
       console,
+      bootWatch,
+      clock,
       usb,
       tell: (vm, error) => supervisor.vm(vm, error),
       log: log.with("vm"),
@@ -128,6 +142,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     ...{ report: () => health.report(), changed },
     console: config["device.vm"].start ? console : undefined,
     logs,
+    time: (now) => clock.tell(now),
     peers: (count) => {
       actions.peers = count;
     },
@@ -159,6 +174,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     actions,
     log,
     (state) => {
+      bootWatch.tunnel(state.tunnel === "up");
       doctor.see(state);
       tellChange();
     },
@@ -172,6 +188,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     boardMac: actions.boardMac,
     serialNumber: identity.serialNumber,
     lastEnd: keeper?.lastEnd,
+    dhcp: bootWatch.dhcp,
     usb: usb?.passed() ?? [],
     entrypoint: entrypointOf(supervisor.state),
     errors: errors.errors,
@@ -255,6 +272,8 @@ interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
   mtu: () => number;
   accelerator: Promise<Accelerator>;
   console: SerialConsole;
+  bootWatch: BootWatch;
+  clock: ServerClock;
   usb: Usb | undefined;
 }
 
@@ -266,12 +285,16 @@ function keepVm({
   mtu,
   accelerator,
   console,
+  bootWatch,
+  clock,
   usb,
   tell,
   log,
 }: KeepVmOptions): VmKeeper {
-  const { board } = config.device;
-  const { cpus } = config["device.vm"];
+  const { board, framing } = config.device;
+  const { cpus, model } = config["device.vm"];
+  // In the original framing there is nobody who tells the time.
+  const patience = framing === "original" ? 0 : undefined;
   let starts = 0;
   return new VmKeeper({
     start: async (signal) => {
@@ -285,11 +308,14 @@ function keepVm({
         cpus,
         nodeMac,
         mtu: mtu(),
+        model: model === "" ? DEFAULT_MODEL[arch] : model,
         tap: VM_TAP,
       };
+      const time = await clock.time(signal, patience);
       signal.throwIfAborted();
       console.note(starts++ === 0 ? "the virtual machine starts" : "the virtual machine is started again");
-      const vm = await Vm.start({ ...machine, qmpSocket: files.qmpSocket }, console, log);
+      bootWatch.started();
+      const vm = await Vm.start({ ...machine, time, qmpSocket: files.qmpSocket }, console, log);
       log.info("virtual machine runs", { event: "vm-started", ...machine });
       usb?.use(vm);
       void vm.ended.then(({ reason }) => {

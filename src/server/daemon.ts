@@ -195,7 +195,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   );
   parts.defer(() => spread.stop());
   const reports = new Reports(
-    (device) => tunnels.give(device, { order: "report" }),
+    (device) => tunnels.give(device, { order: "report", now: Date.now() }),
     (device, error) =>
       deviceLines.limit(log.with("reports"), device.node).info("no reports of a device", {
         event: "no-reports",

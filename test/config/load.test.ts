@@ -108,7 +108,7 @@ network.managed = false
       "vpn.toml, line 3: server.litsen is not a key of [server]; did you mean listen?",
     );
     expect(wrong("[device.vm]\nram = 1\n")).toBe(
-      "vpn.toml, line 2: device.vm.ram is not a key of [device.vm]; allowed: start, memory, cpus, usb",
+      "vpn.toml, line 2: device.vm.ram is not a key of [device.vm]; allowed: start, memory, cpus, model, usb",
     );
     expect(wrong("server.nework.managed = true\n")).toBe(
       `vpn.toml: server.nework is not a key of [server]; allowed: ${Object.keys(TABLES.server).join(", ")}`,

@@ -15,7 +15,11 @@ function filled(text: string): unknown {
     at,
     stage: long,
     detail: long,
-    vm: { state: long, lastEnd: { at, kind: long, reason: long, exitCode: 255, signal: long, ran: 3.2e9 } },
+    vm: {
+      state: long,
+      dhcp: { address: long, name: long },
+      lastEnd: { at, kind: long, reason: long, exitCode: 255, signal: long, ran: 3.2e9 },
+    },
     usb: many({ port: long, id: long, name: long }),
     temperature: -99.9,
     power: { underVoltage: false, underVoltageBefore: false, throttled: false, throttledBefore: false },

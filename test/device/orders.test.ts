@@ -60,9 +60,11 @@ async function shownBy(answer: Answer): Promise<string> {
   return Buffer.concat(pieces.map(({ bytes }) => bytes)).toString();
 }
 
-test("report: a line at once", async () => {
-  const answer = await give({ order: "report" });
+test("report: a line at once, and the server's time is taken", async () => {
+  const times: number[] = [];
+  const answer = await give({ order: "report", now: 1e12 }, { time: (now) => times.push(now) });
   expect(parseReport(JSON.parse(await until(answer, "\n"))).stage).toBe("watch");
+  expect(times).toEqual([1e12]);
   answer.close();
 });
 

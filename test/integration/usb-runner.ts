@@ -22,6 +22,7 @@ const vm = await Vm.start(
     cpus: 1,
     nodeMac: "52:54:00:01:02:03",
     mtu: 1500,
+    model: "a-model",
     tap: "tap-vm",
     qmpSocket: "/run/vm.sock",
   },

@@ -10,6 +10,7 @@ export const PACKAGES: readonly string[] = [
   "openssh-server", // the proxy's sshd
   "openssh-client",
   "dnsmasq-base", // DHCP on walt-net; the package dnsmasq would also start a daemon
+  "isc-dhcp-server", // DHCP as on a WalT server
   "iproute2",
   "iputils-ping",
   "iptables", // what docker does to a bridge
@@ -19,7 +20,13 @@ export const PACKAGES: readonly string[] = [
   "xz-utils", // kernel modules of Debian 13
   ...(arch() === "arm64"
     ? ["qemu-system-arm", "qemu-efi-aarch64", "ipxe"] // the node's VM, its firmware and its network boot
-    : ["qemu-system-x86", "ipxe", "qemu-user", "libc6-arm64-cross"]), // the last two run the arm64 binary
+    : [
+        "qemu-system-x86",
+        "ipxe",
+        "qemu-user",
+        "libc6-arm64-cross", // the last two run the arm64 binary
+        "qemu-system-arm",
+      ]), // nodes and boards of the other architecture
   ...[
     "dosfstools",
     "e2fsprogs",
@@ -94,15 +101,21 @@ export async function installPackages(
   try {
     await run(["apt-get", "update", "--quiet"], { timeout: 300_000, env: NONINTERACTIVE });
     await run(install, { timeout: 900_000, env: NONINTERACTIVE });
-    if (missing.includes("openssh-server")) await keepOff();
+    await keepOff(SERVICES.flatMap(([name, ...units]) => (missing.includes(name) ? units : [])));
   } finally {
     if (forbids) rmSync(POLICY, { force: true });
   }
 }
 
-/** This machine got an sshd that nobody asked for: it shall not start at the next boot either. */
-async function keepOff(): Promise<void> {
-  if (Bun.which("systemctl") === null) return;
+/** Packages with daemons, and the units of these. */
+const SERVICES: readonly (readonly [name: string, ...units: string[]])[] = [
+  ["openssh-server", "ssh.service", "ssh.socket"],
+  ["isc-dhcp-server", "isc-dhcp-server.service"],
+];
+
+/** This machine got daemons that nobody asked for: they shall not start at the next boot either. */
+async function keepOff(units: readonly string[]): Promise<void> {
+  if (Bun.which("systemctl") === null || units.length === 0) return;
   // Without a running systemd this only removes links; a unit that this Debian does not have is no error.
-  await runAny(["systemctl", "disable", "ssh.service", "ssh.socket"], { env: NONINTERACTIVE });
+  await runAny(["systemctl", "disable", ...units], { env: NONINTERACTIVE });
 }

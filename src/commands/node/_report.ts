@@ -18,6 +18,8 @@ export function reportRows(report: Report, receivedAt: number, now = Date.now())
     ["board's base", versions.base],
     ["stage", joined([report.stage, report.detail])],
     ["VM", vmOf(report)],
+    ["DHCP name", report.vm.dhcp.name],
+    ["DHCP address", report.vm.dhcp.address],
     ["USB devices", listed(report.usb?.map(({ port, id, name }) => joined([port, id, name], " ")))],
     ["temperature", report.temperature === null ? null : `${report.temperature.toFixed(1)} °C`],
     ["power", powerOf(report)],

@@ -31,6 +31,8 @@ export interface Known extends BoardFactsOptions {
   readonly boardMac: string | undefined;
   readonly serialNumber: string;
   readonly vm: DeviceStatus["vm"];
+  /** What DHCP gave to the virtual machine; undefined while it has given nothing. */
+  readonly dhcp: { readonly address: string; readonly name: string } | undefined;
   /** How the last virtual machine ended; undefined while none has. */
   readonly lastEnd: LastEnd | undefined;
   /** The USB devices that the node has. */
@@ -101,6 +103,7 @@ export class Health {
       board: { mac: known.boardMac, serialNumber: known.serialNumber },
       vm: {
         state: known.vm,
+        dhcp: known.dhcp,
         lastEnd: lastEnd && { ...lastEnd, at: lastEnd.at.toISOString(), ran: lastEnd.ran / 1000 },
       },
       usb: known.usb,

@@ -100,6 +100,11 @@ export class VmKeeper {
     return reason === undefined ? { did: "rebooted" } : { did: "not-started", reason };
   }
 
+  /** End the machine that runs, if one does, because something is wrong with it; it is started again. @param why in words. */
+  async restart(why: string): Promise<void> {
+    await this.#vm?.stop(why);
+  }
+
   /** Ask the guest to shut down. @returns whether it has, within `reacts` ms. */
   async #shutDown(vm: Running, reacts: number): Promise<boolean> {
     this.#ordered = true;

@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import { BOARDS, type Board } from "../../boards.ts";
 import { WaltError } from "../../errors.ts";
+import { netbootScript } from "./netboot.ts";
 
 /** The architectures that a virtual machine can have, as Node.js names them. */
 export type Architecture = "x64" | "arm64";
@@ -24,6 +25,10 @@ export interface MachineOptions {
   nodeMac: string;
   /** MTU of its network, in bytes. */
   mtu: number;
+  /** What kind of node it is, for a WalT server: `qemu-arm-64`. */
+  model: string;
+  /** The time of day for its real-time clock; undefined when the board's own counts. */
+  time?: Date | undefined;
   /** Name of an existing TAP, to which its network card is attached. */
   tap: string;
   /** Path of the UNIX socket on which QEMU will listen for QMP, at most 107 bytes (unix(7)). */
@@ -37,20 +42,11 @@ const IPXE = {
 } as const;
 const EFI = { path: "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", package: "qemu-efi-aarch64" } as const;
 
-/**
- * The script that iPXE runs. It gets an address by DHCP, then loads what DHCP names by HTTP or TFTP, and
- * repeats this until it succeeds. iPXE's own `autoboot` is not used: it waits 13 s for IPv6 routers that are
- * not there, and gives up when the tunnel is not up yet. The first line makes it a script:
- * iPXE for EFI takes the first word of a command line for its own name, and without that label the first failure
- * would end the script.
- */
-const NETBOOT = `#!ipxe
-:retry
-ifconf -c dhcp || goto again
-chain --autofree \${filename} ||
-:again
-sleep 2
-goto retry`;
+/** What kind of node the virtual machine is, for a WalT server, which chooses the boot files by it. */
+export const DEFAULT_MODEL: Readonly<Record<Architecture, string>> = {
+  x64: "pc-x86-64",
+  arm64: "qemu-arm-64",
+};
 
 /** QEMU's program for each architecture, and the Debian package that has it. */
 export const QEMU = {
@@ -94,6 +90,18 @@ export const USB_CONTROLLER = "usb";
  */
 const TRANSLATED = 64;
 
+/**
+ * The type of machine on arm64, which is described to the guest by a device tree alone: WalT's kernel for it has no
+ * ACPI, and Debian's panics with ACPI when its command line says `acpi=off`, as WalT's does.
+ */
+const VIRT = "virt,acpi=off";
+
+/**
+ * By these names of the machine (SMBIOS, type 1) WalT's images know a node that is a virtual PC, and put a console
+ * on its serial line.
+ */
+const PC_NAMES = "type=1,manufacturer=QEMU,product=Standard PC (i440FX + PIIX,, 1996)";
+
 /** QEMU's arguments for the type of machine, the processor and the accelerator. */
 export function processor(o: Pick<MachineOptions, "board" | "arch" | "accel">): string[] {
   if (o.arch === "x64") {
@@ -110,11 +118,11 @@ export function processor(o: Pick<MachineOptions, "board" | "arch" | "accel">): 
     // Without a limit, translated code may fill an eighth of the machine's memory, which is too much on a
     // small board (`ownMemory` in boards.ts counts with 64 MiB).
     const accelerator = `tcg,thread=multi${pi3 ? `,tb-size=${TRANSLATED}` : ""}`;
-    return ["-machine", "virt", "-accel", accelerator, "-cpu", cpu];
+    return ["-machine", VIRT, "-accel", accelerator, "-cpu", cpu];
   }
   // The BCM2837 has no interrupt controller (GIC) that KVM could use for the guest, so QEMU emulates one.
   const irqchip = pi3 ? "kernel_irqchip=off" : "gic-version=max";
-  return ["-machine", `virt,accel=kvm,${irqchip}`, "-cpu", "host"];
+  return ["-machine", `${VIRT},accel=kvm,${irqchip}`, "-cpu", "host"];
 }
 
 /**
@@ -126,7 +134,14 @@ function boot(o: MachineOptions): string[] {
   const firmware = o.arch === "arm64" ? ["-bios", EFI.path] : [];
   const mtu = o.mtu > 1500 ? `,host_mtu=${o.mtu}` : "";
   const card = `virtio-net-pci,netdev=net0,mac=${o.nodeMac},romfile=${mtu}`;
-  return [...firmware, "-kernel", IPXE[o.arch].path, "-append", NETBOOT, "-device", card];
+  return [...firmware, "-kernel", IPXE[o.arch].path, "-append", netbootScript(o.model), "-device", card];
+}
+
+/** QEMU's arguments for what the guest finds out about its machine, and the time of day. */
+function facts({ arch, time }: MachineOptions): string[] {
+  // With clock=rt, the guest's clock does not jump when that of the board is set.
+  const rtc = time === undefined ? [] : ["-rtc", `base=${time.toISOString().slice(0, 19)},clock=rt`];
+  return [...(arch === "x64" ? ["-smbios", PC_NAMES] : []), ...rtc];
 }
 
 /**
@@ -145,6 +160,7 @@ export function qemuArguments(o: MachineOptions): string[] {
   return [
     QEMU[o.arch].program,
     ...processor(o),
+    ...facts(o),
     "-m", `${o.memory}M`,
     "-smp", `${o.cpus}`,
     "-nodefaults",

@@ -132,9 +132,8 @@ export class Vm {
   /**
    * Press the power button, as it were. It resolves at once; whether the guest reacts, `ended` tells.
    *
-   * The guest gets an event of ACPI, on a PC and on arm64 (QEMU: virt_powerdown_req in hw/arm/virt.c; the
-   * firmware EDK2 gives the guest ACPI, so it has no button at a GPIO pin). Linux passes it on to systemd-logind
-   * or acpid. Nothing reacts to it in firmware, in iPXE and in a guest without these programs.
+   * The guest gets an event of ACPI on a PC, and on arm64 that of a key at a GPIO pin (QEMU: virt_powerdown_req in
+   * hw/arm/virt.c). Linux passes it on to systemd-logind or acpid. Nothing reacts to it in firmware, in iPXE and in a guest without these programs.
    * @throws WaltError when QEMU has ended.
    */
   async powerDown(): Promise<void> {

@@ -26,9 +26,13 @@ goto again
 `;
 }
 
-/** The script of one architecture. `cmdline` is one line of kernel parameters. */
+/**
+ * The script of one architecture. What an earlier round loaded is forgotten, so that memory does not fill up.
+ * @param cmdline one line of kernel parameters.
+ */
 export function archScript(base: string, arch: string, cmdline: string): string {
   return `#!ipxe
+imgfree
 kernel ${base}/boot/${arch}/vmlinuz initrd=initrd.img ${cmdline} || goto failed
 initrd --name initrd.img ${base}/boot/${arch}/initrd.img || goto failed
 boot || goto failed

@@ -135,6 +135,7 @@ const KNOWN: Omit<Known, "state"> = {
   stage: "watch",
   detail: "everything is up",
   vm: "running",
+  dhcp: { address: "192.168.152.7", name: "lab-7" },
   lastEnd: {
     kind: "killed",
     reason: "QEMU was killed (SIGKILL)",

@@ -98,6 +98,15 @@ test("one that crashed after a while is started again at once, with the reason t
   expect(k.told).toContain("waiting: virtual machine: QEMU was killed (SIGKILL)");
 });
 
+test("one with which something is wrong is started anew, with the reason told", async () => {
+  const k = keep([]);
+  await k.stays;
+  await k.keeper.restart("it stands still");
+  await eventually("the next one", () => k.count().started === 2);
+  expect(k.told).toContain("waiting: virtual machine: stopped: it stands still");
+  await k.keeper.stop();
+});
+
 test("those that end soon, orderly or not, or do not even start, are waited for longer and longer", async () => {
   const k = keep([10, new Error("no QEMU"), [10, CRASH], SHORT_LIFE - 1, SHORT_LIFE, 10]);
   await k.stays;

@@ -32,6 +32,7 @@ const MACHINE: MachineOptions = {
   cpus: 1,
   nodeMac: "52:54:00:01:02:03",
   mtu: 1500,
+  model: "a-model",
   tap: "tap-vm",
   qmpSocket: "/run/walt-vpn/qmp.sock",
 };
@@ -266,13 +267,13 @@ describe("KVM is tried", () => {
 
 test.each(["x64", "arm64"] as const)("iPXE on %s takes its command line for a script", (arch) => {
   const args = qemuArguments({ ...MACHINE, arch, accel: "tcg" });
-  expect(args[args.indexOf("-append") + 1]).toStartWith("#!ipxe\n");
+  expect(args[args.indexOf("-append") + 1]).toStartWith("#!ipxe\nset user-class walt.node.a-model\n");
 });
 
 test("QEMU's arguments on the Raspberry Pi", () => {
   const args = qemuArguments({ ...MACHINE, board: "rpi-3-b-plus", arch: "arm64", accel: "kvm" }).join(" ");
   expect(args).toStartWith(
-    "qemu-system-aarch64 -machine virt,accel=kvm,kernel_irqchip=off -cpu host -m 512M -smp 1",
+    "qemu-system-aarch64 -machine virt,acpi=off,accel=kvm,kernel_irqchip=off -cpu host -m 512M -smp 1",
   );
   expect(args).toContain(
     " -bios /usr/share/qemu-efi-aarch64/QEMU_EFI.fd -kernel /usr/lib/ipxe/ipxe-arm64.efi ",
@@ -289,6 +290,10 @@ test("QEMU's arguments on a PC: a comma in a path stays part of it, and a Pi's b
   expect(args.join(" ")).toStartWith(
     "qemu-system-x86_64 -machine q35,graphics=off -accel tcg,thread=multi -cpu max",
   );
+  expect(args).toContain("type=1,manufacturer=QEMU,product=Standard PC (i440FX + PIIX,, 1996)");
+  expect(args).not.toContain("-rtc");
+  const timed = qemuArguments({ ...MACHINE, arch: "x64", accel: "tcg", time: new Date(1e12) });
+  expect(timed.join(" ")).toContain(" -rtc base=2001-09-09T01:46:40,clock=rt ");
   expect(args).toContain("socket,id=qmp,path=/run/a,,b/qmp,server=on,wait=off");
   expect(() => qemuArguments({ ...MACHINE, arch: "x64", board: "rpi-3-b-plus" })).toThrow(
     /which has arm64, but this machine has x64/,
