@@ -8,6 +8,7 @@ import { safeText } from "../text.ts";
 import { ApiError } from "./api-error.ts";
 import { parseDeviceStatus } from "./device-status.ts";
 import { parseListedRequest, parseMonitorEvent } from "./events.ts";
+import { parseHistory, parseHistoryWanted } from "./history.ts";
 import { MAX_EVENTS, parseEventsWanted, parseFollow, parseFollowed, parseJournalEvent } from "./journal.ts";
 import {
   parseAddedToken,
@@ -138,6 +139,8 @@ function text(path: string): TextRoute {
 export const SERVER = {
   nodes: get("/nodes", list(parseNode)),
   node: ask("/nodes/:node", parseNodeWanted, object(parseNodeDetails)),
+  history: ask("/nodes/:node/history", parseHistoryWanted, object(parseHistory)),
+  histories: get("/history", list(parseHistory)),
   rename: post("/nodes/:node/rename", parseRename, parseNothing),
   board: post("/nodes/:node/board", parseBoardOrder, parseNothing),
   note: post("/nodes/:node/note", parseNoteOrder, parseNothing),

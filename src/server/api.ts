@@ -1,6 +1,7 @@
 /** The server's answers to `walt vpn …` and `walt node …`. */
 
 import { apiHandler, type Handle, serve, serveAnswer, serveStream } from "../api/handler.ts";
+import type { History, Span } from "../api/history.ts";
 import type { DeviceInfo, NodeDetails, NodeInfo, Trouble, TrustInfo } from "../api/messages.ts";
 import type { Pinged } from "../api/ping.ts";
 import { SERVER } from "../api/routes.ts";
@@ -21,6 +22,10 @@ export interface ServerApi {
   nodes(): Promise<NodeInfo[]>;
   /** @throws ApiError when there is no such node. */
   node(name: string): Promise<NodeDetails>;
+  /** @throws ApiError when there is no such node. */
+  history(node: string, span: Span): History;
+  /** The last hour of all nodes, a sample for each minute. */
+  histories(): History[];
   /** @throws ApiError when there is no such node. */
   ping(node: string, rounds: number, user: string): Promise<Pinged[]>;
   registered(): DeviceInfo[];
@@ -49,6 +54,8 @@ export function serverHandler(api: ServerApi): Handle {
     [
       serve(SERVER.nodes, api.nodes),
       serve(SERVER.node, ({ node }) => api.node(node)),
+      serve(SERVER.history, ({ node, span }) => api.history(node, span)),
+      serve(SERVER.histories, () => api.histories()),
       serve(SERVER.rename, ({ node, name, by }, user) => {
         devices.rename(node, name, operatorOf(user, by));
         return {};

@@ -28,6 +28,7 @@ import { CopyKeeper } from "./copy-keeper.ts";
 import { Devices } from "./devices.ts";
 import { Endpoint } from "./endpoint.ts";
 import { give, serveEnrolment } from "./enrol.ts";
+import { Histories } from "./history.ts";
 import { ServerKeys } from "./keys.ts";
 import { metricsPage, serveMetrics } from "./metrics.ts";
 import { Surroundings } from "./net/surroundings.ts";
@@ -189,6 +190,13 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       return boards && sharedText(registry.nameOf(device), boards);
     },
   );
+  const histories = new Histories(
+    join(server.state, "history.sqlite"),
+    () => registry.active(),
+    tunnels,
+    log.with("history"),
+  );
+  parts.defer(() => histories.stop());
   const spread = new Spread(
     () => tunnels.present(registry.active()),
     async (device, count) => (await tunnels.give(device, { order: "peers", count })).done,
@@ -293,6 +301,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         const events = journal.events({ node: name, last: NODE_EVENTS });
         return nodeDetails(node, registered, events, reports.of(device));
       },
+      history: (name, span) => histories[span](devices.byNode(name)),
+      histories: () => registry.active().map((device) => histories.overview(device)),
       ping: async (name, rounds, user) => {
         const giveBack = shares.take(name, user, PING_ORDERS);
         using _ = { [Symbol.dispose]: giveBack };

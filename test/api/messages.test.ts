@@ -9,7 +9,7 @@ import { parseFollowed } from "../../src/api/journal.ts";
 import { DEVICE, encodeRequest, matchPath, SERVER } from "../../src/api/routes.ts";
 import { messageOf, WaltError } from "../../src/errors.ts";
 import { Fields } from "../../src/parse.ts";
-import { DETAILS, EVENT, NODE, PENDING, REGISTERED, STATUS, TRUST } from "./messages.ts";
+import { DETAILS, EVENT, HISTORY, NODE, PENDING, REGISTERED, STATUS, TRUST } from "./messages.ts";
 
 const one =
   (route: { answer(value: unknown, where: string): unknown }) =>
@@ -31,6 +31,7 @@ const MESSAGES: Record<
   "all of a node": [DETAILS, one(SERVER.node), []],
   "event of the journal": [EVENT, first(SERVER.events), []],
   "event for who follows": [{ type: "event", event: EVENT }, followed, []],
+  history: [HISTORY, one(SERVER.history), []],
   trust: [TRUST, one(SERVER.trust), []],
   status: [STATUS, one(DEVICE.status), ["doctor"]],
   answered: [{ node: null }, one(SERVER.answer), []],
@@ -60,7 +61,7 @@ for (const [name, [message, parse, may]] of Object.entries(MESSAGES)) {
         if (may.includes(key)) expect(parse(rest)).toMatchObject(rest);
         else expect(() => parse(rest)).toThrow(WaltError);
         if (key === "report") continue; // anything may come from a board
-        for (const wrong of [[7], Symbol.iterator, Number.NaN])
+        for (const wrong of [[{}], Symbol.iterator, Number.NaN])
           expect([key, attempt(() => parse({ ...(wire as object), [key]: wrong }))]).toEqual([
             key,
             expect.stringMatching(/^x/),

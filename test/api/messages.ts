@@ -2,6 +2,7 @@
 
 import type { DeviceStatus } from "../../src/api/device-status.ts";
 import type { PendingRequest } from "../../src/api/events.ts";
+import type { History } from "../../src/api/history.ts";
 import type { JournalEvent } from "../../src/api/journal.ts";
 import type { DeviceInfo, NodeDetails, NodeInfo, TrustInfo } from "../../src/api/messages.ts";
 import { parseReport } from "../../src/control/report.ts";
@@ -55,6 +56,11 @@ export const DETAILS: NodeDetails = {
   serverVersion: "0.1.0",
   events: [EVENT],
   report: { receivedAt: "2026-03-01T14:05:25.335Z", facts: parseReport({ temperature: 51 }) },
+};
+
+export const HISTORY: History = {
+  ...{ node: "lab-3", step: 10, from: TIME, up: [null, 0.5, 1], rtt: [null, null, 23.1] },
+  ...{ loss: [null, null, 0], receive: [null, 0, 1e6], transmit: [null, 0, 10] },
 };
 
 export const TRUST: TrustInfo = {

@@ -25,7 +25,7 @@ import { serverHandler } from "../../src/server/api.ts";
 import { Orders } from "../../src/server/orders.ts";
 import { generateKey } from "../../src/ssh/keys/ed25519.ts";
 import { VERSION } from "../../src/version.ts";
-import { TRUST } from "../api/messages.ts";
+import { HISTORY, TRUST } from "../api/messages.ts";
 import { eventually } from "../lab/eventually.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "walt-server-api-"));
@@ -93,6 +93,11 @@ beforeAll(async () => {
       node: (name) => Promise.resolve({ name } as NodeDetails),
       requests,
       nodes: () => Promise.resolve([{ name: "vpn-1" } as NodeInfo]),
+      history: (node, span) => {
+        orders.push([node, span]);
+        return HISTORY;
+      },
+      histories: () => [HISTORY],
       ping: async (node, rounds) => {
         orders.push([node, rounds]);
         return [];
@@ -154,6 +159,17 @@ describe("requests", () => {
     expect(await ask("GET", "/v1/nodes")).toEqual([200, [{ name: "vpn-1" }]]);
     expect(await ask("GET", "/v1/devices")).toEqual([200, [{ node: "vpn-1" }]]);
     expect(await ask("GET", "/v1/trust")).toEqual([200, { caFile: "x" }]);
+  });
+
+  test("histories: of one node over an hour or a month, and of all", async () => {
+    expect(await ask("GET", "/v1/nodes/vpn-1/history")).toEqual([200, HISTORY]);
+    expect(await ask("GET", "/v1/nodes/vpn-1/history?span=month")).toEqual([200, HISTORY]);
+    expect(await ask("GET", "/v1/history")).toEqual([200, [HISTORY]]);
+    expect(orders.splice(0)).toEqual([
+      ["vpn-1", "hour"],
+      ["vpn-1", "month"],
+    ]);
+    expect((await ask("GET", "/v1/nodes/vpn-1/history?span=year"))[0]).toBe(400);
   });
 
   test("tokens and expected boards", async () => {

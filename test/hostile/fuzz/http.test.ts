@@ -68,6 +68,10 @@ beforeAll(async () => {
     journal: registry.journal,
     nodes: () => Promise.resolve([]),
     node: () => Promise.reject(new Error("not part of this test")),
+    history: () => {
+      throw new Error("not part of this test");
+    },
+    histories: () => [],
     ping: async () => [],
     registered: () => [],
     orders: new Orders(
