@@ -47,7 +47,9 @@ export interface AddOrder {
   id: number;
   /** Which place in the shared memory has the counters of the link: 0 to LINKS_MAX - 1. */
   slot: number;
-  /** File descriptor of the TAP, non-blocking. */
+  /** The link is a further lane of the tunnel whose first lane is the link with this number: it has no TAP. */
+  first?: number;
+  /** File descriptor of the TAP, non-blocking; -1 = none. */
   tap: number;
   /** File descriptor of the stream's socket, non-blocking. */
   stream: number;
