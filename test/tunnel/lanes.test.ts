@@ -105,6 +105,7 @@ class Tunnel {
       link.tick(this.now);
       if (!link.over) link.service(link.tap >= 0 ? link.tapEvents : 0, POLLIN | POLLOUT, this.now);
     }
+    this.collect(); // the socket of a node holds few frames
   }
 
   /** Move bytes to one end on a lane. @param most bytes. */
@@ -149,7 +150,6 @@ class Tunnel {
         for (const to of [0, 1] as const) while (this.move(number, to, 65_536) > 0);
         this.serve(number);
       }
-      this.collect();
       this.now += 5;
     }
   }
@@ -190,7 +190,6 @@ function play(tunnel: Tunnel, cuts: boolean): Map<number, number>[] {
     tunnel.serve(lane);
     tunnel.move(lane, random(2) === 0 ? 0 : 1, 1 + random(4000));
     tunnel.serve(lane);
-    tunnel.collect();
     if (random(4) === 0) tunnel.now += random(3);
   }
   tunnel.settle();
