@@ -530,6 +530,7 @@ export class PumpLink implements ControlMessages {
       stats[base + COUNTER.marked] = source.marked;
       stats[base + COUNTER.queued] = source.queued;
       stats[base + COUNTER.queueDelay] = source.queueDelay;
+      stats[base + COUNTER.lanes] = 1 + source.lanes;
     }
     stats[base + COUNTER.rekeys] = this.#stream.rekeys;
     stats[base + COUNTER.pings] = pings.count;

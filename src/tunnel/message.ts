@@ -53,6 +53,8 @@ export const FEATURE_ACK = 0x100;
 /** Feature bit of HELLO: the tunnel may have several lanes, and its sender understands numbered frames. */
 export const FEATURE_LANES = 0x200;
 
+/** The most lanes of a tunnel, the first included. */
+export const LANES_MAX = 5;
 /** Bytes of flow and number in front of a numbered frame. */
 export const NUMBER_LENGTH = 6;
 

@@ -110,9 +110,10 @@ export interface Lane {
 
 /** A link as the main thread sees it: the first lane of a tunnel, with the counters of the whole tunnel. */
 export interface Link extends Lane {
+  /** It is up, and the peer knows lanes. */
+  readonly hasLanes: boolean;
   /**
-   * Add a further lane, which ends with this link. The peer has to know lanes: otherwise the lane ends at its
-   * HELLO. The file descriptor belongs to the lane from now on; if this throws, it is closed.
+   * Add a further lane, which ends with this link. The peer has to know lanes (`hasLanes`). The file descriptor belongs to the lane from now on; if this throws, it is closed.
    * @throws as `PumpThread.add`.
    */
   addLane(options: LaneOptions): Lane;
@@ -135,6 +136,8 @@ interface LinkRecord {
   /** Owner of the other channels, and what waits of their messages. */
   channels: MessageInput | undefined;
   waiting: number;
+  /** The peer knows lanes. */
+  lanes: boolean;
   /** Resolves `Link.up`. */
   up: (mtu: number) => void;
   /** Resolves `Link.ended`. */
@@ -217,7 +220,14 @@ export class PumpThread {
       const { id, lane } = this.#add(options);
       const { mtu, silence, offload, features } = options;
       const shared = { tap: -1, mtu, silence, offload, ...(features === undefined ? {} : { features }) };
-      return { ...lane, addLane: (further) => this.#addLane({ ...shared, ...further }, id) };
+      const links = this.#links;
+      return {
+        ...lane,
+        get hasLanes() {
+          return links.get(id)?.lanes ?? false;
+        },
+        addLane: (further) => this.#addLane({ ...shared, ...further }, id),
+      };
     } catch (error) {
       libc.close(options.tap);
       libc.close(options.stream);
@@ -290,6 +300,7 @@ export class PumpThread {
       ...{ slot, tap, stream, ssh, end, up: up.resolve },
       channels: undefined,
       waiting: 0,
+      lanes: false,
     };
     record.channels = options.channels?.(this.#outputOf(id, record));
     this.#links.set(id, record);
@@ -333,7 +344,9 @@ export class PumpThread {
       link?.ssh?.bytes.fill(0); // it has keys in it
       if (link !== undefined) link.ssh = undefined;
     } else if (event.kind === "up") {
-      this.#links.get(event.id)?.up(event.mtu);
+      const link = this.#links.get(event.id);
+      if (link !== undefined) link.lanes = event.lanes;
+      link?.up(event.mtu);
     } else if (event.kind === "links-stopping") {
       this.#stopping.shift()?.();
     } else if (event.kind === "message") {

@@ -140,7 +140,7 @@ export class Pump {
 
   /** Tell the main thread if the link has come up. @param wasUp it was up before. */
   #announce(link: PumpLink, wasUp: boolean): void {
-    if (link.up && !wasUp) this.#tell({ kind: "up", id: link.id, mtu: link.mtu });
+    if (link.up && !wasUp) this.#tell({ kind: "up", id: link.id, mtu: link.mtu, lanes: link.lanes });
   }
 
   /** Forget the links that are over, and tell the main thread. */

@@ -63,6 +63,7 @@ async function endpoint(
       channel.exit(0);
     },
     tunnel: (_device, request, via) => tunnel(request, via),
+    lane: async (_device, request, name) => request.refuse(`hello lane ${name}`),
     originalTunnel: async (_device, request) => request.refuse("hello original"),
     ...(enrolling === undefined ? {} : { enrolling }),
   });

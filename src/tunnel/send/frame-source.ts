@@ -89,9 +89,9 @@ export class FrameSource {
   get marked(): number {
     return (this.#queue?.marks ?? 0) + (this.#lanes?.light.marks ?? 0);
   }
-  /** Frames are numbered. */
-  get numbered(): boolean {
-    return this.#lanes !== undefined;
+  /** Further lanes. */
+  get lanes(): number {
+    return this.#lanes?.count ?? 0;
   }
 
   /**

@@ -217,9 +217,7 @@ export class Sender {
 
   /** ms until the window lets more frames go without an acknowledgement; infinite = never, or none waits. */
   get wait(): number {
-    return this.window === undefined || !this.#framesWait
-      ? Number.POSITIVE_INFINITY
-      : this.window.wait;
+    return this.window === undefined || !this.#framesWait ? Number.POSITIVE_INFINITY : this.window.wait;
   }
 
   /** Give all slots back to the pool. The sender is not used any more. */
