@@ -7,10 +7,10 @@ import { afterEach, expect, test } from "bun:test";
 import { libc, POLLIN, POLLOUT } from "../../src/linux/libc.ts";
 import { recordPair } from "../../src/linux/socketpair.ts";
 import { COUNTERS } from "../../src/tunnel/counters.ts";
+import { threadPool } from "../../src/tunnel/frame/frame-pool.ts";
 import { PumpLink } from "../../src/tunnel/link.ts";
 import { FEATURE_ACK, FEATURE_LANES } from "../../src/tunnel/message.ts";
 import { HOLD } from "../../src/tunnel/receive/reorder.ts";
-import { threadPool } from "../../src/tunnel/send/frame-pool.ts";
 import { chance, helloMessage, readNow, streamPair, writeNow } from "./rig.ts";
 
 const FEATURES = FEATURE_ACK | FEATURE_LANES;

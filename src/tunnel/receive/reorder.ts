@@ -12,9 +12,9 @@
  */
 
 import { at, libc, type Memory } from "../../linux/libc.ts";
+import { FLOWS } from "../frame/flow.ts";
+import { LARGE, LEAD, type Size, SLOT_BYTES, type SlotHolder, threadPool } from "../frame/frame-pool.ts";
 import { VIRTIO } from "../frame/virtio.ts";
-import { FLOWS } from "../send/flow.ts";
-import { LARGE, LEAD, type Size, SLOT_BYTES, type SlotHolder, threadPool } from "../send/frame-pool.ts";
 
 /** How long a frame waits for those before it, ms: TCP sends again twice within that on most paths. */
 export const HOLD = 1000;

@@ -25,10 +25,10 @@
  * All lists are linked by arrays of numbers, so that no frame and no turn allocates memory.
  */
 
+import { type FramePool, type Size, SLOT_BYTES, type SlotHolder } from "../frame/frame-pool.ts";
 import { findHeaders, fixIpv4Checksum, Headers } from "../frame/headers.ts";
 import { VIRTIO } from "../frame/virtio.ts";
 import { HEADER, TYPE, writeHeader } from "../message.ts";
-import { type FramePool, type Size, SLOT_BYTES, type SlotHolder } from "./frame-pool.ts";
 import { plan, planSplit, split } from "./super-frame.ts";
 
 /**

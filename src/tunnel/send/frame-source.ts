@@ -21,12 +21,12 @@
  */
 
 import { at, errno, libc } from "../../linux/libc.ts";
+import { FLOWS, flowOf } from "../frame/flow.ts";
+import { LARGE, LEAD, SLOT_BYTES, SMALL, threadPool } from "../frame/frame-pool.ts";
 import { complete, GSO_NONE, isOffloaded, littleU16, VIRTIO } from "../frame/virtio.ts";
 import type { Framing } from "../framing.ts";
 import { FRAME_MIN, HEADER, NUMBER_LENGTH, TYPE, writeHeader, writeNumber } from "../message.ts";
 import { FairQueue } from "./fair-queue.ts";
-import { FLOWS, flowOf } from "./flow.ts";
-import { LARGE, LEAD, SLOT_BYTES, SMALL, threadPool } from "./frame-pool.ts";
 import { LightFlows } from "./light.ts";
 import type { Window } from "./window.ts";
 

@@ -12,10 +12,10 @@
  */
 
 import { allocate, EAGAIN } from "../../linux/libc.ts";
+import { SLOT_BYTES, threadPool } from "../frame/frame-pool.ts";
 import type { Framing } from "../framing.ts";
 import { HEADER, REASON_MAX, TYPE, writeClose, writeHeader, writeHello, writePair } from "../message.ts";
 import { IOVEC, type Stream } from "../transport/stream.ts";
-import { SLOT_BYTES, threadPool } from "./frame-pool.ts";
 import type { FrameSource } from "./frame-source.ts";
 import type { Window } from "./window.ts";
 

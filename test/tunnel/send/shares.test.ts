@@ -3,8 +3,8 @@
 import { afterEach, expect, test } from "bun:test";
 import { libc } from "../../../src/linux/libc.ts";
 import { recordPair } from "../../../src/linux/socketpair.ts";
+import { LARGE, MEDIUM, SLOT_BYTES, threadPool } from "../../../src/tunnel/frame/frame-pool.ts";
 import { FRAMINGS } from "../../../src/tunnel/framing.ts";
-import { LARGE, MEDIUM, SLOT_BYTES, threadPool } from "../../../src/tunnel/send/frame-pool.ts";
 import { FrameSource } from "../../../src/tunnel/send/frame-source.ts";
 import { Sender } from "../../../src/tunnel/send/sender.ts";
 import type { Stream } from "../../../src/tunnel/transport/stream.ts";
