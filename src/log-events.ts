@@ -63,6 +63,8 @@ export const LOG_EVENTS = {
   // Tunnels
   "tunnel-up": "A tunnel came up.",
   "tunnel-down": "A tunnel ended; `reason` says why.",
+  "lane-up": "A tunnel has a further lane.",
+  "lane-down": "A tunnel has one lane less; `reason` says why.",
   "tunnel-failed": "A device requested a tunnel and did not get one.",
   // Connections, at the server's endpoint and at a relay
   "relay-ready": "The relay is ready.",

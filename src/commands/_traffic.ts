@@ -19,6 +19,7 @@ export function trafficRows(t: LinkStats, other: string): [what: string, value: 
       t.pings === 0 ? "-" : `${(100 * t.loss).toFixed(1)} % lately; ${t.late} of ${t.pings} in all`,
     ],
     ["window", t.window === 0 ? "-" : `${size(t.window)}, ${size(t.inFlight)} in flight`],
+    ["lanes", t.lanes === 0 ? "-" : String(t.lanes)],
     ["key exchanges", String(t.rekeys)],
     ["rate", t.rate === 0 ? "-" : `${((t.rate * 8) / 1e6).toFixed(1)} Mbit/s`],
   ];

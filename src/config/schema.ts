@@ -3,6 +3,7 @@
 import { PROXY_PORT, SERVER_PORT } from "../address.ts";
 import { BOARD_NAMES } from "../boards.ts";
 import { FRAMING_NAMES } from "../tunnel/framing.ts";
+import { LANES_MAX } from "../tunnel/message.ts";
 import {
   choice,
   entrypoints,
@@ -161,6 +162,13 @@ export const TABLES = {
       "3s",
       "5m",
       "A tunnel whose server is silent for this time is ended and opened again.",
+    ),
+    lanes: integerOr(
+      "auto",
+      "auto",
+      1,
+      LANES_MAX,
+      "Connections that the tunnel consists of. auto: one, and more on a path that loses packets or is long and fast. Each needs a connection of its own to each proxy.",
     ),
     rekey_limit: integer(
       32_768,

@@ -257,6 +257,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       await give(channel, next, devices.confirmation(key));
     },
     tunnel: (device, request, via, from) => tunnels.open(device, request, via, from),
+    lane: (device, request, name, from) => tunnels.addLane(device, request, name, from),
     originalTunnel: (device, request, from) => tunnels.open(device, request, undefined, from),
   });
   parts.defer(async () => {

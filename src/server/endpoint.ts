@@ -1,6 +1,6 @@
 /**
  * The server's SSH endpoint. The key of a connection identifies it and decides what it may run: the enrolment
- * key `enrol`, a device key `tunnel` and `renew`, or a tunnel in the original framing by a session without a
+ * key `enrol`, a device key `tunnel`, `lane` and `renew`, or a tunnel in the original framing by a session without a
  * command. Everything else is refused with a message.
  */
 
@@ -52,6 +52,8 @@ export interface EndpointOptions {
   enrol(channel: Channel, from: string, keep: () => () => void): Promise<void>;
   renew(device: Device, channel: Channel): Promise<void>;
   tunnel(device: Device, request: TunnelRequest, via: string, from: string): Promise<void>;
+  /** A further lane of the device's tunnel that has this name. */
+  lane(device: Device, request: TunnelRequest, name: string, from: string): Promise<void>;
   /** A session without a command: a tunnel in the original framing. */
   originalTunnel(device: Device, request: TunnelRequest, from: string): Promise<void>;
   /** ms of silence after which a connection is taken for dead. */
@@ -69,10 +71,10 @@ const LIMITS = {
    */
   enrolling: 256,
   /**
-   * Connections of one device: tunnel, renewal, and broken ones that were not noticed yet. At the limit the
-   * oldest is ended.
+   * Connections of one device: the lanes of its tunnel, renewal, and broken ones that were not noticed yet. At
+   * the limit the oldest is ended.
    */
-  device: 8,
+  device: 12,
 } as const;
 
 export class Endpoint {
@@ -194,7 +196,7 @@ export class Endpoint {
   ): Promise<void> {
     const { options } = this;
     const refuse = (what: string, message: string): void => {
-      const may = identity.kind === "device" ? "tunnel via=…, renew" : "enrol";
+      const may = identity.kind === "device" ? "tunnel via=…, lane tunnel=…, renew" : "enrol";
       peer.note("refused", { event: "request-refused", who: peer.who, from, what });
       channel.exit(1, `${message}; this key may run: ${may}`);
     };
@@ -214,6 +216,9 @@ export class Endpoint {
       if (identity.kind === "device" && command?.name === "tunnel") {
         const via = formatEntrypoint(command.via);
         return options.tunnel(identity.device, tunnelRequest(peer, channel), via, from);
+      }
+      if (identity.kind === "device" && command?.name === "lane") {
+        return options.lane(identity.device, tunnelRequest(peer, channel), command.tunnel, from);
       }
       const said = safeText(request.command);
       refuse(`command ${said}`, `the command ${JSON.stringify(said)} is not allowed`);

@@ -66,6 +66,7 @@ const GAUGES: readonly NodeRow[] = [
     "Share of late PINGs in the last minutes.",
     (n) => (n.stats?.pings ? n.stats.loss : undefined),
   ],
+  ["lanes", "Connections that the tunnel consists of.", (n) => n.stats?.lanes || undefined],
   ["window_bytes", "Bytes that may be in flight to the device.", (n) => n.stats?.window || undefined],
   [
     "in_flight_bytes",

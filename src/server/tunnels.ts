@@ -6,14 +6,16 @@ import type { NodeState } from "../api/messages.ts";
 import { type Answer, Asker } from "../control/asker.ts";
 import type { Order } from "../control/orders.ts";
 import type { End } from "../end.ts";
-import { messageOf } from "../errors.ts";
+import { tunnelName } from "../enrolment/commands.ts";
+import { messageOf, WaltError } from "../errors.ts";
 import { openOffloadTap, openTap } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { encodeState } from "../ssh/handshake/connection-state.ts";
 import type { Owner, Released } from "../ssh/server/peer.ts";
 import { type LinkStats, SUMMED, type SummedName } from "../tunnel/counters.ts";
 import { FRAMINGS, type FramingName } from "../tunnel/framing.ts";
-import type { Link, MessageOutput, PumpThread } from "../tunnel/pump-thread.ts";
+import { LANES_MAX } from "../tunnel/message.ts";
+import type { Lane, Link, MessageOutput, PumpThread } from "../tunnel/pump-thread.ts";
 import { DeviceLimit } from "./device-limit.ts";
 import type { TunnelRequest } from "./endpoint.ts";
 import { BridgeFull } from "./net/surroundings.ts";
@@ -23,6 +25,8 @@ import type { Present } from "./spread.ts";
 
 /** Tunnels of one device: for each, programs are run that set its interface up. */
 const OPENED = { burst: 32, perSecond: 1 };
+/** Further lanes of one device: a refused one is asked for again. */
+const LANES = { burst: 16, perSecond: 0.2 };
 
 /** What is known of a node's tunnel. */
 export interface TunnelInfo {
@@ -55,12 +59,17 @@ interface Tunnel extends Owner {
   link: Link | undefined;
   /** Gives orders to the device; undefined in the original framing, and without a link. */
   asker: Asker | undefined;
+  /** Its name, by which the device asks for further lanes; undefined until its connection is taken. */
+  name: string | undefined;
+  /** Its further lanes, and those that are being opened. */
+  lanes: number;
   /** Why it is to end; it may have no link yet. */
   stopped: string | undefined;
 }
 
 export class Tunnels {
   readonly #limit = new DeviceLimit("tunnels", OPENED);
+  readonly #laneLimit = new DeviceLimit("lanes", LANES);
   readonly #tunnels = new Map<number, Tunnel>();
   /** Counters of the tunnels that have ended, and the number of tunnels that came up. */
   readonly #ended = new Map<number, Totals>();
@@ -146,6 +155,8 @@ export class Tunnels {
       },
       link: undefined,
       asker: undefined,
+      name: undefined,
+      lanes: 0,
       stopped: undefined,
       ended,
       stop: (reason) => {
@@ -204,6 +215,7 @@ export class Tunnels {
       for (const fd of [tap.fd, taken.fd]) closeSync(fd);
       return;
     }
+    tunnel.name = tunnelName(taken.state.session.id);
     const { messages } = FRAMINGS[framing];
     const askerOf = (out: MessageOutput): Asker => {
       tunnel.asker = new Asker(out);
@@ -245,6 +257,44 @@ export class Tunnels {
     for (const name of SUMMED) totals[name] += stats[name];
     tunnel.link = tunnel.asker = undefined;
     return end;
+  }
+
+  /**
+   * Add a further lane to a device's tunnel. Resolves when it has ended, or was refused.
+   * @param name of the tunnel.
+   */
+  async addLane(device: Device, request: TunnelRequest, name: string, from: string): Promise<void> {
+    const tunnel = this.#tunnels.get(device.id);
+    const link = tunnel?.link;
+    try {
+      this.#laneLimit.take(device);
+      if (tunnel?.name !== name || tunnel.info.state !== "up" || link === undefined)
+        throw new WaltError("the tunnel of this lane is not up");
+      if (tunnel.lanes >= LANES_MAX - 1) throw new WaltError(`a tunnel has at most ${LANES_MAX} lanes`);
+    } catch (error) {
+      request.refuse(messageOf(error));
+      return;
+    }
+    tunnel.lanes++;
+    const ended = Promise.withResolvers<void>();
+    let lane: Lane | undefined;
+    const owner = { ended: ended.promise, stop: (reason: string) => lane?.stop(reason) };
+    const log = this.logOf(device);
+    const { node } = device;
+    try {
+      const taken = await request.release(owner);
+      lane = link.addLane({ stream: taken.fd, ssh: encodeState(taken.state) });
+      void lane.up.then(() => log.info("lane up", { event: "lane-up", node, from }));
+      const { text } = await lane.ended;
+      log.info("lane down", { event: "lane-down", node, from, reason: text });
+    } catch (error) {
+      // The client caused this: it has disconnected, or cannot be served.
+      log.info("no lane", { event: "lane-down", node, from, reason: messageOf(error) });
+      request.refuse(messageOf(error));
+    } finally {
+      tunnel.lanes--;
+      ended.resolve();
+    }
   }
 
   #lower(device: Device, mtu: number): void {

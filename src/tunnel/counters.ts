@@ -7,7 +7,7 @@ export interface Counter {
    * its current value; 0 means "not known", except in `queued` and `inFlight`.
    */
   readonly kind: "sum" | "now";
-  readonly unit: "frames" | "bytes" | "ms" | "pings" | "share" | "bytes/s" | "times";
+  readonly unit: "frames" | "bytes" | "ms" | "pings" | "share" | "bytes/s" | "times" | "lanes";
   /**
    * What is counted, as Prometheus shows it. Names with "In" count what comes from the peer, that is from
    * stream to TAP.
@@ -36,6 +36,7 @@ export const LINK_COUNTERS = {
   queueDelay: now("ms", "How long frames wait in that queue."),
   window: now("bytes", "Bytes that may be in flight to the peer; 0 if the peer does not acknowledge."),
   inFlight: now("bytes", "Bytes that are in flight to the peer."),
+  lanes: now("lanes", "Connections that the tunnel consists of."),
   rate: now("bytes/s", "The best rate of the path in the last seconds."),
 } as const satisfies Record<string, Counter>;
 

@@ -1,10 +1,13 @@
 /**
  * One link of the pump: a TAP joined to a stream, from the first HELLO to the end.
  *
- * A link owns both file descriptors, and has one `Sender` (frames from the TAP to the stream) and one
- * `Receiver` (frames from the stream to the TAP). This file is what both directions share: HELLO, PING and
- * CLOSE, the checks that the peer is alive, the counters, and the end. The pump calls `tick` before each
- * poll(2), and `service` when one of the descriptors is ready. No call blocks.
+ * A link owns both file descriptors. Frames go from the TAP to its `FrameSource`, its `Sender` and the stream,
+ * and from the stream to its `Receiver`, its `FrameSink` and the TAP. This file is what both directions share:
+ * HELLO, PING and CLOSE, the checks that the peer is alive, the counters, and the end. The pump calls `tick`
+ * before each poll(2), and `service` when one of the descriptors is ready. No call blocks.
+ *
+ * A link is the first lane of a tunnel. A further lane is a link as well: it has a stream, but no TAP. Source
+ * and sink are those of the first lane. It ends with that lane, and its own end is the end of nothing else.
  */
 
 import type { End } from "../end.ts";
@@ -26,11 +29,21 @@ import { decodeState } from "../ssh/handshake/connection-state.ts";
 import { duration } from "../text.ts";
 import { COUNTER, COUNTERS, TAKEN } from "./counters.ts";
 import { FRAMINGS } from "./framing.ts";
-import { commonMtu, FEATURE_ACK, FEATURE_OFFLOADS, featuresAt, helloProblem, TYPE } from "./message.ts";
+import {
+  commonMtu,
+  FEATURE_ACK,
+  FEATURE_LANES,
+  FEATURE_OFFLOADS,
+  featuresAt,
+  helloProblem,
+  TYPE,
+} from "./message.ts";
 import { Pings } from "./pings.ts";
 import { type AddOrder, REKEY_LIMIT, type ThreadEvent } from "./pump-protocol.ts";
+import { FrameSink } from "./receive/frame-sink.ts";
 import { type ControlMessages, Receiver } from "./receive/receiver.ts";
 import { ChannelMessages, MESSAGE_COST } from "./send/channel-messages.ts";
+import { FrameSource } from "./send/frame-source.ts";
 import { Sender } from "./send/sender.ts";
 import { Window } from "./send/window.ts";
 import { ChannelStream } from "./transport/ssh-channel.ts";
@@ -64,8 +77,12 @@ export class PumpLink implements ControlMessages {
   up: boolean;
   /** The MTU that both ends agreed on, bytes; before HELLO, that of this end. */
   mtu: number;
-  /** File descriptor of the TAP; -1 once it is closed. */
-  #tap: number;
+  /** The peer may number frames: both ends know lanes. */
+  lanes = false;
+  /** The first lane of the tunnel; undefined: this is the first one. */
+  readonly #first: PumpLink | undefined;
+  /** The further lanes that are not over. */
+  readonly #further: PumpLink[] = [];
   /** The link is ending, and its TAP is not closed before its time. */
   #keepsTap = false;
   readonly #stream: Stream;
@@ -76,6 +93,8 @@ export class PumpLink implements ControlMessages {
   readonly #stats: Float64Array;
   /** Where the counters of this link begin in it. */
   readonly #base: number;
+  readonly #source: FrameSource;
+  readonly #sink: FrameSink;
   readonly #sender: Sender;
   readonly #receiver: Receiver;
   readonly #pings = new Pings();
@@ -102,6 +121,7 @@ export class PumpLink implements ControlMessages {
    * @param stats memory for the counters of all links; those of this link are set to 0.
    * @param now ms of performance.now().
    * @param tell tells the main thread.
+   * @param first the first lane of the tunnel, which is open, if this is a further one.
    * @throws Error when the state of an SSH connection is malformed, or the guard is not a MAC address.
    */
   constructor(
@@ -109,11 +129,12 @@ export class PumpLink implements ControlMessages {
     stats: Float64Array,
     now: number,
     readonly tell: (event: ThreadEvent) => void = () => {},
+    first?: PumpLink,
   ) {
     this.id = order.id;
     this.mtu = order.mtu;
     this.#order = order;
-    this.#tap = order.tap;
+    this.#first = first;
     this.#stream = streamOf(order, (payload) => this.#pass(payload));
     this.#stats = stats;
     this.#base = order.slot * COUNTERS;
@@ -124,18 +145,22 @@ export class PumpLink implements ControlMessages {
     this.up = !framing.messages;
     const { mtu, vnet, guard } = order;
     try {
-      this.#receiver = new Receiver({ stream: this.#stream, framing, mtu, vnet, guard }, this, now);
-      this.#sender = new Sender(framing, mtu);
+      const own = first === undefined;
+      this.#source = own ? new FrameSource(framing, mtu) : first.#source;
+      this.#sink = own ? new FrameSink(order.tap, vnet, guard, (end) => this.stop(end)) : first.#sink;
+      this.#receiver = new Receiver({ stream: this.#stream, framing, mtu, sink: this.#sink }, this, now);
+      this.#sender = new Sender(framing, this.#source, first !== undefined);
     } catch (error) {
       this.#stream.free();
       throw error;
     }
     if (framing.messages) this.#sender.hello(mtu, order.features);
+    if (first !== undefined) first.#further.push(this);
   }
 
   /** File descriptor of the TAP for poll(2); -1 = none. */
   get tap(): number {
-    return this.open ? this.#tap : -1;
+    return this.open && this.#first === undefined ? this.#sink.tap : -1;
   }
   /** File descriptor of the stream for poll(2); -1 = none. */
   get stream(): number {
@@ -179,7 +204,9 @@ export class PumpLink implements ControlMessages {
       this.#publish();
       if (!this.open) return 0;
     }
-    this.#sender.tick(now);
+    this.#sender.window?.refill(now);
+    const late = this.#first === undefined ? this.#sink.tick(now) : Number.POSITIVE_INFINITY;
+    if (this.#first === undefined) this.#source.age(now);
     const due = this.#messagesDue(now);
     if (this.#receiver.acknowledge(now) || due === 0) this.#flush();
     if (this.over) return 0;
@@ -195,7 +222,7 @@ export class PumpLink implements ControlMessages {
       return 0;
     }
     const alive = this.#receiver.more ? 0 : silence - Math.max(quiet, stuck);
-    const left = Math.min(alive, this.#sender.wait, Math.max(RETRY, this.#messagesDue(now)));
+    const left = Math.min(alive, late, this.#sender.wait, Math.max(RETRY, this.#messagesDue(now)));
     if (!this.#hasControl) return Math.min(left, this.#askStream());
     const interval = Math.min(PING_INTERVAL, silence / 3);
     if (now - this.#pinged >= interval) this.#ping();
@@ -224,7 +251,15 @@ export class PumpLink implements ControlMessages {
     if (this.open && tapEvents & POLLIN) this.#readTap();
     if (this.over) return;
     if (this.#waiting || !this.open) this.#flush();
+    // What the TAP gave, and copies of what was sent, may be for the further lanes.
+    for (let i = 0; i < this.#further.length; i++) this.#further[i]?.offer(now);
     this.#publish();
+  }
+
+  /** Frames may be there for this further lane. */
+  offer(now: number): void {
+    this.#now = now;
+    if (this.open && this.#waiting) this.#flush();
   }
 
   /**
@@ -249,6 +284,8 @@ export class PumpLink implements ControlMessages {
 
   #stop(end: End): void {
     this.end = end;
+    if (this.#first === undefined) this.#source.clear();
+    this.#leave(end);
     this.#sender.close(end.text);
     this.#lingerUntil = this.#now + LINGER;
     this.#flush();
@@ -260,7 +297,38 @@ export class PumpLink implements ControlMessages {
    */
   stopNow(end: End): void {
     this.end ??= end;
+    this.#leave(end);
     this.#finish();
+  }
+
+  /** This link takes frames no more: a further lane leaves the tunnel; with the first one all others end. */
+  #leave(end: End): void {
+    const first = this.#first;
+    const joined = this.#sender.takesFrames;
+    this.#sender.takesFrames = false;
+    if (first === undefined) {
+      for (const lane of [...this.#further]) lane.stop(end);
+      return;
+    }
+    const at = first.#further.indexOf(this);
+    if (at >= 0) first.#further.splice(at, 1);
+    if (joined) this.#source.removeLane();
+  }
+
+  /** A further lane takes frames from now on. */
+  #join(): void {
+    const first = this.#first;
+    if (first === undefined) return;
+    this.#sender.takesFrames = true;
+    if (!this.#source.addLane()) return;
+    first.#sender.numbering();
+    first.#now = this.#now;
+    first.#flush();
+  }
+
+  numbering(): void {
+    if (this.#first === undefined) this.#sink.numbering(this.#now);
+    else this.stop({ kind: "malformed", text: "the peer sent NUMBERING on a further lane" });
   }
 
   /** Send a message of another channel of the connection. */
@@ -278,18 +346,25 @@ export class PumpLink implements ControlMessages {
       this.stop({ kind: "malformed", text: `the peer sent ${problem}` });
       return;
     }
-    this.mtu = commonMtu(this.mtu, bytes, offset);
-    this.up = true;
     const { features, vnet } = this.#order;
     const common = featuresAt(bytes, offset) & features;
+    this.lanes = (common & FEATURE_LANES) !== 0 && (this.#first?.lanes ?? true);
+    if (this.#first !== undefined && !this.lanes) {
+      this.stop({ kind: "malformed", text: "the peer sent a HELLO without lanes on a further lane" });
+      return;
+    }
+    this.mtu = commonMtu(this.mtu, bytes, offset);
+    this.up = true;
     this.#receiver.acknowledges = (common & FEATURE_ACK) !== 0;
     if (this.#receiver.acknowledges) this.#sender.window = new Window();
     // For a peer that takes no offloads the TAP's stay off: then the kernel splits super-frames and computes
     // checksums.
     const offloads = common & FEATURE_OFFLOADS;
-    if (vnet) this.#sender.offload = offloads !== 0 && setOffload(this.#tap, offloads) !== 0;
+    if (vnet && this.#first === undefined)
+      this.#source.offload = offloads !== 0 && setOffload(this.#sink.tap, offloads) !== 0;
     // Send the first PING at once, so that the round trip time is known soon.
     this.#pinged = Number.NEGATIVE_INFINITY;
+    this.#join();
   }
 
   /** Answer a PING. The payload is a u64 in two halves. */
@@ -318,7 +393,7 @@ export class PumpLink implements ControlMessages {
     if (window === undefined || !window.acked(total, delay / 1000, this.#now)) {
       this.stop({ kind: "malformed", text: "the peer acknowledged more than was sent" });
     } else {
-      this.#sender.tune();
+      this.#source.tune(window, this.#first !== undefined);
     }
   }
 
@@ -333,7 +408,7 @@ export class PumpLink implements ControlMessages {
   /** ms until a message of another channel may leave. */
   #messagesDue(now: number): number {
     const sender = this.#sender;
-    return this.#messages.due(now, sender.window?.rate ?? 0, sender.queued > 0);
+    return this.#messages.due(now, sender.window?.rate ?? 0, this.#source.queued > 0);
   }
 
   /** Send messages of other channels, as far as they may leave now and the stream takes them. */
@@ -351,7 +426,7 @@ export class PumpLink implements ControlMessages {
 
   #readTap(): void {
     for (let i = 0; i < FRAMES_A_ROUND; i++) {
-      const n = this.#sender.pull(this.#tap, this.#order.vnet, this.#now);
+      const n = this.#source.pull(this.#sink.tap, this.#order.vnet, this.#now);
       if (n >= 0 || n === -EINTR) continue;
       if (n === -EBADFD) this.stop({ kind: "tap", text: "the TAP no longer exists" });
       else if (n !== -EAGAIN) this.stop({ kind: "tap", text: `the TAP cannot be read (${errnoName(-n)})` });
@@ -361,7 +436,7 @@ export class PumpLink implements ControlMessages {
 
   /** Read from the stream, and acknowledge what came. @returns whether bytes came. */
   #read(): boolean {
-    const came = this.#receiver.read(this.#tap, this.#now);
+    const came = this.#receiver.read(this.#now);
     if (came) this.#receiver.acknowledge(this.#now);
     return came;
   }
@@ -416,6 +491,10 @@ export class PumpLink implements ControlMessages {
     this.#publish();
     this.#sender.free();
     this.#receiver.free();
+    if (this.#first === undefined) {
+      this.#source.free();
+      this.#sink.free();
+    }
     this.#closeTap();
     try {
       this.#stream.close();
@@ -428,31 +507,36 @@ export class PumpLink implements ControlMessages {
   }
 
   #closeTap(): void {
-    if (this.#tap >= 0) libc.close(this.#tap);
-    this.#tap = -1;
+    if (this.#first !== undefined) return;
+    if (this.#sink.tap >= 0) libc.close(this.#sink.tap);
+    this.#sink.tap = -1;
   }
 
   /** Write the counters to the shared memory. */
   #publish(): void {
     const stats = this.#stats;
     const base = this.#base;
-    const sender = this.#sender;
-    const receiver = this.#receiver;
+    const source = this.#source;
+    const sink = this.#sink;
     const pings = this.#pings;
-    stats[base + COUNTER.framesIn] = receiver.frames;
-    stats[base + COUNTER.bytesIn] = receiver.bytes;
-    stats[base + COUNTER.refused] = receiver.refused;
-    stats[base + COUNTER.framesOut] = sender.framesOut;
-    stats[base + COUNTER.bytesOut] = sender.bytesOut;
-    stats[base + COUNTER.dropped] = sender.dropped + receiver.lost;
-    stats[base + COUNTER.marked] = sender.marked;
-    stats[base + COUNTER.queued] = sender.queued;
-    stats[base + COUNTER.queueDelay] = sender.queueDelay;
+    // What is of the whole tunnel is counted at its first lane.
+    if (this.#first === undefined) {
+      stats[base + COUNTER.framesIn] = sink.frames;
+      stats[base + COUNTER.bytesIn] = sink.bytes;
+      stats[base + COUNTER.refused] = sink.refused;
+      stats[base + COUNTER.framesOut] = source.framesOut;
+      stats[base + COUNTER.bytesOut] = source.bytesOut;
+      stats[base + COUNTER.dropped] = source.dropped + sink.lost;
+      stats[base + COUNTER.marked] = source.marked;
+      stats[base + COUNTER.queued] = source.queued;
+      stats[base + COUNTER.queueDelay] = source.queueDelay;
+      stats[base + COUNTER.lanes] = 1 + source.lanes;
+    }
     stats[base + COUNTER.rekeys] = this.#stream.rekeys;
     stats[base + COUNTER.pings] = pings.count;
     stats[base + COUNTER.late] = pings.late;
     stats[base + COUNTER.loss] = pings.loss;
-    const { window } = sender;
+    const { window } = this.#sender;
     if (window === undefined) return;
     stats[base + COUNTER.window] = window.size;
     stats[base + COUNTER.rate] = window.rate * 1000;

@@ -28,13 +28,19 @@ export const TYPE = {
   /** A virtio-net header (10 bytes, frame/virtio.ts), then a frame without checksum, or a super-frame. */
   offloaded: 5,
   /**
-   * u32 bytes of FRAME and OFFLOADED messages received since the beginning, headers included, modulo 2^32;
-   * u32 µs since the last of them came.
+   * u32 bytes of messages with frames received since the beginning, headers included, modulo 2^32; u32 µs since
+   * the last of them came.
    */
   ack: 6,
+  /** No payload, on the first lane: from here on its sender numbers all frames, on whatever lane. */
+  numbering: 7,
+  /** u16 flow, u32 number of the frame in that flow, modulo 2^32; then as FRAME. */
+  numbered: 8,
+  /** u16 flow, u32 number of the frame in that flow, modulo 2^32; then as OFFLOADED. */
+  numberedOffloaded: 9,
 } as const;
 /** The largest type. */
-const TYPE_MAX = 6;
+const TYPE_MAX = 9;
 
 /**
  * Feature bits of HELLO for offloads: which offloaded frames its sender takes. They are the bits of
@@ -44,6 +50,13 @@ const TYPE_MAX = 6;
 export const FEATURE_OFFLOADS = 0xff;
 /** Feature bit of HELLO: its sender acknowledges frames, and understands ACK. */
 export const FEATURE_ACK = 0x100;
+/** Feature bit of HELLO: the tunnel may have several lanes, and its sender understands numbered frames. */
+export const FEATURE_LANES = 0x200;
+
+/** The most lanes of a tunnel, the first included. */
+export const LANES_MAX = 5;
+/** Bytes of flow and number in front of a numbered frame. */
+export const NUMBER_LENGTH = 6;
 
 /** Bytes of the payload of ACK. */
 export const ACK_LENGTH = 8;
@@ -105,6 +118,14 @@ export function headerProblem(type: number, length: number): string | undefined 
       return length >= OFFLOADED_MIN
         ? undefined
         : `an offloaded frame of ${length} bytes, less than ${OFFLOADED_MIN}`;
+    case TYPE.numbered:
+      return frameProblem(length - NUMBER_LENGTH, FRAME_MAX);
+    case TYPE.numberedOffloaded:
+      return length >= OFFLOADED_MIN + NUMBER_LENGTH
+        ? undefined
+        : `a numbered offloaded frame of ${length} bytes, less than ${OFFLOADED_MIN + NUMBER_LENGTH}`;
+    case TYPE.numbering:
+      return length === 0 ? undefined : `a NUMBERING of ${length} bytes instead of 0`;
     case TYPE.ack:
       return length === ACK_LENGTH ? undefined : `an ACK of ${length} bytes instead of ${ACK_LENGTH}`;
     case TYPE.ping:
@@ -181,6 +202,27 @@ export function writePair(
   writeU32(bytes, offset + HEADER, first);
   writeU32(bytes, offset + HEADER + 4, second);
   return HEADER + PAIR_LENGTH;
+}
+
+/**
+ * Make a numbered message of a FRAME or OFFLOADED: its header moves NUMBER_LENGTH bytes towards the front.
+ * @param offset where the message begins; before it there are NUMBER_LENGTH bytes of room.
+ * @param length its bytes, header included.
+ * @param flow 0 to 0xffff.
+ */
+export function writeNumber(
+  bytes: Uint8Array,
+  offset: number,
+  length: number,
+  flow: number,
+  number: number,
+): void {
+  const type = bytes[offset] === TYPE.offloaded ? TYPE.numberedOffloaded : TYPE.numbered;
+  const start = offset - NUMBER_LENGTH;
+  writeHeader(bytes, start, type, length - HEADER + NUMBER_LENGTH);
+  bytes[start + HEADER] = flow >>> 8;
+  bytes[start + HEADER + 1] = flow;
+  writeU32(bytes, start + HEADER + 2, number);
 }
 
 /** Write a CLOSE at `offset`. A reason of more than REASON_MAX bytes is cut, but not inside a character. */

@@ -26,8 +26,8 @@ export type ThreadEvent =
   | { kind: "ready" }
   /** The thread has its own copy of the state of the link's SSH connection (`AddOrder.ssh`). */
   | { kind: "state-read"; id: number }
-  /** The link is up. `mtu` is what both ends agreed on, bytes. */
-  | { kind: "up"; id: number; mtu: number }
+  /** The link is up. `mtu` is what both ends agreed on, bytes. `lanes`: it may get further ones. */
+  | { kind: "up"; id: number; mtu: number; lanes: boolean }
   /** A message of the connection that is for another channel than the tunnel's (RFC 4254). */
   | { kind: "message"; id: number; payload: Uint8Array }
   /** So many bytes of such messages from the main thread have left the thread's queue. */
@@ -47,7 +47,9 @@ export interface AddOrder {
   id: number;
   /** Which place in the shared memory has the counters of the link: 0 to LINKS_MAX - 1. */
   slot: number;
-  /** File descriptor of the TAP, non-blocking. */
+  /** The link is a further lane of the tunnel whose first lane is the link with this number: it has no TAP. */
+  first?: number;
+  /** File descriptor of the TAP, non-blocking; -1 = none. */
   tap: number;
   /** File descriptor of the stream's socket, non-blocking. */
   stream: number;

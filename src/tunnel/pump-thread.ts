@@ -11,7 +11,7 @@ import { libcrypto } from "../linux/libcrypto.ts";
 import { recordPair } from "../linux/socketpair.ts";
 import { COUNTERS, type LinkStats, readCounters, TAKEN } from "./counters.ts";
 import type { FramingName } from "./framing.ts";
-import { FEATURE_ACK, MTU_MAX, MTU_MIN } from "./message.ts";
+import { FEATURE_ACK, FEATURE_LANES, MTU_MAX, MTU_MIN } from "./message.ts";
 import {
   encodeOrder,
   LINKS_MAX,
@@ -24,14 +24,26 @@ import {
 import { type GuardRules, parseGuard } from "./receive/guard.ts";
 import { MESSAGE_COST, MESSAGE_MAX } from "./send/channel-messages.ts";
 
-/** How to join a TAP to a stream. */
-export interface LinkOptions {
-  /** File descriptor of the TAP, non-blocking; the link owns it and closes it. */
-  tap: number;
+/** A further lane of a tunnel. */
+export interface LaneOptions {
   /**
    * File descriptor of the byte stream to the peer, a non-blocking socket; the link owns it and closes it.
    */
   stream: number;
+  /**
+   * Set if `stream` is the socket of an SSH connection: the state of that connection, as `encodeState` wrote
+   * it (src/ssh/handshake/connection-state.ts). It has keys in it, and is overwritten once the thread has
+   * read it.
+   */
+  ssh?: Memory;
+  /** MiB of that connection after which this end asks for new keys; REKEY_LIMIT by default. */
+  rekeyLimit?: number;
+}
+
+/** How to join a TAP to a stream. */
+export interface LinkOptions extends LaneOptions {
+  /** File descriptor of the TAP, non-blocking; the link owns it and closes it. */
+  tap: number;
   /** The largest MTU that this end can do, bytes. The peer is told. */
   mtu: number;
   /**
@@ -51,14 +63,6 @@ export interface LinkOptions {
   offload?: number | undefined;
   /** How frames are told apart in the stream; `messages` by default. */
   framing?: FramingName;
-  /**
-   * Set if `stream` is the socket of an SSH connection: the state of that connection, as `encodeState` wrote
-   * it (src/ssh/handshake/connection-state.ts). It has keys in it, and is overwritten once the thread has
-   * read it.
-   */
-  ssh?: Memory;
-  /** MiB of that connection after which this end asks for new keys; REKEY_LIMIT by default. */
-  rekeyLimit?: number;
   /**
    * Makes the owner of the other channels of the SSH connection. Undefined: the peer gets no other channel.
    */
@@ -85,8 +89,8 @@ export interface MessageInput {
   stop(): void;
 }
 
-/** A link as the main thread sees it. */
-export interface Link {
+/** A lane as the main thread sees it. */
+export interface Lane {
   /** Resolves with why the link ended, once both file descriptors are closed. Never rejects. */
   readonly ended: Promise<End>;
   /**
@@ -104,6 +108,17 @@ export interface Link {
   stats(): LinkStats;
 }
 
+/** A link as the main thread sees it: the first lane of a tunnel, with the counters of the whole tunnel. */
+export interface Link extends Lane {
+  /** It is up, and the peer knows lanes. */
+  readonly hasLanes: boolean;
+  /**
+   * Add a further lane, which ends with this link. The peer has to know lanes (`hasLanes`). The file descriptor belongs to the lane from now on; if this throws, it is closed.
+   * @throws as `PumpThread.add`.
+   */
+  addLane(options: LaneOptions): Lane;
+}
+
 /** ms until an order is written again for which the socket had no room. */
 const RETRY = 2;
 /** The longest `silence`, ms: one hour. */
@@ -113,7 +128,7 @@ const SILENCE_MAX = 3_600_000;
 interface LinkRecord {
   /** See `AddOrder.slot`. */
   slot: number;
-  /** The descriptors, in case the thread cannot close them any more. */
+  /** The descriptors, in case the thread cannot close them any more; -1 = none. */
   tap: number;
   stream: number;
   /** Keeps the memory until the thread has read it. */
@@ -121,6 +136,8 @@ interface LinkRecord {
   /** Owner of the other channels, and what waits of their messages. */
   channels: MessageInput | undefined;
   waiting: number;
+  /** The peer knows lanes. */
+  lanes: boolean;
   /** Resolves `Link.up`. */
   up: (mtu: number) => void;
   /** Resolves `Link.ended`. */
@@ -200,9 +217,28 @@ export class PumpThread {
    */
   add(options: LinkOptions): Link {
     try {
-      return this.#add(options);
+      const { id, lane } = this.#add(options);
+      const { mtu, silence, offload, features } = options;
+      const shared = { tap: -1, mtu, silence, offload, ...(features === undefined ? {} : { features }) };
+      const links = this.#links;
+      return {
+        ...lane,
+        get hasLanes() {
+          return links.get(id)?.lanes ?? false;
+        },
+        addLane: (further) => this.#addLane({ ...shared, ...further }, id),
+      };
     } catch (error) {
       libc.close(options.tap);
+      libc.close(options.stream);
+      throw error;
+    }
+  }
+
+  #addLane(options: LinkOptions, first: number): Lane {
+    try {
+      return this.#add(options, first).lane;
+    } catch (error) {
       libc.close(options.stream);
       throw error;
     }
@@ -230,7 +266,8 @@ export class PumpThread {
     await this.#exited.promise;
   }
 
-  #add(options: LinkOptions): Link {
+  /** @param first the number of the tunnel's first lane, if this is a further one. */
+  #add(options: LinkOptions, first?: number): { id: number; lane: Lane } {
     const { tap, stream, mtu, silence, ssh } = options;
     if (this.#state !== "running")
       throw new WaltError("the pump thread is not running: no tunnel can be added");
@@ -263,11 +300,12 @@ export class PumpThread {
       ...{ slot, tap, stream, ssh, end, up: up.resolve },
       channels: undefined,
       waiting: 0,
+      lanes: false,
     };
     record.channels = options.channels?.(this.#outputOf(id, record));
     this.#links.set(id, record);
     const vnet = options.offload !== undefined;
-    const features = (FEATURE_ACK | (options.offload ?? 0)) & (options.features ?? 0xffff);
+    const features = (FEATURE_ACK | FEATURE_LANES | (options.offload ?? 0)) & (options.features ?? 0xffff);
     const order = {
       id,
       slot,
@@ -278,13 +316,14 @@ export class PumpThread {
       vnet,
       framing: options.framing ?? "messages",
       features,
+      ...(first === undefined ? {} : { first }),
       ...(options.guard === undefined ? {} : { guard: options.guard }),
       ...(options.rekeyLimit === undefined ? {} : { rekeyLimit: options.rekeyLimit }),
       ...(ssh === undefined ? {} : { ssh: { address: ssh.address, length: ssh.bytes.length } }),
       ...(options.channels === undefined ? {} : { channels: true }),
     };
     this.#send({ kind: "add", ...order });
-    return {
+    const lane: Lane = {
       ended: ended.promise,
       up: up.promise,
       stop: (text) => {
@@ -292,6 +331,7 @@ export class PumpThread {
       },
       stats: () => ({ ...(last ?? readCounters(this.#stats, slot * COUNTERS)) }),
     };
+    return { id, lane };
   }
 
   /** Handle an event of the thread. */
@@ -304,7 +344,9 @@ export class PumpThread {
       link?.ssh?.bytes.fill(0); // it has keys in it
       if (link !== undefined) link.ssh = undefined;
     } else if (event.kind === "up") {
-      this.#links.get(event.id)?.up(event.mtu);
+      const link = this.#links.get(event.id);
+      if (link !== undefined) link.lanes = event.lanes;
+      link?.up(event.mtu);
     } else if (event.kind === "links-stopping") {
       this.#stopping.shift()?.();
     } else if (event.kind === "message") {
@@ -394,7 +436,8 @@ export class PumpThread {
       ? { kind: "fault", text: `the pump thread failed: ${messageOf(error)}` }
       : { kind: "stopped", text: "the pump thread is stopping" };
     for (const [id, { tap, stream }] of this.#links) {
-      libc.close(tap); // the thread cannot do it any more
+      // The thread cannot do it any more.
+      if (tap >= 0) libc.close(tap);
       libc.close(stream);
       this.#forget(id, end);
     }

@@ -29,6 +29,8 @@ import {
 } from "./pump-protocol.ts";
 
 const STOPPING: End = { kind: "stopped", text: "the pump thread is stopping" };
+/** The end of a further lane whose tunnel has none any more. */
+const GONE: End = { kind: "stopped", text: "the tunnel has ended" };
 /** Orders that are read in one turn of the loop, so that they do not hold up the frames. */
 const ORDERS_A_ROUND = 32;
 /** Longest wait in poll(2), ms. Any value would do: orders wake poll(2), and links say when they are due. */
@@ -138,7 +140,7 @@ export class Pump {
 
   /** Tell the main thread if the link has come up. @param wasUp it was up before. */
   #announce(link: PumpLink, wasUp: boolean): void {
-    if (link.up && !wasUp) this.#tell({ kind: "up", id: link.id, mtu: link.mtu });
+    if (link.up && !wasUp) this.#tell({ kind: "up", id: link.id, mtu: link.mtu, lanes: link.lanes });
   }
 
   /** Forget the links that are over, and tell the main thread. */
@@ -184,12 +186,20 @@ export class Pump {
   }
 
   #add(order: AddOrder, now: number): void {
+    const refuse = (end: End): void => {
+      for (const fd of [order.tap, order.stream]) if (fd >= 0) libc.close(fd);
+      this.#tell({ kind: "ended", id: order.id, end });
+    };
+    const first = this.#links.find(({ id }) => id === order.first);
+    if (order.first !== undefined && first?.open !== true) {
+      refuse(GONE);
+      return;
+    }
     let link: PumpLink;
     try {
-      link = new PumpLink(order, this.#stats, now, this.#tell);
+      link = new PumpLink(order, this.#stats, now, this.#tell, first);
     } catch (error) {
-      for (const fd of [order.tap, order.stream]) libc.close(fd);
-      this.#tell({ kind: "ended", id: order.id, end: fault(error) });
+      refuse(fault(error));
       return;
     }
     if (order.ssh !== undefined) this.#tell({ kind: "state-read", id: link.id });

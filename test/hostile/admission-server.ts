@@ -65,6 +65,7 @@ export class AdmissionServer implements AsyncDisposable {
         }),
       renew: async () => {},
       tunnel: async () => {},
+      lane: async () => {},
       originalTunnel: async () => {},
     });
     return new AdmissionServer(folder, keys, registry, devices, requests, endpoint);

@@ -9,7 +9,7 @@ import { parseExposition } from "../lab/prometheus.ts";
 const STATS: LinkStats = {
   ...{ framesIn: 1, framesOut: 2, bytesIn: 3, bytesOut: 4, dropped: 5, refused: 6, marked: 7 },
   ...{ rtt: 23.5, minRtt: 20, queued: 3000, queueDelay: 12.5, window: 48_000, inFlight: 1200 },
-  ...{ rate: 2.5e6, pings: 128, late: 2, loss: 1 / 64, rekeys: 0 },
+  ...{ rate: 2.5e6, pings: 128, late: 2, loss: 1 / 64, rekeys: 0, lanes: 2 },
 };
 const TOTALS = {
   ...{ tunnels: 3, framesIn: 11, framesOut: 12, bytesIn: 13, bytesOut: 14, dropped: 15, refused: 16 },
@@ -61,6 +61,7 @@ test("every value stands under its name, in base units", () => {
     min_rtt_seconds: 0.02,
     key_exchanges_total: 20,
     late_ping_ratio: 1 / 64,
+    lanes: 2,
     window_bytes: 48_000,
     in_flight_bytes: 1200,
     rate_bytes_per_second: 2.5e6,

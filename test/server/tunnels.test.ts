@@ -4,13 +4,14 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, existsSync, openSync } from "node:fs";
 import type { NodeState } from "../../src/api/messages.ts";
 import type { End } from "../../src/end.ts";
+import { tunnelName } from "../../src/enrolment/commands.ts";
 import type { Log } from "../../src/log.ts";
 import type { WaltNet } from "../../src/server/net/walt-net.ts";
 import type { Device } from "../../src/server/registry.ts";
 import { type Over, Tunnels } from "../../src/server/tunnels.ts";
 import type { Owner } from "../../src/ssh/server/peer.ts";
 import { LINK_COUNTERS, type LinkStats } from "../../src/tunnel/counters.ts";
-import type { Link, LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
+import type { LaneOptions, Link, LinkOptions, PumpThread } from "../../src/tunnel/pump-thread.ts";
 import { eventually } from "../lab/eventually.ts";
 import { states } from "../tunnel/transport/hand.ts";
 
@@ -37,12 +38,20 @@ class PlayedLink {
   readonly ended = this.#ended.promise;
   stats = (): LinkStats => ({ ...this.counters }) as unknown as LinkStats;
 
+  /** Its further lanes. */
+  readonly lanes: PlayedLink[] = [];
+  addLane = (options: LaneOptions): PlayedLink => {
+    const lane = new PlayedLink({ ...this.options, tap: -1, ...options });
+    this.lanes.push(lane);
+    return lane;
+  };
+
   rise(mtu = 1500): void {
     this.#up.resolve(mtu);
   }
 
   end(text: string): void {
-    for (const fd of [this.options.tap, this.options.stream]) closeSync(fd); // as the pump does
+    for (const fd of [this.options.tap, this.options.stream]) if (fd >= 0) closeSync(fd); // as the pump does
     this.#ended.resolve({ kind: "stopped", text });
   }
 
@@ -61,6 +70,7 @@ class PlayedConnection {
   /** Settles when the connection is free to be taken; at once unless a test holds it up. */
   ready: Promise<void> = Promise.resolve();
   readonly fd = openSync("/dev/null", "r");
+  readonly state = states()[0];
   /** Ends what was made of the connection: the listener may want that. */
   stop: (reason: string) => void = () => {};
 
@@ -70,7 +80,7 @@ class PlayedConnection {
       this.stop = (reason) => owner.stop(reason);
       await this.ready;
       void owner.ended.then(() => this.over++);
-      return { fd: this.fd, state: states()[0] };
+      return { fd: this.fd, state: this.state };
     };
     return { release, refuse: (text: string) => void this.failed.push(text) };
   }
@@ -362,4 +372,59 @@ test("a tunnel that stays: another connection of the device is told why, and get
   first.link.end("its device has gone");
   await eventually("the tunnel is down", () => tunnels.info(DEVICE)?.state === "down");
   expect((await up()).connection.failed).toEqual([]);
+});
+
+describe("further lanes", () => {
+  /** A device whose tunnel is up. */
+  async function up(device: Device): Promise<{ link: PlayedLink; name: string }> {
+    const connection = new PlayedConnection();
+    void tunnels.open(device, connection.request, VIA, FROM);
+    const link = await eventually("a link", () => links.at(-1));
+    link.rise();
+    await eventually("it is up", () => tunnels.info(device)?.state === "up");
+    return { link, name: tunnelName(connection.state.session.id) };
+  }
+
+  test("a lane joins the tunnel of its name, and its end frees its place", async () => {
+    const { link, name } = await up(DEVICE);
+    const connection = new PlayedConnection();
+    const over = tunnels.addLane(DEVICE, connection.request, name, FROM);
+    const lane = await eventually("a lane", () => link.lanes[0]);
+    expect([lane.options.stream, lane.options.tap]).toEqual([connection.fd, -1]);
+    connection.stop("too many connections");
+    await over;
+    expect([lane.stopped, connection.over, connection.failed]).toEqual([["too many connections"], 1, []]);
+    expect([link.stopped, tunnels.info(DEVICE)?.state]).toEqual([[], "up"]);
+    link.end("over");
+  });
+
+  test("no lane for a tunnel of another name, of another device, or that is not up", async () => {
+    const { link, name } = await up(DEVICE);
+    for (const [device, said] of [
+      [DEVICE, "0".repeat(32)],
+      [OTHER, name],
+    ] as const) {
+      const connection = new PlayedConnection();
+      await tunnels.addLane(device, connection.request, said, FROM);
+      expect(connection.failed).toEqual(["the tunnel of this lane is not up"]);
+      closeSync(connection.fd);
+    }
+    expect(link.lanes).toEqual([]);
+    link.end("over");
+  });
+
+  test("at most four further lanes", async () => {
+    const { link, name } = await up(DEVICE);
+    const all = Array.from({ length: 6 }, () => new PlayedConnection());
+    const over = all.map(({ request }) => tunnels.addLane(DEVICE, request, name, FROM));
+    await eventually("four lanes", () => link.lanes.length === 4);
+    expect(all.map(({ failed }) => failed)).toEqual([
+      ...[[], [], [], []],
+      ...[["a tunnel has at most 5 lanes"], ["a tunnel has at most 5 lanes"]],
+    ]);
+    for (const { fd } of all.slice(4)) closeSync(fd);
+    for (const lane of link.lanes) lane.end("over");
+    await Promise.all(over);
+    link.end("over");
+  });
 });

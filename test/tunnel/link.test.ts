@@ -356,7 +356,7 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
       1400 & 255,
       0,
       0,
-      1, // it acknowledges
+      3, // it acknowledges, and knows lanes
       0,
     ]);
     writeNow(peer, helloMessage());
@@ -428,8 +428,8 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
   const hello = helloMessage();
   const wrongVersion = Uint8Array.from(hello, (byte, i) => (i === 4 ? 2 : byte));
   const malformed: [string, Uint8Array[], RegExp][] = [
-    ["unknown type before hello", [message(9, [])], /unknown type 9/],
-    ["unknown type after hello", [hello, message(7, [1])], /unknown type 7/],
+    ["unknown type before hello", [message(11, [])], /unknown type 11/],
+    ["unknown type after hello", [hello, message(10, [1])], /unknown type 10/],
     ["a frame before hello", [message(TYPE.frame, frame(MACHINE, [0, 0]))], /before its HELLO/],
     ["a ping before hello", [message(TYPE.ping, PING_BACK)], /before its HELLO/],
     ["a second hello", [hello, hello], /second HELLO/],

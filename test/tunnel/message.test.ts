@@ -95,7 +95,7 @@ test("random bytes: the reader finds a problem or waits for more, and never writ
 
 test("a header alone is enough to refuse a message", () => {
   const cases: [number, number, RegExp][] = [
-    [7, 0, /unknown type 7/],
+    [10, 0, /unknown type 10/],
     [255, 10, /unknown type 255/],
     [TYPE.hello, 7, /HELLO of 7 bytes/],
     [TYPE.hello, 9, /HELLO of 9 bytes/],

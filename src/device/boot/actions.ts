@@ -23,11 +23,13 @@ import { type Credentials, writeCredentials } from "../identity/credentials.ts";
 import { ask, confirm, renew } from "../identity/enrol.ts";
 import { Renewer } from "../identity/renewer.ts";
 import { trustServerKeys, writeServerKeys } from "../identity/server-keys.ts";
+import type { LaneTransport } from "../net/lanes.ts";
 import { Tunnel } from "../net/tunnel.ts";
 import { type Interface, NetworkWatch } from "../net/uplink.ts";
 import { ProxyChain } from "../route/proxy-chain.ts";
 import { endOf } from "../route/route-failure.ts";
 import { runServerCommand, type ServerCommandOptions } from "../route/server-command.ts";
+import { openTransport } from "../route/tunnel-transport.ts";
 import { Prerequisites } from "./prerequisites.ts";
 import { type Event, entrypointOf, type ProxyKey, type State } from "./state.ts";
 import type { Actions } from "./supervisor.ts";
@@ -194,7 +196,7 @@ export class DeviceActions implements Actions {
       case "renew":
         return { type: "renewed", clocks: clocksAt(await this.#renew()) };
       case "tunnel":
-        return await this.#connect(entrypointOf(state), tell);
+        return await this.#connect(entrypointOf(state), state.key, tell);
       case "wait":
         return await this.#wait(action.ms, action.keepProxies);
     }
@@ -226,16 +228,22 @@ export class DeviceActions implements Actions {
   }
 
   async #openProxies(key: ProxyKey, entrypoint: Entrypoint): Promise<Event> {
-    const { files } = this.parts;
-    const { device } = this.#config;
     await this.#proxies?.stop();
     this.#proxies = undefined;
-    this.#proxies = await ProxyChain.open({
+    this.#proxies = await this.#chain(key, entrypoint, this.#interruption.signal);
+    return { type: "proxies-open" };
+  }
+
+  /** Open connections to the proxies. @throws as `ProxyChain.open`. */
+  async #chain(key: ProxyKey, entrypoint: Entrypoint, signal: AbortSignal): Promise<ProxyChain> {
+    const { files } = this.parts;
+    const { device } = this.#config;
+    return await ProxyChain.open({
       entrypoint,
       server: device.server,
       knownHosts: files.trustedHosts,
       silence: device.silence,
-      signal: this.#interruption.signal,
+      signal,
       children: this.#children,
       ...(key === "enrolment"
         ? { keyFiles: files.trustedEnrolmentKeys.filter(existsSync) }
@@ -246,7 +254,37 @@ export class DeviceActions implements Actions {
               : [files.certificate, ...[files.nextCertificate].filter(existsSync)],
           }),
     });
-    return { type: "proxies-open" };
+  }
+
+  /** Open a transport for a further lane, over connections of its own. @throws RouteFailure. */
+  async #openLane(
+    key: ProxyKey,
+    entrypoint: Entrypoint,
+    tunnel: string,
+    signal: AbortSignal,
+  ): Promise<LaneTransport> {
+    const proxies = await this.#chain(key, entrypoint, signal);
+    const close = (): Promise<void> => proxies.stop();
+    const { files } = this.parts;
+    try {
+      const transport = await openTransport(
+        {
+          ...{
+            proxies,
+            keyFiles: [files.deviceKey],
+            knownHosts: files.trustedHosts,
+            children: this.#children,
+          },
+          ...{ key: this.parts.key, command: encodeCommand({ name: "lane", tunnel }) },
+        },
+        signal,
+      );
+      const lost = proxies.during(new Promise<never>(() => {})).catch(() => {});
+      return { transport, lost, close };
+    } catch (error) {
+      await close();
+      throw error;
+    }
   }
 
   async #ask(tell: Tell): Promise<Event> {
@@ -334,7 +372,7 @@ export class DeviceActions implements Actions {
   }
 
   /** Build the tunnel, and wait until it ends. While it is up, renew the certificate whenever that is due. */
-  async #connect(entrypoint: Entrypoint, tell: Tell): Promise<Event> {
+  async #connect(entrypoint: Entrypoint, proxyKey: ProxyKey, tell: Tell): Promise<Event> {
     const { files, key } = this.parts;
     const { device } = this.#config;
     const { signal } = this.#interruption;
@@ -351,6 +389,8 @@ export class DeviceActions implements Actions {
       silence: device.silence,
       mtu: device.mtu,
       rekeyLimit: device.rekey_limit,
+      lanes: device.lanes,
+      openLane: (name, stop) => this.#openLane(proxyKey, entrypoint, name, stop),
       orders: this.parts.orders,
       log: this.parts.log.with("orders"),
     });

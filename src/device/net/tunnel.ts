@@ -14,6 +14,7 @@ import { endOf } from "../route/route-failure.ts";
 import type { ServerCommandOptions } from "../route/server-command.ts";
 import { openOriginalTransport, openTransport, type TunnelTransport } from "../route/tunnel-transport.ts";
 import { joinBridge, setMtu, VPN_TAP } from "./bridge.ts";
+import { keepLanes, type LaneTransport } from "./lanes.ts";
 
 /** How to open a tunnel. Without a command, its framing is `original`. */
 export interface TunnelOptions extends ServerCommandOptions {
@@ -29,6 +30,10 @@ export interface TunnelOptions extends ServerCommandOptions {
   readonly mtu: number;
   /** MiB after which the connection gets new keys. */
   readonly rekeyLimit: number;
+  /** How many lanes it shall have; see `LanesOptions`. */
+  readonly lanes: number | "auto";
+  /** Open a transport for a further lane of the tunnel with this name; see `LanesOptions`. */
+  openLane(tunnel: string, signal: AbortSignal): Promise<LaneTransport>;
   /** Carries out the server's orders. */
   readonly orders: OrderHandler;
   /** The log of those orders. */
@@ -43,6 +48,8 @@ export class Tunnel {
   #stopped: string | undefined;
   #isUp = false;
   #over = false;
+  /** Resolves when all further lanes have ended. */
+  #lanes = Promise.resolve();
   /**
    * Resolves to the MTU in bytes that device and server agreed on, when frames flow: the server has greeted,
    * and the TAP is in the bridge. It never rejects, and stays pending when the tunnel ends before that.
@@ -79,6 +86,8 @@ export class Tunnel {
       void this.#bringUp(transport, link);
       const linkEnd = await link.ended;
       this.#over = true;
+      this.#stopping.abort();
+      await this.#lanes;
       const end = await transport.explain(linkEnd, this.#isUp);
       return this.#stopped === undefined ? end : { kind: "stopped", text: this.#stopped };
     } catch (error) {
@@ -125,11 +134,19 @@ export class Tunnel {
       await setMtu(mtu);
       this.#isUp = true;
       this.#up.resolve(mtu);
+      this.#keepLanes(transport, link);
     } catch (error) {
       // After the end of the tunnel its TAP is gone, so that these steps fail, and the failure is not a
       // reason of the end.
       if (!this.#over) void this.stop(messageOf(error));
     }
+  }
+
+  #keepLanes({ name }: TunnelTransport, link: Link): void {
+    if (name === undefined || this.#over || this.#stopped !== undefined) return;
+    const { lanes: wanted, openLane, rekeyLimit, log } = this.options;
+    const open = (signal: AbortSignal): Promise<LaneTransport> => openLane(name, signal);
+    this.#lanes = keepLanes({ wanted, link, rekeyLimit, log, open }, this.#stopping.signal);
   }
 }
 

@@ -8,6 +8,7 @@
 
 import { closeSync, readFileSync } from "node:fs";
 import { type End, isStreamEnd } from "../../end.ts";
+import { tunnelName } from "../../enrolment/commands.ts";
 import type { Memory } from "../../linux/libc.ts";
 import { socketPair } from "../../linux/socketpair.ts";
 import { ChannelError, openChannel } from "../../ssh/client/open-channel.ts";
@@ -35,6 +36,8 @@ export interface TunnelTransport {
    * they are.
    */
   readonly ssh?: Memory;
+  /** Name of the tunnel that begins on this connection (enrolment/commands.ts). */
+  readonly name?: string;
   /** Resolves when the server has let us in. */
   readonly entered: Promise<unknown>;
   /**
@@ -70,7 +73,8 @@ export async function openTransport(
         mark,
       );
     };
-    return { stream: fd, ssh: encodeState(state), entered: Promise.resolve(), explain };
+    const name = tunnelName(state.session.id);
+    return { stream: fd, ssh: encodeState(state), name, entered: Promise.resolve(), explain };
   } catch (error) {
     if (!(error instanceof ChannelError)) throw error;
     const end = { kind: error.kind, text: `${proxies.peer}: ${error.message}` };

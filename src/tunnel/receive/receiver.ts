@@ -1,26 +1,23 @@
 /**
- * The way of a frame from the stream to the TAP. The functions below stand in this order:
+ * One lane's way from the peer: its stream's bytes to messages. The functions below stand in this order:
  *
  * 1. `read` reads bytes from the stream into a buffer. The buffer is borrowed, and given back as soon as it
  *    is empty (message-reader.ts).
- * 2. `#message` handles each complete message where it lies in the buffer. Messages that are not frames go to
- *    the link (`ControlMessages`).
- * 3. `#frame` makes the virtio-net header of a frame safe for the kernel (frame/virtio.ts). On the server the
- *    guard then decides whether the frame may pass (guard.ts).
- * 4. `#deliver` writes the frame to the TAP with one write(2).
- * 5. `acknowledge` tells the peer from time to time how many bytes of frames have come, which opens the
+ * 2. `#message` handles each complete message where it lies in the buffer. Frames go to the tunnel's sink
+ *    (frame-sink.ts), all other messages to the link (`ControlMessages`).
+ * 3. `acknowledge` tells the peer from time to time how many bytes of frames have come, which opens the
  *    peer's window.
  */
 
-import { readU32 } from "../../bytes.ts";
+import { readU16, readU32 } from "../../bytes.ts";
 import type { End } from "../../end.ts";
-import { at, EAGAIN, EBADFD, errno, errnoName, libc, type Memory } from "../../linux/libc.ts";
+import { EAGAIN, errnoName } from "../../linux/libc.ts";
 import { safeText } from "../../text.ts";
-import { sanitise, segmentsOf, VIRTIO } from "../frame/virtio.ts";
+import { FLOWS } from "../frame/flow.ts";
 import type { Framing } from "../framing.ts";
-import { HEADER, REASON_MAX, TYPE } from "../message.ts";
+import { HEADER, NUMBER_LENGTH, REASON_MAX, TYPE } from "../message.ts";
 import type { Stream } from "../transport/stream.ts";
-import { GroupLimit, type Guard, type GuardRules, parseGuard, refusal } from "./guard.ts";
+import type { FrameSink } from "./frame-sink.ts";
 import { MessageReader } from "./message-reader.ts";
 
 /**
@@ -42,6 +39,10 @@ export interface ControlMessages {
   readonly up: boolean;
   /** The link is neither ending nor over. */
   readonly open: boolean;
+  /** The peer may number frames. */
+  readonly lanes: boolean;
+  /** The peer numbers all frames from here on. */
+  numbering(): void;
   /** A HELLO came. Its payload begins at `offset`. */
   hello(bytes: Uint8Array, offset: number): void;
   /** A PING came. Its payload is a u64 in two halves. */
@@ -71,30 +72,18 @@ export interface ReceiverOptions {
   readonly framing: Framing;
   /** MTU of the node's network, bytes. */
   readonly mtu: number;
-  /** The TAP expects a virtio-net header in front of each frame. */
-  readonly vnet: boolean;
-  /** What the peer's node may send. Undefined: the peer is trusted. */
-  readonly guard: GuardRules | undefined;
+  /** Takes the frames. */
+  readonly sink: FrameSink;
 }
 
 export class Receiver {
-  /** Frames written to the TAP. */
-  frames = 0;
-  /** Bytes of those frames, without headers of messages and of virtio-net. */
-  bytes = 0;
-  /** Frames that the guard refused, or whose virtio-net header was wrong. */
-  refused = 0;
-  /** Frames that the TAP did not take. */
-  lost = 0;
   /** When bytes last came from the stream, ms of performance.now(). */
   heard: number;
   /** The peer expects acknowledgements. Set by the link. */
   acknowledges = false;
   readonly #reader: MessageReader;
   readonly #stream: Stream;
-  readonly #vnet: boolean;
-  readonly #guard: Guard | undefined;
-  readonly #groups = new GroupLimit();
+  readonly #sink: FrameSink;
   /** Messages that may still be handled in this turn. */
   #budget = 0;
   /** Messages that came are left for the next turn. */
@@ -110,15 +99,13 @@ export class Receiver {
   /** When the last acknowledgement was sent, ms. */
   #ackTime = 0;
 
-  /** @throws WaltError when an address in `guard` is none. */
   constructor(
     o: ReceiverOptions,
     readonly control: ControlMessages,
     now: number,
   ) {
     this.#stream = o.stream;
-    this.#vnet = o.vnet;
-    this.#guard = o.guard === undefined ? undefined : parseGuard(o.guard);
+    this.#sink = o.sink;
     this.#reader = new MessageReader(o.framing, o.mtu);
     this.heard = now;
   }
@@ -130,17 +117,16 @@ export class Receiver {
 
   /**
    * Read what the stream has, and handle it, as long as the link is open: at most MESSAGES_A_TURN.
-   * @param tap file descriptor of the TAP.
    * @param now ms.
    * @returns whether bytes came.
    */
-  read(tap: number, now: number): boolean {
+  read(now: number): boolean {
     const stream = this.#stream;
     const reader = this.#reader;
     const { control } = this;
     this.#budget = MESSAGES_A_TURN;
     let came = this.#backlog;
-    if (this.#backlog && !this.#handle(tap, now)) return came;
+    if (this.#backlog && !this.#handle(now)) return came;
     const n = stream.read(reader.memory, reader.end, reader.room, now);
     if (n <= 0) {
       if (n === 0) this.#ended();
@@ -152,7 +138,7 @@ export class Receiver {
     came = true;
     this.heard = now;
     reader.filled(n);
-    this.#handle(tap, now);
+    this.#handle(now);
     return came;
   }
 
@@ -160,12 +146,12 @@ export class Receiver {
    * Handle the messages that have come whole.
    * @returns whether more may be read: the link is open, and the turn is not over.
    */
-  #handle(tap: number, now: number): boolean {
+  #handle(now: number): boolean {
     const reader = this.#reader;
     const { control } = this;
     this.#backlog = false;
     while (control.open && reader.next()) {
-      this.#message(tap, now);
+      this.#message(now);
       if (--this.#budget > 0) continue;
       this.#backlog = control.open;
       return false;
@@ -189,7 +175,7 @@ export class Receiver {
     return n > 0 || n === -EAGAIN;
   }
 
-  #message(tap: number, now: number): void {
+  #message(now: number): void {
     const { type, offset, length, memory } = this.#reader;
     if (!this.control.up && type !== TYPE.hello && type !== TYPE.close) {
       this.#malformed("a message before its HELLO");
@@ -198,15 +184,26 @@ export class Receiver {
     switch (type) {
       case TYPE.frame:
         this.#count(HEADER + length, now);
-        this.#frame(tap, memory, false, offset, length, now);
+        this.#sink.frame(memory, false, offset, length, now);
         break;
       case TYPE.offloaded:
-        if (!this.#vnet) {
-          this.#malformed("an offloaded frame, although this end did not offer offloads");
-          break;
-        }
+        if (!this.#takes(true)) break;
         this.#count(HEADER + length, now);
-        this.#frame(tap, memory, true, offset, length, now);
+        this.#sink.frame(memory, true, offset, length, now);
+        break;
+      case TYPE.numbered:
+      case TYPE.numberedOffloaded: {
+        const offloaded = type === TYPE.numberedOffloaded;
+        const flow = readU16(memory.bytes, offset);
+        if (!this.#takes(offloaded, flow)) break;
+        this.#count(HEADER + length, now);
+        const number = readU32(memory.bytes, offset + 2);
+        const left = length - NUMBER_LENGTH;
+        this.#sink.numbered(flow, number, offloaded, memory, offset + NUMBER_LENGTH, left, now);
+        break;
+      }
+      case TYPE.numbering:
+        if (this.#takes(false, 0)) this.control.numbering();
         break;
       case TYPE.ack:
         this.control.acknowledged(readU32(memory.bytes, offset), readU32(memory.bytes, offset + 4));
@@ -225,47 +222,21 @@ export class Receiver {
     }
   }
 
-  #frame(tap: number, memory: Memory, offloaded: boolean, offset: number, length: number, now: number): void {
-    const end = offset + length;
-    const guard = this.#guard;
-    // For a frame without virtio-net header there is room in front of it: the reader's MARGIN.
-    const header = offloaded ? offset : offset - VIRTIO;
-    const frame = header + VIRTIO;
-    const sane = !offloaded || sanitise(memory.bytes, header, end, guard === undefined);
-    if (!sane) {
-      this.refused++;
-      return;
-    }
-    if (!offloaded) memory.bytes.fill(0, header, frame);
-    if (guard !== undefined && this.#refuses(memory.bytes, guard, header, end, now)) {
-      this.refused++;
-      return;
-    }
-    const from = this.#vnet ? header : frame;
-    this.#deliver(tap, memory.address + from, end - from, end - frame);
-  }
-
-  /** @param header offset of the virtio-net header; the frame follows, up to `end`. */
-  #refuses(bytes: Uint8Array, guard: Guard, header: number, end: number, now: number): boolean {
-    const frame = header + VIRTIO;
-    const length = end - frame;
-    const segments = segmentsOf(bytes, header, end);
-    if (refusal(bytes, frame, length, guard, segments) !== undefined) return true;
-    const group = ((bytes[frame] ?? 0) & 1) !== 0;
-    return group && !this.#groups.allows(segments, length, now);
-  }
-
-  #deliver(tap: number, address: number, length: number, frame: number): void {
-    if (libc.write(tap, at(address), length) >= 0) {
-      this.frames++;
-      this.bytes += frame;
-    } else if (errno() === EBADFD) {
-      this.control.stop({ kind: "tap", text: "the TAP no longer exists" });
+  /**
+   * Whether such a frame may come. If not, the link ends.
+   * @param flow of a numbered frame.
+   */
+  #takes(offloaded: boolean, flow?: number): boolean {
+    if (offloaded && !this.#sink.vnet) {
+      this.#malformed("an offloaded frame, although this end did not offer offloads");
+    } else if (flow !== undefined && !this.control.lanes) {
+      this.#malformed("a numbered frame, although the ends did not agree on lanes");
+    } else if (flow !== undefined && flow >= FLOWS) {
+      this.#malformed(`a frame of flow ${flow}, not 0 to ${FLOWS - 1}`);
     } else {
-      // EIO: the TAP is down. ENOMEM or ENOBUFS: the host is short of memory. The frame is lost, as frames
-      // may be on any network.
-      this.lost++;
+      return true;
     }
+    return false;
   }
 
   #count(bytes: number, now: number): void {

@@ -25,10 +25,10 @@
  * All lists are linked by arrays of numbers, so that no frame and no turn allocates memory.
  */
 
+import { type FramePool, type Size, SLOT_BYTES, type SlotHolder } from "../frame/frame-pool.ts";
 import { findHeaders, fixIpv4Checksum, Headers } from "../frame/headers.ts";
 import { VIRTIO } from "../frame/virtio.ts";
 import { HEADER, TYPE, writeHeader } from "../message.ts";
-import { type FramePool, type Size, SLOT_BYTES, type SlotHolder } from "./frame-pool.ts";
 import { plan, planSplit, split } from "./super-frame.ts";
 
 /**
@@ -82,6 +82,8 @@ export class FairQueue implements SlotHolder {
   quantum = 1514;
   /** Super-frames that are longer than this, bytes, are split. */
   slice = Number.POSITIVE_INFINITY;
+  /** The flow of the frame that `pop` gave last. */
+  popped = 0;
   readonly #pool: FramePool;
   /** First flow of the list NEW; -1 = the list is empty. */
   #newHead = -1;
@@ -132,6 +134,11 @@ export class FairQueue implements SlotHolder {
     this.#lastCount = new Int32Array(flows);
     this.#dropping = new Uint8Array(flows);
     pool.join(this);
+  }
+
+  /** Whether something of a flow waits. */
+  has(flow: number): boolean {
+    return (this.#head[flow] ?? -1) >= 0;
   }
 
   /** Whether a flow of the list NEW waits, that is one that sends little. */
@@ -244,6 +251,7 @@ export class FairQueue implements SlotHolder {
         continue;
       }
       this.#deficit[flow] = (this.#deficit[flow] ?? 0) - (this.#pool.length[slot] ?? 0);
+      this.popped = flow;
       return slot;
     }
   }
@@ -359,10 +367,8 @@ export class FairQueue implements SlotHolder {
     const size = HEADER + plan.headers + plan.data;
     const part = pool.take(size);
     if (part < 0) return -1;
-    const to = pool.offset(part);
-    pool.copy(to, start, size);
-    pool.start[part] = to;
-    pool.length[part] = size;
+    pool.fill(part, start, size);
+    const to = pool.start[part] ?? 0;
     pool.time[part] = pool.time[slot] ?? 0;
     split(bytes, to + HEADER, start + HEADER, start + length);
     writeHeader(bytes, to, TYPE.offloaded, size - HEADER);
@@ -376,12 +382,14 @@ export class FairQueue implements SlotHolder {
 
   /**
    * Mark a frame with "congestion experienced" (RFC 3168): both bits of the ECN field.
-   * @returns false if the field is 0, as the ends of its flow do not understand ECN.
+   * @returns false if the field is 0, as the ends of its flow do not understand ECN, or the frame is numbered:
+   *   then it is a copy.
    */
   #mark(slot: number): boolean {
     const pool = this.#pool;
     const { bytes } = pool.memory;
     const start = pool.start[slot] ?? 0;
+    if (bytes[start] !== TYPE.offloaded && bytes[start] !== TYPE.frame) return false;
     const frame = start + HEADER + (bytes[start] === TYPE.offloaded ? VIRTIO : 0);
     findHeaders(bytes, frame, start + (pool.length[slot] ?? 0), found);
     const { network, version } = found;

@@ -9,6 +9,7 @@ import { libc } from "../../../src/linux/libc.ts";
 import { recordPair } from "../../../src/linux/socketpair.ts";
 import { FRAMINGS } from "../../../src/tunnel/framing.ts";
 import { TYPE, writeClose, writePair } from "../../../src/tunnel/message.ts";
+import { FrameSink } from "../../../src/tunnel/receive/frame-sink.ts";
 import { type ControlMessages, Receiver } from "../../../src/tunnel/receive/receiver.ts";
 import { SocketStream } from "../../../src/tunnel/transport/stream.ts";
 import { EXPERIMENT, frame, helloMessage, message, readNow, streamPair, writeNow } from "../../tunnel/rig.ts";
@@ -22,6 +23,15 @@ const [tap, wire] = recordPair();
 afterAll(() => {
   for (const fd of [tap, wire]) libc.close(fd);
 });
+
+/** A frame of the node. */
+const ownFrame = (random: Random): Uint8Array => frame(NODE, [...EXPERIMENT, ...someBytes(random, 1500)]);
+
+/** A frame behind a flow, which is seldom one that there is not, and a low number. */
+function numbered(random: Random, bytes: Uint8Array): Uint8Array {
+  const flow = random(10) === 0 ? random(65_536) : random(4);
+  return Uint8Array.from([flow >>> 8, flow, 0, 0, 0, random(6), ...bytes]);
+}
 
 /** A super-frame of the node. */
 function superFrame(random: Random): Uint8Array {
@@ -45,10 +55,13 @@ function close(random: Random): Uint8Array {
 }
 
 const MESSAGES: readonly [(random: Random) => Uint8Array, ...((random: Random) => Uint8Array)[]] = [
-  (random) => message(TYPE.frame, frame(NODE, [...EXPERIMENT, ...someBytes(random, 1500)])),
+  (random) => message(TYPE.frame, ownFrame(random)),
   (random) => message(TYPE.frame, frame("52:54:00:09:09:09", [...EXPERIMENT, ...someBytes(random, 100)])),
   (random) => message(TYPE.offloaded, superFrame(random)),
   (random) => message(TYPE.offloaded, damage(superFrame(random), random)),
+  (random) => message(TYPE.numbered, numbered(random, ownFrame(random))),
+  (random) => message(TYPE.numberedOffloaded, numbered(random, superFrame(random))),
+  () => message(TYPE.numbering, new Uint8Array(0)),
   (random) => pair(random, TYPE.ping),
   (random) => pair(random, TYPE.pong),
   (random) => pair(random, TYPE.ack),
@@ -59,12 +72,20 @@ const MESSAGES: readonly [(random: Random) => Uint8Array, ...((random: Random) =
 /** What of a link the receiver uses. */
 class Control implements ControlMessages {
   readonly up: boolean;
+  readonly lanes: boolean;
   end: End | undefined;
-  constructor(random: Random) {
+  constructor(
+    random: Random,
+    readonly sink: () => FrameSink,
+  ) {
     this.up = random(10) > 0;
+    this.lanes = random(10) > 0;
   }
   get open(): boolean {
     return this.end === undefined;
+  }
+  numbering(): void {
+    this.sink().numbering(0);
   }
   hello(): void {}
   ping(): void {}
@@ -85,13 +106,10 @@ class Control implements ControlMessages {
 fuzz("the receiver: an end with a reason, and only the node's own frames reach the TAP", 1500, (random) => {
   const framing = FRAMINGS[oneOf(random, "messages", "messages", "original")];
   const [stream, peer] = streamPair();
-  const control = new Control(random);
+  const control: Control = new Control(random, () => sink);
   const vnet = random(2) === 0;
-  const receiver = new Receiver(
-    { stream: new SocketStream(stream), framing, mtu: 1500, vnet, guard: { mac: NODE } },
-    control,
-    0,
-  );
+  const sink = new FrameSink(tap, vnet, { mac: NODE }, (end) => control.stop(end));
+  const receiver = new Receiver({ stream: new SocketStream(stream), framing, mtu: 1500, sink }, control, 0);
   receiver.acknowledges = random(2) === 0;
   let now = 0;
   for (let i = random(20); i > 0 && control.open; i--) {
@@ -100,7 +118,7 @@ fuzz("the receiver: an end with a reason, and only the node's own frames reach t
     for (let at = 0; at < bytes.length && control.open; ) {
       const n = random(3) === 0 ? 1 + random(bytes.length) : bytes.length;
       at += writeNow(peer, bytes.subarray(at, at + n));
-      do receiver.read(tap, ++now);
+      do receiver.read(++now);
       while (receiver.more && control.open);
       receiver.acknowledge(now);
       for (let got = readNow(wire); got !== undefined && got.length > 0; got = readNow(wire)) {
@@ -110,8 +128,9 @@ fuzz("the receiver: an end with a reason, and only the node's own frames reach t
     }
   }
   libc.close(peer);
-  for (let i = 0; i < 100 && control.open; i++) receiver.read(tap, ++now);
+  for (let i = 0; i < 100 && control.open; i++) receiver.read(++now);
   expect(control.end).toBeDefined();
   receiver.free();
+  sink.free();
   libc.close(stream);
 });

@@ -1,11 +1,11 @@
 /** The fair queue without a network: which frames leave, in which order, and which are dropped or marked. */
 
 import { expect, test } from "bun:test";
+import { EXPRESS, FLOWS, flowOf } from "../../../src/tunnel/frame/flow.ts";
+import { FramePool } from "../../../src/tunnel/frame/frame-pool.ts";
 import { findHeaders, fold, Headers, sum16 } from "../../../src/tunnel/frame/headers.ts";
 import { TYPE, writeHeader } from "../../../src/tunnel/message.ts";
 import { FairQueue } from "../../../src/tunnel/send/fair-queue.ts";
-import { EXPRESS, FLOWS, flowOf } from "../../../src/tunnel/send/flow.ts";
-import { FramePool } from "../../../src/tunnel/send/frame-pool.ts";
 import { chance } from "../rig.ts";
 
 /** A message of `length` bytes whose payload begins with a number. */

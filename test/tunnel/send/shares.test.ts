@@ -3,8 +3,9 @@
 import { afterEach, expect, test } from "bun:test";
 import { libc } from "../../../src/linux/libc.ts";
 import { recordPair } from "../../../src/linux/socketpair.ts";
+import { LARGE, MEDIUM, SLOT_BYTES, threadPool } from "../../../src/tunnel/frame/frame-pool.ts";
 import { FRAMINGS } from "../../../src/tunnel/framing.ts";
-import { LARGE, MEDIUM, SLOT_BYTES, threadPool } from "../../../src/tunnel/send/frame-pool.ts";
+import { FrameSource } from "../../../src/tunnel/send/frame-source.ts";
 import { Sender } from "../../../src/tunnel/send/sender.ts";
 import type { Stream } from "../../../src/tunnel/transport/stream.ts";
 import { writeNow } from "../rig.ts";
@@ -16,14 +17,15 @@ const ALL = pool.room;
 
 /** A link's sender, with a socket for its TAP and a stream that takes everything, or nothing. */
 class TestLink {
-  readonly sender = new Sender(FRAMINGS.messages, 1500);
+  readonly source = new FrameSource(FRAMINGS.messages, 1500);
+  readonly sender = new Sender(FRAMINGS.messages, this.source);
   readonly #tap = recordPair();
   taken = 0;
   /** Bytes that the stream takes from now on. */
   takes = Number.POSITIVE_INFINITY;
 
   constructor() {
-    this.sender.offload = true;
+    this.source.offload = true;
     all.push(this);
   }
 
@@ -32,7 +34,7 @@ class TestLink {
     const frame = build({ version: 4, protocol: "tcp", data, segment: 1000 });
     for (let i = 0; i < count; i++) {
       expect(writeNow(this.#tap[0], frame)).toBe(frame.length);
-      expect(this.sender.pull(this.#tap[1], true, now)).toBe(frame.length);
+      expect(this.source.pull(this.#tap[1], true, now)).toBe(frame.length);
     }
   }
 
@@ -42,6 +44,7 @@ class TestLink {
 
   dispose(): void {
     this.sender.free();
+    this.source.free();
     for (const fd of this.#tap) libc.close(fd);
   }
 
@@ -95,7 +98,7 @@ for (const data of [500, 3000, 12_000, 60_000]) {
       honest.send(8, data, round);
       honest.flush(round);
     }
-    expect([honest.sender.dropped, honest.sender.framesOut]).toEqual([0, 1600]);
+    expect([honest.source.dropped, honest.source.framesOut]).toEqual([0, 1600]);
   });
 
   test(`${data} bytes: a link that comes last may have as much waiting as the others`, () => {
@@ -103,17 +106,17 @@ for (const data of [500, 3000, 12_000, 60_000]) {
     const last = new TestLink();
     last.takes = 0;
     last.send(1500, data, 0);
-    const most = Math.max(...before.map((link) => link.sender.queued));
-    expect(last.sender.queued).toBeGreaterThan(most / 4);
+    const most = Math.max(...before.map((link) => link.source.queued));
+    expect(last.source.queued).toBeGreaterThan(most / 4);
   });
 }
 
 test("what has waited for 2 s goes, also on a link that takes nothing", () => {
   const links = stuck(4, 3000);
   expect(pool.room).toBeLessThan(ALL);
-  for (const { sender } of links) sender.tick(2500);
+  for (const { source } of links) source.age(2500);
   expect(pool.room).toBe(ALL);
-  expect(links.map(({ sender }) => sender.dropped)).toEqual([1500, 1500, 1500, 1500]);
+  expect(links.map(({ source }) => source.dropped)).toEqual([1500, 1500, 1500, 1500]);
 });
 
 test("what is committed to a stream that takes no more is a few slots", () => {
@@ -125,7 +128,7 @@ test("what is committed to a stream that takes no more is a few slots", () => {
     link.takes = 10 * data + 17;
     link.send(80, data, 0);
     link.flush(1);
-    link.sender.tick(5000);
+    link.source.age(5000);
     expect(ALL - pool.room).toBeWithin(1, most * SLOT_BYTES[size] + 1);
     link.dispose();
     all.pop();

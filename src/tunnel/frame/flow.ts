@@ -4,7 +4,7 @@
  */
 
 import { readU16, readU32 } from "../../bytes.ts";
-import { findHeaders, Headers, ICMP, ICMPV6, TCP, UDP } from "../frame/headers.ts";
+import { findHeaders, Headers, ICMP, ICMPV6, TCP, UDP } from "./headers.ts";
 
 /** Flows of a queue; their numbers are 0 to FLOWS - 1. */
 export const FLOWS = 256;

@@ -8,6 +8,7 @@
  */
 
 import { allocate, at, libc, type Memory } from "../../linux/libc.ts";
+import { NUMBER_LENGTH } from "../message.ts";
 
 /** The sizes, as indexes of what is counted by size. */
 export const SMALL = 0;
@@ -22,11 +23,13 @@ export type Size = typeof SMALL | typeof MEDIUM | typeof LARGE;
  * jumbo frame (MTU 9000), or of a short super-frame; a large one any message: 64 KB, VLAN tags and all headers.
  */
 export const SLOT_BYTES = [2048, 10_240, 69_632] as const;
+/** Bytes at the beginning of each slot that a number may need in front of the message (message.ts). */
+export const NUMBER_ROOM = NUMBER_LENGTH;
 /**
  * Offset in a slot at which the virtio-net header of a frame is read. So there is room for the message's
- * header in front, and the frame itself is aligned to 16 bytes.
+ * header and a number in front, and the frame itself is aligned to 16 bytes.
  */
-export const LEAD = 6;
+export const LEAD = 22;
 /** Slots of each size: 12, 10 and 25 MB. Only the pages that were ever used are resident. */
 const SLOTS = [6144, 1024, 384] as const;
 
@@ -49,6 +52,8 @@ export class FramePool {
   readonly next: Int32Array;
   /** When the message was queued, ms. */
   readonly time: Float64Array;
+  /** Number of the frame within its flow, where it waits for those before it. */
+  readonly number: Uint32Array;
   /** The large slot that the next frame is read into, whatever the link. */
   spare: number;
   /** The queues of all links that have one. */
@@ -72,9 +77,10 @@ export class FramePool {
     this.length = new Int32Array(count);
     this.next = new Int32Array(count);
     this.time = new Float64Array(count);
+    this.number = new Uint32Array(count);
     // The slot that was freed last is used first, so that few pages are ever touched.
     for (let slot = count - 1; slot >= 0; slot--) this.free(slot);
-    this.spare = this.take(SLOT_BYTES[LARGE]);
+    this.spare = this.take(SLOT_BYTES[LARGE] - NUMBER_ROOM);
   }
 
   /** The size of a slot. */
@@ -82,9 +88,10 @@ export class FramePool {
     return slot < this.#first[MEDIUM] ? SMALL : slot < this.#first[LARGE] ? MEDIUM : LARGE;
   }
 
-  /** The smallest size whose slots hold `length` bytes. */
+  /** The smallest size whose slots hold a message of `length` bytes, and a number in front of it. */
   sizeFor(length: number): Size {
-    return length <= SLOT_BYTES[SMALL] ? SMALL : length <= SLOT_BYTES[MEDIUM] ? MEDIUM : LARGE;
+    const bytes = NUMBER_ROOM + length;
+    return bytes <= SLOT_BYTES[SMALL] ? SMALL : bytes <= SLOT_BYTES[MEDIUM] ? MEDIUM : LARGE;
   }
 
   /** Bytes of the free slots. */
@@ -96,7 +103,7 @@ export class FramePool {
     return sum;
   }
 
-  /** Take a free slot of the size for `length` bytes, which fit into a large one. @returns -1 = none is free. */
+  /** Take a free slot for a message of `length` bytes, which fits into a large one. @returns -1 = none is free. */
   take(length: number): number {
     const size = this.sizeFor(length);
     const slot = this.#free[size] ?? -1;
@@ -146,6 +153,14 @@ export class FramePool {
   offset(slot: number): number {
     const size = this.sizeOf(slot);
     return this.#base[size] + (slot - this.#first[size]) * SLOT_BYTES[size];
+  }
+
+  /** Put a copy of a message into a slot. @param from where the message begins in `memory`. */
+  fill(slot: number, from: number, length: number): void {
+    const to = this.offset(slot) + NUMBER_ROOM;
+    this.copy(to, from, length);
+    this.start[slot] = to;
+    this.length[slot] = length;
   }
 
   /** Copy `length` bytes within `memory`; `from` and `to` are offsets of areas that do not overlap. */
