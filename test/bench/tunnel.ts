@@ -2,7 +2,7 @@
  * `bun run bench:tunnel`: the tunnel beside a nested ssh pipe with the same ciphers, OpenSSH's own Ethernet
  * tunnel and a plain read/write loop, over the same proxies and links, in turns; and its memory.
  * Options: --list (the paths), --only PATHS (comma separated), --without VARIANTS, --runs N, --seconds N,
- * --seed N (of what is random in the paths), --json.
+ * --seed N (of what is random in the paths), --lanes N (of the tunnel; else as fits the path), --json.
  */
 
 import { parseArgs } from "node:util";
@@ -17,6 +17,7 @@ const { values } = parseArgs({
     runs: { type: "string", default: "5" },
     seconds: { type: "string", default: "3" },
     seed: { type: "string", default: "1" },
+    lanes: { type: "string" },
     only: { type: "string", default: "" },
     without: { type: "string", default: "" },
   },
@@ -53,6 +54,7 @@ const options = {
   runs: results.runs,
   seconds: Number(values.seconds),
   seed,
+  lanes: values.lanes === undefined ? undefined : Number(values.lanes),
   without: values.without.split(","),
 };
 for (const [number, path] of paths.entries()) {

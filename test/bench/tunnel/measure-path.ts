@@ -23,6 +23,8 @@ export interface MeasureOptions {
   /** s of bulk, where the path does not say otherwise. */
   readonly seconds: number;
   readonly seed: number;
+  /** Lanes of the tunnel; undefined: as the path says. */
+  readonly lanes: number | undefined;
   /** Names of variants that are left out. */
   readonly without: readonly string[];
 }
@@ -45,7 +47,7 @@ export async function measure(
     wire === undefined || way === undefined ? undefined : await Foreign.move(world, wire, way, number + 1);
   const hosts = [device.host, world.server, ...world.proxies.map((p) => p.host)];
   await useCubic([...hosts, ...Object.values(foreign?.hosts ?? {})], say);
-  const { all, node } = await variants(world, device, number);
+  const { all, node } = await variants(world, device, number, o.lanes ?? path.lanes);
   await useCubic([node], say);
   const names = [...path.beside.map((one) => NAMES[one]), WALT];
   const compared = all.filter(({ name }) => names.includes(name) && !o.without.includes(name));

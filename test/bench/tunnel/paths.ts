@@ -1,5 +1,6 @@
 /** The paths of `bench:tunnel`, and what is aimed at on each. */
 
+import { LANES_MAX } from "../../../src/tunnel/message.ts";
 import { type PathModel, pathModels } from "../../tunnel/send/paths/models.ts";
 
 /** Ratios that are aimed at; what is left out is not judged. */
@@ -33,6 +34,8 @@ export interface BenchPath {
   readonly direct?: boolean;
   /** How long bulk flows, s. The default is --seconds. */
   readonly seconds?: number;
+  /** How many lanes the tunnel has. */
+  readonly lanes: number;
   /** Bulk down is measured, too. */
   readonly down: boolean;
   /** Frames of 60 bytes are measured, too. */
@@ -47,7 +50,7 @@ export interface BenchPath {
 type Beside = "pipe" | "ssh -w" | "loop";
 
 const FAST: Omit<BenchPath, "name" | "words"> = {
-  ...{ down: true, small: true, every: 0.02, beside: ["pipe", "ssh -w", "loop"] },
+  ...{ lanes: 1, down: true, small: true, every: 0.02, beside: ["pipe", "ssh -w", "loop"] },
   limits: { pipe: 1.3, sshW: 8, loop: 3, cpu: 0.9, added: 0.6, pingMs: 10, memory: 80 },
 };
 
@@ -64,16 +67,17 @@ const MODELS: Record<string, Partial<BenchPath>> = {
   adsl: { seconds: 5, limits: { loop: 0.9 } },
   satellite: { seconds: 12, down: false, every: 0.05, limits: { loop: 0.9, ping: 1.5 } },
   policer: { limits: { loop: 0.9 } },
-  long: { seconds: 8, beside: ["pipe"], every: 0.05, limits: { pipe: 3, ping: 1.5 } },
+  long: { lanes: LANES_MAX, seconds: 8, beside: ["pipe"], every: 0.05, limits: { pipe: 3, ping: 1.5 } },
   "2mbit": {
+    lanes: LANES_MAX,
     seconds: 8,
     down: false,
     every: 0.05,
     beside: ["pipe", "loop"],
     limits: { pipe: 1.8, ping: 1.25 },
   },
-  "loss-0.1": { beside: ["pipe", "loop"], limits: { ping: 1.5 } },
-  "loss-3": { seconds: 6, down: false, beside: ["pipe", "loop"], limits: { pipe: 2, ping: 1.5 } },
+  "loss-0.1": { lanes: LANES_MAX, beside: ["pipe", "loop"], limits: { ping: 1.5 } },
+  "loss-3": { lanes: LANES_MAX, seconds: 6, down: false, beside: ["pipe", "loop"], limits: { pipe: 2, ping: 1.5 } },
   foreign: { seconds: 8, down: false, limits: { loop: 0.9, pingLoop: 0.5 } },
   "foreign-queue": { seconds: 15, down: false, limits: { loop: 0.9 } },
 };
@@ -84,7 +88,7 @@ export function benchPaths(seed: number): readonly BenchPath[] {
     const { name, words } = model;
     const own = MODELS[name] ?? MODELS[name.split("-")[0] ?? ""];
     const ordinary: BenchPath = {
-      ...{ name, words, model, down: true, small: false, every: 0.02, beside: ["loop"], limits: {} },
+      ...{ name, words, model, lanes: 1, down: true, small: false, every: 0.02, beside: ["loop"], limits: {} },
     };
     return { ...ordinary, ...own };
   });

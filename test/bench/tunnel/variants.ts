@@ -2,6 +2,7 @@
 
 import { hasAes } from "../../../src/linux/cpu.ts";
 import { proxyCiphers } from "../../../src/ssh/openssh/arguments.ts";
+import { eventually } from "../../lab/eventually.ts";
 import type { Host } from "../../lab/host.ts";
 import type { LabProcess } from "../../lab/process.ts";
 import { startSshd } from "../../lab/sshd.ts";
@@ -74,14 +75,21 @@ export async function bareRtt(world: World, device: Host): Promise<number> {
   return sum;
 }
 
-/** Everything between `device` and the world's server. The device is set up and not started yet. */
+/**
+ * Everything between `device` and the world's server. The device is set up and not started yet.
+ * @param net a number that makes addresses and names differ from those of other paths.
+ * @param lanes of the tunnel.
+ */
 export async function variants(
   world: World,
   device: WorldDevice,
   net: number,
+  lanes: number,
 ): Promise<{ all: Variant[]; node: Host }> {
   const { host } = device;
   const { server } = world;
+  const toml = await Bun.file(host.path("/etc/walt/vpn.toml")).text();
+  host.writeFile("/etc/walt/vpn.toml", toml.replace("[device]\n", `[device]\nlanes = ${lanes}\n`));
   await device.enrol(); // while it has no other interface yet
   await letRootIn(world, host);
   const ssh = await nestedSsh(world, host);
@@ -145,6 +153,8 @@ export async function variants(
   const address = `192.168.192.${100 + net}`;
   const node = await device.plugNode(address, mac);
   if (!(await pingable(node, WALT_NET, 30))) throw new Error("the tunnel does not answer");
+  const count = async (): Promise<number | undefined> => (await device.status()).traffic?.lanes;
+  await eventually(`${lanes} lanes`, count, { fits: (there) => there === lanes, within: 120_000 });
   const ours: Variant = {
     name: "walt",
     ping: { from: node, to: WALT_NET },
