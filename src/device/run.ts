@@ -5,6 +5,7 @@ import { type DeviceStatus, MAX_DETAIL } from "../api/device-status.ts";
 import type { Config } from "../config/schema.ts";
 import { type Settings, withSettings } from "../config/settings.ts";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
+import { kept } from "../kept.ts";
 import { Change } from "../linux/change.ts";
 import { aborted } from "../linux/sleep.ts";
 import { alsoTo, type Log } from "../log.ts";
@@ -39,7 +40,7 @@ import { Usb } from "./usb/usb.ts";
 import { VmKeeper, type VmKeeperOptions } from "./vm/keeper.ts";
 import { findAccelerator } from "./vm/kvm-probe.ts";
 import { totalMemory, vmMemory } from "./vm/memory.ts";
-import { thisArchitecture } from "./vm/qemu-arguments.ts";
+import { checkMachine, thisArchitecture } from "./vm/qemu-arguments.ts";
 import { type Accelerator, Vm } from "./vm/vm.ts";
 
 /**
@@ -83,7 +84,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
   const identity = readBoard(config.device.board);
 
   let keeper: VmKeeper | undefined;
-  let accelerator: Promise<Accelerator> | undefined;
+  let accelerator: (() => Promise<Accelerator>) | undefined;
   const console = new SerialConsole(linesOf(logs.vm.add));
   let usb: Usb | undefined;
   const firstUp = (nodeMac: string): void => {
@@ -218,7 +219,8 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     // done while the device connects to the server.
     if (config["device.vm"].start) {
       const say = (words: string): void => log.warn(words, { event: "vm-emulated" });
-      accelerator = findAccelerator({ board: config.device.board, say, signal });
+      accelerator = kept(() => findAccelerator({ board: config.device.board, say, signal }));
+      accelerator().catch(() => {}); // the virtual machine's start tries again, and tells
       consoleServer = await serveConsole(files.consoleSocket, console);
       const ports = usbPorts(config.device.board, config["device.vm"].usb);
       usb = new Usb({ ports, log: log.with("usb"), changed: tellChange });
@@ -234,7 +236,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     await doctor.stop();
     await actions.stop();
     await running;
-    await accelerator;
+    await accelerator?.().catch(() => {});
     await actions.prerequisites.stop();
     log.info("stopped", { event: "device-stops" });
   } finally {
@@ -253,7 +255,7 @@ interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
   nodeMac: string;
   /** The current MTU of the node's network, bytes. */
   mtu: () => number;
-  accelerator: Promise<Accelerator>;
+  accelerator: () => Promise<Accelerator>;
   console: SerialConsole;
   usb: Usb | undefined;
 }
@@ -276,11 +278,12 @@ function keepVm({
   return new VmKeeper({
     start: async (signal) => {
       const arch = thisArchitecture();
+      checkMachine(arch); // that QEMU is missing is told with its package
       const memory = vmMemory(config["device.vm"].memory, board, totalMemory());
       const machine = {
         board,
         arch,
-        accel: await accelerator,
+        accel: await accelerator(),
         memory,
         cpus,
         nodeMac,

@@ -1,6 +1,6 @@
 /** `walt server run`: the parts of the server, put together, and taken apart in order. */
 
-import { accessSync, chmodSync, constants, statSync } from "node:fs";
+import { chmodSync, closeSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { formatHostPort, SERVER_PORT } from "../address.ts";
@@ -14,7 +14,7 @@ import { makeFolders } from "../linux/files.ts";
 import { anyAddress } from "../linux/ipv6.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import { aborted, sleep } from "../linux/sleep.ts";
-import { TUN, TUN_CURE } from "../linux/tap.ts";
+import { openTap, TUN_CURE } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { sourceOf } from "../source.ts";
 import { fingerprint, parsePublicKey } from "../ssh/keys/ed25519.ts";
@@ -59,14 +59,21 @@ function refuseAnothersState(state: string): void {
   });
 }
 
-/** @throws WaltError when we may not make TAPs, which would be noticed only with the first tunnel. */
+/** @throws WaltError when we cannot make TAPs, which would be noticed only with the first tunnel. */
 function requireTun(): void {
   try {
-    accessSync(TUN, constants.R_OK | constants.W_OK);
+    closeSync(openTap("walt-try%d").fd);
   } catch (error) {
-    throw new WaltError(`cannot open ${TUN}: ${messageOf(error)}`, {
-      hint: TUN_CURE,
-    });
+    throw new WaltError(messageOf(error), { hint: TUN_CURE, cause: error });
+  }
+}
+
+/** A part was stopped. What cannot be removed is left behind, which is no reason not to stop the others. */
+async function ended(stop: Promise<unknown>, what: string, log: Log): Promise<void> {
+  try {
+    await stop;
+  } catch (error) {
+    log.error(`${what} could not be taken away in order: ${reasonOf(error)}`, { event: "stop-failed" });
   }
 }
 
@@ -126,8 +133,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   const addresses = nodeAddresses(config);
   for (const node of addresses === undefined ? [] : registry.assignAddresses(...addresses))
     log.error("walt-net has no address left for a node", { event: "dhcp-no-address", node });
-  const net = await openWaltNet(config, registry.active(), log);
-  parts.defer(() => net.stop());
+  const net = await openWaltNet(config, registry.active(), log, signal);
+  parts.defer(() => ended(net.stop(), "walt-net", log));
   const pumps = await PumpThread.start();
   parts.defer(() => pumps.stop());
 
@@ -253,9 +260,9 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   });
   parts.defer(async () => {
     // The reason goes out before the connections end.
-    await tunnels.stopAll("the server stops");
+    await ended(tunnels.stopAll("the server stops"), "the tunnels", log);
     await endpoint.stop();
-    await tunnels.stop("the server stops");
+    await ended(tunnels.stop("the server stops"), "the tunnels", log);
   });
 
   const surroundings = new Surroundings(config["server.network"], log.with("net"), () => tunnels.count);

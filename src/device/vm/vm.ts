@@ -3,6 +3,7 @@
 import { rmSync } from "node:fs";
 import { messageOf, WaltError } from "../../errors.ts";
 import { libc } from "../../linux/libc.ts";
+import { paced } from "../../linux/output.ts";
 import { started } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import { safeText } from "../../text.ts";
@@ -55,6 +56,7 @@ export class Vm {
         stdio: [line.theirs, line.theirs, "pipe"],
         // Ctrl-C at the terminal must not end QEMU: this process ends it, in the right order.
         detached: true,
+        lazy: true, // else Bun reads, and keeps, all that comes
       }),
     );
     const allStderr = read(this.#child.stderr, (text) => {
@@ -199,7 +201,7 @@ export class Vm {
 async function read(stream: ReadableStream<Uint8Array>, take: (text: string) => void): Promise<void> {
   const decoder = new TextDecoder();
   try {
-    for await (const chunk of stream) take(decoder.decode(chunk, { stream: true }));
+    for await (const chunk of paced(stream)) take(decoder.decode(chunk, { stream: true }));
   } catch {
     // The process has ended, which `exited` reports.
   }
