@@ -292,7 +292,7 @@ function keepVm({
       };
       signal.throwIfAborted();
       console.note(starts++ === 0 ? "the virtual machine starts" : "the virtual machine is started again");
-      const vm = await Vm.start({ ...machine, qmpSocket: files.qmpSocket }, console, log);
+      const vm = await Vm.start({ ...machine, qmpSocket: files.qmpSocket }, console, log, signal);
       log.info("virtual machine runs", { event: "vm-started", ...machine });
       usb?.use(vm);
       void vm.ended.then(({ reason }) => {

@@ -3,8 +3,8 @@
 import { messageOf, WaltError } from "../errors.ts";
 import { type RunOptions, run, runAny } from "./run.ts";
 
-/** Milliseconds that ip(8) may take: a board reads it from its card while everything else starts. */
-const LONGEST = 15_000;
+/** Milliseconds that ip(8) and bridge(8) may take: a board reads it from its card while everything else starts. */
+export const IP_LONGEST = 15_000;
 
 /** Characters of the reason that it prints, in the message of an error. */
 const REASON_MOST = 1000;
@@ -25,7 +25,7 @@ export async function ipBatch(lines: readonly string[], options: IpOptions = {})
     throw new WaltError(`the command ${JSON.stringify(broken)} for ip has a line break or a zero byte`);
   if (lines.length === 0) return;
   const { status, stderr } = await runAny(["ip", "-batch", "-"], {
-    ...{ timeout: LONGEST, ...options },
+    ...{ timeout: IP_LONGEST, ...options },
     input: `${lines.join("\n")}\n`,
   });
   if (status === 0) return;
@@ -47,7 +47,7 @@ export async function ipBatch(lines: readonly string[], options: IpOptions = {})
  * @throws WaltError when ip fails, or when it prints something that is not JSON.
  */
 export async function ipJson(args: readonly string[], options: IpOptions = {}): Promise<unknown> {
-  const text = await run(["ip", "-j", ...args], { timeout: LONGEST, ...options });
+  const text = await run(["ip", "-j", ...args], { timeout: IP_LONGEST, ...options });
   if (text.trim() === "") return [];
   try {
     return JSON.parse(text);

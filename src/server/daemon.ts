@@ -100,6 +100,15 @@ async function openRegistry(path: string, log: Log, signal: AbortSignal): Promis
  * @throws WaltError when a part cannot be started; what was started before it is stopped.
  */
 export async function runServer(config: Config, log: Log, signal: AbortSignal): Promise<void> {
+  try {
+    await run(config, log, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    log.info("server stops", { event: "server-stops", reason: `it was starting: ${reasonOf(error)}` });
+  }
+}
+
+async function run(config: Config, log: Log, signal: AbortSignal): Promise<void> {
   const { server } = config;
   await refuseSecond(server.socket);
   // Taken apart in the reverse order of how they were put together.

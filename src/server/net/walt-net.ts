@@ -7,7 +7,7 @@ import { AddressRange } from "../../address-range.ts";
 import type { Config } from "../../config/schema.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { kept } from "../../kept.ts";
-import { type IpOptions, ipBatch, ipJson } from "../../linux/ip.ts";
+import { IP_LONGEST, type IpOptions, ipBatch, ipJson } from "../../linux/ip.ts";
 import { type RunResult, run, runAny } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import { Fields } from "../../parse.ts";
@@ -108,7 +108,10 @@ export async function openWaltNet(
 async function bridgeInfo(bridge: string, options: IpOptions): Promise<string | undefined> {
   if (!existsSync(`/sys/class/net/${bridge}`)) {
     // /sys may show another network namespace than this one. ip(8) does not use it.
-    const { status }: RunResult = await runAny(["ip", "link", "show", "dev", bridge], options);
+    const { status }: RunResult = await runAny(["ip", "link", "show", "dev", bridge], {
+      timeout: IP_LONGEST,
+      ...options,
+    });
     if (status !== 0) return undefined;
   }
   const shown = await ipJson(["-d", "link", "show", "dev", bridge], options);
@@ -145,7 +148,7 @@ function plainNet(network: Config["server.network"]): WaltNet {
       });
       // The guard accepts no other source address, so the bridge has nothing to learn.
       await run(["bridge", "fdb", "replace", nodeMac, "dev", name, "master", "static"], {
-        timeout: BRIDGE_LONGEST,
+        timeout: IP_LONGEST,
       });
       await ipBatch([`link set dev ${name} up`]);
     },
@@ -160,9 +163,6 @@ function plainNet(network: Config["server.network"]): WaltNet {
     stop: () => Promise.resolve(),
   };
 }
-
-/** Milliseconds that bridge(8) may take. */
-const BRIDGE_LONGEST = 15_000;
 
 /** Groups of interfaces (ip-link(8)) of this program begin here; the number of the bridge is added. */
 const GROUPS = 0x57_00_00_00;
