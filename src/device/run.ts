@@ -7,6 +7,7 @@ import { type Settings, withSettings } from "../config/settings.ts";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
 import { kept } from "../kept.ts";
 import { Change } from "../linux/change.ts";
+import { requireDescriptors } from "../linux/limits.ts";
 import { aborted } from "../linux/sleep.ts";
 import { alsoTo, type Log } from "../log.ts";
 import { fingerprint, publicKeyLine, shortCode } from "../ssh/keys/ed25519.ts";
@@ -56,6 +57,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
       hint: "Run `sudo walt device run`.",
     });
   }
+  requireDescriptors();
   const logs = { board: new LineRing(), vm: new LineRing(), kernel: new KernelLog() };
   const errors = new LastErrors();
   const log = alsoTo(output, (line) => {
@@ -350,8 +352,11 @@ function lockNetwork(): () => void {
     throw new WaltError(
       inUse
         ? `another \`walt device run\` owns the bridge ${BRIDGE} of this network namespace`
-        : `cannot lock the bridge ${BRIDGE}: ${messageOf(error)}`,
-      { hint: "Stop the other one first: a machine can be only one device.", cause: error },
+        : `cannot lock the bridge ${BRIDGE}: ${messageOf(error).replaceAll("\0", "@")}`,
+      {
+        ...(inUse ? { hint: "Stop the other one first: a machine can be only one device." } : {}),
+        cause: error,
+      },
     );
   }
 }

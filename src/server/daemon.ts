@@ -12,6 +12,7 @@ import type { Order } from "../control/orders.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { anyAddress } from "../linux/ipv6.ts";
+import { requireDescriptors } from "../linux/limits.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import { aborted, sleep } from "../linux/sleep.ts";
 import { openTap, TUN_CURE } from "../linux/tap.ts";
@@ -110,6 +111,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
 
 async function run(config: Config, log: Log, signal: AbortSignal): Promise<void> {
   const { server } = config;
+  requireDescriptors();
   await refuseSecond(server.socket);
   // Taken apart in the reverse order of how they were put together.
   await using parts = new AsyncDisposableStack();

@@ -57,6 +57,34 @@ export interface DnsmasqOptions {
 /** Whether this process has to ask systemd for dnsmasq. */
 const isConfined = (): boolean => process.geteuid?.() !== 0;
 
+/** What dnsmasq says at its end (src/inotify.c, src/dhcp.c, src/lease.c and the C library's words), and what to do. */
+const CURES: readonly (readonly [words: RegExp, cure: string])[] = [
+  [
+    /inotify/,
+    "Raise fs.inotify.max_user_instances (sysctl -w): other programs of the machine have as many watches of files as they may.",
+  ],
+  [
+    /Address (already )?in use/,
+    "Another DHCP server is on this bridge: `ss -lunp sport = :67` shows it. Stop it, or bind it to other interfaces.",
+  ],
+  [/No space left/, "Make room on the disk (df -h, df -i)."],
+  [/[Mm]emory/, "No memory is left: free -m shows how much there is."],
+  [/[Tt]oo many open files|No file descriptors/, "Raise LimitNOFILE of the service (ulimit -n)."],
+  [
+    /[Cc]annot fork|Resource temporarily/,
+    "As many processes run as the limit allows (TasksMax of the service).",
+  ],
+];
+
+/** What to do when dnsmasq ends at its start. @param reason what it said last. */
+export function cureOf(reason: string): string {
+  const known = CURES.find(([words]) => words.test(reason));
+  if (known !== undefined) return known[1];
+  return isConfined()
+    ? `Is it installed (apt-get install dnsmasq-base), is no other DHCP server on this bridge, and does systemd listen on ${DHCP_SOCKET} (walt server install)?`
+    : "Is it installed (apt-get install dnsmasq-base), and is no other DHCP server on this bridge?";
+}
+
 /** Where dnsmasq keeps its leases. @param state the server's state folder */
 export function leasesFile(state: string): string {
   return join(isConfined() ? SERVICE_STATE : state, LEASES);
@@ -140,11 +168,7 @@ export class Dnsmasq {
     signal?.removeEventListener("abort", giveUp);
     if (failed !== undefined) {
       await dnsmasq.#end(first.ended);
-      throw new WaltError(`dnsmasq ended at its start: ${failed}`, {
-        hint: isConfined()
-          ? `Is it installed (apt-get install dnsmasq-base), is no other DHCP server on this bridge, and does systemd listen on ${DHCP_SOCKET} (walt server install)?`
-          : "Is it installed (apt-get install dnsmasq-base), and is no other DHCP server on this bridge?",
-      });
+      throw new WaltError(`dnsmasq ended at its start: ${failed}`, { hint: cureOf(failed) });
     }
     dnsmasq.#loop = dnsmasq.#watch(first.ended);
     return dnsmasq;
