@@ -4,7 +4,7 @@
  * package registry.
  */
 
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 /** The architectures that binaries are built for, as Node.js names them. */
@@ -47,6 +47,8 @@ export async function build(target: Target): Promise<void> {
     });
     if (!result.success) throw new AggregateError(result.logs, `building for ${target} failed`);
     renameSync(temp, path);
+    // Beside the binaries, for machines that cannot run them.
+    copyFileSync(join(import.meta.dir, "src/walt-check.sh"), join(dirname(path), "walt-check.sh"));
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -7,6 +7,7 @@ export const LOG_EVENTS = {
   // The server
   "server-ready": "The server's daemon is ready.",
   "server-stops": "The server's daemon stops.",
+  "stop-failed": "The server stops, and something that it made could not be removed: the message says what.",
   "bridge-used": "The daemon uses an existing bridge as walt-net.",
   "ipv6-missing": "The kernel has no IPv6. The endpoint listens on IPv4 alone.",
   "walt-net-trouble":
@@ -96,7 +97,7 @@ export const LOG_EVENTS = {
   "server-keys-damaged":
     "What the device stored of the server's keys cannot be used, so that those of its card count.",
   "key-to-install": "In the original framing: `key` must be added to the server's authorized_keys.",
-  "bridge-failed": "The device could not make its bridge.",
+  "bridge-failed": "The device could not make its bridge, or remove it.",
   "pump-failed": "The pump thread failed.",
   "vm-started": "The virtual machine started.",
   "vm-ended": "The virtual machine ended. It is started again.",

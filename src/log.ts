@@ -27,8 +27,15 @@ export interface Log {
 const PRIORITY = [3, 4, 5, 6, 7, 7];
 const NAMES = ["error", "warn", "note", "info", "debug", "trace"];
 
+/** Characters of a line's message, and of each of its values: what is longer is cut. */
+const LONGEST = 4000;
+
+function cut(text: string): string {
+  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+}
+
 function field(value: string | number | boolean): string {
-  const text = String(value);
+  const text = cut(String(value));
   return /^[\w.:/@+,=-]+$/.test(text) ? text : quoted(text);
 }
 
@@ -40,7 +47,7 @@ export function formatLine(subject: string, message: string, fields: LogFields =
   const words = Object.entries(fields).flatMap(([key, value]) =>
     value === undefined ? [] : [`${key}=${field(value)}`],
   );
-  const clean = message.replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, " ");
+  const clean = cut(message).replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, " ");
   return [subject === "" ? clean : `${subject}: ${clean}`, ...words].join(" ");
 }
 

@@ -23,6 +23,9 @@ const CURES: Readonly<Record<string, string>> = {
   ENOENT: "Is it there, and in the PATH if it is a program?",
 };
 
+/** What has run out says more than what was to be done with it: its cure takes the place of any other hint. */
+const RUN_OUT: readonly string[] = ["EMFILE", "ENFILE", "ENOMEM", "EAGAIN"];
+
 /** What SQLite says (https://www.sqlite.org/rescode.html), by the beginning of its code, and what to do. */
 const SQLITE: readonly (readonly [code: string, what: string, cure: string])[] = [
   [
@@ -63,7 +66,7 @@ export function isLocked(error: unknown): boolean {
 
 /** An error for people: what was thrown if it is one, or made of an error of the system; else undefined. */
 export function explained(error: unknown): WaltError | undefined {
-  if (error instanceof WaltError) return error;
+  if (error instanceof WaltError) return withCure(error);
   const code = codeOf(error) ?? "";
   const database = SQLITE.find(([beginning]) => code.startsWith(beginning));
   if (database !== undefined) {
@@ -74,6 +77,14 @@ export function explained(error: unknown): WaltError | undefined {
   if (!(error instanceof Error) || !/^E[A-Z0-9]+$/.test(code) || !("syscall" in error)) return undefined;
   const hint = CURES[code];
   return new WaltError(messageOf(error), { ...(hint === undefined ? {} : { hint }), cause: error });
+}
+
+/** The error, with what to do about the error of the system that caused it, if there is one. */
+function withCure(error: WaltError): WaltError {
+  const code = codeOf(error.cause) ?? "";
+  const hint = error.hint === undefined || RUN_OUT.includes(code) ? CURES[code] : undefined;
+  const { message, exitCode, cause } = error;
+  return hint === undefined ? error : new WaltError(message, { hint, exitCode, cause });
 }
 
 /** What was thrown, in words for the log: an error of the system with what to do. */

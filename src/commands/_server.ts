@@ -1,15 +1,23 @@
 /** How commands reach the server's daemon: its socket here, or through ssh the one on another machine. */
 
-import { existsSync, rmSync, watch } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { hostname, userInfo } from "node:os";
-import { join } from "node:path";
 import type { ArgsDef } from "citty";
 import { ApiClient } from "../api/client.ts";
 import { loadConfig } from "../config/load.ts";
-import { codeOf, usageError, WaltError } from "../errors.ts";
-import { temporaryFolder } from "../linux/files.ts";
+import { usageError, WaltError } from "../errors.ts";
+import { smallFolder } from "../linux/files.ts";
+import { paced } from "../linux/output.ts";
 import { runAny, started } from "../linux/run.ts";
+import { within } from "../linux/sleep.ts";
 import { throughServer } from "../ssh/openssh/node-arguments.ts";
+import {
+  forwardArguments,
+  operatorArguments,
+  operatorSockets,
+  SOCKET_FOLDER_LONGEST,
+} from "../ssh/openssh/operator-arguments.ts";
+import { safeText } from "../text.ts";
 import { configOption } from "./_command.ts";
 import { beforeSignal } from "./_signals.ts";
 
@@ -44,6 +52,12 @@ export interface ServerConnection {
 
 /** Lines of refusals that are kept. */
 const MAX_REFUSALS = 1000;
+/** ms between looks whether ssh has logged in. */
+const LOOK = 20;
+/** ms that an ssh may take that does not use the network. */
+const SHORT = 15_000;
+/** ms that ssh may take to end; it is killed then. */
+const ENDING = 2000;
 /** ms until a refusal that was heard of has been read. */
 const READ_TIME = 500;
 
@@ -115,52 +129,53 @@ async function withConnection<T>(
     throw usageError(`--server ${JSON.stringify(args.server)} is not of the form ssh://[user@]host[:port]`);
   const [, user, host = "", port] = match;
   await using parts = new AsyncDisposableStack();
-  const folder = temporaryFolder();
+  const folder = smallFolder((made) => {
+    operatorSockets(made);
+    return made;
+  }, SOCKET_FOLDER_LONGEST);
   const removeFolder = (): void => rmSync(folder, { recursive: true, force: true });
   parts.defer(removeFolder);
-  const local = join(folder, "server.sock");
-  const control = join(folder, "ssh");
-  const watcher = watch(folder);
-  parts.defer(() => watcher.close());
-  // The operator's own ssh, with its configuration, agent and passphrase: the login on the server gives the
-  // permission.
+  const { control, api: local } = operatorSockets(folder);
+  // A signal that ends this command would leave an ssh behind that nobody ends.
+  const stop = new AbortController();
+  const atSignal = beforeSignal(() => {
+    stop.abort();
+    removeFolder();
+  });
+  parts.defer(() => atSignal[Symbol.dispose]());
+  const short = { timeout: SHORT, signal: stop.signal };
+  const version = await runAny(["ssh", "-V"], short);
+  const machine = host.replace(/^\[|\]$/g, "");
+  // The operator's own ssh, with its agent and passphrase: the login on the server gives the permission.
   const child = started("ssh", () =>
-    Bun.spawn(
-      [
-        ...["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", `${local}:${socket}`],
-        ...(shared ? ["-M", "-S", control, "-o", "ControlPersist=no"] : []),
-        ...(user === undefined ? [] : ["-l", user]),
-        ...(port === undefined ? [] : ["-p", port]),
-        ...["--", host.replace(/^\[|\]$/g, "")],
-      ],
-      { stdin: "inherit", stdout: "ignore", stderr: shared ? "pipe" : "inherit" },
-    ),
+    Bun.spawn(operatorArguments({ host: machine, user, port, control, version: version.stderr }), {
+      ...{ stdin: "inherit", stdout: "ignore", stderr: shared ? "pipe" : "inherit", lazy: true },
+    }),
   );
   const refusals = new Refusals();
   const passed = child.stderr === undefined ? undefined : passOn(child.stderr, refusals);
-  // A signal that ends this command would leave an ssh behind that nobody ends.
-  const atSignal = beforeSignal(() => {
-    child.kill();
-    removeFolder();
-  });
+  stop.signal.addEventListener("abort", () => child.kill());
   parts.defer(async () => {
-    atSignal[Symbol.dispose]();
     child.kill();
-    await child.exited;
+    await within(ENDING, child.exited, new Error("late")).catch(() => child.kill("SIGKILL"));
   });
-  const appeared = new Promise<void>((resolve) => {
-    const look = (): void => {
-      if (existsSync(local) && (!shared || existsSync(control))) resolve();
-    };
-    watcher.on("change", look);
-    look();
-  });
-  const status = await Promise.race([appeared.then(() => listening(local)), child.exited]);
-  if (status !== undefined) {
-    await passed;
+  // It may ask for a passphrase, so that there is no limit of time.
+  while (!existsSync(control)) {
+    const status = await Promise.race([child.exited, Bun.sleep(LOOK)]);
+    if (status === undefined) continue;
+    await Promise.race([passed, Bun.sleep(ENDING)]);
     throw new WaltError(`ssh to ${host} ended with status ${status}`, {
       hint: "The message of ssh is above.",
     });
+  }
+  const forward = await runAny(forwardArguments(control, local, socket), short);
+  if (forward.status !== 0) {
+    throw new WaltError(
+      `ssh to ${host} does not forward ${socket}: ${safeText(forward.stderr.trim(), 300)}`,
+      {
+        hint: "See that nothing in your ssh_config is for another use of this host (ssh -G shows it).",
+      },
+    );
   }
   const api = new ApiClient({
     socket: local,
@@ -204,7 +219,7 @@ async function passOn(stderr: ReadableStream<Uint8Array>, refusals: Refusals): P
     if (/^channel \d+: open failed: /.test(line)) refusals.add(line.trim());
     else process.stderr.write(line);
   };
-  for await (const bytes of stderr) {
+  for await (const bytes of paced(stderr)) {
     const lines = (rest + decoder.decode(bytes, { stream: true })).split(/(?<=\n)/);
     // A line that is not complete may be a question.
     rest = /^c[^\n]*$/.test(lines.at(-1) ?? "") ? (lines.pop() ?? "") : "";
@@ -218,21 +233,4 @@ async function passOn(stderr: ReadableStream<Uint8Array>, refusals: Refusals): P
  */
 function startCommand(): string {
   return existsSync("/etc/systemd/system/walt-vpn.service") ? "systemctl start walt-vpn" : "walt server run";
-}
-
-/**
- * A socket's file is there as soon as ssh has bound it, a moment before ssh listens: until then connections
- * are refused.
- */
-async function listening(path: string): Promise<undefined> {
-  for (;;) {
-    try {
-      const connection = await Bun.connect({ unix: path, socket: { data: () => {} } });
-      connection.end();
-      return;
-    } catch (error) {
-      if (codeOf(error) !== "ECONNREFUSED") throw error;
-      await Bun.sleep(5);
-    }
-  }
 }

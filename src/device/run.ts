@@ -5,7 +5,9 @@ import { type DeviceStatus, MAX_DETAIL } from "../api/device-status.ts";
 import type { Config } from "../config/schema.ts";
 import { type Settings, withSettings } from "../config/settings.ts";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
+import { kept } from "../kept.ts";
 import { Change } from "../linux/change.ts";
+import { requireDescriptors } from "../linux/limits.ts";
 import { aborted } from "../linux/sleep.ts";
 import { alsoTo, type Log } from "../log.ts";
 import { fingerprint, publicKeyLine, shortCode } from "../ssh/keys/ed25519.ts";
@@ -40,7 +42,7 @@ import { BootWatch } from "./vm/boot-watch.ts";
 import { VmKeeper, type VmKeeperOptions } from "./vm/keeper.ts";
 import { findAccelerator } from "./vm/kvm-probe.ts";
 import { totalMemory, vmMemory } from "./vm/memory.ts";
-import { DEFAULT_MODEL, thisArchitecture } from "./vm/qemu-arguments.ts";
+import { checkMachine, DEFAULT_MODEL, thisArchitecture } from "./vm/qemu-arguments.ts";
 import { ServerClock } from "./vm/server-clock.ts";
 import { type Accelerator, Vm } from "./vm/vm.ts";
 
@@ -57,6 +59,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
       hint: "Run `sudo walt device run`.",
     });
   }
+  requireDescriptors();
   const logs = { board: new LineRing(), vm: new LineRing(), kernel: new KernelLog() };
   const errors = new LastErrors();
   const log = alsoTo(output, (line) => {
@@ -85,7 +88,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
   const identity = readBoard(config.device.board);
 
   let keeper: VmKeeper | undefined;
-  let accelerator: Promise<Accelerator> | undefined;
+  let accelerator: (() => Promise<Accelerator>) | undefined;
   const bootWatch = new BootWatch({
     stuck: (why) => void keeper?.restart(why),
     changed: () => tellChange(),
@@ -235,7 +238,8 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     // done while the device connects to the server.
     if (config["device.vm"].start) {
       const say = (words: string): void => log.warn(words, { event: "vm-emulated" });
-      accelerator = findAccelerator({ board: config.device.board, say, signal });
+      accelerator = kept(() => findAccelerator({ board: config.device.board, say, signal }));
+      accelerator().catch(() => {}); // the virtual machine's start tries again, and tells
       consoleServer = await serveConsole(files.consoleSocket, console);
       const ports = usbPorts(config.device.board, config["device.vm"].usb);
       usb = new Usb({ ports, log: log.with("usb"), changed: tellChange });
@@ -251,7 +255,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     await doctor.stop();
     await actions.stop();
     await running;
-    await accelerator;
+    await accelerator?.().catch(() => {});
     await actions.prerequisites.stop();
     log.info("stopped", { event: "device-stops" });
   } finally {
@@ -270,7 +274,7 @@ interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
   nodeMac: string;
   /** The current MTU of the node's network, bytes. */
   mtu: () => number;
-  accelerator: Promise<Accelerator>;
+  accelerator: () => Promise<Accelerator>;
   console: SerialConsole;
   bootWatch: BootWatch;
   clock: ServerClock;
@@ -299,11 +303,12 @@ function keepVm({
   return new VmKeeper({
     start: async (signal) => {
       const arch = thisArchitecture();
+      checkMachine(arch); // that QEMU is missing is told with its package
       const memory = vmMemory(config["device.vm"].memory, board, totalMemory());
       const machine = {
         board,
         arch,
-        accel: await accelerator,
+        accel: await accelerator(),
         memory,
         cpus,
         nodeMac,
@@ -315,7 +320,7 @@ function keepVm({
       signal.throwIfAborted();
       console.note(starts++ === 0 ? "the virtual machine starts" : "the virtual machine is started again");
       bootWatch.started();
-      const vm = await Vm.start({ ...machine, time, qmpSocket: files.qmpSocket }, console, log);
+      const vm = await Vm.start({ ...machine, time, qmpSocket: files.qmpSocket }, console, log, signal);
       log.info("virtual machine runs", { event: "vm-started", ...machine });
       usb?.use(vm);
       void vm.ended.then(({ reason }) => {
@@ -373,8 +378,11 @@ function lockNetwork(): () => void {
     throw new WaltError(
       inUse
         ? `another \`walt device run\` owns the bridge ${BRIDGE} of this network namespace`
-        : `cannot lock the bridge ${BRIDGE}: ${messageOf(error)}`,
-      { hint: "Stop the other one first: a machine can be only one device.", cause: error },
+        : `cannot lock the bridge ${BRIDGE}: ${messageOf(error).replaceAll("\0", "@")}`,
+      {
+        ...(inUse ? { hint: "Stop the other one first: a machine can be only one device." } : {}),
+        cause: error,
+      },
     );
   }
 }

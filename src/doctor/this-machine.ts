@@ -7,14 +7,13 @@ import { connect, createServer, isIP, isIPv6 } from "node:net";
 import type { HostPort } from "../address.ts";
 import { codeOf } from "../errors.ts";
 import { readTextIfAny } from "../linux/files.ts";
+import { runAny } from "../linux/run.ts";
 import type { Machine, Ran, Resolved, Space, Talk } from "./machine.ts";
 
 /** Milliseconds that a program may run. */
 const RUN_LONGEST = 5000;
 /** Characters of each of a program's outputs that are kept. */
 const OUTPUT = 65_536;
-/** Milliseconds after a program's end in which its last output is read. */
-const PIPE_LONGEST = 200;
 /** Bytes of a file that are read. */
 const FILE = 1 << 20;
 /** Milliseconds for a connection, for the peer's first line, and for its end after that. */
@@ -77,54 +76,17 @@ function spaceOf(s: { bsize: number; blocks: number; bavail: number; files: numb
 
 async function run(command: readonly string[], ms: number, signal: AbortSignal): Promise<Ran | undefined> {
   const program = Bun.which(command[0] ?? "", { PATH });
-  if (program === null || signal.aborted) return undefined;
-  const end = AbortSignal.any([signal, AbortSignal.timeout(ms)]);
+  if (program === null) return undefined;
+  const env = { PATH, HOME: "/", LC_ALL: "C" };
   try {
-    const child = Bun.spawn([program, ...command.slice(1)], {
-      stdio: ["ignore", "pipe", "pipe"],
-      env: { PATH, HOME: "/", LC_ALL: "C" },
-      signal: end,
-      killSignal: "SIGKILL",
+    const { status, stdout, stderr } = await runAny([program, ...command.slice(1)], {
+      timeout: ms,
+      signal,
+      env,
     });
-    const [stdout, stderr] = [new Output(child.stdout), new Output(child.stderr)];
-    const status = await child.exited;
-    // A program that the child has started may keep a pipe open: what has come until now counts.
-    await Promise.race([Promise.all([stdout.ended, stderr.ended]), Bun.sleep(PIPE_LONGEST)]);
-    return end.aborted ? undefined : { status, stdout: stdout.close(), stderr: stderr.close() };
+    return { status, stdout: stdout.slice(0, OUTPUT), stderr: stderr.slice(0, OUTPUT) };
   } catch {
-    return undefined; // it cannot be started: no permission, no memory, no process
-  }
-}
-
-/** The first characters of a stream. The rest is read and forgotten, so that the program is not held up. */
-class Output {
-  readonly #reader: {
-    read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
-    cancel(): Promise<void>;
-  };
-  #text = "";
-  readonly ended: Promise<void>;
-
-  constructor(stream: ReadableStream<Uint8Array>) {
-    this.#reader = stream.getReader();
-    this.ended = this.#read().catch(() => {});
-  }
-
-  /** Read no more. @returns what has come. */
-  close(): string {
-    this.#reader.cancel().catch(() => {});
-    return this.#text;
-  }
-
-  async #read(): Promise<void> {
-    const decoder = new TextDecoder();
-    for (;;) {
-      const { done, value } = await this.#reader.read();
-      if (done || value === undefined) return;
-      if (this.#text.length < OUTPUT) {
-        this.#text = (this.#text + decoder.decode(value, { stream: true })).slice(0, OUTPUT);
-      }
-    }
+    return undefined; // it cannot be started (no permission, no memory, no process), or it was killed
   }
 }
 

@@ -3,6 +3,9 @@
  */
 
 import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname } from "node:path";
+import { messageOf, WaltError } from "../errors.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
@@ -12,9 +15,17 @@ export class WorkFolder implements Disposable {
   readonly path: string;
   readonly #interrupted: (signal: NodeJS.Signals) => void;
 
-  /** @param prefix the folder's path, to which random characters are added. @throws the system's error. */
+  /** @param prefix the folder's path, to which random characters are added. @throws WaltError when it cannot be made. */
   constructor(prefix: string) {
-    this.path = mkdtempSync(prefix);
+    try {
+      this.path = mkdtempSync(prefix);
+    } catch (error) {
+      const isTemporary = dirname(prefix) === tmpdir();
+      throw new WaltError(`cannot make a folder for unfinished files: ${messageOf(error)}`, {
+        ...(isTemporary ? { hint: "Set TMPDIR to a folder in which you may write." } : {}),
+        cause: error,
+      });
+    }
     this.#interrupted = (signal) => {
       this[Symbol.dispose]();
       process.kill(process.pid, signal); // Then end by the signal, as without this handler.

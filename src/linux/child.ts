@@ -4,6 +4,7 @@
  */
 
 import { WaltError } from "../errors.ts";
+import { paced } from "./output.ts";
 import { started } from "./run.ts";
 
 /** How many characters of a child's standard error are kept: the last ones. */
@@ -35,6 +36,7 @@ export class Child {
         // The child is in its own process group, so that Ctrl-C at the terminal does not signal it: this
         // process ends its children itself, in the right order.
         detached: true,
+        lazy: true, // else Bun reads, and keeps, all that comes
       }),
     );
     const read = this.#readStderr().catch(() => {});
@@ -48,7 +50,7 @@ export class Child {
   async #readStderr(): Promise<void> {
     if (!(this.#process.stderr instanceof ReadableStream)) return;
     const decoder = new TextDecoder();
-    for await (const chunk of this.#process.stderr) {
+    for await (const chunk of paced(this.#process.stderr)) {
       const text = decoder.decode(chunk, { stream: true });
       this.#total += text.length;
       this.#stderr = (this.#stderr + text).slice(-KEPT);
@@ -90,7 +92,7 @@ export class Child {
     return this.#stopping;
   }
 
-  /** The child's standard output. Only for a child with pipes. */
+  /** The child's standard output: nothing of it is read but by whoever uses this. Only for a child with pipes. */
   get output(): ReadableStream<Uint8Array> {
     return (this.#process as Piped).stdout;
   }

@@ -14,6 +14,7 @@ import {
   readdirSync,
   readSync,
   renameSync,
+  rmSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
@@ -50,11 +51,17 @@ export function writeFileAtomic(path: string, data: string | Uint8Array, options
     }
     if (options.exclusive) {
       made = !claim(temp, path);
+      try {
+        syncFolder(folder);
+      } catch (error) {
+        unlinkSync(path); // what could not be written is not there
+        throw error;
+      }
     } else {
       renameSync(temp, path);
       made = false;
+      syncFolder(folder);
     }
-    syncFolder(folder);
   } catch (error) {
     if (codeOf(error) === "EEXIST") {
       throw new WaltError(`${path} exists already`, {
@@ -64,24 +71,37 @@ export function writeFileAtomic(path: string, data: string | Uint8Array, options
     }
     throw new WaltError(`cannot write ${path}: ${messageOf(error)}`, { cause: error });
   } finally {
-    if (made) unlinkSync(temp);
+    if (made) rmSync(temp, { force: true });
   }
 }
 
 /**
- * Give a temporary file its final name without ever replacing another file. This is done with link(2), or on
- * a file system without hard links (FAT) by making an empty file of that name, which rename(2) then replaces.
- * @returns false when the temporary name is still there, so that the caller must remove it.
- * @throws the system's error, EEXIST when the name is taken.
+ * What a file system says that has no hard links: EPERM says link(2); FUSE says ENOSYS where its program has no
+ * `link`, and others these.
  */
-export function claim(temp: string, path: string): boolean {
+const NO_LINKS: readonly string[] = ["EPERM", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EMLINK", "EXDEV", "EINVAL"];
+
+/**
+ * Give a temporary file its final name without ever replacing another file. This is done with link(2), or on
+ * a file system without hard links (FAT, many of FUSE) by making an empty file of that name, which rename(2) then
+ * replaces.
+ * @param link is link(2); tests give another one.
+ * @returns false when the temporary name is still there, so that the caller must remove it.
+ * @throws the system's error, EEXIST when the name is taken. The final name is then not there.
+ */
+export function claim(temp: string, path: string, link: typeof linkSync = linkSync): boolean {
   try {
-    linkSync(temp, path);
+    link(temp, path);
     return false;
   } catch (error) {
-    if (!["EPERM", "EOPNOTSUPP", "ENOTSUP"].includes(codeOf(error) ?? "")) throw error;
+    if (!NO_LINKS.includes(codeOf(error) ?? "")) throw error;
     closeSync(openSync(path, "wx"));
-    renameSync(temp, path);
+    try {
+      renameSync(temp, path);
+    } catch (failure) {
+      unlinkSync(path);
+      throw failure;
+    }
     return true;
   }
 }
@@ -92,10 +112,17 @@ export function openFile(path: string, flags: string, mode?: number): Disposable
   return { fd, [Symbol.dispose]: () => closeSync(fd) };
 }
 
-/** fsync(2) of a folder, after which renames in it survive a power cut. @throws the system's error. */
+/** What a file system says that cannot sync a folder: FUSE and network file systems. */
+const NO_SYNC: readonly string[] = ["EINVAL", "ENOSYS", "EOPNOTSUPP", "ENOTSUP"];
+
+/** fsync(2) of a folder, after which renames in it survive a power cut, if it can do that. @throws the system's error. */
 export function syncFolder(folder: string): void {
   using file = openFile(folder, "r");
-  fsyncSync(file.fd);
+  try {
+    fsyncSync(file.fd);
+  } catch (error) {
+    if (!NO_SYNC.includes(codeOf(error) ?? "")) throw error;
+  }
 }
 
 /** fsync(2) of all files and folders below a folder, and of itself; links are not followed. */
@@ -108,17 +135,54 @@ export function syncTree(folder: string): void {
   syncFolder(folder);
 }
 
-/** A new folder for this command alone, in TMPDIR. @throws WaltError when none can be made. */
-export function temporaryFolder(): string {
+/**
+ * A new folder for this command alone, in TMPDIR.
+ * @param prefix of its name, to which random characters are added
+ * @throws WaltError when none can be made.
+ */
+export function temporaryFolder(prefix = "walt-"): string {
   try {
-    return mkdtempSync(join(tmpdir(), "walt-"));
+    return mkdtempSync(join(tmpdir(), prefix));
   } catch (error) {
     throw new WaltError(`cannot make a folder for temporary files: ${messageOf(error)}`, {
-      hint: "Set TMPDIR to a folder in which you may write.",
+      hint: "Set TMPDIR to a folder in which you may write, on a file system with room.",
       cause: error,
     });
   }
 }
+
+/** Folders for little files, where TMPDIR does not do. The last two are in memory. */
+const OTHERS: readonly string[] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
+
+/**
+ * As `temporaryFolder`, for sockets and little files: if TMPDIR is missing, full, read-only or has too long a name,
+ * the folder is elsewhere.
+ * @param use makes the files in a folder, and is called again with another one when that fails.
+ * @param longest bytes that the folder's path may have, for sockets (unix(7)).
+ * @throws WaltError with the reason of TMPDIR when none does.
+ */
+export function smallFolder<T>(use: (folder: string) => T, longest = 4096): T {
+  let first: unknown;
+  for (const place of new Set([tmpdir(), ...OTHERS])) {
+    let folder: string | undefined;
+    try {
+      if (Buffer.byteLength(place) + SMALL_NAME > longest)
+        throw new Error(`the path of ${place} is too long`);
+      folder = mkdtempSync(join(place, "walt-"));
+      return use(folder);
+    } catch (error) {
+      first ??= error;
+      if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+    }
+  }
+  throw new WaltError(`cannot make a folder for temporary files: ${messageOf(first)}`, {
+    hint: "Set TMPDIR to a folder in which you may write, on a file system with room.",
+    cause: first,
+  });
+}
+
+/** Bytes of `/walt-` and the random characters of mkdtemp(3). */
+const SMALL_NAME = 12;
 
 /**
  * The text of a file, or undefined when it does not exist.

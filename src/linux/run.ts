@@ -1,6 +1,7 @@
 /** Runs programs of the system to their end. */
 
 import { messageOf, WaltError } from "../errors.ts";
+import { WholeOutput } from "./output.ts";
 
 /** The result of a program that has ended. */
 export interface RunResult {
@@ -14,6 +15,15 @@ export interface RunResult {
 
 /** A program was killed because it ran longer than `RunOptions.timeout`. */
 export class TookTooLong extends WaltError {}
+
+/** A program was killed because it printed more than `OUTPUT_MOST` bytes. */
+export class PrintedTooMuch extends WaltError {}
+
+/** Bytes that a program may print to either output: `ip -j address` of a server with 1000 tunnels has some 1 MB. */
+export const OUTPUT_MOST = 16 << 20;
+
+/** Characters of what a program that failed has printed, in the message of the error: the last ones. */
+const WORDS_MOST = 4000;
 
 /** How a program is run. */
 export interface RunOptions {
@@ -43,6 +53,7 @@ export function started<T>(name: string, start: () => T): T {
  * Run a program and wait for its end, whatever its exit status is.
  * @throws WaltError when it cannot be started.
  * @throws TookTooLong when it was killed after the timeout.
+ * @throws PrintedTooMuch when it was killed because it printed more than `OUTPUT_MOST` bytes.
  * @throws the reason of `options.signal` when that was aborted.
  */
 export async function runAny(command: readonly string[], options: RunOptions = {}): Promise<RunResult> {
@@ -54,24 +65,32 @@ export async function runAny(command: readonly string[], options: RunOptions = {
       stdin: options.input === undefined ? "ignore" : new TextEncoder().encode(options.input),
       stdout: "pipe",
       stderr: "pipe",
+      lazy: true, // else Bun reads, and keeps, all that comes
       // Said even when it is our own: else Bun looks for the program in the PATH that we were started with.
       env: options.env ?? process.env,
       ...(options.signal === undefined ? {} : { signal: options.signal, killSignal: "SIGKILL" as const }),
     }),
   );
-  let late = false;
-  const timer = setTimeout(() => {
-    late = true;
+  let killed: WaltError | undefined;
+  const kill = (why: WaltError): void => {
+    killed ??= why;
     child.kill("SIGKILL");
-  }, timeout);
+  };
+  const typed = command.join(" ");
+  const timer = setTimeout(
+    () => kill(new TookTooLong(`${typed} took longer than ${timeout} ms and was killed`)),
+    timeout,
+  );
+  const tooLong = (): void =>
+    kill(new PrintedTooMuch(`${typed} printed more than ${OUTPUT_MOST} bytes and was killed`));
   try {
-    const [stdout, stderr, status] = await Promise.all([
-      new Response(child.stdout).text(),
-      new Response(child.stderr).text(),
-      child.exited,
-    ]);
+    const outputs = [child.stdout, child.stderr].map(
+      (stream) => new WholeOutput(stream, OUTPUT_MOST, tooLong),
+    );
+    const status = await child.exited;
+    const [stdout = "", stderr = ""] = await Promise.all(outputs.map((output) => output.text()));
     options.signal?.throwIfAborted();
-    if (late) throw new TookTooLong(`${command.join(" ")} took longer than ${timeout} ms and was killed`);
+    if (killed !== undefined) throw killed;
     return { status, stdout, stderr };
   } finally {
     clearTimeout(timer);
@@ -85,7 +104,8 @@ export async function runAny(command: readonly string[], options: RunOptions = {
 export async function run(command: readonly string[], options: RunOptions = {}): Promise<string> {
   const { status, stdout, stderr } = await runAny(command, options);
   if (status !== 0) {
-    throw new WaltError(`${command.join(" ")} failed (exit ${status}): ${stderr.trim() || stdout.trim()}`);
+    const words = (stderr.trim() || stdout.trim()).slice(-WORDS_MOST);
+    throw new WaltError(`${command.join(" ")} failed (exit ${status}): ${words}`);
   }
   return stdout;
 }

@@ -1,9 +1,9 @@
 /** `walt proxy setup`: the script of `walt vpn setup-proxy`, run on the spot. */
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf, WaltError } from "../errors.ts";
+import { smallFolder } from "../linux/files.ts";
 import { type ProxyScriptOptions, proxySetupScript } from "./script.ts";
 
 /**
@@ -14,10 +14,12 @@ import { type ProxyScriptOptions, proxySetupScript } from "./script.ts";
 export async function setupProxy(o: ProxyScriptOptions, args: readonly string[]): Promise<number> {
   // A file of its own, in a folder that nobody else can write to: the script starts itself again through
   // sudo.
-  const folder = mkdtempSync(join(tmpdir(), "walt-proxy-"));
+  const folder = smallFolder((made) => {
+    writeFileSync(join(made, "proxy-setup.sh"), proxySetupScript(o), { mode: 0o700 });
+    return made;
+  });
   try {
     const script = join(folder, "proxy-setup.sh");
-    writeFileSync(script, proxySetupScript(o), { mode: 0o700 });
     const child = Bun.spawn(["sh", script, ...args], { stdio: ["inherit", "inherit", "inherit"] });
     return await child.exited;
   } catch (error) {

@@ -1,6 +1,6 @@
 /** `walt server run`: the parts of the server, put together, and taken apart in order. */
 
-import { accessSync, chmodSync, constants, statSync } from "node:fs";
+import { chmodSync, closeSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { formatHostPort, SERVER_PORT } from "../address.ts";
@@ -12,9 +12,10 @@ import type { Order } from "../control/orders.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { makeFolders } from "../linux/files.ts";
 import { anyAddress } from "../linux/ipv6.ts";
+import { requireDescriptors } from "../linux/limits.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import { aborted, sleep } from "../linux/sleep.ts";
-import { TUN, TUN_CURE } from "../linux/tap.ts";
+import { openTap, TUN_CURE } from "../linux/tap.ts";
 import type { Log } from "../log.ts";
 import { sourceOf } from "../source.ts";
 import { fingerprint, parsePublicKey } from "../ssh/keys/ed25519.ts";
@@ -60,14 +61,21 @@ function refuseAnothersState(state: string): void {
   });
 }
 
-/** @throws WaltError when we may not make TAPs, which would be noticed only with the first tunnel. */
+/** @throws WaltError when we cannot make TAPs, which would be noticed only with the first tunnel. */
 function requireTun(): void {
   try {
-    accessSync(TUN, constants.R_OK | constants.W_OK);
+    closeSync(openTap("walt-try%d").fd);
   } catch (error) {
-    throw new WaltError(`cannot open ${TUN}: ${messageOf(error)}`, {
-      hint: TUN_CURE,
-    });
+    throw new WaltError(messageOf(error), { hint: TUN_CURE, cause: error });
+  }
+}
+
+/** A part was stopped. What cannot be removed is left behind, which is no reason not to stop the others. */
+async function ended(stop: Promise<unknown>, what: string, log: Log): Promise<void> {
+  try {
+    await stop;
+  } catch (error) {
+    log.error(`${what} could not be taken away in order: ${reasonOf(error)}`, { event: "stop-failed" });
   }
 }
 
@@ -94,7 +102,17 @@ async function openRegistry(path: string, log: Log, signal: AbortSignal): Promis
  * @throws WaltError when a part cannot be started; what was started before it is stopped.
  */
 export async function runServer(config: Config, log: Log, signal: AbortSignal): Promise<void> {
+  try {
+    await run(config, log, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    log.info("server stops", { event: "server-stops", reason: `it was starting: ${reasonOf(error)}` });
+  }
+}
+
+async function run(config: Config, log: Log, signal: AbortSignal): Promise<void> {
   const { server } = config;
+  requireDescriptors();
   await refuseSecond(server.socket);
   // Taken apart in the reverse order of how they were put together.
   await using parts = new AsyncDisposableStack();
@@ -127,8 +145,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   const addresses = nodeAddresses(config);
   for (const node of addresses === undefined ? [] : registry.assignAddresses(...addresses))
     log.error("walt-net has no address left for a node", { event: "dhcp-no-address", node });
-  const net = await openWaltNet(config, registry.active(), log);
-  parts.defer(() => net.stop());
+  const net = await openWaltNet(config, registry.active(), log, signal);
+  parts.defer(() => ended(net.stop(), "walt-net", log));
   const pumps = await PumpThread.start();
   parts.defer(() => pumps.stop());
 
@@ -262,9 +280,9 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   });
   parts.defer(async () => {
     // The reason goes out before the connections end.
-    await tunnels.stopAll("the server stops");
+    await ended(tunnels.stopAll("the server stops"), "the tunnels", log);
     await endpoint.stop();
-    await tunnels.stop("the server stops");
+    await ended(tunnels.stop("the server stops"), "the tunnels", log);
   });
 
   const surroundings = new Surroundings(config["server.network"], log.with("net"), () => tunnels.count);

@@ -11,7 +11,7 @@ import type { ArgsDef } from "citty";
 import type { ApiClient } from "../../api/client.ts";
 import { SERVER } from "../../api/routes.ts";
 import { usageError, WaltError } from "../../errors.ts";
-import { temporaryFolder } from "../../linux/files.ts";
+import { smallFolder } from "../../linux/files.ts";
 import { runAny, started } from "../../linux/run.ts";
 import { hostKeyArguments, type NodeArguments, nodeOptions } from "../../ssh/openssh/node-arguments.ts";
 import { safeText } from "../../text.ts";
@@ -103,7 +103,7 @@ export class Logins implements Disposable {
 
   /** The path of a file that is there as long as the logins are. @throws WaltError when none can be made. */
   file(name: string): string {
-    this.#folder ??= temporaryFolder();
+    this.#folder ??= smallFolder((made) => made);
     return join(this.#folder, `${name}-${++this.#files}`);
   }
 

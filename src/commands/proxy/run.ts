@@ -4,6 +4,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { formatHostPort } from "../../address.ts";
 import { loadConfig, requireRole } from "../../config/load.ts";
+import { requireDescriptors } from "../../linux/limits.ts";
 import { notifySystemd } from "../../linux/notify.ts";
 import { aborted } from "../../linux/sleep.ts";
 import { createLog } from "../../log.ts";
@@ -20,6 +21,7 @@ export default command({
   async run(args) {
     const config = requireRole(loadConfig(args.config), "proxy");
     const { next, cas, enrolments } = proxySettings(config);
+    requireDescriptors();
     const log = createLog();
     const signal = untilStopped();
     mkdirSync(config.proxy.state, { recursive: true });

@@ -1,7 +1,6 @@
 /** An SD card's image with a device's files on it. */
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { WaltError } from "../../errors.ts";
 import { ensureBase } from "../../image/base/build.ts";
@@ -11,6 +10,7 @@ import { loginKeysFile } from "../../image/card/login-keys.ts";
 import { type OsSettings, osSettingsFile } from "../../image/card/os-settings.ts";
 import { type WrittenImage, writeImage } from "../../image/card/write.ts";
 import { type Card, flashCard, inspectCard, refuseCard } from "../../image/disk/flash.ts";
+import { temporaryFolder } from "../../linux/files.ts";
 import { duration } from "../../text.ts";
 import { confirm } from "../_ask.ts";
 import type { DeviceFiles } from "./_device-files.ts";
@@ -107,7 +107,7 @@ export async function flashFiles(
   card: Card,
   o: Omit<CardOptions, "output" | "compress" | "force">,
 ): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "walt-card-"));
+  const folder = temporaryFolder("walt-card-");
   const show = progress();
   try {
     const { image } = await writeCard(files, {

@@ -80,8 +80,13 @@ export function writeFolder(folder: string, files: DeviceFiles): void {
       if (text !== undefined) writeFileAtomic(join(temp, name), text, { mode });
     }
     mkdirSync(folder); // fails when somebody else made it meanwhile
-    renameSync(temp, folder);
-    syncFolder(dirname(folder));
+    try {
+      renameSync(temp, folder);
+      syncFolder(dirname(folder));
+    } catch (error) {
+      rmSync(folder, { recursive: true, force: true }); // what could not be written is not there
+      throw error;
+    }
   } catch (error) {
     if (temp !== undefined) rmSync(temp, { recursive: true, force: true });
     if (error instanceof WaltError) throw error;

@@ -9,7 +9,11 @@ import { PumpThread } from "../../tunnel/pump-thread.ts";
 import { type BoardIdentity, bridgeMac } from "../identity/board.ts";
 import { makeBridge, removeBridge } from "../net/bridge.ts";
 
+/** Milliseconds that the removal of the bridge may take: the device is being stopped. */
+const REMOVAL = 5000;
+
 export class Prerequisites {
+  readonly #stopping = new AbortController();
   readonly #identity: BoardIdentity;
   readonly #log: Log;
   /** Undefined: to be started. */
@@ -43,23 +47,29 @@ export class Prerequisites {
    * @throws WaltError when it cannot be made.
    */
   bridge(): Promise<void> {
-    this.#bridge ??= makeBridge(bridgeMac(this.#identity));
+    const { signal } = this.#stopping;
+    this.#bridge ??= makeBridge(bridgeMac(this.#identity), { signal });
     const made = this.#bridge;
     made.catch((error: unknown) => {
-      if (this.#bridge !== made) return;
+      if (this.#bridge !== made || signal.aborted) return;
       this.#log.error(`the bridge could not be made: ${messageOf(error)}`, { event: "bridge-failed" });
       this.#bridge = undefined;
     });
     return made;
   }
 
-  /** Stop the pump thread, and remove the bridge. Call it when no tunnel is left. */
+  /** Stop the pump thread, and remove the bridge. Call it when no tunnel is left. It never rejects. */
   async stop(): Promise<void> {
+    this.#stopping.abort();
     const pumps = await this.#pumps?.catch(() => undefined);
     await pumps?.stop();
     if (this.#bridge === undefined) return;
     await this.#bridge.catch(() => {});
-    await removeBridge();
+    try {
+      await removeBridge({ timeout: REMOVAL });
+    } catch (error) {
+      this.#log.error(`the bridge could not be removed: ${messageOf(error)}`, { event: "bridge-failed" });
+    }
   }
 
   async #startPumps(): Promise<PumpThread> {

@@ -4,6 +4,7 @@
  */
 
 import type { DeviceStatus } from "../../api/device-status.ts";
+import { Pace } from "../../linux/pace.ts";
 import type { Log } from "../../log.ts";
 import { endOf } from "../route/route-failure.ts";
 import { type Event, initial, type State, step } from "./state.ts";
@@ -62,7 +63,7 @@ export class Supervisor {
 
   /** Run until `signal` is aborted. Resolves once the current action has ended; its outcome is ignored. */
   async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
+    for (const pace = new Pace(); !signal.aborted; await pace.turn(signal)) {
       const event = await this.#perform();
       if (!signal.aborted) this.tell(event);
     }

@@ -1,7 +1,7 @@
 /** The bridge of the device, which connects the tunnel with the virtual machine. It has no IP address. */
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { ipBatch } from "../../linux/ip.ts";
+import { type IpOptions, ipBatch } from "../../linux/ip.ts";
 
 /** Name of the bridge. */
 export const BRIDGE = "walt-br";
@@ -29,19 +29,22 @@ function withoutIpv6(name: string): void {
  *   ports, which changes with every tunnel.
  * @throws WaltError when ip(8) fails.
  */
-export async function makeBridge(bridgeMac: string): Promise<void> {
+export async function makeBridge(bridgeMac: string, options: IpOptions = {}): Promise<void> {
   const left = [BRIDGE, VM_TAP].filter(exists);
-  await ipBatch([
-    ...left.map((name) => `link delete ${name}`),
-    // There is no spanning tree and no forward delay, as there is no loop, and the virtual machine asks for
-    // an address at once. There is no multicast snooping, because without a querier the bridge would drop
-    // multicast.
-    `link add name ${BRIDGE} address ${bridgeMac} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
-    `tuntap add dev ${VM_TAP} mode tap`,
-  ]);
+  await ipBatch(
+    [
+      ...left.map((name) => `link delete ${name}`),
+      // There is no spanning tree and no forward delay, as there is no loop, and the virtual machine asks for
+      // an address at once. There is no multicast snooping, because without a querier the bridge would drop
+      // multicast.
+      `link add name ${BRIDGE} address ${bridgeMac} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+      `tuntap add dev ${VM_TAP} mode tap`,
+    ],
+    options,
+  );
   withoutIpv6(BRIDGE);
   withoutIpv6(VM_TAP);
-  await ipBatch([`link set ${VM_TAP} master ${BRIDGE} up`, `link set ${BRIDGE} up`]);
+  await ipBatch([`link set ${VM_TAP} master ${BRIDGE} up`, `link set ${BRIDGE} up`], options);
 }
 
 /** Put the tunnel's TAP into the bridge. @throws WaltError when ip(8) fails. */
@@ -62,6 +65,9 @@ export async function setMtu(mtu: number): Promise<void> {
 }
 
 /** Remove the bridge and the virtual machine's TAP, if they are there. @throws WaltError when ip(8) fails. */
-export async function removeBridge(): Promise<void> {
-  await ipBatch([VM_TAP, BRIDGE].filter(exists).map((name) => `link delete ${name}`));
+export async function removeBridge(options: IpOptions = {}): Promise<void> {
+  await ipBatch(
+    [VM_TAP, BRIDGE].filter(exists).map((name) => `link delete ${name}`),
+    options,
+  );
 }

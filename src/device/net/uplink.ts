@@ -5,7 +5,9 @@
 
 import { existsSync } from "node:fs";
 import type { Child, Children } from "../../linux/child.ts";
-import { ipJson } from "../../linux/ip.ts";
+import { type IpOptions, ipJson } from "../../linux/ip.ts";
+import { paced } from "../../linux/output.ts";
+import { sleep } from "../../linux/sleep.ts";
 import { Fields, MAC } from "../../parse.ts";
 
 /** A network interface of the board. */
@@ -32,6 +34,8 @@ const OURS = /^walt-/;
  */
 const FIRST_LOOK = 300;
 const NEXT_LOOK = 5000;
+/** Milliseconds between two looks at least, however often changes are reported. */
+const BETWEEN_LOOKS = 250;
 
 /**
  * The Ethernet interfaces in the output of `ip -j address`, except the device's own.
@@ -110,18 +114,20 @@ function isWireless(name: string): boolean {
  * @param wanted the configuration's `device.interface`; "" when it names none.
  * @throws WaltError when ip(8) fails.
  */
-export async function findInterface(wanted: string): Promise<Interface | string> {
-  const links = parseInterfaces(await ipJson(["address"]));
+export async function findInterface(wanted: string, options: IpOptions = {}): Promise<Interface | string> {
+  const links = parseInterfaces(await ipJson(["address"], options));
   const candidates = links.filter((link) => link.up && link.address !== "");
   if (wanted !== "" || candidates.length < 2) return chooseInterface(links, [], wanted, isWireless);
   const show = ["route", "show", "default"];
-  const routes = await Promise.all([ipJson(show), ipJson(["-6", ...show])]);
+  const routes = await Promise.all([ipJson(show, options), ipJson(["-6", ...show], options)]);
   return chooseInterface(links, routes.flatMap(parseDefaultRoutes), wanted, isWireless);
 }
 
 /** Waits for changes of the machine's network. It uses `ip monitor`, which is started at the first wait. */
 export class NetworkWatch {
   #monitor: Child | undefined;
+  /** When the interfaces may be looked at again, ms of `performance.now()`. */
+  #nextLook = 0;
   readonly #waiting = new Set<() => void>();
 
   constructor(readonly children: Children) {}
@@ -136,7 +142,7 @@ export class NetworkWatch {
     let told: string | undefined;
     for (let look = 0; ; look++) {
       signal.throwIfAborted();
-      const found = await findInterface(wanted);
+      const found = await this.#look(wanted, signal);
       if (typeof found !== "string") return found;
       if (found !== told) tell(found);
       told = found;
@@ -147,7 +153,8 @@ export class NetworkWatch {
   /**
    * Wait for `ms` milliseconds, but end earlier when a new attempt may succeed: when the interface to use is
    * another one or has another address, when it was lost and is back, or when `signal` is aborted. Other
-   * changes of the network, such as those of the device's own bridge, do not end the wait.
+   * changes of the network, such as those of the device's own bridge, do not end the wait. It never rejects: what
+   * fails here, fails again in the next attempt, which tells the reason.
    * @param used the interface that was used until now.
    * @param wanted the configuration's `device.interface`.
    */
@@ -158,14 +165,15 @@ export class NetworkWatch {
       if (left <= 0 || signal.aborted) return;
       const changed = await this.changedOr(left, signal);
       if (!changed) return;
-      const found = await findInterface(wanted);
+      const found = await this.#look(wanted, signal).catch(() => undefined);
+      if (found === undefined) continue;
       if (typeof found === "string") lost = true;
       else if (lost || found.name !== used?.name || found.address !== used.address) return;
     }
   }
 
   /**
-   * Wait for a change of links, addresses or routes.
+   * Wait for a change of links, addresses or routes. Without `ip monitor` there is none.
    * @returns true after a change; false after `ms` milliseconds, or when `signal` is aborted.
    */
   async changedOr(ms: number, signal: AbortSignal): Promise<boolean> {
@@ -186,14 +194,29 @@ export class NetworkWatch {
     }
   }
 
-  #start(): Child {
-    const monitor = this.children.spawn(["ip", "monitor", "link", "address", "route"], "pipe");
-    this.#read(monitor).catch(() => {});
-    return monitor;
+  async #look(wanted: string, signal: AbortSignal): Promise<Interface | string> {
+    await sleep(Math.max(0, this.#nextLook - performance.now()), signal);
+    this.#nextLook = performance.now() + BETWEEN_LOOKS;
+    return await findInterface(wanted, { signal });
+  }
+
+  #start(): Child | undefined {
+    try {
+      const monitor = this.children.spawn(["ip", "monitor", "link", "address", "route"], "pipe");
+      void this.#read(monitor);
+      return monitor;
+    } catch {
+      return undefined; // the next wait tries again
+    }
   }
 
   async #read(monitor: Child): Promise<void> {
-    for await (const _ of monitor.output) for (const wake of this.#waiting) wake();
-    this.#monitor = undefined; // it has ended; the next wait starts another one
+    try {
+      for await (const _ of paced(monitor.output)) for (const wake of this.#waiting) wake();
+    } catch {
+      // It has ended.
+    }
+    void monitor.stop(); // one that has only closed its output is of no use any more
+    this.#monitor = undefined; // the next wait starts another one
   }
 }

@@ -6,12 +6,13 @@
  * instructions that switches the machine off.
  */
 
-import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { arch as hostArch, tmpdir } from "node:os";
+import { accessSync, constants, rmSync, writeFileSync } from "node:fs";
+import { arch as hostArch } from "node:os";
 import { join } from "node:path";
 import { BOARDS, type Board } from "../../boards.ts";
 import { codeOf, messageOf } from "../../errors.ts";
-import { runAny, TookTooLong } from "../../linux/run.ts";
+import { smallFolder } from "../../linux/files.ts";
+import { PrintedTooMuch, runAny, TookTooLong } from "../../linux/run.ts";
 import { safeText } from "../../text.ts";
 import { type Accelerator, type Architecture, processor, QEMU } from "./qemu-arguments.ts";
 
@@ -55,6 +56,7 @@ function probe(arch: Architecture): { firmware: Buffer; args: string[]; status: 
  * @param timeout milliseconds.
  * @param signal ends the probe when it is aborted.
  * @returns undefined when the firmware was executed, otherwise the reason in words.
+ * @throws WaltError when it cannot be tried now: there is no QEMU, no room for the firmware, or no process can be made.
  */
 export async function tryAccelerator(
   o: { board: Board; arch: Architecture; accel: Accelerator },
@@ -62,10 +64,12 @@ export async function tryAccelerator(
   signal?: AbortSignal,
 ): Promise<string | undefined> {
   const { firmware, args, status } = probe(o.arch);
-  const folder = mkdtempSync(join(tmpdir(), "walt-kvm-"));
+  const folder = smallFolder((made) => {
+    writeFileSync(join(made, "firmware"), firmware);
+    return made;
+  });
   try {
     const path = join(folder, "firmware");
-    writeFileSync(path, firmware);
     const silent = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", "64M"];
     const qemu = [QEMU[o.arch].program, ...processor(o), ...silent, ...args, "-bios", path];
     const done = await runAny(qemu, { timeout, signal });
@@ -73,9 +77,9 @@ export async function tryAccelerator(
     const last = done.stderr.trim().split("\n").at(-1) ?? "";
     return `QEMU failed (exit ${done.status})${last === "" ? "" : `: ${safeText(last, 200)}`}`;
   } catch (error) {
-    return error instanceof TookTooLong
-      ? `QEMU executed nothing within ${timeout / 1000} s`
-      : messageOf(error);
+    if (error instanceof PrintedTooMuch || signal?.aborted === true) return messageOf(error);
+    if (!(error instanceof TookTooLong)) throw error;
+    return `QEMU executed nothing within ${timeout / 1000} s`;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -97,7 +101,8 @@ export interface FindOptions {
 
 /**
  * `kvm` if it works, otherwise `tcg`, which is emulation and many times slower. It takes at most 20 s, and on
- * a Raspberry Pi at most 2 min. It never rejects.
+ * a Raspberry Pi at most 2 min.
+ * @throws as `tryAccelerator`: another time the result may be another one.
  */
 export async function findAccelerator(o: FindOptions = {}): Promise<Accelerator> {
   const { board = "generic", signal, say } = o;

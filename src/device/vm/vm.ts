@@ -3,6 +3,7 @@
 import { rmSync } from "node:fs";
 import { messageOf, WaltError } from "../../errors.ts";
 import { libc } from "../../linux/libc.ts";
+import { paced } from "../../linux/output.ts";
 import { started } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import { safeText } from "../../text.ts";
@@ -30,6 +31,8 @@ const STDERR_KEPT = 4096;
 const STARTING = 60_000;
 /** Milliseconds that QEMU may take to end after it was told to. */
 const ENDING = 5000;
+/** Milliseconds after QEMU's end in which what it has printed is read. */
+const LAST_WORDS = 1000;
 
 /** A virtual machine, from its start to its end. */
 export class Vm {
@@ -55,13 +58,16 @@ export class Vm {
         stdio: [line.theirs, line.theirs, "pipe"],
         // Ctrl-C at the terminal must not end QEMU: this process ends it, in the right order.
         detached: true,
+        lazy: true, // else Bun reads, and keeps, all that comes
       }),
     );
     const allStderr = read(this.#child.stderr, (text) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT);
     });
     this.ended = this.#child.exited.then(async () => {
-      await Promise.all([allStderr, line.ended]);
+      // Not for long: a process that QEMU has started may keep both open.
+      await Promise.race([Promise.all([allStderr, line.ended]), Bun.sleep(LAST_WORDS)]);
+      line.stop();
       this.#qmp?.stop();
       rmSync(this.#socket, { force: true });
       return this.#end();
@@ -71,9 +77,10 @@ export class Vm {
   /**
    * Start QEMU; resolves when it runs the virtual machine. A QEMU that was left over by a device that was
    * killed is ended first.
+   * @param signal gives it up.
    * @throws WaltError when a file is missing (with the command that installs it), or with QEMU's message.
    */
-  static async start(o: MachineOptions, console: SerialConsole, log: Log): Promise<Vm> {
+  static async start(o: MachineOptions, console: SerialConsole, log: Log, signal?: AbortSignal): Promise<Vm> {
     checkMachine(o.arch);
     await endLeftOver(o.qmpSocket, log);
     const vm = await Vm.#spawn(o, console);
@@ -91,6 +98,7 @@ export class Vm {
     const deadline = performance.now() + STARTING;
     try {
       while (vm.#qmp === undefined) {
+        signal?.throwIfAborted();
         if (reason !== undefined) throw new WaltError(`the virtual machine did not start: ${reason}`);
         if (performance.now() > deadline) throw new WaltError(`QEMU did not answer within ${STARTING} ms`);
         vm.#qmp = await Qmp.connect(o.qmpSocket, (event) => vm.#event(event)).catch(() => undefined);
@@ -198,7 +206,7 @@ export class Vm {
 async function read(stream: ReadableStream<Uint8Array>, take: (text: string) => void): Promise<void> {
   const decoder = new TextDecoder();
   try {
-    for await (const chunk of stream) take(decoder.decode(chunk, { stream: true }));
+    for await (const chunk of paced(stream)) take(decoder.decode(chunk, { stream: true }));
   } catch {
     // The process has ended, which `exited` reports.
   }

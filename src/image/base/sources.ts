@@ -3,6 +3,7 @@
  * mirror.
  */
 
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MIRROR } from "../../config/keys.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
@@ -119,7 +120,7 @@ async function targets(options: readonly string[], ...fields: string[]): Promise
  * whose lists were removed. Without an answer its origin is "".
  */
 async function asked(options: readonly string[], uri: string, base: string): Promise<Archive> {
-  using work = new WorkFolder("/tmp/walt-release-");
+  using work = new WorkFolder(join(tmpdir(), "walt-release-"));
   const file = join(work.path, "Release");
   for (const name of ["InRelease", "Release"]) {
     const command = [HELPER, ...options, "download-file", `${base}${name}`, file];

@@ -41,9 +41,22 @@ export function findBinary(given?: string, places = binaryPlaces()): string {
       },
     );
   }
-  if (machineOf(found) !== AARCH64) throw usageError(`${found} is not an arm64 binary`);
-  return found;
+  const machine = machineOf(found);
+  if (machine === AARCH64) return found;
+  const is = machine === undefined ? "no program" : `for ${MACHINES[machine] ?? "another processor"}`;
+  throw usageError(
+    `${found} is not an arm64 binary: it is ${is}`,
+    `The card needs ${ARM64_NAME}, also on a server of another architecture.`,
+  );
 }
+
+/** Names of some values of e_machine (elf.h). */
+const MACHINES: Readonly<Record<number, string>> = {
+  3: "32-bit x86",
+  40: "32-bit arm",
+  62: "x86-64",
+  243: "RISC-V",
+};
 
 /**
  * e_machine of an ELF file, the kind of processor; undefined for other files.

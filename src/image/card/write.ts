@@ -128,7 +128,6 @@ export async function writeImage(o: WriteImageOptions): Promise<WrittenImage> {
       ],
       o.force,
     );
-    syncFolder(dirname(output));
     return { ...written, sha256: done.sha256, size: seen.size };
   } catch (error) {
     if (error instanceof WaltError) throw error;
@@ -274,6 +273,7 @@ function putAll(files: readonly (readonly [from: string, to: string])[], force: 
     for (const [from, to] of files) {
       put(from, to, force);
       placed.push(to);
+      syncFolder(dirname(to));
     }
   } catch (error) {
     if (!force) for (const path of placed) rmSync(path, { force: true });

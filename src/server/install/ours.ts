@@ -3,7 +3,6 @@
 import { Database } from "bun:sqlite";
 import {
   copyFileSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -12,9 +11,9 @@ import {
   rmSync,
   statSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openFile, readTextIfAny } from "../../linux/files.ts";
+import { messageOf, WaltError } from "../../errors.ts";
+import { openFile, readTextIfAny, temporaryFolder } from "../../linux/files.ts";
 import { MAX_LINE } from "../../ssh/keys/ed25519.ts";
 import { parsePrivateKey } from "../../ssh/keys/key-files.ts";
 import { kindOf, statIfAny } from "./machine.ts";
@@ -122,11 +121,18 @@ export function lookAtRegistry(path: string): Finding {
   const stat = statIfAny(path);
   if (stat === undefined) return ABSENT;
   if (!stat.isFile()) return foreign(kindOf(path, stat));
-  const folder = mkdtempSync(join(tmpdir(), "walt-registry-"));
+  const folder = temporaryFolder("walt-registry-");
   try {
     const copy = join(folder, "registry.sqlite");
-    for (const end of ["", "-wal"]) {
-      if (statIfAny(path + end)?.isFile()) copyFileSync(path + end, copy + end);
+    try {
+      for (const end of ["", "-wal"]) {
+        if (statIfAny(path + end)?.isFile()) copyFileSync(path + end, copy + end);
+      }
+    } catch (error) {
+      throw new WaltError(`cannot copy ${path} to look at it: ${messageOf(error)}`, {
+        hint: "Set TMPDIR to a folder in which you may write, on a file system with room for a copy.",
+        cause: error,
+      });
     }
     if (readFileSync(copy).subarray(0, 16).toString("latin1") !== SQLITE_HEADER)
       return foreign("no SQLite database");
@@ -143,10 +149,11 @@ export function lookAtRegistry(path: string): Finding {
     } finally {
       db.close();
     }
-  } catch {
+  } catch (error) {
+    if (error instanceof WaltError) throw error;
     return foreign("a SQLite database that cannot be read");
   } finally {
-    rmSync(folder, { recursive: true });
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 

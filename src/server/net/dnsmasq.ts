@@ -4,12 +4,14 @@
  * (`walt-vpn-dhcp.socket` of `walt server install`).
  */
 
-import { spawn } from "node:child_process";
 import { createConnection, isIPv4 } from "node:net";
 import { join } from "node:path";
 import { AddressRange } from "../../address-range.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { readTextIfAny, writeFileAtomic } from "../../linux/files.ts";
+import { paced } from "../../linux/output.ts";
+import { started } from "../../linux/run.ts";
+import { backoff, sleep, within } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";
 import { MAC } from "../../parse.ts";
 import { LogLimiter } from "../../ssh/server/log-limiter.ts";
@@ -21,12 +23,23 @@ export const DHCP_SOCKET = "/run/walt-vpn-dhcp.sock";
 const SERVICE_STATE = "/var/lib/walt-vpn-dhcp";
 const LEASES = "dhcp.leases";
 
+/** ms that dnsmasq may take to start, and to end after it was told to; it is killed then. */
+const STARTING = 15_000;
+const ENDING = 4000;
+/** ms between two starts at most. One that ran for so long is started again at once, or nearly so. */
+const LONGEST_WAIT = 8000;
+const RAN = 10_000;
+
 /** A running `dnsmasq.sh`. */
 interface Running {
-  /** Its standard input. */
-  input: NodeJS.WritableStream;
+  /** Write to its standard input; nothing happens when it has ended. */
+  write(text: string): void;
+  /** End its standard input, so that it ends. */
+  end(): void;
+  /** End it without asking. */
+  kill(): void;
   /** What dnsmasq says; ends when it has ended. */
-  output: NodeJS.ReadableStream;
+  output: AsyncIterable<Uint8Array>;
 }
 
 export interface DnsmasqOptions {
@@ -43,6 +56,34 @@ export interface DnsmasqOptions {
 
 /** Whether this process has to ask systemd for dnsmasq. */
 const isConfined = (): boolean => process.geteuid?.() !== 0;
+
+/** What dnsmasq says at its end (src/inotify.c, src/dhcp.c, src/lease.c and the C library's words), and what to do. */
+const CURES: readonly (readonly [words: RegExp, cure: string])[] = [
+  [
+    /inotify/,
+    "Raise fs.inotify.max_user_instances (sysctl -w): other programs of the machine have as many watches of files as they may.",
+  ],
+  [
+    /Address (already )?in use/,
+    "Another DHCP server is on this bridge: `ss -lunp sport = :67` shows it. Stop it, or bind it to other interfaces.",
+  ],
+  [/No space left/, "Make room on the disk (df -h, df -i)."],
+  [/[Mm]emory/, "No memory is left: free -m shows how much there is."],
+  [/[Tt]oo many open files|No file descriptors/, "Raise LimitNOFILE of the service (ulimit -n)."],
+  [
+    /[Cc]annot fork|Resource temporarily/,
+    "As many processes run as the limit allows (TasksMax of the service).",
+  ],
+];
+
+/** What to do when dnsmasq ends at its start. @param reason what it said last. */
+export function cureOf(reason: string): string {
+  const known = CURES.find(([words]) => words.test(reason));
+  if (known !== undefined) return known[1];
+  return isConfined()
+    ? `Is it installed (apt-get install dnsmasq-base), is no other DHCP server on this bridge, and does systemd listen on ${DHCP_SOCKET} (walt server install)?`
+    : "Is it installed (apt-get install dnsmasq-base), and is no other DHCP server on this bridge?";
+}
 
 /** Where dnsmasq keeps its leases. @param state the server's state folder */
 export function leasesFile(state: string): string {
@@ -91,9 +132,8 @@ export function dnsmasqLog(log: Log): (line: string) => void {
 /** A dnsmasq that is started again when it dies, until it is stopped. */
 export class Dnsmasq {
   #running: Running | undefined;
-  #stopped = false;
   #loop: Promise<void> = Promise.resolve();
-  #wake: () => void = () => {};
+  readonly #stop = new AbortController();
   readonly #say: (line: string) => void;
 
   private constructor(
@@ -103,19 +143,32 @@ export class Dnsmasq {
     this.#say = dnsmasqLog(log);
   }
 
-  /** @throws WaltError when dnsmasq is not installed, or ends at once, with dnsmasq's message. */
-  static async start(options: DnsmasqOptions, hosts: string, log: Log): Promise<Dnsmasq> {
+  /**
+   * @param signal gives up the start.
+   * @throws WaltError when dnsmasq is not installed, or ends at once, with dnsmasq's message; or when it does not
+   *   start in time.
+   */
+  static async start(
+    options: DnsmasqOptions,
+    hosts: string,
+    log: Log,
+    signal?: AbortSignal,
+  ): Promise<Dnsmasq> {
     const dnsmasq = new Dnsmasq(options, log);
     writeFileAtomic(join(options.run, "dnsmasq.conf"), dnsmasqConfig(options));
     writeFileAtomic(join(options.run, "dhcp-hosts"), hosts);
     const first = dnsmasq.#spawn();
-    const failed = await Promise.race([first.listening.then(() => undefined), first.ended]);
+    const given = Promise.withResolvers<string>();
+    const giveUp = (): void => given.resolve("the server is being stopped");
+    signal?.addEventListener("abort", giveUp);
+    if (signal?.aborted) giveUp();
+    const timer = setTimeout(() => given.resolve(`it did not start within ${STARTING / 1000} s`), STARTING);
+    const failed = await Promise.race([first.listening.then(() => undefined), first.ended, given.promise]);
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", giveUp);
     if (failed !== undefined) {
-      throw new WaltError(`dnsmasq ended at its start: ${failed}`, {
-        hint: isConfined()
-          ? `Is it installed (apt-get install dnsmasq-base), is no other DHCP server on this bridge, and does systemd listen on ${DHCP_SOCKET} (walt server install)?`
-          : "Is it installed (apt-get install dnsmasq-base), and is no other DHCP server on this bridge?",
-      });
+      await dnsmasq.#end(first.ended);
+      throw new WaltError(`dnsmasq ended at its start: ${failed}`, { hint: cureOf(failed) });
     }
     dnsmasq.#loop = dnsmasq.#watch(first.ended);
     return dnsmasq;
@@ -124,15 +177,15 @@ export class Dnsmasq {
   #spawn(): { listening: Promise<void>; ended: Promise<string> } {
     const running = isConfined() ? connect() : startChild();
     this.#running = running;
-    running.input.on("error", () => {}); // it has ended, which the output tells
-    this.#tell(`${join(this.options.run, "dnsmasq.conf")}\n`);
+    running.write(`${join(this.options.run, "dnsmasq.conf")}\n`);
     const { promise: listening, resolve: isListening } = Promise.withResolvers<void>();
     const read = async (): Promise<string> => {
       let last = "";
       let rest = "";
+      const decoder = new TextDecoder();
       try {
-        for await (const text of running.output.setEncoding("utf8")) {
-          const lines = (rest + String(text)).split("\n");
+        for await (const bytes of running.output) {
+          const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n");
           rest = (lines.pop() ?? "").slice(-4096);
           for (const line of lines) {
             last = line.replace(/^dnsmasq(-dhcp)?(\[\d+\])?: /, "");
@@ -144,32 +197,34 @@ export class Dnsmasq {
         last = messageOf(error);
       }
       this.#running = undefined;
-      running.input.end();
+      running.end();
       return last === "" ? "it said nothing" : last;
     };
     return { listening, ended: read() };
   }
 
-  #tell(text: string): void {
-    this.#running?.input.write(text);
+  /** End it. Resolves when it has ended. */
+  async #end(ended: Promise<unknown>): Promise<void> {
+    const running = this.#running;
+    running?.end();
+    await within(ENDING, ended, new Error("late")).catch(() => running?.kill());
   }
 
-  async #watch(ended: Promise<string>): Promise<void> {
-    let reason = await ended;
-    while (!this.#stopped) {
+  async #watch(first: Promise<string>): Promise<void> {
+    const { signal } = this.#stop;
+    let ended = first;
+    for (let failures = 0; ; ) {
+      const from = performance.now();
+      const reason = await ended;
+      if (signal.aborted) return;
+      failures = performance.now() - from > RAN ? 1 : failures + 1;
       this.log.error("dnsmasq ended; starting it again", { event: "dhcp-restart", reason });
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, 1000);
-        this.#wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-      if (this.#stopped) return;
+      await sleep(Math.min(LONGEST_WAIT, backoff(failures)), signal);
+      if (signal.aborted) return;
       try {
-        reason = await this.#spawn().ended;
+        ended = this.#spawn().ended;
       } catch (error) {
-        reason = messageOf(error); // it cannot be started now, as there are too many processes
+        ended = Promise.resolve(messageOf(error)); // it cannot be started now, as there are too many processes
       }
     }
   }
@@ -177,7 +232,7 @@ export class Dnsmasq {
   /** Set what DHCP assigns to nodes, `52:54:00:01:02:03,192.168.192.2,vpn-010203` on each line. */
   setHosts(hosts: string): void {
     writeFileAtomic(join(this.options.run, "dhcp-hosts"), hosts);
-    this.#tell("\n");
+    this.#running?.write("\n");
   }
 
   /** Addresses that were given, by MAC address. */
@@ -186,10 +241,8 @@ export class Dnsmasq {
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#wake();
-    this.#running?.input.end();
-    await this.#loop;
+    this.#stop.abort();
+    await this.#end(this.#loop);
   }
 }
 
@@ -209,16 +262,53 @@ export function knownLeases(state: string): Map<string, string> {
   return new Map([...readLeases(join(state, LEASES)), ...readLeases(leasesFile(state))]);
 }
 
-/** dnsmasq as our child. The default of its options is to run as `nobody`, with the capabilities that it needs. */
+/**
+ * dnsmasq as our child. The default of its options is to run as `nobody`, with the capabilities that it needs.
+ * @throws WaltError when it cannot be started.
+ */
 function startChild(): Running {
-  // In a process group of its own, so that Ctrl-C at the terminal ends us first.
-  const child = spawn("sh", ["-c", script], { stdio: ["pipe", "ignore", "pipe"], detached: true });
-  child.on("error", (error) => child.stderr.destroy(error));
-  return { input: child.stdin, output: child.stderr };
+  const child = started("sh", () =>
+    Bun.spawn(["sh", "-c", script], {
+      stdio: ["pipe", "ignore", "pipe"],
+      env: process.env,
+      // In a process group of its own, so that Ctrl-C at the terminal ends us first.
+      detached: true,
+      lazy: true, // else Bun reads, and keeps, all that comes
+    }),
+  );
+  const ignored = (work: () => unknown): void => {
+    try {
+      Promise.resolve(work()).catch(() => {});
+    } catch {
+      // It has ended, which the output tells.
+    }
+  };
+  return {
+    write: (text) =>
+      ignored(() => {
+        child.stdin.write(text);
+        return child.stdin.flush();
+      }),
+    end: () => ignored(() => child.stdin.end()),
+    kill: () => {
+      try {
+        process.kill(-child.pid, "SIGKILL"); // the whole group
+      } catch {
+        // It has ended.
+      }
+    },
+    output: paced(child.stderr),
+  };
 }
 
 /** dnsmasq as a service of systemd. */
 function connect(): Running {
   const socket = createConnection({ path: DHCP_SOCKET, allowHalfOpen: true });
-  return { input: socket, output: socket };
+  socket.on("error", () => {}); // the output tells
+  return {
+    write: (text) => void socket.write(text),
+    end: () => void socket.end(),
+    kill: () => void socket.destroy(),
+    output: socket,
+  };
 }

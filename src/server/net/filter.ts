@@ -55,8 +55,9 @@ async function callerOf(machine: Looked, bridge: string): Promise<string | undef
   return isHidden ? "/proc/sys is hidden, so that br_netfilter may be on" : undefined;
 }
 
-/** Let the frames of a bridge pass. @returns whether the firewall took the rule. */
+/** Let the frames of a bridge pass, by one rule, however often this is called. @returns whether the rule is there. */
 export async function letPass(machine: Looked, bridge: string): Promise<boolean> {
+  if ((await machine.run(["iptables", ...ruleOf(bridge, "-C")]))?.status === 0) return true;
   return (await machine.run(["iptables", ...ruleOf(bridge, "-I")]))?.status === 0;
 }
 
@@ -65,7 +66,7 @@ export async function letPassNoMore(machine: Looked, bridge: string): Promise<vo
   await machine.run(["iptables", ...ruleOf(bridge, "-D")]);
 }
 
-function ruleOf(bridge: string, action: "-I" | "-D"): string[] {
+function ruleOf(bridge: string, action: "-C" | "-I" | "-D"): string[] {
   return [action, "FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"];
 }
 

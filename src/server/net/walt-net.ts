@@ -6,7 +6,8 @@ import { dirname, join } from "node:path";
 import { AddressRange } from "../../address-range.ts";
 import type { Config } from "../../config/schema.ts";
 import { messageOf, WaltError } from "../../errors.ts";
-import { ipBatch, ipJson } from "../../linux/ip.ts";
+import { kept } from "../../kept.ts";
+import { IP_LONGEST, type IpOptions, ipBatch, ipJson } from "../../linux/ip.ts";
 import { type RunResult, run, runAny } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import { Fields } from "../../parse.ts";
@@ -73,12 +74,18 @@ function hostsText(nodes: readonly NodeLease[]): string {
 }
 
 /**
+ * @param signal gives it up.
  * @throws WaltError when the bridge cannot be made or belongs to another program, or a service cannot be
  *   started.
  */
-export async function openWaltNet(config: Config, nodes: readonly NodeLease[], log: Log): Promise<WaltNet> {
+export async function openWaltNet(
+  config: Config,
+  nodes: readonly NodeLease[],
+  log: Log,
+  signal?: AbortSignal,
+): Promise<WaltNet> {
   const { bridge, managed } = config["server.network"];
-  const link = await bridgeInfo(bridge);
+  const link = await bridgeInfo(bridge, { ...(signal === undefined ? {} : { signal }) });
   if (!managed) {
     if (link === undefined) {
       throw new WaltError(`the bridge ${bridge} does not exist`, {
@@ -94,17 +101,20 @@ export async function openWaltNet(config: Config, nodes: readonly NodeLease[], l
     });
   }
   await refuseCollision(config["server.network"]);
-  return await managedNet(config, link !== undefined, nodes, log);
+  return await managedNet(config, link !== undefined, nodes, log, signal);
 }
 
 /** The alias of a bridge; undefined if there is no such interface. */
-async function bridgeInfo(bridge: string): Promise<string | undefined> {
+async function bridgeInfo(bridge: string, options: IpOptions): Promise<string | undefined> {
   if (!existsSync(`/sys/class/net/${bridge}`)) {
     // /sys may show another network namespace than this one. ip(8) does not use it.
-    const { status }: RunResult = await runAny(["ip", "link", "show", "dev", bridge]);
+    const { status }: RunResult = await runAny(["ip", "link", "show", "dev", bridge], {
+      timeout: IP_LONGEST,
+      ...options,
+    });
     if (status !== 0) return undefined;
   }
-  const shown = await ipJson(["-d", "link", "show", "dev", bridge]);
+  const shown = await ipJson(["-d", "link", "show", "dev", bridge], options);
   const first: unknown = Array.isArray(shown) ? shown[0] : undefined;
   const record = typeof first === "object" && first !== null ? (first as Record<string, unknown>) : {};
   const info = record["linkinfo"];
@@ -120,8 +130,7 @@ async function bridgeInfo(bridge: string): Promise<string | undefined> {
 
 function plainNet(network: Config["server.network"]): WaltNet {
   const { bridge, mtu, isolation, managed, address_guard, vlans } = network;
-  let group: Promise<number> | undefined;
-  const groupOfNodes = (): Promise<number> => (group ??= groupOf(bridge));
+  const groupOfNodes = kept(() => groupOf(bridge));
   return {
     mtu,
     addPort: async (name, nodeMac) => {
@@ -138,7 +147,9 @@ function plainNet(network: Config["server.network"]): WaltNet {
         throw portError(error, bridge, await portsOf(bridge));
       });
       // The guard accepts no other source address, so the bridge has nothing to learn.
-      await run(["bridge", "fdb", "replace", nodeMac, "dev", name, "master", "static"]);
+      await run(["bridge", "fdb", "replace", nodeMac, "dev", name, "master", "static"], {
+        timeout: IP_LONGEST,
+      });
       await ipBatch([`link set dev ${name} up`]);
     },
     removePorts: async () => ipBatch([`link del group ${await groupOfNodes()}`]),
@@ -188,6 +199,7 @@ async function managedNet(
   exists: boolean,
   nodes: readonly NodeLease[],
   log: Log,
+  signal: AbortSignal | undefined,
 ): Promise<WaltNet> {
   const { bridge, address, boot_files, boot_port, mtu } = config["server.network"];
   const ip = address.split("/")[0] ?? "";
@@ -223,6 +235,7 @@ async function managedNet(
       { bridge, address, bootUrl, run: runFolder, leases: leasesFile(config.server.state) },
       hostsText(nodes),
       log.with("dhcp"),
+      signal,
     );
     log.info("walt-net is up", { event: "walt-net-up", bridge, address, boot: bootUrl });
     const service = boot;
@@ -246,7 +259,7 @@ async function managedNet(
     };
   } catch (error) {
     await boot?.stop();
-    if (!exists) await removeBridge();
+    if (!exists) await removeBridge().catch(() => {}); // the first failure is the reason
     throw error;
   }
 }
