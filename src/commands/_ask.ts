@@ -53,6 +53,42 @@ export function ask(text: string, option: string, fallback?: string): Promise<st
   return question(prompt, option, (answer) => (answer === "" ? fallback : answer));
 }
 
+/** Bytes of a passphrase. */
+const MAX_SECRET = 1024;
+
+/**
+ * Ask for a passphrase, which is not shown.
+ * @param option is named when there is no terminal.
+ * @throws WaltError (usage) without a terminal; WaltError on ^C, ^D, and when it is empty.
+ */
+export async function askSecret(text: string, option: string): Promise<string> {
+  const { stdin, stderr } = process;
+  if (!stdin.isTTY) throw usageError(`${option} is missing, and there is no terminal to ask on`);
+  stderr.write(`${text}: `);
+  stdin.setRawMode(true);
+  let typed = Buffer.alloc(0);
+  try {
+    for await (const chunk of stdin as AsyncIterable<Uint8Array>) {
+      for (const byte of chunk) {
+        if (byte === 3 || byte === 4) throw new WaltError("no passphrase was given");
+        if (byte === 10 || byte === 13) return secretOf(typed);
+        if (byte === 8 || byte === 127) typed = typed.subarray(0, -1);
+        else if (byte >= 32 && typed.length < MAX_SECRET) typed = Buffer.concat([typed, Buffer.of(byte)]);
+      }
+    }
+    throw new WaltError("no passphrase was given");
+  } finally {
+    stdin.setRawMode(false);
+    stdin.pause();
+    stderr.write("\n");
+  }
+}
+
+function secretOf(typed: Buffer): string {
+  if (typed.length === 0) throw new WaltError("no passphrase was given");
+  return typed.toString("utf8");
+}
+
 /** A yes or no; without a terminal `option` is what would have said yes. @throws as `question`. */
 export function confirm(text: string, option: string): Promise<boolean> {
   return question(`${text} (yes/no): `, option, (answer) => {

@@ -36,9 +36,12 @@ import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
 import { OrderShares } from "./order-shares.ts";
 import { Orders, orderDetails } from "./orders.ts";
 import { PING_ORDERS, pingParts } from "./ping.ts";
+import { Presence } from "./presence.ts";
+import { Refusals } from "./refusals.ts";
 import { type Device, Registry, RegistryLocked } from "./registry.ts";
 import { Reports } from "./reports.ts";
 import { Rotation } from "./rotation.ts";
+import { refuseOlder, SerialMark } from "./serial-mark.ts";
 import { SharedKeys, sharedCure, sharedText } from "./shared-keys.ts";
 import { Spread } from "./spread.ts";
 import { Tunnels } from "./tunnels.ts";
@@ -111,6 +114,9 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   const keys = ServerKeys.load(server.state);
   const registry = await openRegistry(join(server.state, "registry.sqlite"), log, signal);
   parts.defer(() => registry.close());
+  refuseOlder(registry.path, registry.lastSerial);
+  const mark = new SerialMark(server.state, () => registry.lastSerial, log.with("registry"));
+  parts.defer(() => mark.stop());
   chmodSync(registry.path, 0o600);
   const { journal } = registry;
   const copies = new CopyKeeper(registry, log);
@@ -174,12 +180,14 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       requests.tell({ type: "node", node: device.node, state, via });
       if (state === "up") {
         sharedKeys.cameUp(device);
+        presence.up(device);
         reports.follow(device);
       }
       spread.changed(device);
       if (over === undefined) journal.ofDevice({ kind: "tunnel-up", device, details: { via } });
       else {
         const { end, lasted } = over;
+        presence.down(device, end);
         const details = { via, end: end.kind, reason: end.text, lasted };
         journal.ofDevice({ kind: "tunnel-down", device, details });
       }
@@ -190,6 +198,12 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
       return boards && sharedText(registry.nameOf(device), boards);
     },
   );
+  const presence = new Presence(
+    registry,
+    () => tunnels.present(registry.active()).map(({ device }) => device),
+    log.with("presence"),
+  );
+  parts.defer(() => presence.stop());
   const histories = new Histories(
     join(server.state, "history.sqlite"),
     () => registry.active(),
@@ -202,6 +216,13 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     async (device, count) => (await tunnels.give(device, { order: "peers", count })).done,
   );
   parts.defer(() => spread.stop());
+  const refusals = new Refusals(journal, (device, reason) =>
+    deviceLines.limit(log, device.node).warn("a proxy refused a certificate", {
+      event: "certificate-refused",
+      node: device.node,
+      reason,
+    }),
+  );
   const reports = new Reports(
     (device) => tunnels.give(device, { order: "report", now: Date.now() }),
     (device, error) =>
@@ -210,7 +231,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         node: device.node,
         reason: messageOf(error),
       }),
-    (device, { board: { mac, serialNumber } }) => {
+    (device, { board: { mac, serialNumber }, refusal }) => {
+      refusals.told(device, refusal);
       if (mac === null || !sharedKeys.seen(device, { mac, serialNumber: serialNumber ?? "" })) return;
       const boards = sharedKeys.boards(device);
       if (boards === undefined) return;
@@ -273,7 +295,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
   const cannotAccept = (error: unknown): void =>
     log.warn("cannot accept a connection", { event: "connection-failed", error: messageOf(error) });
   const shown = async (some: readonly Device[]): Promise<NodeInfo[]> =>
-    nodeList(some, tunnels, await net.addresses(some.map(({ mac }) => mac)));
+    nodeList(some, tunnels, await net.addresses(some.map(({ mac }) => mac)), { presence, reports, net });
   const address = server.address ?? { host: hostname(), port: endpoint.address.port };
   const shares = new OrderShares();
   const api = await listenApi(
@@ -329,7 +351,7 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
           void tunnels.stop("an operator gave the node to another board with this key", device);
       },
       trust: () => trustInfo(keys, registry.revokedWithCertificate(new Date()), address),
-      revoke: (node, by) => devices.revoke(node, by, { tunnels, endpoint }),
+      revoke: (node, by, reenrol) => devices.revoke(node, by, { tunnels, endpoint }, reenrol),
       log: log.with("api"),
     }),
     cannotAccept,
