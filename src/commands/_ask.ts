@@ -67,26 +67,27 @@ export async function askSecret(text: string, option: string): Promise<string> {
   stderr.write(`${text}: `);
   stdin.setRawMode(true);
   let typed = Buffer.alloc(0);
-  try {
-    for await (const chunk of stdin as AsyncIterable<Uint8Array>) {
-      for (const byte of chunk) {
-        if (byte === 3 || byte === 4) throw new WaltError("no passphrase was given");
-        if (byte === 10 || byte === 13) return secretOf(typed);
-        if (byte === 8 || byte === 127) typed = typed.subarray(0, -1);
-        else if (byte >= 32 && typed.length < MAX_SECRET) typed = Buffer.concat([typed, Buffer.of(byte)]);
-      }
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const end = (): void => reject(new WaltError("no passphrase was given"));
+  const take = (chunk: Uint8Array): void => {
+    for (const byte of chunk) {
+      // ^C, ^D; then the end of the line. What counts is the first of them.
+      if (byte === 3 || byte === 4) end();
+      else if (byte === 10 || byte === 13) resolve(typed.toString("utf8"));
+      else if (byte === 8 || byte === 127) typed = typed.subarray(0, -1);
+      else if (byte >= 32 && typed.length < MAX_SECRET) typed = Buffer.concat([typed, Buffer.of(byte)]);
     }
-    throw new WaltError("no passphrase was given");
+  };
+  stdin.on("data", take).once("end", end).resume();
+  try {
+    const secret = await promise;
+    if (secret === "") throw new WaltError("no passphrase was given");
+    return secret;
   } finally {
+    stdin.off("data", take).off("end", end).pause();
     stdin.setRawMode(false);
-    stdin.pause();
     stderr.write("\n");
   }
-}
-
-function secretOf(typed: Buffer): string {
-  if (typed.length === 0) throw new WaltError("no passphrase was given");
-  return typed.toString("utf8");
 }
 
 /** A yes or no; without a terminal `option` is what would have said yes. @throws as `question`. */
