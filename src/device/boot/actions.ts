@@ -287,7 +287,7 @@ export class DeviceActions implements Actions {
             knownHosts: files.trustedHosts,
             children: this.#children,
           },
-          ...{ key: this.parts.key, command: encodeCommand({ name: "lane", tunnel }) },
+          ...{ key: this.#key, command: encodeCommand({ name: "lane", tunnel }) },
         },
         signal,
       );
