@@ -23,6 +23,8 @@ export const MAX_ENTRYPOINT = 4096;
 /** Larger than any count of bytes or frames: the largest whole number that a double holds exactly. */
 const MAX_COUNT = Number.MAX_SAFE_INTEGER;
 
+export const REENROL = ["no", "ordered", "told"] as const;
+
 const INVITATION_KINDS = ["token", "board"] as const;
 /** Devices that may come in by one token. */
 export const MAX_USES = 10_000;
@@ -35,6 +37,25 @@ export const MAX_NOTE = 200;
 export function parseTraffic(f: Fields): LinkStats {
   const counters = COUNTER_NAMES.map((name) => [name, f.number(name, 0, MAX_COUNT)]);
   return Object.fromEntries(counters) as LinkStats;
+}
+
+/** Why a node is down, or not in order although its tunnel is up. */
+export type Why = ReturnType<typeof parseWhy>;
+
+function parseWhy(f: Fields) {
+  return {
+    /**
+     * `never-up`, `tunnel-ended`, `server-ended` (it was killed while the tunnel was up), `no-tunnel` (the board
+     * asked for one), `no-boot-files`, `no-vm`, or one that only a newer version knows.
+     */
+    kind: f.text("kind", 40, /^[a-z][a-z-]*$/),
+    /** Since when, or when it was seen. */
+    at: f.orNull("at", (key) => f.time(key)),
+    /** Of `tunnel-ended`: the kind of the end. */
+    end: f.orNull("end", (key) => f.text(key, 40, /^[a-z][a-z-]*$/)),
+    /** In words, where there are any; of `no-boot-files` the file. */
+    reason: f.orNull("reason", (key) => f.words(key, 4096)),
+  };
 }
 
 /** A node as experimenters see it. */
@@ -54,7 +75,11 @@ export function parseNode(f: Fields) {
     mac: f.words("mac"),
     /** Its address on walt-net, once known. */
     address: f.orNull("address", (key) => f.words(key)),
-    /** Since when it is in this state; null if it never was up since the server's start. */
+    /** Why it is down or not in order; null where nothing is known to be wrong. */
+    why: f.orNull("why", (key) => parseWhy(f.object(key))),
+    /** When its tunnel was up last; null if it never was. */
+    seen: f.orNull("seen", (key) => f.time(key)),
+    /** Since when it is in this state; null if it never was up. */
     since: f.orNull("since", (key) => f.time(key)),
     /** The entrypoint that its tunnel comes through; null as well when the device did not say. */
     via: f.orNull("via", (key) => f.words(key, MAX_ENTRYPOINT)),
@@ -152,6 +177,8 @@ export function parseDevice(f: Fields) {
     /** When the last of its certificates expires; empty for a device that never was given one. */
     certificateExpires: f.words("certificateExpires"),
     revokedAt: f.orNull("revokedAt", (key) => f.time(key)),
+    /** Whether it is told to forget its key and ask again, when it is revoked: `told` once it was. */
+    reenrol: f.choice("reenrol", REENROL),
   };
 }
 
@@ -292,9 +319,18 @@ export function parseFinish(f: Fields) {
   return { ...parseRotate(f), force: f.boolean("force") };
 }
 
-/** An operator's order to revoke the device of a node. */
+/** An operator's order to revoke the device of a node. `reenrol`: it is told to forget its key and ask again. */
 export function parseRevocation(f: Fields) {
-  return { node: f.words("node"), by: parseOperator(f) };
+  return {
+    node: f.words("node"),
+    reenrol: f.has("reenrol") ? f.boolean("reenrol") : false,
+    by: parseOperator(f),
+  };
+}
+
+/** An operator's order about a revoked device: which one says its key, as a node may have had several. */
+export function parseRevokedOrder(f: Fields) {
+  return { node: f.words("node"), fingerprint: f.words("fingerprint", 100), by: parseOperator(f) };
 }
 
 /** What a revocation leaves: until when the device's certificate passes the proxies; null when it does not any more. */

@@ -53,6 +53,43 @@ export function ask(text: string, option: string, fallback?: string): Promise<st
   return question(prompt, option, (answer) => (answer === "" ? fallback : answer));
 }
 
+/** Bytes of a passphrase. */
+const MAX_SECRET = 1024;
+
+/**
+ * Ask for a passphrase, which is not shown.
+ * @param option is named when there is no terminal.
+ * @throws WaltError (usage) without a terminal; WaltError on ^C, ^D, and when it is empty.
+ */
+export async function askSecret(text: string, option: string): Promise<string> {
+  const { stdin, stderr } = process;
+  if (!stdin.isTTY) throw usageError(`${option} is missing, and there is no terminal to ask on`);
+  stderr.write(`${text}: `);
+  stdin.setRawMode(true);
+  let typed = Buffer.alloc(0);
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const end = (): void => reject(new WaltError("no passphrase was given"));
+  const take = (chunk: Uint8Array): void => {
+    for (const byte of chunk) {
+      // ^C, ^D; then the end of the line. What counts is the first of them.
+      if (byte === 3 || byte === 4) end();
+      else if (byte === 10 || byte === 13) resolve(typed.toString("utf8"));
+      else if (byte === 8 || byte === 127) typed = typed.subarray(0, -1);
+      else if (byte >= 32 && typed.length < MAX_SECRET) typed = Buffer.concat([typed, Buffer.of(byte)]);
+    }
+  };
+  stdin.on("data", take).once("end", end).resume();
+  try {
+    const secret = await promise;
+    if (secret === "") throw new WaltError("no passphrase was given");
+    return secret;
+  } finally {
+    stdin.off("data", take).off("end", end).pause();
+    stdin.setRawMode(false);
+    stderr.write("\n");
+  }
+}
+
 /** A yes or no; without a terminal `option` is what would have said yes. @throws as `question`. */
 export function confirm(text: string, option: string): Promise<boolean> {
   return question(`${text} (yes/no): `, option, (answer) => {

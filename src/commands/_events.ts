@@ -19,6 +19,11 @@ const ENDS: Readonly<Partial<Record<EndKind, string>>> = {
   fault: "a bug in walt",
 };
 
+/** Why a tunnel ended, from the kind of its end; the kind itself if only a newer version knows it. */
+export function endWords(end: string): string {
+  return Object.entries(ENDS).find(([kind]) => kind === end)?.[1] ?? end;
+}
+
 type Words = (one: JournalEvent["details"]) => string;
 
 const board: Words = ({ code, board, model }) => `${code}, ${board}, ${model}`;
@@ -42,11 +47,14 @@ const WORDS: Readonly<Record<JournalKind, Words>> = {
   "enrolment-requested": (one) => `a device asked for access: ${board(one)}, from ${one["from"]}`,
   "enrolment-denied": (one) => `denied: ${board(one)}`,
   "device-accepted": (one) => `accepted: ${board(one)}`,
-  "device-revoked": () => "revoked",
+  "device-revoked": ({ reenrol }) =>
+    reenrol === "ordered" ? "revoked; its board is told to forget its key and ask again" : "revoked",
+  "device-restored": () => "restored",
+  "device-removed": ({ code }) => `removed: ${code}`,
+  "certificate-refused": ({ reason }) => `its certificate was refused: ${reason}`,
   "tunnel-up": ({ via }) => (via === "" ? "up" : `up, through ${via}`),
   "tunnel-down": ({ end, reason, lasted }) => {
-    const why = Object.entries(ENDS).find(([kind]) => kind === end)?.[1] ?? end;
-    return `down after ${duration(Number(lasted))}: ${why} (${reason})`;
+    return `down after ${duration(Number(lasted))}: ${endWords(String(end))} (${reason})`;
   },
   "certificate-renewed": () => "certificate renewed",
   "node-renamed": ({ was }) => `renamed, was ${was}`,

@@ -25,6 +25,8 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards become no
       list: async (): Loaded => (await import("./vpn/list.ts")).default,
       events: async (): Loaded => (await import("./vpn/events.ts")).default,
       revoke: async (): Loaded => (await import("./vpn/revoke.ts")).default,
+      restore: async (): Loaded => (await import("./vpn/restore.ts")).default,
+      remove: async (): Loaded => (await import("./vpn/remove.ts")).default,
       rotate: async (): Loaded => (await import("./vpn/rotate.ts")).default,
     }),
   node: async (): Promise<Group> =>
@@ -43,9 +45,10 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards become no
       note: async (): Loaded => (await import("./node/note.ts")).default,
     }),
   server: async (): Promise<Group> =>
-    group("walt server", "Run, install or restore the server", {
+    group("walt server", "Run, install, back up or restore the server", {
       run: async (): Loaded => (await import("./server/run.ts")).default,
       install: async (): Loaded => (await import("./server/install.ts")).default,
+      backup: async (): Loaded => (await import("./server/backup.ts")).default,
       restore: async (): Loaded => (await import("./server/restore.ts")).default,
     }),
   proxy: async (): Promise<Group> =>

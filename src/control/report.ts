@@ -142,6 +142,8 @@ const report = record({
     /** The last trial of settings since the supervisor's start: `outcome` is `trying`, `kept` or `reverted`. */
     trial: record({ id: text(16), by: text(100), outcome: text(20), reason: text(300) }),
   }),
+  /** When a proxy refused the certificate last, and why; null if none has since the supervisor's start. */
+  refusal: record({ at: time, reason: text(300) }),
   /** What the device found wrong when it last examined itself, and when; null when it found nothing, or did not. */
   doctor: record({ at: time, fault: text(300) }),
   /** The last warnings and errors of the supervisor's log, the oldest first. */

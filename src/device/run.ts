@@ -15,7 +15,7 @@ import { loadOrCreateKey } from "../ssh/keys/key-files.ts";
 import { safeText } from "../text.ts";
 import { DeviceActions } from "./boot/actions.ts";
 import { prepareReboot } from "./boot/reboot-board.ts";
-import { entrypointOf } from "./boot/state.ts";
+import { entrypointOf, type State } from "./boot/state.ts";
 import { Supervisor } from "./boot/supervisor.ts";
 import { Trials } from "./boot/trial.ts";
 import { SerialConsole } from "./console/serial-console.ts";
@@ -26,7 +26,7 @@ import { checkConfigurationFiles, type DeviceFiles, deviceFiles, makeFolder } fr
 import { Health } from "./health/health.ts";
 import { LastErrors } from "./health/last-errors.ts";
 import { readBoard } from "./identity/board.ts";
-import { readCredentials } from "./identity/credentials.ts";
+import { DEVICE_KEY_COMMENT, readCredentials } from "./identity/credentials.ts";
 import { removeTrustedKeys } from "./identity/server-keys.ts";
 import { KernelLog } from "./log/kernel-log.ts";
 import { LineRing } from "./log/line-ring.ts";
@@ -78,7 +78,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
   const entrypoints = entrypointsOf(config);
   makeFolder(files.run, 0o755);
   makeFolder(files.state, 0o700);
-  const key = loadOrCreateKey(files.deviceKey, "walt-device");
+  const key = loadOrCreateKey(files.deviceKey, DEVICE_KEY_COMMENT);
   const damaged = (why: string): void =>
     log.warn(`the credentials are damaged, so the device asks for new ones: ${why}`, {
       event: "credentials-damaged",
@@ -101,12 +101,16 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
   );
   const clock = new ServerClock();
   let usb: Usb | undefined;
-  const firstUp = (nodeMac: string): void => {
-    if (accelerator === undefined) return;
+  let vmMac: string | undefined;
+  const startVm = (): void => {
+    if (accelerator === undefined || actions.node === undefined) return;
     keeper = keepVm({
       config,
       files,
-      nodeMac,
+      nodeMac: () => {
+        vmMac = actions.node?.mac ?? "";
+        return vmMac;
+      },
       mtu: () => actions.mtu,
       accelerator,
       console,
@@ -159,14 +163,21 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
       };
     },
   });
-  const tunnelUp = (): void => trials.tunnelUp();
+  const tunnelUp = (): void => {
+    trials.tunnelUp();
+    if (keeper === undefined) startVm();
+    // A server that has lost its registry gives the node another address.
+    else if (vmMac !== undefined && actions.node?.mac !== vmMac)
+      keeper.reboot("hard", "the server, which gave the node another MAC address").catch(() => {});
+  };
   const { hostKeys } = settings;
-  const parts = { config, files, key, identity, log, signal, hostKeys, firstUp, tunnelUp, orders };
+  const parts = { config, files, key, identity, log, signal, hostKeys, tunnelUp, orders };
   const actions = new DeviceActions(parts, credentials);
   const doctor = new SelfExamination({
     examine: (end) => examineDevice(inUse, files, "connection", end),
     log: log.with("doctor"),
   });
+  let refusal: { of: State["refusal"]; at: Date; text: string } | undefined;
   const supervisor = new Supervisor(
     {
       credentials: credentials !== undefined || !enrols,
@@ -179,6 +190,8 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     (state) => {
       bootWatch.tunnel(state.tunnel === "up");
       doctor.see(state);
+      if (state.refusal !== undefined && state.refusal !== refusal?.of)
+        refusal = { of: state.refusal, at: new Date(), text: state.refusal.text };
       tellChange();
     },
   );
@@ -197,6 +210,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     errors: errors.errors,
     settings: trials.kept,
     trial: trials.last,
+    refusal,
     diagnosis: doctor.diagnosis,
   }));
 
@@ -206,8 +220,8 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
       ...statusOf(supervisor, actions),
       usb: usb?.passed() ?? [],
       ...(doctor.diagnosis === undefined ? {} : { doctor: doctor.diagnosis }),
-      code: shortCode(key.publicKey),
-      fingerprint: fingerprint(key.publicKey),
+      code: shortCode(actions.key.publicKey),
+      fingerprint: fingerprint(actions.key.publicKey),
     }),
     // If that takes for ever, the board's watchdog ends it.
     illness: () => {
@@ -270,8 +284,8 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
 interface KeepVmOptions extends Pick<VmKeeperOptions, "tell" | "log"> {
   config: Config;
   files: DeviceFiles;
-  /** The node's MAC address. */
-  nodeMac: string;
+  /** The node's MAC address, asked for at each start. */
+  nodeMac: () => string;
   /** The current MTU of the node's network, bytes. */
   mtu: () => number;
   accelerator: () => Promise<Accelerator>;
@@ -311,7 +325,7 @@ function keepVm({
         accel: await accelerator(),
         memory,
         cpus,
-        nodeMac,
+        nodeMac: nodeMac(),
         mtu: mtu(),
         model: model === "" ? DEFAULT_MODEL[arch] : model,
         tap: VM_TAP,

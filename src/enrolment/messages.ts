@@ -73,6 +73,11 @@ export interface Denial {
   message: string;
   /** Seconds to wait before asking again. */
   retryAfter: number;
+  /**
+   * The device is to forget its key, and to ask with a new one. Only of a device that is revoked; a device that
+   * is older than this does not see it.
+   */
+  forget?: boolean | undefined;
 }
 
 export type Reply = { type: "pending" } | ({ type: "granted" } & Grant) | ({ type: "denied" } & Denial);
@@ -159,6 +164,7 @@ export function parseReply(line: string): Reply {
       reason: fields.choice("reason", DENIALS),
       message: safeText(fields.text("message", 300), 300),
       retryAfter: fields.integer("retryAfter", 1, 86_400),
+      ...fields.optional("forget", (key) => fields.boolean(key)),
     };
   }
   return {

@@ -15,7 +15,10 @@ import type { Rotation } from "./rotation.ts";
 
 export interface ServerApi {
   requests: AccessRequests;
-  devices: Pick<Devices, "addToken" | "expect" | "invitations" | "withdraw" | "rename" | "setNote">;
+  devices: Pick<
+    Devices,
+    "addToken" | "expect" | "invitations" | "withdraw" | "rename" | "setNote" | "restore" | "remove"
+  >;
   journal: Pick<Journal, "events" | "follow">;
   rotation: Pick<Rotation, "list" | "begin" | "finish">;
   orders: Orders;
@@ -38,7 +41,7 @@ export interface ServerApi {
    * @returns until when the certificate passes the proxies, if it still does.
    * @throws ApiError when there is no such node.
    */
-  revoke(node: string, by: string): string | null;
+  revoke(node: string, by: string, reenrol: boolean): string | null;
   log: Log;
 }
 
@@ -102,9 +105,17 @@ export function serverHandler(api: ServerApi): Handle {
         await orders.input(session, user, Buffer.from(bytes, "base64"), end);
         return {};
       }),
-      serve(SERVER.revoke, ({ node, by }, user) => ({
-        passesUntil: api.revoke(node, operatorOf(user, by)),
+      serve(SERVER.revoke, ({ node, by, reenrol }, user) => ({
+        passesUntil: api.revoke(node, operatorOf(user, by), reenrol),
       })),
+      serve(SERVER.restore, ({ node, fingerprint, by }, user) => {
+        devices.restore(node, fingerprint, operatorOf(user, by));
+        return {};
+      }),
+      serve(SERVER.remove, ({ node, fingerprint, by }, user) => {
+        devices.remove(node, fingerprint, operatorOf(user, by));
+        return {};
+      }),
       serveStream(SERVER.monitor, ({ name }, tell, user) => {
         tell({ type: "watching" });
         const unwatch = requests.watch(tell);

@@ -22,6 +22,8 @@ const REST = 10_000;
 const CHANGES: ReadonlySet<string> = new Set<JournalKind>([
   "device-accepted",
   "device-revoked",
+  "device-restored",
+  "device-removed",
   "node-renamed",
   "node-noted",
   "node-board",
@@ -102,7 +104,7 @@ export class CopyKeeper {
     const copy = newestWhole(dirname(this.registry.path));
     const cure =
       copy === undefined
-        ? "there is no copy: save the file, and restore a backup"
+        ? "there is no copy: save the file, and restore a backup (walt server restore FILE)"
         : "to use the copy: systemctl stop walt-vpn; walt server restore; systemctl start walt-vpn";
     this.log.error(`the registry is damaged; tunnels stay up meanwhile; ${cure}`, {
       event: "registry-damaged",

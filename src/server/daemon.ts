@@ -37,9 +37,12 @@ import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
 import { OrderShares } from "./order-shares.ts";
 import { Orders, orderDetails } from "./orders.ts";
 import { PING_ORDERS, pingParts } from "./ping.ts";
+import { Presence } from "./presence.ts";
+import { Refusals } from "./refusals.ts";
 import { type Device, Registry, RegistryLocked } from "./registry.ts";
 import { Reports } from "./reports.ts";
 import { Rotation } from "./rotation.ts";
+import { refuseOlder, SerialMark } from "./serial-mark.ts";
 import { SharedKeys, sharedCure, sharedText } from "./shared-keys.ts";
 import { Spread } from "./spread.ts";
 import { Tunnels } from "./tunnels.ts";
@@ -129,6 +132,9 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
   const keys = ServerKeys.load(server.state);
   const registry = await openRegistry(join(server.state, "registry.sqlite"), log, signal);
   parts.defer(() => registry.close());
+  refuseOlder(registry.path, registry.lastSerial);
+  const mark = new SerialMark(server.state, () => registry.lastSerial, log.with("registry"));
+  parts.defer(() => mark.stop());
   chmodSync(registry.path, 0o600);
   const { journal } = registry;
   const copies = new CopyKeeper(registry, log);
@@ -192,12 +198,14 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
       requests.tell({ type: "node", node: device.node, state, via });
       if (state === "up") {
         sharedKeys.cameUp(device);
+        presence.up(device);
         reports.follow(device);
       }
       spread.changed(device);
       if (over === undefined) journal.ofDevice({ kind: "tunnel-up", device, details: { via } });
       else {
         const { end, lasted } = over;
+        presence.down(device, end);
         const details = { via, end: end.kind, reason: end.text, lasted };
         journal.ofDevice({ kind: "tunnel-down", device, details });
       }
@@ -208,6 +216,12 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
       return boards && sharedText(registry.nameOf(device), boards);
     },
   );
+  const presence = new Presence(
+    registry,
+    () => tunnels.present(registry.active()).map(({ device }) => device),
+    log.with("presence"),
+  );
+  parts.defer(() => presence.stop());
   const histories = new Histories(
     join(server.state, "history.sqlite"),
     () => registry.active(),
@@ -220,6 +234,13 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
     async (device, count) => (await tunnels.give(device, { order: "peers", count })).done,
   );
   parts.defer(() => spread.stop());
+  const refusals = new Refusals(journal, (device, reason) =>
+    deviceLines.limit(log, device.node).warn("a proxy refused a certificate", {
+      event: "certificate-refused",
+      node: device.node,
+      reason,
+    }),
+  );
   const reports = new Reports(
     (device) => tunnels.give(device, { order: "report", now: Date.now() }),
     (device, error) =>
@@ -228,7 +249,8 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
         node: device.node,
         reason: messageOf(error),
       }),
-    (device, { board: { mac, serialNumber } }) => {
+    (device, { board: { mac, serialNumber }, refusal }) => {
+      refusals.told(device, refusal);
       if (mac === null || !sharedKeys.seen(device, { mac, serialNumber: serialNumber ?? "" })) return;
       const boards = sharedKeys.boards(device);
       if (boards === undefined) return;
@@ -291,7 +313,7 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
   const cannotAccept = (error: unknown): void =>
     log.warn("cannot accept a connection", { event: "connection-failed", error: messageOf(error) });
   const shown = async (some: readonly Device[]): Promise<NodeInfo[]> =>
-    nodeList(some, tunnels, await net.addresses(some.map(({ mac }) => mac)));
+    nodeList(some, tunnels, await net.addresses(some.map(({ mac }) => mac)), { presence, reports, net });
   const address = server.address ?? { host: hostname(), port: endpoint.address.port };
   const shares = new OrderShares();
   const api = await listenApi(
@@ -347,7 +369,7 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
           void tunnels.stop("an operator gave the node to another board with this key", device);
       },
       trust: () => trustInfo(keys, registry.revokedWithCertificate(new Date()), address),
-      revoke: (node, by) => devices.revoke(node, by, { tunnels, endpoint }),
+      revoke: (node, by, reenrol) => devices.revoke(node, by, { tunnels, endpoint }, reenrol),
       log: log.with("api"),
     }),
     cannotAccept,

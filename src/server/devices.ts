@@ -9,7 +9,7 @@ import type { EnrolmentRequest, Grant } from "../enrolment/messages.ts";
 import { newToken } from "../enrolment/token.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { fingerprint, type PublicKey, shortCode } from "../ssh/keys/ed25519.ts";
+import { fingerprint, type PublicKey, parsePublicKey, shortCode } from "../ssh/keys/ed25519.ts";
 import { admit, grant } from "./credentials.ts";
 import { DeviceLimit } from "./device-limit.ts";
 import type { Endpoint, Identity } from "./endpoint.ts";
@@ -60,7 +60,7 @@ export class Devices {
     const known = this.registry.byKey(request.publicKey);
     if (known?.revokedAt != null) {
       throw new WaltError(`this device was ${known.node}, which was revoked`, {
-        hint: "`walt device forget` on the device lets it ask with a new key.",
+        hint: "`walt vpn restore` accepts its key again; `walt device forget` on the device lets it ask with a new one.",
       });
     }
     if (known !== undefined) return this.grant(known);
@@ -277,6 +277,7 @@ export class Devices {
 
   /**
    * Revoke the device of a node: its key is refused from now on, and its connections end.
+   * @param reenrol it is told to forget its key and ask again, when it asks; it may be revoked already.
    * @returns until when its certificate passes the proxies, ISO 8601; null when it does not any more.
    * @throws ApiError when there is no such node.
    */
@@ -284,20 +285,90 @@ export class Devices {
     node: string,
     by: string,
     live: { tunnels: Pick<Tunnels, "stop">; endpoint: Pick<Endpoint, "stopConnections"> },
+    reenrol = false,
   ): string | null {
-    const device = this.byNode(node);
+    const device = (reenrol ? this.#lastRevoked(node) : undefined) ?? this.byNode(node);
     const now = new Date();
+    const details = reenrol ? { reenrol: "ordered" } : {};
     this.registry.atomically(() => {
-      this.registry.revoke(device, now);
-      this.registry.journal.order({ kind: "device-revoked", device }, by);
+      this.registry.revoke(device, new Date(device.revokedAt ?? now), reenrol);
+      this.registry.journal.order({ kind: "device-revoked", device, details }, by);
     });
     // The tunnel has a moment to tell the device why. All other connections of the device end now.
     void live.tunnels.stop("this node was revoked", device);
     live.endpoint.stopConnections(device.id);
     this.#tellNet();
-    this.log.info("device revoked", { event: "device-revoked", node, by });
+    this.log.info("device revoked", { event: "device-revoked", node, ...details, by });
     const { certificateExpires } = device;
     return certificateExpires > now.toISOString() ? certificateExpires : null;
+  }
+
+  /**
+   * Accept the key of a revoked device again: it is the same node as before.
+   * @throws ApiError when there is no such revoked device, it was told to forget its key, or another device has
+   *   become the node.
+   */
+  restore(node: string, print: string, by: string): void {
+    const device = this.#revoked(node, print);
+    const { registry } = this;
+    if (device.reenrol === "told")
+      throw new ApiError(
+        "failed",
+        `the board of ${node} was told to forget this key, so that it cannot be restored`,
+        "The board asks for access with a new key: `walt vpn requests`, `walt vpn accept`.",
+      );
+    registry.atomically(() => {
+      registry.restore(device);
+      const addresses = this.addresses();
+      if (addresses !== undefined && registry.assignAddresses(...addresses).includes(device.node))
+        throw new ApiError("failed", `walt-net has no address left for ${node}; nothing was changed`);
+      registry.journal.order({ kind: "device-restored", device }, by);
+    });
+    this.#tellNet();
+    this.log.info("device restored", { event: "device-restored", node, by });
+  }
+
+  /**
+   * Forget a revoked device.
+   * @throws ApiError when there is no such revoked device, or its certificate still passes the proxies: their
+   *   lists of revoked keys need it.
+   */
+  remove(node: string, print: string, by: string): void {
+    const device = this.#revoked(node, print);
+    const { registry } = this;
+    if (device.certificateExpires > new Date().toISOString())
+      throw new ApiError(
+        "failed",
+        `the certificate of ${node} passes the proxies until ${device.certificateExpires}`,
+        "Until then `walt vpn setup-proxy` needs its key for the proxies' lists of revoked keys. Remove it later.",
+      );
+    const code = shortCode(parsePublicKey(device.publicKey, `registry: key of ${node}`));
+    registry.atomically(() => {
+      registry.remove(device);
+      registry.journal.order({ kind: "device-removed", device, details: { code } }, by);
+    });
+    this.log.info("device removed", { event: "device-removed", node, code, by });
+  }
+
+  /** The device that was a node last; undefined if there is one that is not revoked, or none. */
+  #lastRevoked(node: string): Device | undefined {
+    if (this.registry.byNode(node) !== undefined) return undefined;
+    const revoked = this.registry.list().filter((one) => one.node === node && one.revokedAt !== null);
+    return revoked.toSorted((a, b) => (a.revokedAt ?? "").localeCompare(b.revokedAt ?? "")).at(-1);
+  }
+
+  /** The revoked device with this node and key. @throws ApiError when there is none. */
+  #revoked(node: string, print: string): Device {
+    const named = this.registry.list().filter((one) => one.node === node && one.revokedAt !== null);
+    const device = named.find(
+      ({ publicKey }) => fingerprint(parsePublicKey(publicKey, `registry: key of ${node}`)) === print,
+    );
+    if (device !== undefined) return device;
+    throw new ApiError(
+      "unknown-node",
+      `no revoked device is the node ${JSON.stringify(node)} with this key`,
+      "`walt vpn list --all` shows the devices.",
+    );
   }
 }
 

@@ -27,7 +27,8 @@ const WORDS: Record<DenialReason, string> = {
   "nobody-watching": "nobody runs `walt vpn monitor` on the server",
   operator: "the operator denied this device",
   timeout: "no operator answered in time",
-  revoked: "this device was revoked; `walt device forget` on it lets it ask with a new key",
+  revoked:
+    "this device was revoked; `walt vpn restore` on the server undoes that, `walt vpn revoke --reenrol` has it ask anew",
   busy: "too many devices ask at once, or this one has asked again on another connection",
   invalid: "the server did not understand the request",
 };
@@ -89,9 +90,10 @@ export async function serveEnrolment(
   service: EnrolmentService,
 ): Promise<void> {
   const { requests, registry, log } = service;
-  const deny = (reason: DenialReason, detail?: string): void => {
+  const deny = (reason: DenialReason, detail?: string, forget?: boolean): void => {
     const message = detail ?? WORDS[reason];
-    void channel.write(encodeReply({ type: "denied", reason, message, retryAfter: service.retryAfter }));
+    const { retryAfter } = service;
+    void channel.write(encodeReply({ type: "denied", reason, message, retryAfter, forget }));
     channel.exit(0);
   };
   const challenge = randomBytes(CHALLENGE_LENGTH);
@@ -112,6 +114,17 @@ export async function serveEnrolment(
   const about = { code: shortCode(request.publicKey), mac: request.mac, fingerprint: print, from };
 
   const known = registry.byKey(request.publicKey);
+  if (known?.revokedAt != null && known.reenrol !== "no") {
+    // The answer may be lost: then it asks again, with the same key.
+    if (known.reenrol === "ordered") registry.toldToForget(known);
+    log.info("a revoked device is told to forget its key", {
+      event: "device-told-to-forget",
+      node: known.node,
+      ...about,
+    });
+    deny("revoked", "this device was revoked; it forgets its key, and asks with a new one", true);
+    return;
+  }
   if (known?.revokedAt != null) {
     log.warn("a revoked device asks for access", { event: "enrolment-revoked", node: known.node, ...about });
     deny("revoked");

@@ -133,7 +133,7 @@ export class Journal {
     const ofNode =
       node === undefined
         ? "?3 IS NULL"
-        : "device IN (SELECT id FROM devices WHERE ?3 IN (node, default_name))";
+        : "(node = ?3 OR device IN (SELECT id FROM devices WHERE ?3 IN (node, default_name)))";
     const order = last === undefined ? "ASC" : "DESC";
     const rows = this.db
       .query<Stored, [number, string, string | null, number]>(

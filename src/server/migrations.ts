@@ -71,4 +71,35 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TRIGGER journal_is_append_only BEFORE UPDATE ON journal
     BEGIN SELECT raise(ABORT, 'the journal is append-only'); END;
   `,
+  `
+  -- Whether a revoked device is told to forget its key and ask again: 'no', 'ordered', or 'told' once it was.
+  ALTER TABLE devices ADD COLUMN reenrol TEXT NOT NULL DEFAULT 'no';
+  -- When a device's tunnel was known to be up last, and how the last one ended.
+  CREATE TABLE presence (
+    device   INTEGER PRIMARY KEY,
+    seen_at  TEXT NOT NULL,
+    ended_at TEXT,                        -- null while the tunnel is up; also when the server was killed then
+    end      TEXT,                        -- the kind, of EndKind
+    reason   TEXT
+  ) STRICT;
+  -- The journal once more, without a reference: it tells of devices that were removed.
+  CREATE TABLE journal_new (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    at      TEXT NOT NULL,
+    kind    TEXT NOT NULL,
+    node    TEXT,
+    device  INTEGER,
+    by      TEXT,
+    details TEXT NOT NULL,
+    origin  TEXT NOT NULL,
+    account TEXT NOT NULL
+  ) STRICT;
+  INSERT INTO journal_new SELECT * FROM journal;
+  DROP TABLE journal;
+  ALTER TABLE journal_new RENAME TO journal;
+  CREATE INDEX journal_device ON journal (device, id);
+  CREATE INDEX journal_account ON journal (origin, account, id);
+  CREATE TRIGGER journal_is_append_only BEFORE UPDATE ON journal
+    BEGIN SELECT raise(ABORT, 'the journal is append-only'); END;
+  `,
 ];

@@ -121,25 +121,35 @@ export interface Restored extends Copy {
  * @throws WaltError when there is no such copy; the error of the system.
  */
 export function restoreCopy(state: string, now: Date): Restored {
-  const path = join(state, "registry.sqlite");
   const whole = newestWhole(state);
   if (whole === undefined) {
     const count = copiesOf(state).length;
     const found = count === 0 ? "there is none" : `all ${count} are damaged`;
     throw new WaltError(`no copy of the registry in ${join(state, "copies")} can be used: ${found}`, {
-      hint: "Restore a backup (docs/deployment.md, Backup). Nothing was changed.",
+      hint: "Restore a backup: walt server restore FILE. Nothing was changed.",
     });
   }
+  const before = putRegistry(state, now, (file) => copyFileSync(whole.path, file));
+  return { path: whole.path, taken: whole.taken, devices: whole.devices, before };
+}
+
+/**
+ * Put another registry in the place of the one that is there, which is kept beside it. The server must not run.
+ * @param write writes the other one into a file that does not exist.
+ * @returns where the registry from before is now; undefined if there was none.
+ */
+export function putRegistry(state: string, now: Date, write: (file: string) => void): string | undefined {
+  const path = join(state, "registry.sqlite");
   const temp = `${path}.new`;
   const umask = process.umask(0o077);
   try {
     for (const end of ["", "-wal", "-shm", "-journal"]) rmSync(temp + end, { force: true });
-    copyFileSync(whole.path, temp);
+    write(temp);
     raiseSerials(temp);
     own(temp, statSync(state));
     const before = moveAway(path, now);
     replace(temp, path, state);
-    return { path: whole.path, taken: whole.taken, devices: whole.devices, before };
+    return before;
   } finally {
     process.umask(umask);
     rmSync(temp, { force: true });
@@ -159,7 +169,7 @@ function own(file: string, { uid, gid }: Stats): void {
 
 /** Move the registry and what SQLite has beside it out of the way. @returns where it is now. */
 function moveAway(path: string, now: Date): string | undefined {
-  const before = `${path}.damaged-${now.toISOString().replaceAll(":", "")}`;
+  const before = `${path}.before-${now.toISOString().replaceAll(":", "")}`;
   let moved: string | undefined;
   // The log first: beside another database it would be taken for that one's.
   for (const end of ["-wal", "-shm", ""]) {

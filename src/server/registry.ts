@@ -8,6 +8,8 @@ import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import type { AddressRange } from "../address-range.ts";
 import { ApiError } from "../api/api-error.ts";
+import type { REENROL } from "../api/messages.ts";
+import type { EndKind } from "../end.ts";
 import type { EnrolmentRequest } from "../enrolment/messages.ts";
 import { messageOf, WaltError } from "../errors.ts";
 import { type PublicKey, publicKeyLine } from "../ssh/keys/ed25519.ts";
@@ -16,6 +18,8 @@ import { Invitations } from "./invitations.ts";
 import { Journal } from "./journal.ts";
 import { MIGRATIONS } from "./migrations.ts";
 import { checkOf, newestWhole } from "./registry-copies.ts";
+
+export type Reenrol = (typeof REENROL)[number];
 
 export interface Device {
   id: number;
@@ -39,15 +43,29 @@ export interface Device {
   acceptedAt: string;
   acceptedBy: string;
   revokedAt: string | null;
+  /** Whether it is told to forget its key and ask again, when it is revoked: `told` once it was. */
+  reenrol: Reenrol;
   /** Of the certificate that was issued last; 0 where it has none. */
   certificateSerial: number;
   /** When the last of its certificates expires, which need not be the newest; "" where it has none. */
   certificateExpires: string;
 }
 
+/** What is known of a device's last tunnel. */
+export interface Seen {
+  /** When it was up last. */
+  readonly seenAt: string;
+  /** When it ended; null while it is up, and when the server was killed while it was up. */
+  readonly endedAt: string | null;
+  /** Why it ended. */
+  readonly end: EndKind | null;
+  /** The same in words. */
+  readonly reason: string | null;
+}
+
 const SELECT = `
   SELECT d.id, d.node, d.default_name AS defaultName, d.note, d.mac, d.address, d.board_mac AS boardMac, d.model, d.serial_number AS serialNumber,
-         d.public_key AS publicKey, d.accepted_at AS acceptedAt, d.accepted_by AS acceptedBy, d.revoked_at AS revokedAt,
+         d.public_key AS publicKey, d.accepted_at AS acceptedAt, d.accepted_by AS acceptedBy, d.revoked_at AS revokedAt, d.reenrol,
          coalesce((SELECT max(serial) FROM certificates WHERE device_id = d.id), 0) AS certificateSerial,
          coalesce((SELECT max(expires_at) FROM certificates WHERE device_id = d.id), '') AS certificateExpires
   FROM devices d`;
@@ -74,7 +92,7 @@ function damaged(path: string, found: string): WaltError {
   const copy = newestWhole(dirname(path));
   const hint =
     copy === undefined
-      ? "There is no copy of it. Restore a backup (docs/deployment.md, Backup)."
+      ? "There is no copy of it. Restore a backup: walt server restore FILE."
       : `There is a copy of ${copy.taken.toISOString()} with ${copy.devices} devices. To use it: systemctl stop walt-vpn; walt server restore; systemctl start walt-vpn`;
   return new WaltError(`the registry ${path} is damaged: ${found.replaceAll("\n", " ")}`, { hint });
 }
@@ -129,6 +147,12 @@ export class Registry {
   /** Copy all of it into a new file. @throws the database's error, as when a page cannot be read. */
   copyTo(file: string): void {
     this.#db.query<unknown, [string]>("VACUUM INTO ?").run(file);
+  }
+
+  /** The number of the last certificate; 0 if there was none. */
+  get lastSerial(): bigint {
+    const sql = "SELECT seq FROM sqlite_sequence WHERE name = 'certificates'";
+    return BigInt(this.#db.query<{ seq: number }, []>(sql).get()?.seq ?? 0);
   }
 
   /** What SQLite's own check says of the file as it is now: `ok`, or what is damaged. */
@@ -407,10 +431,73 @@ export class Registry {
       .all(print);
   }
 
-  revoke(device: Device, now: Date): void {
+  /** @param reenrol whether it is to be told to forget its key. */
+  revoke(device: Device, now: Date, reenrol = false): void {
     this.#db
-      .query<unknown, [string, number]>("UPDATE devices SET revoked_at = ? WHERE id = ?")
-      .run(now.toISOString(), device.id);
+      .query<unknown, [string, Reenrol, number]>(
+        "UPDATE devices SET revoked_at = ?, reenrol = ? WHERE id = ?",
+      )
+      .run(now.toISOString(), reenrol ? "ordered" : "no", device.id);
+  }
+
+  /** A revoked device is being told to forget its key. */
+  toldToForget(device: Device): void {
+    this.#db.query<unknown, [number]>("UPDATE devices SET reenrol = 'told' WHERE id = ?").run(device.id);
+  }
+
+  /**
+   * Accept the key of a revoked device again. Its address is given up if another node has it.
+   * @throws ApiError when another device has become the node meanwhile.
+   */
+  restore(device: Device): void {
+    this.atomically(() => {
+      const active = this.active();
+      const other = active.find(
+        ({ node, defaultName, mac }) =>
+          [node, defaultName].some((name) => name === device.node || name === device.defaultName) ||
+          mac === device.mac,
+      );
+      if (other !== undefined)
+        throw new ApiError(
+          "name-taken",
+          `another device is the node ${other.node} now (accepted ${other.acceptedAt}): ${device.node} cannot be restored beside it`,
+          `Rename or revoke that one first: \`walt vpn list\` shows it.`,
+        );
+      const isTaken = active.some(({ address }) => address !== null && address === device.address);
+      this.#db
+        .query<unknown, [string | null, number]>(
+          "UPDATE devices SET revoked_at = NULL, reenrol = 'no', address = ? WHERE id = ?",
+        )
+        .run(isTaken ? null : device.address, device.id);
+    });
+  }
+
+  /** Forget a revoked device: its key is unknown from now on. The journal still tells of it. */
+  remove({ id }: Device): void {
+    this.atomically(() => {
+      for (const sql of [
+        "DELETE FROM certificates WHERE device_id = ?",
+        "DELETE FROM presence WHERE device = ?",
+        "DELETE FROM devices WHERE id = ? AND revoked_at IS NOT NULL",
+      ])
+        this.#db.query<unknown, [number]>(sql).run(id);
+    });
+  }
+
+  /** What is stored of devices' tunnels, by the devices' numbers. */
+  presences(): Map<number, Seen> {
+    const sql = "SELECT device, seen_at AS seenAt, ended_at AS endedAt, end, reason FROM presence";
+    const rows = this.#db.query<Seen & { device: number }, []>(sql).all();
+    return new Map(rows.map(({ device, ...seen }) => [device, seen]));
+  }
+
+  setPresences(all: ReadonlyMap<number, Seen>): void {
+    const insert = this.#db.query<unknown, (string | number | null)[]>(
+      "INSERT OR REPLACE INTO presence (device, seen_at, ended_at, end, reason) VALUES (?, ?, ?, ?, ?)",
+    );
+    this.atomically(() => {
+      for (const [id, { seenAt, endedAt, end, reason }] of all) insert.run(id, seenAt, endedAt, end, reason);
+    });
   }
 
   close(): void {

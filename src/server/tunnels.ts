@@ -42,6 +42,8 @@ export interface TunnelInfo {
   /** The MTU that both ends agreed on, bytes; undefined until the tunnel is up. */
   mtu: number | undefined;
   stats: LinkStats | undefined;
+  /** Why the device did not get a tunnel, and when; undefined once one is up. */
+  problem?: { readonly at: Date; readonly text: string } | undefined;
 }
 
 /** Why a tunnel that was up went down, and for how long it was up, ms. */
@@ -177,11 +179,12 @@ export class Tunnels {
         node: device.node,
         reason: messageOf(error),
       });
-      request.refuse(
+      const text =
         error instanceof BridgeFull
           ? error.message
-          : "the server could not make this node's network interface; its log tells why",
-      );
+          : "the server could not make this node's network interface; its log tells why";
+      tunnel.info = { ...tunnel.info, problem: { at: new Date(), text } };
+      request.refuse(text);
     } finally {
       resolve();
     }
@@ -208,6 +211,7 @@ export class Tunnels {
         from,
         reason: messageOf(error),
       });
+      tunnel.info = { ...tunnel.info, problem: { at: new Date(), text: messageOf(error) } };
       request.refuse(messageOf(error));
       return;
     }

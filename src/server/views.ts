@@ -12,9 +12,19 @@ import { VERSION } from "../version.ts";
 import type { AccessRequests } from "./access-requests.ts";
 import type { KeyName, ServerKeys } from "./keys.ts";
 import type { ServerMetrics } from "./metrics.ts";
+import type { WaltNet } from "./net/walt-net.ts";
+import type { Presence } from "./presence.ts";
 import type { Device } from "./registry.ts";
 import type { ReceivedReport, Reports } from "./reports.ts";
 import type { Tunnels } from "./tunnels.ts";
+import { whyOf } from "./why.ts";
+
+/** What else is known of nodes. */
+export interface NodesKnown {
+  readonly presence: Pick<Presence, "of">;
+  readonly reports: Pick<Reports, "of">;
+  readonly net: Pick<WaltNet, "bootSeen">;
+}
 
 /** The part of `Tunnels` that is used here. */
 export type TunnelsSeen = Pick<Tunnels, "info" | "totals">;
@@ -28,9 +38,15 @@ export function nodeList(
   devices: readonly Device[],
   tunnels: TunnelsSeen,
   addresses: ReadonlyMap<string, string>,
+  { presence, reports, net }: NodesKnown,
+  now = new Date(),
 ): NodeInfo[] {
   return devices.map((device) => {
     const tunnel = tunnels.info(device);
+    const address = addresses.get(device.mac) ?? device.address;
+    const boot = address === null ? undefined : net.bootSeen(address);
+    const [seen, report] = [presence.of(device), reports.of(device)];
+    const why = whyOf({ acceptedAt: device.acceptedAt, tunnel, seen, boot, report }, now);
     const up = tunnel?.state === "up" ? tunnel : undefined;
     const stats = up?.stats;
     return {
@@ -40,8 +56,10 @@ export function nodeList(
       type: "vpn",
       state: tunnel?.state ?? "down",
       mac: device.mac,
-      address: addresses.get(device.mac) ?? device.address,
-      since: tunnel?.since.toISOString() ?? null,
+      address,
+      why,
+      seen: up === undefined ? (seen?.seenAt ?? null) : now.toISOString(),
+      since: up?.since.toISOString() ?? seen?.seenAt ?? null,
       via: up?.via || null,
       framing: up?.framing ?? null,
       mtu: up?.mtu ?? null,
@@ -70,6 +88,7 @@ export function deviceList(devices: readonly Device[], tunnels: TunnelsSeen): De
       certificateSerial: String(device.certificateSerial),
       certificateExpires: device.certificateExpires,
       revokedAt: device.revokedAt,
+      reenrol: device.reenrol,
     };
   });
 }

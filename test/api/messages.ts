@@ -20,6 +20,8 @@ export const NODE: NodeInfo = {
   state: "up",
   mac: "52:54:00:01:02:03",
   address: null,
+  why: { kind: "no-boot-files", at: TIME, end: null, reason: "vmlinuz" },
+  seen: TIME,
   since: TIME,
   via: "gate.example.org:22",
   framing: "messages",
@@ -43,6 +45,7 @@ export const REGISTERED: DeviceInfo = {
   certificateSerial: "7",
   certificateExpires: "",
   revokedAt: TIME,
+  reenrol: "no",
 };
 
 export const EVENT: JournalEvent = {

@@ -52,7 +52,7 @@ await host.must([
 /** Revoke the device, and let it forget. */
 async function startOver(): Promise<void> {
   const [{ name = "" } = {}] = await world.nodes();
-  await world.must(world.server, "vpn", "revoke", name);
+  await world.must(world.server, "vpn", "revoke", name, "--yes");
   await world.must(host, "device", "forget");
 }
 

@@ -17,6 +17,9 @@ test("each kind says what happened", () => {
     "enrolment-denied": BOARD,
     "device-accepted": BOARD,
     "device-revoked": {},
+    "device-restored": {},
+    "device-removed": { code: "PG2WB-J9NS3" },
+    "certificate-refused": { reason: "gate:22: it does not accept our key" },
     "tunnel-up": { via: "gate" },
     "tunnel-down": DOWN,
     "certificate-renewed": {},
@@ -37,6 +40,9 @@ test("each kind says what happened", () => {
     denied: PG2WB-J9NS3, b8:27:eb:01:02:03, Pi
     accepted: PG2WB-J9NS3, b8:27:eb:01:02:03, Pi
     revoked
+    restored
+    removed: PG2WB-J9NS3
+    its certificate was refused: gate:22: it does not accept our key
     up, through gate
     down after 1 h 0 min: the device was silent (the peer was silent for 10 s)
     certificate renewed
@@ -58,6 +64,7 @@ test("what is removed, what has no entrypoint, and what only a newer version kno
   expect(wordsOf(event("node-noted", { note: "" }))).toBe("note removed");
   expect(wordsOf(event("tunnel-up", { via: "" }))).toBe("up");
   expect(wordsOf(event("tunnel-down", { ...DOWN, end: "bored" }))).toContain("bored");
+  expect(wordsOf(event("device-revoked", { reenrol: "ordered" }))).toContain("forget its key");
   expect(wordsOf(event("order", { order: "console", mode: "take" }))).toBe("console taken");
   const set = { order: "set", settings: "entrypoint=gate2", within: 60 };
   expect(wordsOf(event("order", set))).toBe("settings to be tried within 60 s: entrypoint=gate2");

@@ -32,6 +32,7 @@ function filled(text: string): unknown {
     board: { mac: long, serialNumber: long },
     link: { interface: long, speed: 1e6 },
     clock: { synchronised: false, error: 3.2e12 },
+    refusal: { at, reason: long },
     doctor: { at, fault: long },
     settings: { set: many(long), trial: { id: long, by: long, outcome: long, reason: long } },
     errors: many({ at, text: long }),

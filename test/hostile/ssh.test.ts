@@ -101,7 +101,7 @@ describeWith(INTEGRATION, "the server's SSH under attack", () => {
       DEVICE,
     ]);
     await spawned.waitFor(/in\n/);
-    await world.must(world.server, "vpn", "revoke", node);
+    await world.must(world.server, "vpn", "revoke", node, "--yes");
     spawned.write("now\n");
     await spawned.waitFor(/refused|granted/);
     expect(spawned.stdout).toContain("refused");

@@ -571,7 +571,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       const there = ["--server", "ssh://root@walt.lab.example"];
       const shown = await walt(operator, "node", "show", "--json", ...there);
       expect([shown.status, shown.stdout, shown.stderr]).toEqual([0, "[]\n", ""]);
-      const refused = await walt(operator, "vpn", "revoke", "vpn-000000", ...there);
+      const refused = await walt(operator, "vpn", "revoke", "vpn-000000", "--yes", ...there);
       expect([refused.status, refused.stderr]).toEqual([
         1,
         expect.stringContaining('there is no node "vpn-000000"'),

@@ -193,7 +193,7 @@ describeWith(INTEGRATION, "the doctor of a device", () => {
   test("a server that has revoked it", async () => {
     const { world, device, host } = await enrolled();
     const { node } = await device.status();
-    await world.must(world.server, "vpn", "revoke", node ?? "");
+    await world.must(world.server, "vpn", "revoke", node ?? "", "--yes");
     await eventually("the tunnel has ended", () => device.status(), {
       fits: ({ tunnel }) => tunnel !== "up",
     });

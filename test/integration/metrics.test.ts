@@ -51,7 +51,7 @@ describeWith(INTEGRATION, "metrics", () => {
     const monitor = await world.monitor();
     expect((await scrape()).get("walt_monitors")?.samples.get("")).toBe(1);
     await monitor.stop();
-    await world.must(world.server, "vpn", "revoke", node);
+    await world.must(world.server, "vpn", "revoke", node, "--yes");
     const last = await scrape();
     expect(last.get("walt_devices")?.samples.get('state="revoked"')).toBe(1);
     expect(one(last, "up")).toBeUndefined();

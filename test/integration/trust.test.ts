@@ -160,14 +160,14 @@ describeWith(INTEGRATION, "trust", () => {
   test("a revoked node is cut off at once, stays out, and may enrol afresh", async () => {
     const { world, device, node } = await shared();
     const [position, at] = [device.process?.position ?? 0, world.daemon.position];
-    await world.must(world.server, "vpn", "revoke", node);
+    await world.must(world.server, "vpn", "revoke", node, "--yes");
     await world.daemon.waitFor(/event=tunnel-down .*revoked/, { after: at });
     await device.process?.waitFor(/refuses this device's key/, { after: position });
     expect(await world.nodes()).toEqual([]);
     expect((await world.list())[0]).toMatchObject({ node, state: "revoked" });
     // Its control commands are refused as well.
     expect((await inner(device.host, DEVICE, "walt-server", "renew")).stderr).toMatch(/Permission denied/);
-    // A restart does not help, and it does not ask by itself.
+    // A restart does not help, and no operator is asked about it.
     await device.stop();
     const again = world.daemon.position;
     await device.start().waitFor(/refuses this device's key/);
@@ -249,7 +249,7 @@ describeWith(INTEGRATION, "trust", () => {
     const passes = async (from: Host): Promise<boolean> =>
       (await ssh(from, DEVICE, ...CERTIFICATE, "-n", ...PROXY, "x")).status === 0;
     await device.stop();
-    await world.must(world.server, "vpn", "revoke", node);
+    await world.must(world.server, "vpn", "revoke", node, "--yes");
     expect(await passes(host)).toBe(true); // its certificate has not expired
     await world.setupProxy(proxy.host, "walt.lab.example:2222", ["--limits"]);
     await eventually("the revoked device is refused", () => passes(host), { fits: (is) => !is });

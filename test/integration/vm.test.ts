@@ -33,6 +33,16 @@ describeWith([...INTEGRATION, { programs: [QEMU] }], "virtual machine", () => {
       },
     );
     expect((await world.nodes())[0]).toMatchObject({ name: node, address: ack[1], mac: ack[2] });
+    // The laboratory has no boot files: the machine loops in iPXE, and that is no node that is in order.
+    const shown = await eventually(
+      "the server sees it wait",
+      () => world.must(world.server, "node", "show", node),
+      {
+        fits: (text) => text.includes("no boot files"),
+      },
+    );
+    expect(shown).toMatch(/state +up, no boot files/);
+    expect(shown).toMatch(/why +its virtual machine waits for boot files: there is no \S+vmlinuz/);
     const before = qemus(device);
     expect(before).toHaveLength(1);
 

@@ -156,7 +156,7 @@ export class Host {
   }
 
   /** Write a file of the host, with the folders above it. */
-  writeFile(inside: string, text: string, mode = 0o644): void {
+  writeFile(inside: string, text: string | Uint8Array, mode = 0o644): void {
     mkdirSync(dirname(this.path(inside)), { recursive: true });
     writeFileSync(this.path(inside), text, { mode });
   }

@@ -112,7 +112,7 @@ export class World implements AsyncDisposable {
     await this.server.endAll();
     // A bridge that a test made is not the server's to take away, and of one that was killed it is left as well.
     const clear = `find . -mindepth 1 -maxdepth 1 ! -name tmp -exec rm -rf {} +
-rm -f /var/lib/walt*/registry.sqlite*
+rm -f /var/lib/walt*/registry.sqlite* /var/lib/walt*/keys/serial
 ip link delete walt-net 2>/dev/null || :`;
     await this.server.must(["sh", "-c", clear]);
     configureServer(this.server, server);

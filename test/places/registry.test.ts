@@ -71,7 +71,7 @@ describe("a damaged registry", () => {
     expect(refused.hint).toContain("walt server restore");
     const restored = restoreCopy(state, NOW);
     expect(restored.devices).toBe(1);
-    expect(readdirSync(state)).toContain("registry.sqlite.damaged-2026-03-01T120000.000Z");
+    expect(readdirSync(state)).toContain("registry.sqlite.before-2026-03-01T120000.000Z");
     const back = registry();
     expect(back.list().map(({ node }) => node)).toEqual(["vpn-010203"]);
     // No serial number of a certificate is used twice.

@@ -54,6 +54,8 @@ const devices = {
   withdraw: (...order: unknown[]) => void orders.push(order),
   rename: (...order: unknown[]) => void orders.push(order),
   setNote: (...order: unknown[]) => void orders.push(order),
+  restore: (...order: unknown[]) => void orders.push(["restore", ...order]),
+  remove: (...order: unknown[]) => void orders.push(["remove", ...order]),
 };
 const event = {
   ...{ id: 7, at: "2026-03-01T12:00:00.000Z", kind: "tunnel-up", node: "vpn-1", by: null },
@@ -108,7 +110,8 @@ beforeAll(async () => {
       troubles: () => [],
       setBoard: () => {},
       trust: () => ({ caFile: "x" }) as TrustInfo,
-      revoke: (node, by) => {
+      revoke: (node, by, reenrol) => {
+        orders.push(["revoke", reenrol]);
         if (node !== "vpn-1")
           throw new ApiError("unknown-node", `there is no node ${JSON.stringify(node)}`, "look");
         revoked.push([node, by]);
@@ -295,6 +298,24 @@ describe("requests", () => {
       ]);
     }
     expect(revoked).toEqual([]);
+  });
+
+  test("revoke may tell the board to forget its key; restore and remove name the device by its key", async () => {
+    orders.splice(0);
+    await ask("POST", "/v1/devices/vpn-1/revoke", '{"by":"al"}');
+    await ask("POST", "/v1/devices/vpn-1/revoke", '{"by":"al","reenrol":true}');
+    for (const word of ["restore", "remove"]) {
+      const path = `/v1/devices/vpn-1/${word}`;
+      expect(await ask("POST", path, '{"by":"al","fingerprint":"SHA256:x"}')).toEqual([200, {}]);
+      expect((await ask("POST", path, '{"by":"al"}'))[0]).toBe(400);
+    }
+    expect(orders.splice(0)).toEqual([
+      ["revoke", false],
+      ["revoke", true],
+      ["restore", "vpn-1", "SHA256:x", "al"],
+      ["remove", "vpn-1", "SHA256:x", "al"],
+    ]);
+    revoked.splice(0);
   });
 
   test("revoke names the node, who did it, and beside him what the command claims, made harmless", async () => {

@@ -1,5 +1,6 @@
 /** Who may use the VPN, with a real registry: keys, acceptance, certificates, revocation. */
 
+import { Database } from "bun:sqlite";
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -287,6 +288,71 @@ describe("revoking", () => {
       expect.stringContaining("event=dhcp-names-failed"),
       "device revoked event=device-revoked node=vpn-010203 by=bob",
     ]);
+  });
+
+  test("can be undone, unless another device is the node by then", () => {
+    devices.accept(request, "alice");
+    const { address } = registry.byKey(publicKey) as Device;
+    devices.revoke("vpn-010203", "bob", live(Promise.resolve()));
+    devices.restore("vpn-010203", fingerprint(publicKey), "carol");
+    expect(devices.identify(publicKey)).toMatchObject({ device: { node: "vpn-010203", address } });
+    expect(nodes.at(-1)).toEqual(["vpn-010203"]);
+    expect(logged.at(-1)).toBe("device restored event=device-restored node=vpn-010203 by=carol");
+    expect(() => devices.restore("vpn-010203", fingerprint(publicKey), "carol")).toThrow("no revoked device");
+
+    devices.revoke("vpn-010203", "bob", live(Promise.resolve()));
+    const next = { ...request, publicKey: generateKey("next").publicKey };
+    devices.accept(next, "alice");
+    expect(() => devices.restore("vpn-010203", fingerprint(publicKey), "carol")).toThrow(
+      /another device is the node vpn-010203 now/,
+    );
+    // Of the two that were the node, the key says which one is meant; an address has one owner.
+    devices.revoke("vpn-010203", "bob", live(Promise.resolve()));
+    const other = { ...request, mac: "b8:27:eb:0a:0b:0c", publicKey: generateKey("other").publicKey };
+    const { mac } = registry.accept(other, "alice", new Date());
+    registry.assignAddresses(range, new Map([[mac, "10.0.0.2"]]));
+    expect(registry.byKey(other.publicKey)?.address).toBe("10.0.0.2");
+    devices.restore("vpn-010203", fingerprint(publicKey), "carol");
+    expect(registry.byKey(publicKey)).toMatchObject({ revokedAt: null, address: "10.0.0.3" });
+    expect(registry.journal.events({}).map(({ kind }) => kind)).toContain("device-restored");
+  });
+
+  test("with an order to ask again: the device is told when it asks, and then cannot be restored", () => {
+    devices.accept(request, "alice");
+    devices.revoke("vpn-010203", "bob", live(Promise.resolve()));
+    expect(registry.byKey(publicKey)?.reenrol).toBe("no");
+    const at = registry.byKey(publicKey)?.revokedAt;
+    devices.revoke("vpn-010203", "bob", live(Promise.resolve()), true); // one that is revoked already
+    expect(registry.byKey(publicKey)).toMatchObject({ reenrol: "ordered", revokedAt: at });
+    devices.restore("vpn-010203", fingerprint(publicKey), "carol");
+    devices.revoke("vpn-010203", "bob", live(Promise.resolve()), true);
+    registry.toldToForget(registry.byKey(publicKey) as Device);
+    expect(() => devices.restore("vpn-010203", fingerprint(publicKey), "carol")).toThrow(
+      "was told to forget this key",
+    );
+    expect(logged.at(-1)).toBe("device revoked event=device-revoked node=vpn-010203 reenrol=ordered by=bob");
+  });
+
+  test("of a device that is removed then: only once its certificate has expired; the journal still has it", () => {
+    devices.accept(request, "alice");
+    const print = fingerprint(publicKey);
+    expect(() => devices.remove("vpn-010203", print, "bob")).toThrow("no revoked device");
+    devices.revoke("vpn-010203", "bob", live(Promise.resolve()));
+    expect(() => devices.remove("vpn-010203", print, "bob")).toThrow(/passes the proxies until 20/);
+    expect(registry.list()).toHaveLength(1);
+    const past = new Date("2026-01-01");
+    registry.issue(registry.byKey(publicKey) as Device, past, past);
+    using db = new Database(registry.path);
+    db.run("DELETE FROM certificates WHERE expires_at > '2026-02'");
+    devices.remove("vpn-010203", print, "bob");
+    expect(registry.list()).toEqual([]);
+    expect(registry.journal.events({ node: "vpn-010203" }).map(({ kind }) => kind)).toEqual([
+      "device-accepted",
+      "device-revoked",
+      "device-removed",
+    ]);
+    // Its key is a stranger's.
+    expect(devices.accept(request, "alice")).toMatchObject({ node: "vpn-010203" });
   });
 
   test("a node that does not exist, or no more, is an error with a code", () => {

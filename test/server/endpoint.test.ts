@@ -29,6 +29,7 @@ const DEVICE: Device = {
   acceptedAt: "",
   acceptedBy: "",
   revokedAt: null,
+  reenrol: "no",
   certificateSerial: 1,
   certificateExpires: "",
 };

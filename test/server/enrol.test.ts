@@ -361,8 +361,27 @@ describe("a known device", () => {
     const { events } = watch();
     const device = connect();
     device.request(key);
-    expect(await device.reply()).toMatchObject({ type: "denied", reason: "revoked" });
+    const reply = await device.reply();
+    expect(reply).toMatchObject({ type: "denied", reason: "revoked" });
+    expect(reply).not.toHaveProperty("forget");
     await device.served;
+    expect(events).toEqual([]);
+  });
+});
+
+describe("a revoked device that is to ask again", () => {
+  test("is told to forget its key, by a word of its own, as often as it asks", async () => {
+    const key = generateKey("x");
+    registry.revoke(registry.accept({ ...board, publicKey: key.publicKey }, "alice", NOW), NOW, true);
+    const { events } = watch();
+    for (let i = 0; i < 2; i++) {
+      const device = connect();
+      device.request(key);
+      expect(await device.reply()).toMatchObject({ type: "denied", reason: "revoked", forget: true });
+      await device.served;
+      expect(registry.byKey(key.publicKey)?.reenrol).toBe("told");
+    }
+    expect(logged.at(-1)).toContain("event=device-told-to-forget");
     expect(events).toEqual([]);
   });
 });

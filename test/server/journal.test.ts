@@ -119,17 +119,21 @@ describe("what devices do", () => {
   test("that cannot be written is told, and what comes later is written", () => {
     const failures: unknown[] = [];
     const one = device();
+    registry.journal.db.run(`CREATE TEMP TRIGGER broken BEFORE INSERT ON journal WHEN new.device = 999
+      BEGIN SELECT raise(ABORT, 'the disk is broken'); END`);
     registry.journal.failed = (lost, error) => failures.push([lost, String(error)]);
     registry.journal.ofDevice({ kind: "tunnel-up", device: { id: 999, node: "nobody" } });
     registry.journal.ofDevice({ kind: "tunnel-up", device: one });
     registry.journal.flush();
-    expect(failures).toEqual([[2, expect.stringContaining("FOREIGN KEY")]]);
+    expect(failures).toEqual([[2, expect.stringContaining("the disk is broken")]]);
     registry.journal.ofDevice({ kind: "tunnel-down", device: one });
     expect(kinds(registry.journal.events({}))).toEqual(["tunnel-down"]);
   });
 
   test("waits in bounded memory while nothing can be written", () => {
     const failures: number[] = [];
+    registry.journal.db.run(`CREATE TEMP TRIGGER broken BEFORE INSERT ON journal WHEN new.device = 999
+      BEGIN SELECT raise(ABORT, 'the disk is broken'); END`);
     registry.journal.failed = (lost) => failures.push(lost);
     const nobody = { id: 999, node: "nobody" };
     for (let i = 0; i < 10_007; i++) registry.journal.ofDevice({ kind: "tunnel-up", device: nobody });

@@ -7,11 +7,12 @@ import { join } from "node:path";
 import { SERVER } from "../../src/api/routes.ts";
 import { parseReport } from "../../src/control/report.ts";
 import { ServerKeys } from "../../src/server/keys.ts";
-import type { Device } from "../../src/server/registry.ts";
+import type { Device, Seen } from "../../src/server/registry.ts";
 import type { Totals, TunnelInfo } from "../../src/server/tunnels.ts";
 import {
   deviceList,
   metricsSnapshot,
+  type NodesKnown,
   nodeList,
   type TunnelsSeen,
   trustInfo,
@@ -36,6 +37,7 @@ const device = (id: number, more: Partial<Device> = {}): Device => ({
   acceptedAt: SINCE.toISOString(),
   acceptedBy: "alice@lab",
   revokedAt: null,
+  reenrol: "no",
   certificateSerial: 12,
   certificateExpires: SINCE.toISOString(),
   ...more,
@@ -56,11 +58,23 @@ const tunnels = (infos: Record<number, TunnelInfo>): TunnelsSeen => ({
   info: ({ id }) => infos[id],
   totals: () => TOTALS,
 });
+const NOW = new Date("2026-03-01T15:00:00.000Z");
+const SEEN: Seen = {
+  seenAt: SINCE.toISOString(),
+  endedAt: SINCE.toISOString(),
+  end: "silent",
+  reason: "silent for 10 s",
+};
+const KNOWN: NodesKnown = {
+  presence: { of: () => undefined },
+  reports: { of: () => undefined },
+  net: { bootSeen: () => undefined },
+};
 const [one, two, gone] = [device(1), device(2), device(3, { revokedAt: SINCE.toISOString() })];
 
 test("a node whose tunnel is up has its address, entrypoint, MTU and counters", () => {
   const addresses = new Map([[one.mac, "192.168.192.9"]]);
-  expect(nodeList([one], tunnels({ 1: up }), addresses)).toEqual([
+  expect(nodeList([one], tunnels({ 1: up }), addresses, KNOWN, NOW)).toEqual([
     {
       name: "lab-1",
       defaultName: "vpn-000001",
@@ -69,6 +83,8 @@ test("a node whose tunnel is up has its address, entrypoint, MTU and counters", 
       state: "up",
       mac: one.mac,
       address: "192.168.192.9",
+      why: null,
+      seen: NOW.toISOString(),
       since: SINCE.toISOString(),
       via: "gate.example.org:22",
       framing: "messages",
@@ -87,7 +103,7 @@ test("what is not known is null: of a tunnel in the original framing, before the
     framing: "original",
     stats: { ...TRAFFIC, rtt: 0, pings: 0 },
   };
-  expect(nodeList([one], tunnels({ 1: original }), new Map())[0]).toMatchObject({
+  expect(nodeList([one], tunnels({ 1: original }), new Map(), KNOWN)[0]).toMatchObject({
     address: null,
     via: null,
     framing: "original",
@@ -95,9 +111,14 @@ test("what is not known is null: of a tunnel in the original framing, before the
     loss: null,
   });
   const nothing = { via: null, framing: null, mtu: null, rtt: null, loss: null, traffic: null };
-  const [down, never] = nodeList([one, two], tunnels({ 1: { ...up, state: "down" } }), new Map());
-  expect(down).toMatchObject({ state: "down", since: SINCE.toISOString(), ...nothing });
-  expect(never).toMatchObject({ state: "down", since: null, ...nothing });
+  const [down, never] = nodeList([one, two], tunnels({}), new Map(), {
+    ...KNOWN,
+    presence: { of: ({ id }) => (id === 1 ? SEEN : undefined) },
+  });
+  expect(down).toMatchObject({ state: "down", since: SINCE.toISOString(), seen: SEEN.seenAt, ...nothing });
+  expect(down?.why).toEqual({ kind: "tunnel-ended", at: SEEN.endedAt, end: "silent", reason: SEEN.reason });
+  expect(never).toMatchObject({ state: "down", since: null, seen: null, ...nothing });
+  expect(never?.why).toMatchObject({ kind: "never-up", at: two.acceptedAt });
 });
 
 test("a device is up, down or revoked, and shows fingerprint and code of its key", () => {
@@ -134,7 +155,7 @@ test("what the server shows is what a command of the same version reads", () => 
   const dir = mkdtempSync(join(tmpdir(), "walt-views-"));
   const trust = trustInfo(ServerKeys.load(dir), [gone], { host: "::1", port: 2222 });
   const seen = tunnels({ 1: up, 2: { ...up, framing: "original", state: "down" } });
-  const nodes = nodeList([one, two], seen, new Map());
+  const nodes = nodeList([one, two], seen, new Map(), KNOWN);
   const devices = deviceList([one, two, gone], seen);
   const wire = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
   expect(SERVER.nodes.answer(wire(nodes), "nodes")).toEqual(nodes);

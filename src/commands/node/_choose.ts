@@ -31,6 +31,7 @@ export function isPattern(word: string): boolean {
 /**
  * The nodes that were typed, each once, in the order of `all`.
  * @param typed `state` alone is `all` with this state.
+ * @param none what is said of a name that fits none, before the name.
  * @returns none only if no node that was named is in the state that was asked for.
  * @throws WaltError (usage) when no node is named at all; WaltError naming the word that fits none.
  */
@@ -38,6 +39,7 @@ export function chooseNodes<T extends Choosable>(
   all: readonly T[],
   typed: readonly string[],
   state?: string,
+  none = "there is no node",
 ): T[] {
   if (typed.length === 0 && state === undefined)
     throw usageError(
@@ -45,11 +47,11 @@ export function chooseNodes<T extends Choosable>(
       `Name nodes, or say which: lab-1, 'lab-*', ${ALL_NODES}, --state down.`,
     );
   const words = typed.length === 0 ? [ALL_NODES] : typed;
-  const chosen = new Set(words.flatMap((word) => fitting(all, word)));
+  const chosen = new Set(words.flatMap((word) => fitting(all, word, none)));
   return all.filter((one) => chosen.has(one) && (state === undefined || one.state === state));
 }
 
-function fitting<T extends Choosable>(all: readonly T[], word: string): T[] {
+function fitting<T extends Choosable>(all: readonly T[], word: string, none: string): T[] {
   if (word === ALL_NODES) return [...all];
   const glob = new Bun.Glob(word);
   const found = all.filter(({ name }) => name === word || (isPattern(word) && glob.match(name)));
@@ -57,13 +59,12 @@ function fitting<T extends Choosable>(all: readonly T[], word: string): T[] {
   const list = "`walt node show` lists the nodes.";
   if (isPattern(word)) throw new WaltError(`no node has a name like ${quoted(word)}`, { hint: list });
   const renamed = all.find(({ defaultName }) => defaultName === word);
-  if (renamed !== undefined)
-    throw new WaltError(`there is no node ${quoted(word)}: it is called ${renamed.name} now`);
+  if (renamed !== undefined) throw new WaltError(`${none} ${quoted(word)}: it is called ${renamed.name} now`);
   const near = nearest(
     word,
     all.map(({ name }) => name),
   );
-  throw new WaltError(`there is no node ${quoted(word)}`, {
+  throw new WaltError(`${none} ${quoted(word)}`, {
     hint: near === undefined ? list : `Did you mean ${near}?`,
   });
 }

@@ -32,6 +32,7 @@ export function reportRows(report: Report, receivedAt: number, now = Date.now())
     ["other entrypoints", listed(entrypoints.others)],
     ["link", joined([link.interface, link.speed === null ? null : `${link.speed} Mbit/s`])],
     ["clock", clockOf(report)],
+    ["certificate refused", refusalOf(report)],
     ["doctor", report.doctor.fault],
     ["set from the lab", listed(report.settings.set)],
     ["last trial", trialOf(report)],
@@ -65,6 +66,10 @@ function clockOf({ clock }: Report): string | null {
   if (clock.synchronised === null) return null;
   if (!clock.synchronised) return "nothing keeps it";
   return clock.error === null ? "kept" : `kept, at most ${duration(clock.error)} wrong`;
+}
+
+function refusalOf({ refusal: { at, reason } }: Report): string | null {
+  return at === null ? null : `${at} by the board's clock: ${reason}`;
 }
 
 function trialOf({ settings: { trial } }: Report): string | null {

@@ -2,8 +2,10 @@
 
 import { mkdirSync } from "node:fs";
 import { SERVER } from "../../api/routes.ts";
+import { ALL_NODES } from "../../node-name.ts";
 import { command, print } from "../_command.ts";
 import { chooseNodes, isPattern } from "./_choose.ts";
+import { confirmMany, yesOption } from "./_confirm.ts";
 import { copyOf, type NodeCopy, pathsOf, patternsOf } from "./_copy.ts";
 import { type Logins, loginOptions, withLogins } from "./_login.ts";
 import { copyFailure, type LoginNode } from "./_login-failure.ts";
@@ -31,6 +33,7 @@ export default command({
       description: "More of them, and at the end where to: a path here, or NODE:PATH",
     },
     recursive: { type: "boolean", alias: "r", description: "Copy folders with all that is in them" },
+    ...yesOption,
     ...loginOptions,
   },
   async run(args, every) {
@@ -39,6 +42,8 @@ export default command({
     await withLogins(args, every("identity"), async (api, logins) => {
       const all = await api.call(SERVER.nodes, {});
       const nodes = chooseNodes(all, patterns);
+      if (copy.to === "nodes" && patterns.includes(ALL_NODES))
+        await confirmMany(nodes, patterns, "Copy to", args.yes);
       const alone = nodes.length === 1;
       const folders = !alone || patterns.some(isPattern);
       const act = async (node: LoginNode): Promise<{ text: string }> => {

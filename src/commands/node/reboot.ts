@@ -6,6 +6,7 @@ import { usageError } from "../../errors.ts";
 import { command, untilStopped } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
 import { chooseNodes, chooseOptions } from "./_choose.ts";
+import { confirmMany, yesOption } from "./_confirm.ts";
 import { askOrder } from "./_orders.ts";
 import { type Outcome, sideBySide } from "./_side-by-side.ts";
 
@@ -18,6 +19,7 @@ export default command({
     ...chooseOptions,
     hard: { type: "boolean", description: "End the virtual machine at once, as if its power was cut" },
     board: { type: "boolean", description: "Reboot the whole board" },
+    ...yesOption,
     ...serverOptions,
   },
   async run(args, every) {
@@ -27,6 +29,7 @@ export default command({
     const signal = untilStopped();
     await withServer(args, async (api) => {
       const nodes = chooseNodes(await api.call(SERVER.nodes, {}), every("node"), args.state);
+      await confirmMany(nodes, every("node"), args.board ? "Reboot the boards of" : "Reboot", args.yes);
       await sideBySide(nodes, async ({ name }) => {
         return outcomeOf(parseReboot(await askOrder(api, name, order, signal)));
       });

@@ -2,8 +2,10 @@
 
 import { SERVER } from "../../api/routes.ts";
 import { EXIT, messageOf, usageError, WaltError } from "../../errors.ts";
+import { ALL_NODES } from "../../node-name.ts";
 import { command, print } from "../_command.ts";
 import { chooseNodes, chooseOptions } from "./_choose.ts";
+import { confirmMany, yesOption } from "./_confirm.ts";
 import { type Logins, loginOptions, withLogins } from "./_login.ts";
 import type { LoginNode } from "./_login-failure.ts";
 import { printed } from "./_output.ts";
@@ -28,6 +30,7 @@ export default command({
       description: "The command. Behind -- it may have options, and stand after several nodes",
     },
     ...loginOptions,
+    ...yesOption,
     json: { type: "boolean", description: "Print a line of JSON for each line of output and for each end" },
   },
   async run(args, every) {
@@ -41,6 +44,8 @@ export default command({
         process.exitCode = await sshOn(logins, only, { line });
         return;
       }
+      if (every("node").includes(ALL_NODES))
+        await confirmMany(nodes, every("node"), "Run the command on", args.yes);
       const act = (node: LoginNode): Promise<number> =>
         args.json ? runAsJson(logins, node, line) : runWithName(logins, node, line);
       await sideBySide(

@@ -13,6 +13,7 @@ import { command, untilStopped } from "../_command.ts";
 
 import { operator, serverOptions, withServer } from "../_server.ts";
 import { chooseNodes, chooseOptions } from "./_choose.ts";
+import { confirmMany, yesOption } from "./_confirm.ts";
 import { askOrder } from "./_orders.ts";
 import { type Outcome, sideBySide } from "./_side-by-side.ts";
 
@@ -34,6 +35,7 @@ export default command({
   args: {
     ...chooseOptions,
     within: { type: "string", valueHint: "time", description: "How long a trial may take (default: 60s)" },
+    ...yesOption,
     ...serverOptions,
   },
   async run(args, every) {
@@ -44,6 +46,7 @@ export default command({
     const signal = untilStopped();
     await withServer(args, async (api) => {
       const nodes = chooseNodes(await api.call(SERVER.nodes, {}), typed, args.state);
+      await confirmMany(nodes, typed, "Change settings of", args.yes);
       await sideBySide(nodes, ({ name }) => trySettings(api, name, changes, within, signal));
     });
   },

@@ -3,13 +3,16 @@
 import { type ApiClient, MisfitError } from "../../api/client.ts";
 import type { NodeDetails, NodeInfo, Trouble } from "../../api/messages.ts";
 import { SERVER } from "../../api/routes.ts";
+import { WaltError } from "../../errors.ts";
 import { duration, plainText, table } from "../../text.ts";
 import { command, jsonOption, localTime, minute, print } from "../_command.ts";
 import { EVENT_COLUMNS, eventRow } from "../_events.ts";
 import { serverOptions, withServer } from "../_server.ts";
 import { trafficRows } from "../_traffic.ts";
+import { lastRevoked } from "../vpn/_revoked.ts";
 import { chooseNodes, chooseOptions, isPattern } from "./_choose.ts";
 import { reportRows } from "./_report.ts";
+import { stateOf, whyWords } from "./_why.ts";
 
 export default command({
   name: "walt node show",
@@ -21,8 +24,8 @@ export default command({
     const typed = every("node");
     await withServer(args, async (api) => {
       const all = await api.call(SERVER.nodes, {});
-      const nodes =
-        typed.length === 0 && args.state === undefined ? all : chooseNodes(all, typed, args.state);
+      const isAll = typed.length === 0 && args.state === undefined;
+      const nodes = isAll ? all : await chosen(api, all, typed, args.state);
       const [only, ...others] = nodes;
       const [word, ...words] = typed;
       if (only !== undefined && others.length === 0 && word !== undefined && words.length === 0) {
@@ -40,6 +43,25 @@ export default command({
     });
   },
 });
+
+/** The nodes that were typed. @throws WaltError as `chooseNodes`; one that was revoked is said to be. */
+async function chosen(
+  api: ApiClient,
+  all: readonly NodeInfo[],
+  typed: readonly string[],
+  state: string | undefined,
+): Promise<NodeInfo[]> {
+  try {
+    return chooseNodes(all, typed, state);
+  } catch (error) {
+    const revoked = lastRevoked(await api.call(SERVER.devices, {}));
+    const named = revoked.find(({ node }) => typed.includes(node) && !all.some(({ name }) => name === node));
+    if (named === undefined) throw error;
+    throw new WaltError(`${named.node} was revoked at ${localTime(named.revokedAt ?? "")}`, {
+      hint: `\`walt vpn restore ${named.node}\` undoes it. \`walt vpn events ${named.node}\` tells who ordered it.`,
+    });
+  }
+}
 
 /** Say what harms walt-net: on standard error, as the output may be for a program. */
 async function warn(api: ApiClient): Promise<void> {
@@ -59,7 +81,7 @@ function listOf(nodes: readonly NodeInfo[]): string {
     nodes.map((n) => [
       n.name,
       n.type,
-      n.state,
+      stateOf(n),
       n.mac,
       n.address ?? "-",
       sinceOf(n),
@@ -88,7 +110,9 @@ function detailsOf(n: NodeDetails): string {
       ["default name", n.defaultName],
       ["note", n.note === "" ? "-" : n.note],
       ["type", n.type],
-      ["state", n.state],
+      ["state", stateOf(n)],
+      ...(n.why === null ? [] : [["why", whyWords(n.why)] as [string, string]]),
+      ["last seen", n.seen === null ? "never" : localTime(n.seen)],
       ["since", sinceOf(n)],
       ["MAC address", n.mac],
       ["address", n.address ?? "-"],

@@ -1,46 +1,74 @@
 /** `walt vpn revoke` */
 
+import type { DeviceInfo } from "../../api/messages.ts";
 import { SERVER } from "../../api/routes.ts";
-import { WaltError } from "../../errors.ts";
-import { confirm } from "../_ask.ts";
+import { plainText, table } from "../../text.ts";
 import { command, minute, print } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
-import { chooseNodes, chooseOptions, isPattern } from "../node/_choose.ts";
+import { chooseNodes, chooseOptions } from "../node/_choose.ts";
+import { confirmNodes, yesOption } from "../node/_confirm.ts";
 import { sideBySide } from "../node/_side-by-side.ts";
+import { lastRevoked } from "./_revoked.ts";
 
 export default command({
   name: "walt vpn revoke",
   description:
-    "Revoke the devices of nodes: end their connections, and refuse their keys from now on. For several nodes it asks first",
-  examples: ["walt vpn revoke vpn-010203", "walt vpn revoke 'school-*' --yes"],
+    "Revoke the devices of nodes: end their connections, and refuse their keys from now on. It says what will happen, and asks. `walt vpn restore` undoes it",
+  examples: [
+    "walt vpn revoke vpn-010203",
+    "walt vpn revoke 'school-*' --yes",
+    "walt vpn revoke lab-3 --reenrol   # its board asks for access again, with a new key",
+  ],
   args: {
     node: { ...chooseOptions.node, required: true },
     state: chooseOptions.state,
-    yes: { type: "boolean", description: "Do not ask" },
+    reenrol: {
+      type: "boolean",
+      description:
+        "Tell the boards to forget their keys and to ask for access again; also boards that are revoked already",
+    },
+    ...yesOption,
     ...serverOptions,
   },
   async run(args, every) {
-    const typed = every("node");
+    const reenrol = args.reenrol ?? false;
     await withServer(args, async (api) => {
-      const nodes = chooseNodes(await api.call(SERVER.nodes, {}), typed, args.state);
-      const isOne = typed.length === 1 && !typed.some(isPattern);
-      const question = `Revoke these ${nodes.length} nodes: ${nodes.map(({ name }) => name).join(", ")}?`;
-      if (!isOne && nodes.length > 0 && !args.yes && !(await confirm(question, "--yes")))
-        throw new WaltError("the nodes were not confirmed; none was revoked");
+      const [nodes, devices] = [await api.call(SERVER.nodes, {}), await api.call(SERVER.devices, {})];
+      const active = devices.filter(({ state }) => state !== "revoked");
+      const named = (name: string): DeviceInfo[] => active.filter(({ node }) => node === name);
+      const revoked = lastRevoked(devices).filter(
+        ({ node, reenrol: was }) => was !== "told" && named(node).length === 0,
+      );
+      const chosen = chooseNodes(reenrol ? [...nodes, ...revoked] : nodes, every("node"), args.state);
+      const shown = [...active, ...revoked].filter(({ node }) => chosen.some(({ name }) => name === node));
+      await confirmNodes(chosen, { about: aboutOf(shown, reenrol), question: "Revoke", yes: args.yes });
       const passes: (string | null)[] = [];
-      const revoked = sideBySide(nodes, async ({ name }) => {
-        const { passesUntil } = await api.call(SERVER.revoke, { node: name, by: operator() });
+      const done = sideBySide(chosen, async ({ name }) => {
+        const { passesUntil } = await api.call(SERVER.revoke, { node: name, reenrol, by: operator() });
         passes.push(passesUntil);
-        return { text: "revoked: its tunnel is down and its key is refused" };
+        const told = reenrol ? "; its board is told to forget it, and asks for access with a new one" : "";
+        return { text: `revoked: its tunnel is down and its key is refused${told}` };
       });
-      await revoked.finally(() => passes.length > 0 && print(afterwards(passes)));
+      await done.finally(() => passes.length > 0 && print(afterwards(passes, reenrol)));
     });
   },
 });
 
+/** What will happen to these devices. */
+function aboutOf(devices: readonly DeviceInfo[], reenrol: boolean): string {
+  const rows = devices.map((d) => [d.node, d.state, d.boardMac, plainText(d.model), d.code]);
+  const what = "The tunnels of these nodes end now, and the keys of their boards are refused from now on.";
+  const then = reenrol
+    ? "The boards are told to forget their keys, and ask for access with new ones. That cannot be undone."
+    : "`walt vpn restore NODE` undoes it.";
+  return `${table(["NODE", "STATE", "BOARD", "MODEL", "CODE"], rows)}\n${what}\n${then}`;
+}
+
 /** @param passes until when each certificate passes the proxies; null when it does not any more. */
-function afterwards(passes: readonly (string | null)[]): string {
-  const again = "To enrol a device again, run `walt device forget` on it.";
+function afterwards(passes: readonly (string | null)[], reenrol: boolean): string {
+  const again = reenrol
+    ? "A board that is connected hears of it within a minute, others when they connect: see `walt vpn requests`."
+    : "To undo it: walt vpn restore NODE. To have a board ask again with a new key: walt vpn revoke NODE --reenrol.";
   const passesUntil = passes
     .filter((one) => one !== null)
     .sort()

@@ -16,10 +16,16 @@ import { withJitter } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";
 import { BACKDATE, date, parseCertificateLine } from "../../ssh/keys/certificate.ts";
 import { fingerprint, type KeyPair, shortCode } from "../../ssh/keys/ed25519.ts";
+import { loadOrCreateKey } from "../../ssh/keys/key-files.ts";
 import type { LinkStats } from "../../tunnel/counters.ts";
 import type { DeviceFiles } from "../files.ts";
 import { type BoardIdentity, nodeOf } from "../identity/board.ts";
-import { type Credentials, writeCredentials } from "../identity/credentials.ts";
+import {
+  type Credentials,
+  DEVICE_KEY_COMMENT,
+  removeCredentials,
+  writeCredentials,
+} from "../identity/credentials.ts";
 import { ask, confirm, renew } from "../identity/enrol.ts";
 import { Renewer } from "../identity/renewer.ts";
 import { trustServerKeys, writeServerKeys } from "../identity/server-keys.ts";
@@ -50,8 +56,6 @@ export interface DeviceParts {
   readonly hostKeys: readonly string[];
   /** Called whenever a tunnel has come up. */
   tunnelUp(): void;
-  /** Called once, when the tunnel is up for the first time. */
-  firstUp(nodeMac: string): void;
 }
 
 /** ms between two round trips to the proxies that are measured on demand, and how long to wait for one. */
@@ -95,12 +99,12 @@ export class DeviceActions implements Actions {
   peers = 1;
   /** The log has said which device asks for access. */
   #asked = false;
-  /** A tunnel has been up. */
-  #wasUp = false;
   /** Resolves when no renewal is running. */
   #renewing = Promise.resolve();
   /** When the current wait ends, ms of performance.now(); undefined while no action waits. */
   #waitsUntil: number | undefined;
+
+  #key: KeyPair;
 
   /** @param credentials the credentials on the disk, if there are any. They are replaced by every grant. */
   constructor(
@@ -110,6 +114,12 @@ export class DeviceActions implements Actions {
     this.prerequisites = new Prerequisites(parts.identity, parts.log);
     this.#config = parts.config;
     this.#hostKeys = parts.hostKeys;
+    this.#key = parts.key;
+  }
+
+  /** The device key: another one once the device had to forget it. */
+  get key(): KeyPair {
+    return this.#key;
   }
 
   /**
@@ -193,6 +203,8 @@ export class DeviceActions implements Actions {
         return await this.#openProxies(action.key, entrypointOf(state));
       case "ask":
         return await this.#ask(tell);
+      case "forget":
+        return this.#forget();
       case "renew":
         return { type: "renewed", clocks: clocksAt(await this.#renew()) };
       case "tunnel":
@@ -275,7 +287,7 @@ export class DeviceActions implements Actions {
             knownHosts: files.trustedHosts,
             children: this.#children,
           },
-          ...{ key: this.parts.key, command: encodeCommand({ name: "lane", tunnel }) },
+          ...{ key: this.#key, command: encodeCommand({ name: "lane", tunnel }) },
         },
         signal,
       );
@@ -288,7 +300,8 @@ export class DeviceActions implements Actions {
   }
 
   async #ask(tell: Tell): Promise<Event> {
-    const { key, identity, log, files } = this.parts;
+    const { identity, log, files } = this.parts;
+    const key = this.#key;
     const code = shortCode(key.publicKey);
     const board = { mac: this.#interface?.boardMac ?? "", ...identity };
     if (!this.#asked) {
@@ -316,6 +329,18 @@ export class DeviceActions implements Actions {
       mac: answer.granted.mac,
     });
     return { type: "granted" };
+  }
+
+  /** Delete credentials and key, as the server has ordered, and make a new key. */
+  #forget(): Event {
+    const { files, log } = this.parts;
+    removeCredentials(files);
+    this.credentials = undefined;
+    this.#asked = false;
+    this.#key = loadOrCreateKey(files.deviceKey, DEVICE_KEY_COMMENT);
+    const code = shortCode(this.#key.publicKey);
+    log.warn("the server told this device to forget its key", { event: "key-forgotten", code });
+    return { type: "forgotten", proxies: this.proxiesAlive() };
   }
 
   /** Write what the server gave to the disk: its keys first, so that a certificate is never newer than they are. */
@@ -352,7 +377,8 @@ export class DeviceActions implements Actions {
 
   /** Fetch a new certificate, and write it to the disk. */
   async #renew(): Promise<Grant> {
-    const { files, key, log } = this.parts;
+    const { files, log } = this.parts;
+    const key = this.#key;
     const known = this.credentials;
     if (known === undefined) throw new WaltError("the device has no credentials to renew");
     const command = this.#serverCommand([files.deviceKey], encodeCommand({ name: "renew" }));
@@ -373,7 +399,8 @@ export class DeviceActions implements Actions {
 
   /** Build the tunnel, and wait until it ends. While it is up, renew the certificate whenever that is due. */
   async #connect(entrypoint: Entrypoint, proxyKey: ProxyKey, tell: Tell): Promise<Event> {
-    const { files, key } = this.parts;
+    const { files } = this.parts;
+    const key = this.#key;
     const { device } = this.#config;
     const { signal } = this.#interruption;
     const tunnelCommand = this.#original ? undefined : encodeCommand({ name: "tunnel", via: entrypoint });
@@ -403,8 +430,6 @@ export class DeviceActions implements Actions {
       upAt = performance.now();
       tell({ type: "tunnel-up" });
       this.parts.tunnelUp();
-      if (!this.#wasUp && this.node !== undefined) this.parts.firstUp(this.node.mac);
-      this.#wasUp = true;
       if (this.#original) return;
       // If the connections to the proxies have ended, the end of the tunnel will say so.
       const trouble = (error: string): void => {

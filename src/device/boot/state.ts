@@ -33,6 +33,8 @@ export type Action =
   | { readonly do: "open-proxies"; readonly key: ProxyKey }
   /** Ask the server for access, and wait for the operator's answer. */
   | { readonly do: "ask" }
+  /** Delete credentials and device key, and make a new key. */
+  | { readonly do: "forget"; readonly retryAfter: number }
   /** Fetch a new certificate, because a proxy refuses the present one. */
   | { readonly do: "renew" }
   /** Build the tunnel, and wait until it ends. */
@@ -54,6 +56,8 @@ export type Event =
   | { readonly type: "granted" }
   /** `ask`: the device was denied. */
   | { readonly type: "denied"; readonly denial: Denial; readonly proxies: boolean }
+  /** `forget`: there is a new key. */
+  | { readonly type: "forgotten"; readonly proxies: boolean }
   /** `renew`: the new certificate is on the disk. `clocks` says in words what the clocks showed then. */
   | { readonly type: "renewed"; readonly clocks: string }
   /** Any action failed. */
@@ -83,7 +87,7 @@ export type Event =
 
 /** Types of the outcomes of actions. */
 const OUTCOMES: readonly Event["type"][] = [
-  ...(["network", "proxies-open", "granted", "denied", "renewed", "failed"] as const),
+  ...(["network", "proxies-open", "granted", "denied", "forgotten", "renewed", "failed"] as const),
   ...(["tunnel-ended", "waited"] as const),
 ];
 
@@ -104,6 +108,10 @@ export interface State {
    * would not help. It says in words what the clocks showed at that renewal.
    */
   readonly renewedInVain: string | undefined;
+  /** The server refuses the device key: it is asked what became of the device, as a device without credentials asks. */
+  readonly refused: boolean;
+  /** A proxy refused the certificate: why. A new object each time. */
+  readonly refusal: { readonly text: string } | undefined;
   /** The entrypoints, at least one, the preferred one first. */
   readonly entrypoints: readonly Entrypoint[];
   /** Index of the entrypoint that is used. */
@@ -128,7 +136,7 @@ export interface State {
 
 /** After a tunnel was up for this long, ms, earlier failures do not count any more. */
 export const STABLE = 30_000;
-/** How long a device waits whose key the server refuses, ms. Only a person can change that. */
+/** How long a device waits that the server has revoked, ms. Only a person can change that. */
 export const REFUSED_WAIT = 60_000;
 /**
  * The longest wait after failures, ms: a device is back within 5 s after an outage of any length. An attempt
@@ -140,8 +148,7 @@ const FAILURES_PER_CHAIN = 3;
 
 /** The error of a device that the server does not accept any more. */
 export const REFUSED_BY_SERVER =
-  "the server refuses this device's key: the device was revoked, or the server lost its registry. " +
-  "To ask for access again, run `walt device forget`";
+  "the server refuses this device's key: the device was revoked, or the server lost its registry";
 
 /** The error of a device that a server of WalT's own VPN does not accept. */
 export const UNKNOWN_TO_SERVER =
@@ -179,6 +186,8 @@ export function initial(o: {
     credentials: o.credentials,
     key: o.credentials ? "device" : "enrolment",
     renewedInVain: undefined,
+    refused: false,
+    refusal: undefined,
     entrypoints: o.entrypoints,
     entrypoint: 0,
     failed: 0,
@@ -204,16 +213,18 @@ export function step(state: State, event: Event): State {
     }
     case "granted":
       // The present connections to the proxies used the enrolment key. From now on the device key is used.
-      return openProxies({ ...state, credentials: true, failed: 0, failures: 0, lastError: null }, "device");
+      return openProxies(
+        { ...state, credentials: true, refused: false, failed: 0, failures: 0, lastError: null },
+        "device",
+      );
     case "denied":
-      return {
-        ...state,
-        detail: "waiting to ask again",
-        lastError: `denied: ${event.denial.message}`,
-        failed: 0,
-        failures: 0,
-        action: { do: "wait", ms: event.denial.retryAfter * 1000, keepProxies: event.proxies },
-      };
+      return denied(state, event);
+    case "forgotten": {
+      const { action } = state;
+      const ms = action.do === "forget" ? action.retryAfter * 1000 : 0;
+      const next = { ...state, credentials: false, refused: false, renewedInVain: undefined };
+      return { ...next, key: "enrolment", action: { do: "wait", ms, keepProxies: event.proxies } };
+    }
     case "renewed":
       return openProxies({ ...state, renewedInVain: event.clocks }, "device");
     case "failed":
@@ -241,7 +252,15 @@ export function step(state: State, event: Event): State {
 /** The device connects anew, with other settings. */
 function restarted(state: State): State {
   const key = state.credentials ? "device" : "enrolment";
-  const fresh = { ...state, key, restart: false, renewedInVain: undefined, failed: 0, failures: 0 } as const;
+  const fresh = {
+    ...state,
+    key,
+    restart: false,
+    refused: false,
+    renewedInVain: undefined,
+    failed: 0,
+    failures: 0,
+  } as const;
   const next = begin({ ...fresh, lastEndedSoon: false }, { do: "wait", ms: 0, keepProxies: false });
   return { ...stageAfterLoss(next, false), detail: "connecting with other settings" };
 }
@@ -256,7 +275,7 @@ function openProxies(state: State, key: ProxyKey): State {
  * the tunnel: the server knows the device by its own key all the same.
  */
 function nextOverProxies(state: State): Action {
-  if (!state.credentials) return { do: "ask" };
+  if (!state.credentials || state.refused) return { do: "ask" };
   return { do: state.key === "enrolment" && state.renewedInVain === undefined ? "renew" : "tunnel" };
 }
 
@@ -271,13 +290,18 @@ function begin(state: State, action: Action): State {
   });
   switch (action.do) {
     case "find-network":
-      return at("network", "looking for a network");
+      return { ...at("network", "looking for a network"), refused: false };
     case "open-proxies":
       return state.credentials
         ? at("proxies", `connecting to ${nameOf(state)}`, "connecting")
         : at("credentials", `connecting to ${nameOf(state)} to ask for access`);
     case "ask":
-      return at("credentials", "asking the server for access");
+      return at(
+        "credentials",
+        state.credentials ? "asking the server about the refused key" : "asking the server for access",
+      );
+    case "forget":
+      return at("credentials", "forgetting the key, as the server says");
     case "renew":
       return at("credentials", "asking the server for a new certificate", "connecting");
     case "tunnel":
@@ -324,10 +348,12 @@ function failed(state: State, event: Extract<Event, { type: "failed" }>): State 
     // Usually the certificate expired while the device was off. Proxies accept the enrolment key, too, and so
     // the device can reach the server to renew it.
     const lastError = state.renewedInVain === undefined ? error : freshRefused(error, state.renewedInVain);
-    return openProxies({ ...state, lastError }, "enrolment");
+    return openProxies({ ...state, lastError, refusal: { text: error } }, "enrolment");
   }
   const next: State = { ...state, key: state.credentials ? "device" : "enrolment" };
-  if ((action.do === "renew" || action.do === "tunnel") && refused) return refusedByServer(next);
+  const asksAsKnown = action.do === "ask" && state.credentials;
+  if ((action.do === "renew" || action.do === "tunnel" || asksAsKnown) && refused)
+    return refusedByServer(next, event.proxies);
   if (action.do === "find-network") return again(next, error, event.proxies);
   // After a failed renewal the connections to the proxies cannot be used: they were made with the enrolment
   // key, and the next attempt begins with the device key.
@@ -337,7 +363,7 @@ function failed(state: State, event: Extract<Event, { type: "failed" }>): State 
 /** The tunnel ended: try the same entrypoint again, or the next one. */
 function tunnelEnded(state: State, event: Extract<Event, { type: "tunnel-ended" }>): State {
   const { kind, text } = event.end;
-  if (kind === "key-refused") return refusedByServer(state);
+  if (kind === "key-refused") return refusedByServer(state, event.proxies);
   const stable = event.up >= STABLE;
   const next = stable ? { ...state, failed: 0, lastEndedSoon: false, failures: 0 } : state;
   // An entrypoint through which a tunnel came up gets a second chance, but only one if that tunnel ended
@@ -374,11 +400,31 @@ function waiting(state: State, error: string, proxies: boolean): State {
   return { ...stageAfterLoss(next, proxies), lastError: error, detail: "waiting to try again" };
 }
 
-/** The server refuses the device key: close the connections to the proxies, wait, and try again. */
-function refusedByServer(state: State): State {
+/**
+ * The server refuses the device key. A server with enrolment is asked over the same connections: it may know the
+ * device, tell it to forget its key, or have lost its registry, and take the request as a new one.
+ */
+function refusedByServer(state: State, proxies: boolean): State {
+  const lastError = state.enrols ? REFUSED_BY_SERVER : UNKNOWN_TO_SERVER;
+  if (state.enrols && proxies && state.action.do !== "ask")
+    return begin({ ...state, lastError, refused: true }, { do: "ask" });
+  return refusedWait(state, lastError);
+}
+
+/** Close the connections to the proxies, and wait for long: only a person can change something. */
+function refusedWait(state: State, lastError: string): State {
   const next = begin(state, { do: "wait", ms: REFUSED_WAIT, keepProxies: false });
-  const error = state.enrols ? REFUSED_BY_SERVER : UNKNOWN_TO_SERVER;
-  return { ...stageAfterLoss(next, true), lastError: error, detail: "waiting to try again" };
+  return { ...stageAfterLoss(next, true), lastError, detail: "waiting to try again" };
+}
+
+/** The server has denied a request for access, by the host key that this device knows it by. */
+function denied(state: State, { denial, proxies }: Extract<Event, { type: "denied" }>): State {
+  const next = { ...state, lastError: `denied: ${denial.message}`, failed: 0, failures: 0 };
+  const { reason, forget, retryAfter } = denial;
+  if (reason === "revoked" && forget === true) return begin(next, { do: "forget", retryAfter });
+  if (reason === "revoked" && state.credentials) return refusedWait(next, next.lastError);
+  const wait = { do: "wait", ms: retryAfter * 1000, keepProxies: proxies } as const;
+  return { ...next, detail: "waiting to ask again", action: wait };
 }
 
 /**

@@ -45,6 +45,8 @@ export interface Known extends BoardFactsOptions {
   /** What was set from the lab, and what became of the last trial. */
   readonly settings: Settings;
   readonly trial: TrialOutcome | undefined;
+  /** When a proxy refused the certificate last, and why. */
+  readonly refusal: { readonly at: Date; readonly text: string } | undefined;
   /** What the device found when it last examined itself. */
   readonly diagnosis: Diagnosis | undefined;
 }
@@ -111,6 +113,7 @@ export class Health {
       versions: { walt: VERSION, kernel: release(), base: this.#base },
       entrypoints: { used, others: known.entrypoints.map(formatEntrypoint).filter((one) => one !== used) },
       errors: known.errors,
+      refusal: known.refusal && { at: known.refusal.at.toISOString(), reason: known.refusal.text },
       doctor: known.diagnosis && firstFault(known.diagnosis),
       settings: { set: shownSettings(known.settings), trial: known.trial },
     });

@@ -12,6 +12,9 @@ import { parseCertificateLine, VPN_PRINCIPAL } from "../../ssh/keys/certificate.
 import { type PublicKey, sameKey } from "../../ssh/keys/ed25519.ts";
 import type { DeviceFiles } from "../files.ts";
 
+/** What ssh shows of the device key. */
+export const DEVICE_KEY_COMMENT = "walt-device";
+
 /** The content of `credentials.json`. */
 export interface Credentials {
   /** The node's default name, which every certificate repeats. */

@@ -14,6 +14,8 @@ export interface RegistryFacts {
   readonly check: string;
   /** When the newest certificate was issued; undefined if none was. */
   readonly newestIssue: number | undefined;
+  /** Number of the last certificate; 0 if none was issued. */
+  readonly lastSerial: number;
   /** The devices that are not revoked. */
   readonly devices: readonly { readonly node: string; readonly expires: number | undefined }[];
 }

@@ -222,17 +222,22 @@ export function readRegistry(path: string): RegistryFacts {
     const [{ quick_check: check } = { quick_check: "" }] = db
       .query<{ quick_check: string }, []>("PRAGMA quick_check(1)")
       .all();
-    if (version === 0 || check !== "ok") return { version, check, newestIssue: undefined, devices: [] };
+    if (version === 0 || check !== "ok")
+      return { version, check, newestIssue: undefined, lastSerial: 0, devices: [] };
     const devices = db
       .query<{ node: string; expires: string | null }, []>(
         `SELECT node, (SELECT max(expires_at) FROM certificates WHERE device_id = d.id) AS expires
          FROM devices d WHERE revoked_at IS NULL ORDER BY node`,
       )
       .all();
+    const last = db
+      .query<{ seq: number }, []>("SELECT seq FROM sqlite_sequence WHERE name = 'certificates'")
+      .get();
     const newest = db.query<{ at: string | null }, []>("SELECT max(issued_at) AS at FROM certificates").get();
     return {
       version,
       check,
+      lastSerial: last?.seq ?? 0,
       newestIssue: timeOf(newest?.at ?? null),
       devices: devices.map(({ node, expires }) => ({ node, expires: timeOf(expires) })),
     };

@@ -6,6 +6,7 @@ import { WaltError } from "../../errors.ts";
 import { duration } from "../../text.ts";
 import { KEY_NAMES } from "../keys.ts";
 import { MIGRATIONS } from "../migrations.ts";
+import { refuseOlder } from "../serial-mark.ts";
 import type { ServerCase } from "./case.ts";
 
 /**
@@ -41,7 +42,11 @@ export const STATE_CHECKS: readonly Check<ServerCase>[] = [
           );
         }
         const evidence = `mode ${facts.mode.toString(8)}`;
-        const checked = told(() => checkKey(path), evidence, "Restore it from a backup.");
+        const checked = told(
+          () => checkKey(path),
+          evidence,
+          "Restore it from a backup: walt server restore FILE.",
+        );
         if (checked.is === "fault") return checked;
       }
       if (missing.length === 0) return OK;
@@ -50,7 +55,7 @@ export const STATE_CHECKS: readonly Check<ServerCase>[] = [
       return fault(
         `keys are missing: ${missing.join(", ")}`,
         `the others, or the registry, are in ${dirname(keys)}`,
-        "Restore them from a backup. Without it new ones are made at the next start, and all boards and proxies must be set up again.",
+        "Restore them from a backup: walt server restore FILE. Without it new ones are made at the next start, and all boards and proxies must be set up again.",
       );
     },
   },
@@ -61,7 +66,7 @@ export const STATE_CHECKS: readonly Check<ServerCase>[] = [
     look: async (server) => {
       const { machine, registryFile, keys } = server;
       const restore =
-        "Restore the newest whole copy: systemctl stop walt-vpn; walt server restore; systemctl start walt-vpn. If there is none, restore a backup (docs/deployment.md, Backup).";
+        "Restore the newest whole copy: systemctl stop walt-vpn; walt server restore; systemctl start walt-vpn. If there is none, restore a backup: walt server restore FILE.";
       let facts: Awaited<ReturnType<ServerCase["registry"]>>;
       try {
         facts = await server.registry();
@@ -83,6 +88,10 @@ export const STATE_CHECKS: readonly Check<ServerCase>[] = [
           `PRAGMA quick_check: ${facts.check}`,
           restore,
         );
+      const mark = (await machine.read(join(keys, "serial"))) ?? "";
+      const evidence = "the number of the last certificate is kept beside the keys, too";
+      const older = told(() => refuseOlder(registryFile, BigInt(facts.lastSerial), mark), evidence, "");
+      if (older.is === "fault") return older;
       const files = [registryFile, `${registryFile}-wal`];
       const written = await Promise.all(files.map((file) => machine.stat(file)));
       const last = Math.max(...written.map((one) => one?.modified ?? 0));

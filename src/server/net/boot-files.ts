@@ -48,8 +48,22 @@ const EACH = 16;
 /** ms without a byte after which a connection is ended. */
 const IDLE = 120_000;
 
+/** A node's last request for its boot script. */
+export interface BootSeen {
+  readonly at: Date;
+  /** The boot file that is missing or cannot be read; null if it got its script. */
+  readonly missing: string | null;
+}
+
+/** Addresses whose last request is remembered. */
+const REMEMBERED = 4096;
+
 export class BootService {
-  private constructor(private readonly http: HttpServer) {}
+  private constructor(
+    private readonly http: HttpServer,
+    /** The last requests for boot scripts, by IPv4 address. */
+    readonly seen: ReadonlyMap<string, BootSeen>,
+  ) {}
 
   /**
    * Serve on the server's address on walt-net.
@@ -60,6 +74,15 @@ export class BootService {
   static async start(address: string, port: number, folder: string, all: Log): Promise<BootService> {
     const base = `http://${address}:${port}`;
     const limiter = new LogLimiter();
+    const seen = new Map<string, BootSeen>();
+    const see = (from: string, missing: string | null): void => {
+      seen.delete(from);
+      seen.set(from, { at: new Date(), missing });
+      for (const oldest of seen.keys()) {
+        if (seen.size <= REMEMBERED) break;
+        seen.delete(oldest);
+      }
+    };
     const answer = async (request: Request, from: string): Promise<Response> => {
       const path = new URL(request.url).pathname;
       const log = limiter.limit(all, from);
@@ -68,6 +91,7 @@ export class BootService {
       const arch = ARCHITECTURES.find((a) => a === match?.[1]);
       if (arch !== undefined && match?.[2] === "boot.ipxe") {
         const missing = await firstMissing(folder, arch);
+        see(from, missing?.file ?? null);
         if (missing !== undefined) {
           log.warn("a node asks to boot, but a boot file is missing or cannot be read", {
             event: "boot-file-missing",
@@ -101,7 +125,7 @@ export class BootService {
           return new Response("internal error\n", { status: 500 });
         },
       });
-      return new BootService(http);
+      return new BootService(http, seen);
     } catch (error) {
       throw new WaltError(`cannot serve boot files on ${base}: ${messageOf(error)}`, {
         hint: "Another program may use the port; set server.network.boot_port.",

@@ -12,7 +12,7 @@ import { type RunResult, run, runAny } from "../../linux/run.ts";
 import type { Log } from "../../log.ts";
 import { Fields } from "../../parse.ts";
 import type { GuardRules } from "../../tunnel/receive/guard.ts";
-import { BootService } from "./boot-files.ts";
+import { type BootSeen, BootService } from "./boot-files.ts";
 import { Dnsmasq, knownLeases, leasesFile } from "./dnsmasq.ts";
 import { portError, refuseCollision } from "./surroundings.ts";
 
@@ -41,6 +41,8 @@ export interface WaltNet {
   removePorts(): Promise<void>;
   /** The known IPv4 addresses, by MAC address. */
   addresses(macs: readonly string[]): Promise<Map<string, string>>;
+  /** The last request for a boot script from an IPv4 address; undefined if another program serves boot files. */
+  bootSeen(address: string): BootSeen | undefined;
   /** Set the names and addresses that DHCP assigns to nodes. */
   setNodes(nodes: readonly NodeLease[]): void;
   /** What a node may send. */
@@ -155,6 +157,7 @@ function plainNet(network: Config["server.network"]): WaltNet {
     removePorts: async () => ipBatch([`link del group ${await groupOfNodes()}`]),
     lowerPort: () => Promise.resolve(),
     addresses: (macs) => neighbours(bridge, macs),
+    bootSeen: () => undefined,
     setNodes: () => {},
     rulesFor: ({ mac, address }) => ({
       ...{ mac, vlans },
@@ -251,6 +254,7 @@ async function managedNet(
         }
         return result;
       },
+      bootSeen: (from) => service.seen.get(from),
       setNodes: (next) => dnsmasq.setHosts(hostsText(next)),
       stop: async () => {
         await Promise.all([dnsmasq.stop(), service.stop()]);

@@ -14,7 +14,7 @@ import { encodeChallenge, encodeReply, type Grant, parseRequest } from "../../..
 import type { Log } from "../../../src/log.ts";
 import { signCertificate } from "../../../src/ssh/keys/certificate.ts";
 import { generateKey } from "../../../src/ssh/keys/ed25519.ts";
-import { encodePrivateKey } from "../../../src/ssh/keys/key-files.ts";
+import { encodePrivateKey, parsePrivateKey } from "../../../src/ssh/keys/key-files.ts";
 import { knownHostsLine } from "../../../src/ssh/keys/known-hosts.ts";
 import { eventually } from "../../lab/eventually.ts";
 import { isAlive } from "../../lab/proc.ts";
@@ -97,7 +97,6 @@ function make(toml = ""): void {
   const parts: DeviceParts = {
     ...{ config, files, key, identity, log, signal: stop.signal },
     hostKeys: [],
-    firstUp() {},
     tunnelUp() {},
     orders: () => Promise.resolve(),
   };
@@ -229,6 +228,28 @@ describe("asking for access", () => {
   test("needs a route to the server", async () => {
     await expect(perform({ do: "ask" })).rejects.toThrow("the proxies are not connected");
   });
+});
+
+test("forgetting: nothing of the old key is left, and the next request is with a new one", async () => {
+  await perform({ do: "find-network" });
+  await perform(OPEN);
+  serverSays(granted(grant(1n)));
+  await perform({ do: "ask" });
+  const revoked = { reason: "revoked", message: "revoked", retryAfter: 1, forget: true } as const;
+  serverSays(encodeReply({ type: "denied", ...revoked }));
+  expect(await perform({ do: "ask" })).toMatchObject({ type: "denied", denial: { forget: true } });
+  expect(await perform({ do: "forget", retryAfter: 1 })).toEqual({ type: "forgotten", proxies: true });
+  for (const file of [files.credentials, files.certificate]) expect(existsSync(file)).toBe(false);
+  expect([device.node, device.renewal]).toEqual([undefined, undefined]);
+  expect(lines.at(-1)).toContain("key-forgotten");
+  serverSays(encodeReply({ type: "denied", ...revoked, forget: undefined }));
+  await perform({ do: "ask" });
+  const request = parseRequest(readFileSync(join(ssh.dir, "request"), "utf8").trim(), CHALLENGE);
+  expect(request.publicKey.blob).toEqual(device.key.publicKey.blob);
+  expect(request.publicKey.blob).not.toEqual(key.publicKey.blob);
+  expect(parsePrivateKey(readFileSync(files.deviceKey, "utf8"), "x").publicKey.blob).toEqual(
+    device.key.publicKey.blob,
+  );
 });
 
 describe("renewing the certificate", () => {

@@ -16,6 +16,7 @@ import {
   UNKNOWN_TO_SERVER,
 } from "../../../src/device/boot/state.ts";
 import type { End } from "../../../src/end.ts";
+import type { Denial } from "../../../src/enrolment/messages.ts";
 import { backoff, LONGEST_WAIT } from "../../../src/linux/sleep.ts";
 
 const after = (state: State, ...events: Event[]): State => events.reduce(step, state);
@@ -233,19 +234,75 @@ describe("refusals", () => {
     });
   });
 
-  test("a device that the server refuses says so, and goes on slowly without ever asking for access", () => {
+  const denial = (more: Partial<Denial> = {}): Event => ({
+    type: "denied",
+    denial: { reason: "revoked", message: "this device was revoked", retryAfter: 5, ...more },
+    proxies: true,
+  });
+
+  test("a device that the server refuses asks why over the same connections; revoked, it goes on slowly", () => {
     for (const state of [
-      after(known, network, open, ended({ end: keyRefused })),
+      after(known, network, open, ended({ end: keyRefused, proxies: true })),
       after(known, network, refused, open, failed({ end: keyRefused, proxies: true })),
     ]) {
       expect(state).toMatchObject({
-        action: { do: "wait", ms: REFUSED_WAIT, keepProxies: false },
+        action: { do: "ask" },
         lastError: REFUSED_BY_SERVER,
+        credentials: true,
+        detail: "asking the server about the refused key",
+      });
+      const slow = after(state, denial());
+      expect(slow).toMatchObject({
+        action: { do: "wait", ms: REFUSED_WAIT, keepProxies: false },
+        lastError: "denied: this device was revoked",
         detail: "waiting to try again",
       });
-      const next = after(state, { type: "waited", proxies: false }, network, open);
+      const next = after(slow, { type: "waited", proxies: false }, network, open);
       expect(next.action).toEqual({ do: "tunnel" });
     }
+  });
+
+  test("without connections to the proxies, and when the enrolment key is refused as well, it waits for long", () => {
+    const lost = after(known, network, open, ended({ end: keyRefused, proxies: false }));
+    expect(lost.action).toMatchObject({ do: "wait", ms: REFUSED_WAIT });
+    const asked = after(known, network, open, ended({ end: keyRefused, proxies: true }));
+    const both = after(asked, failed({ end: keyRefused, proxies: true }));
+    expect(both).toMatchObject({ action: { do: "wait", ms: REFUSED_WAIT }, lastError: REFUSED_BY_SERVER });
+  });
+
+  test("a server that does not know the device takes it for a new one: it asks until it is answered", () => {
+    const asked = after(known, network, open, ended({ end: keyRefused, proxies: true }));
+    const nobody = after(asked, denial({ reason: "nobody-watching" }), { type: "waited", proxies: true });
+    expect(nobody.action).toEqual({ do: "ask" });
+    const granted = after(nobody, { type: "granted" });
+    expect(granted).toMatchObject({ action: { do: "open-proxies", key: "device" }, refused: false });
+    expect(after(granted, open).action).toEqual({ do: "tunnel" });
+  });
+
+  test("the word to forget counts of a revoked device only; it asks again with a new key", () => {
+    const asked = after(known, network, open, ended({ end: keyRefused, proxies: true }));
+    expect(after(asked, denial({ reason: "operator", forget: true })).action.do).toBe("wait");
+    const told = after(asked, denial({ forget: true }));
+    expect(told.action).toEqual({ do: "forget", retryAfter: 5 });
+    const forgot = after(told, { type: "forgotten", proxies: true });
+    expect(forgot).toMatchObject({
+      action: { do: "wait", ms: 5000, keepProxies: true },
+      credentials: false,
+      key: "enrolment",
+    });
+    expect(after(forgot, { type: "waited", proxies: true }).action).toEqual({ do: "ask" });
+    const later = after(forgot, { type: "waited", proxies: false }, network);
+    expect(later.action).toEqual({ do: "open-proxies", key: "enrolment" });
+    // A power cut may have left the key without credentials.
+    expect(after(fresh, network, open, denial({ forget: true })).action.do).toBe("forget");
+  });
+
+  test("what a proxy refuses is told with its words, each time anew", () => {
+    const first = after(known, network, refused);
+    expect(first.refusal).toEqual({ text: keyRefused.text });
+    const second = after(first, open, renewal, refused);
+    expect(second.refusal).toEqual({ text: keyRefused.text });
+    expect(second.refusal).not.toBe(first.refusal);
   });
 
   test("a device without credentials whose key a proxy refuses tries the same again", () => {
@@ -351,7 +408,7 @@ describe("several entrypoints", () => {
   });
 
   test("a server that refuses the device refuses it through every entrypoint", () => {
-    const state = after(over(several), ended({ end: keyRefused }));
+    const state = after(over(several), ended({ end: keyRefused, proxies: false }));
     expect(state).toMatchObject({ action: { ms: REFUSED_WAIT }, entrypoint: 0 });
   });
 

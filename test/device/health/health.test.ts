@@ -122,6 +122,7 @@ test("the last warnings and errors are kept, with their times and without what o
 });
 
 const KNOWN: Omit<Known, "state"> = {
+  refusal: { at: new Date("2026-11-27T03:20:00.000Z"), text: "gate:22: it does not accept our key" },
   board: "rpi-3-b-plus",
   diagnosis: {
     at: "2026-11-27T03:21:55.123Z",
@@ -171,6 +172,7 @@ test("a report has all facts, and is gathered again only after a while", () => {
   expect(JSON.parse(printReport(report))).toEqual(JSON.parse(JSON.stringify(report)));
   expect(report).toMatchObject({
     stage: "watch",
+    refusal: { at: "2026-11-27T03:20:00.000Z", reason: "gate:22: it does not accept our key" },
     board: { mac: "b8:27:eb:01:02:03", serialNumber: "10000000abcdef01" },
     detail: "everything is up",
     vm: {

@@ -21,6 +21,7 @@ const KEYS = Object.fromEntries(["ca", "host", "enrolment"].map((name) => [`${ST
 const WELL: RegistryFacts = {
   version: MIGRATIONS.length,
   check: "ok",
+  lastSerial: 7,
   newestIssue: NOW - DAY,
   devices: [{ node: "vpn-1", expires: NOW + 6 * DAY }],
 };
@@ -135,6 +136,10 @@ const CASES: Readonly<Record<string, readonly [Setting, RegExp]>> = {
   "a registry that is older than the keys": [
     { facts: { [`${STATE}/registry.sqlite`]: { modified: NOW - DAY } } },
     /^registry: the ca key is newer than the registry/,
+  ],
+  "a registry that knows fewer certificates than the keys have signed": [
+    { files: { [`${STATE}/keys/serial`]: "8\n" }, registryFacts: { lastSerial: 7 } },
+    /^registry: .* is older than the keys beside it: .*number 7.*number 8.* \| .* \| .*walt server restore/,
   ],
   "certificates that end soon": [
     {
@@ -287,7 +292,7 @@ test("the registry is read as it is, and a damaged one is refused in words", () 
     const path = join(folder, "registry.sqlite");
     const registry = new Registry(path);
     expect(readRegistry(path)).toEqual({
-      ...{ version: MIGRATIONS.length, check: "ok", newestIssue: undefined, devices: [] },
+      ...{ version: MIGRATIONS.length, check: "ok", lastSerial: 0, newestIssue: undefined, devices: [] },
     });
     registry.close();
     // What SQLite makes beside it belongs to the owner of the file: else the service could not open it any more.

@@ -105,6 +105,7 @@ describe("the service", () => {
       200,
       archScript(base, "x86_64", "console=ttyS0 quiet"),
     ]);
+    expect(service.seen.get("127.0.0.1")).toMatchObject({ missing: null });
     expect(await get("/boot/x86_64/vmlinuz")).toEqual([200, "kernel"]);
     expect(await get("/boot/x86_64/initrd.img")).toEqual([200, "initramfs"]);
     expect(logged).toContain("a node boots event=node-boots from=127.0.0.1 arch=x86_64");
@@ -115,6 +116,7 @@ describe("the service", () => {
     expect(logged.at(-1)).toBe(
       `a node asks to boot, but a boot file is missing or cannot be read event=boot-file-missing from=127.0.0.1 file=${dir}/boot/arm64/initrd.img reason=ENOENT`,
     );
+    expect(service.seen.get("127.0.0.1")?.missing).toBe(join(dir, "boot/arm64/initrd.img"));
     expect(await get("/boot/arm64/initrd.img")).toEqual([404, "not found\n"]);
   });
 
