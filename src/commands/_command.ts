@@ -18,6 +18,8 @@ export interface Command extends Pick<CommandDef, "meta" | "args"> {
 export interface Group extends Pick<CommandDef, "meta" | "subCommands"> {
   readonly meta: { readonly name: string; readonly description: string };
   readonly subCommands: Readonly<Record<string, () => Promise<Command | Group>>>;
+  /** As of a command. */
+  readonly examples: readonly string[];
 }
 
 export interface CommandOptions<T extends ArgsDef> {
@@ -45,9 +47,14 @@ export function command<const T extends ArgsDef>(o: CommandOptions<T>): Command 
 }
 
 /** Define a group of commands. @param name as typed: `walt vpn`. */
-export function group(name: string, description: string, subCommands: Group["subCommands"]): Group {
+export function group(
+  name: string,
+  description: string,
+  examples: readonly [string, ...string[]],
+  subCommands: Group["subCommands"],
+): Group {
   const meta = { name, description };
-  return { ...defineCommand({ meta, subCommands }), meta, subCommands };
+  return { ...defineCommand({ meta, subCommands }), meta, subCommands, examples };
 }
 
 export const configOption = {

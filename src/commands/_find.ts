@@ -38,7 +38,7 @@ export async function runTyped(root: Group, words: readonly string[]): Promise<v
 }
 
 /** What is wrong with words that name a group. */
-function noCommand({ meta, subCommands }: Group, [word]: readonly string[]): WaltError {
+export function noCommand({ meta, subCommands }: Group, [word]: readonly string[]): WaltError {
   const names = Object.keys(subCommands);
   const help = `\`${meta.name} --help\` explains it.`;
   if (word === undefined) return usageError(`${meta.name} wants one more word: ${names.join(", ")}`, help);

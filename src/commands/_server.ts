@@ -4,21 +4,24 @@ import { existsSync, rmSync, watch } from "node:fs";
 import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
 import type { ArgsDef } from "citty";
-import { ApiClient } from "../api/client.ts";
+import { ApiClient, UnreachableError } from "../api/client.ts";
 import { loadConfig } from "../config/load.ts";
-import { codeOf, usageError, WaltError } from "../errors.ts";
+import { codeOf, WaltError } from "../errors.ts";
 import { temporaryFolder } from "../linux/files.ts";
 import { runAny, started } from "../linux/run.ts";
 import { throughServer } from "../ssh/openssh/node-arguments.ts";
+import { safeText } from "../text.ts";
 import { configOption } from "./_command.ts";
+import { chooseServer } from "./_servers.ts";
 import { beforeSignal } from "./_signals.ts";
 
 export const serverOptions = {
   ...configOption,
   server: {
     type: "string",
-    valueHint: "ssh://user@host",
-    description: "Use the server on another machine, through ssh",
+    valueHint: "name|ssh://[user@]host",
+    description:
+      "Use the server on another machine, through ssh (default: $WALT_SERVER, or what ~/.config/walt/config.toml says, or the one on this machine: local)",
   },
 } as const satisfies ArgsDef;
 
@@ -29,7 +32,8 @@ export function operator(): string {
   return `${name ?? (process.getuid?.() === 0 ? "root" : userInfo().username)}@${hostname()}`;
 }
 
-interface ServerArgs {
+/** The values of `serverOptions`. */
+export interface ServerArgs {
   readonly config?: string | undefined;
   readonly server?: string | undefined;
 }
@@ -50,16 +54,10 @@ const READ_TIME = 500;
 /** Lines such as `channel 3: open failed: connect failed: Connection refused`. They do not say what was refused. */
 export class Refusals {
   readonly #lines: string[] = [];
-  #read = 0;
   #added = Promise.withResolvers<void>();
 
   get count(): number {
     return this.#lines.length;
-  }
-
-  /** Whether there are lines that nobody asked for. */
-  get hasUnread(): boolean {
-    return this.#read < this.count;
   }
 
   add(line: string): void {
@@ -72,7 +70,6 @@ export class Refusals {
   /** The lines after the first `count`. When there are none, waits a moment for one. */
   async after(count: number): Promise<string[]> {
     if (this.count === count) await Promise.race([this.#added.promise, Bun.sleep(READ_TIME)]);
-    this.#read = this.count;
     return this.#lines.slice(count);
   }
 }
@@ -82,7 +79,7 @@ export class Refusals {
  * @throws WaltError when it cannot be reached.
  */
 export function withServer<T>(args: ServerArgs, use: (api: ApiClient) => Promise<T>): Promise<T> {
-  return withConnection(args, false, (api) => use(api));
+  return withServerNetwork(args, (api) => use(api));
 }
 
 /**
@@ -90,30 +87,17 @@ export function withServer<T>(args: ServerArgs, use: (api: ApiClient) => Promise
  * @param use gets the connection to the server's machine; undefined where this is the server's machine itself.
  * @throws WaltError when the server cannot be reached.
  */
-export function withServerNetwork<T>(
+export async function withServerNetwork<T>(
   args: ServerArgs,
   use: (api: ApiClient, connection: ServerConnection | undefined) => Promise<T>,
 ): Promise<T> {
-  return withConnection(args, true, use);
-}
-
-async function withConnection<T>(
-  args: ServerArgs,
-  shared: boolean,
-  use: (api: ApiClient, connection: ServerConnection | undefined) => Promise<T>,
-): Promise<T> {
-  const config = loadConfig(args.config);
-  const socket = config.server.socket;
-  if (args.server === undefined) {
-    return await use(new ApiClient({ socket, start: startCommand() }), undefined);
+  const remote = chooseServer(args.server);
+  const { socket } = loadConfig(args.config).server;
+  if (remote === undefined) {
+    const start = startCommand("walt-vpn", "walt server run");
+    return await use(new ApiClient({ socket, start }), undefined);
   }
-  const match =
-    /^ssh:\/\/(?:([A-Za-z0-9_][\w.-]*)@)?([A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:]+\])(?::(\d{1,5}))?$/.exec(
-      args.server,
-    );
-  if (match === null)
-    throw usageError(`--server ${JSON.stringify(args.server)} is not of the form ssh://[user@]host[:port]`);
-  const [, user, host = "", port] = match;
+  const { user, host, port } = remote;
   await using parts = new AsyncDisposableStack();
   const folder = temporaryFolder();
   const removeFolder = (): void => rmSync(folder, { recursive: true, force: true });
@@ -128,16 +112,16 @@ async function withConnection<T>(
     Bun.spawn(
       [
         ...["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", `${local}:${socket}`],
-        ...(shared ? ["-M", "-S", control, "-o", "ControlPersist=no"] : []),
+        ...["-M", "-S", control, "-o", "ControlPersist=no"],
         ...(user === undefined ? [] : ["-l", user]),
         ...(port === undefined ? [] : ["-p", port]),
-        ...["--", host.replace(/^\[|\]$/g, "")],
+        ...["--", host],
       ],
-      { stdin: "inherit", stdout: "ignore", stderr: shared ? "pipe" : "inherit" },
+      { stdin: "inherit", stdout: "ignore", stderr: "pipe" },
     ),
   );
   const refusals = new Refusals();
-  const passed = child.stderr === undefined ? undefined : passOn(child.stderr, refusals);
+  const passed = passOn(child.stderr, refusals);
   // A signal that ends this command would leave an ssh behind that nobody ends.
   const atSignal = beforeSignal(() => {
     child.kill();
@@ -150,7 +134,7 @@ async function withConnection<T>(
   });
   const appeared = new Promise<void>((resolve) => {
     const look = (): void => {
-      if (existsSync(local) && (!shared || existsSync(control))) resolve();
+      if (existsSync(local) && existsSync(control)) resolve();
     };
     watcher.on("change", look);
     look();
@@ -164,16 +148,38 @@ async function withConnection<T>(
   }
   const api = new ApiClient({
     socket: local,
-    start: `walt server run (on ${host})`,
-    name: `the server at ${args.server}`,
+    start: `sudo systemctl start walt-vpn (on ${host})`,
+    name: `the server at ${remote.address}`,
   });
   try {
-    return await use(api, shared ? { control, refusals } : undefined);
+    return await use(api, { control, refusals });
   } catch (error) {
     // sshd gives no reason for a refused connection to the socket of the API.
-    const unexplained = shared && error instanceof WaltError && refusals.hasUnread;
-    throw unexplained && (await forbidsForwarding(control, refusals)) ? forwardingForbidden() : error;
+    if (!(error instanceof UnreachableError) || (await refusals.after(0)).length === 0) throw error;
+    const isForbidden = await forbidsForwarding(control, refusals);
+    throw isForbidden ? forwardingForbidden() : ((await refusedSocket(control, host, socket)) ?? error);
   }
+}
+
+/** Why sshd could not connect to the socket of the API, as far as the user's login there tells. */
+async function refusedSocket(control: string, host: string, socket: string): Promise<WaltError | undefined> {
+  const file = `'${socket.replaceAll("'", "'\\''")}'`;
+  const look = `test -e ${file} || echo absent; test -w ${file} || echo closed $(stat -c %G ${file}) $(id -un)`;
+  const { stdout } = await runAny([...throughServer(control), "-T", "--", "server", look]);
+  if (/^absent$/m.test(stdout)) {
+    return new WaltError(`no daemon on ${host}: ${socket} does not exist there`, {
+      hint: "Is the server installed there? `sudo systemctl start walt-vpn` there starts it.",
+    });
+  }
+  const [, group, user] = /^closed (\S+) (\S+)$/m.exec(stdout) ?? [];
+  if (group === undefined || user === undefined) return undefined;
+  const [shownUser, shownGroup] = [safeText(user), safeText(group)];
+  return new WaltError(
+    `${shownUser} may not use the server on ${host}: ${socket} is for root and the group ${shownGroup}`,
+    {
+      hint: `On ${host}: sudo usermod -aG ${shownGroup} ${shownUser}. It counts from the next login there.`,
+    },
+  );
 }
 
 /** Whether sshd forbids every connection: a connection to a port on which nothing listens tells. */
@@ -214,10 +220,13 @@ async function passOn(stderr: ReadableStream<Uint8Array>, refusals: Refusals): P
 }
 
 /**
- * The command that starts the server on this machine: the service where `walt server install` has made one.
+ * The command that starts a daemon on this machine: its service where there is one.
+ * @param unit name of the service, without its ending.
  */
-function startCommand(): string {
-  return existsSync("/etc/systemd/system/walt-vpn.service") ? "systemctl start walt-vpn" : "walt server run";
+export function startCommand(unit: string, otherwise: string): string {
+  const folders = ["/etc/systemd/system", "/usr/lib/systemd/system"];
+  const isService = folders.some((folder) => existsSync(join(folder, `${unit}.service`)));
+  return isService ? `sudo systemctl start ${unit}` : otherwise;
 }
 
 /**

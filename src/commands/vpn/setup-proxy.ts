@@ -12,6 +12,7 @@ import { VERSION } from "../../version.ts";
 import { ask } from "../_ask.ts";
 import { command, print } from "../_command.ts";
 import { serverOptions, withServer } from "../_server.ts";
+import { chooseServer } from "../_servers.ts";
 import { fetchTrust, type Trust } from "./_trust.ts";
 
 export default command({
@@ -52,7 +53,7 @@ export default command({
           "--next",
           trust.address,
         ));
-      const { next, notes } = await nextHop(answer, trust, args.server === undefined);
+      const { next, notes } = await nextHop(answer, trust, chooseServer(args.server) === undefined);
       const file = resolve(args.output ?? (args.toml ? "vpn.toml" : "proxy-setup.sh"));
       const content = args.toml
         ? proxyToml(next, trust)
