@@ -10,8 +10,12 @@ export interface Command extends Pick<CommandDef, "meta" | "args"> {
   readonly args: ArgsDef;
   /** Lines that a user could type, for its help. */
   readonly examples: readonly string[];
-  /** Run it with the words that were typed after its name. @throws WaltError (usage) when they are wrong. */
-  start(rawArgs: readonly string[]): Promise<void>;
+  /**
+   * Run it with the words that were typed after its name.
+   * @param root of the tree of commands that it is in.
+   * @throws WaltError (usage) when the words are wrong.
+   */
+  start(rawArgs: readonly string[], root: Group): Promise<void>;
 }
 
 /** A group of commands, as citty defines it. Each is loaded only when it is used. */
@@ -30,18 +34,18 @@ export interface CommandOptions<T extends ArgsDef> {
   args: T;
   /**
    * `every` gives all values of an option that may be given several times, and all words of an argument that
-   * takes several; `args` has only one of them.
+   * takes several; `args` has only one of them. `root` is that of the tree of commands.
    */
-  run(args: Values<T>, every: (option: string) => readonly string[]): Promise<void>;
+  run(args: Values<T>, every: (option: string) => readonly string[], root: Group): Promise<void>;
 }
 
 /** Define a command. Words that it does not know are errors: a typo is never ignored. */
 export function command<const T extends ArgsDef>(o: CommandOptions<T>): Command {
   const { name, description, examples, args } = o;
   const meta = { name, description };
-  const start = async (rawArgs: readonly string[]): Promise<void> => {
+  const start = async (rawArgs: readonly string[], root: Group): Promise<void> => {
     const { values, every } = parseArguments(name, rawArgs, args);
-    await o.run(values, every);
+    await o.run(values, every, root);
   };
   return { ...defineCommand<ArgsDef>({ meta, args }), meta, args, examples, start };
 }

@@ -34,7 +34,7 @@ export async function find(root: Group, words: readonly string[]): Promise<Found
 export async function runTyped(root: Group, words: readonly string[]): Promise<void> {
   const { entry, rest } = await find(root, words);
   if ("subCommands" in entry) throw noCommand(entry, rest);
-  await entry.start(rest);
+  await entry.start(rest, root);
 }
 
 /** What is wrong with words that name a group. */

@@ -2,7 +2,7 @@
 
 import { EXIT } from "../errors.ts";
 import { command, write } from "./_command.ts";
-import { noCommand } from "./_find.ts";
+import { find, noCommand } from "./_find.ts";
 import { help } from "./_help.ts";
 import { isColoured, proseWidth } from "./_terminal.ts";
 
@@ -18,9 +18,7 @@ export default command({
       description: "The words of the command, without walt",
     },
   },
-  async run(_, every) {
-    const { root } = await import("./root.ts");
-    const { find } = await import("./_find.ts");
+  async run(_, every, root) {
     const words = every("command");
     const { entry, rest } = await find(root, words);
     if (rest.length > 0 && "subCommands" in entry) throw noCommand(entry, rest);

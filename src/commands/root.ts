@@ -86,6 +86,7 @@ export const root = group("walt", DESCRIPTION, EXAMPLES, {
   device: async (): Promise<Group> =>
     group("walt device", "Run this machine as a device", ["sudo walt device install", "walt device status"], {
       run: async (): Loaded => (await import("./device/run.ts")).default,
+      install: async (): Loaded => (await import("./device/install.ts")).default,
       status: async (): Loaded => (await import("./device/status.ts")).default,
       console: async (): Loaded => (await import("./device/console.ts")).default,
       forget: async (): Loaded => (await import("./device/forget.ts")).default,

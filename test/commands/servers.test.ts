@@ -20,7 +20,9 @@ const chosen = (option?: string, variable?: string): string | undefined =>
   chooseServer(option, { HOME: home, WALT_SERVER: variable })?.address;
 
 test("--server wins over WALT_SERVER, which wins over the file", () => {
-  write('server = "lab"\n[servers]\nlab = "ssh://alice@lab.example"\nschool = "ssh://bob@[2001:db8::1]:2200"\n');
+  write(
+    'server = "lab"\n[servers]\nlab = "ssh://alice@lab.example"\nschool = "ssh://bob@[2001:db8::1]:2200"\n',
+  );
   expect(chosen()).toBe("ssh://alice@lab.example");
   expect(chosen(undefined, "school")).toBe("ssh://bob@[2001:db8::1]:2200");
   expect(chosen("ssh://other.example", "school")).toBe("ssh://other.example");
@@ -42,9 +44,9 @@ test("without a file, or with an empty one, it is the server on this machine", (
 
 test("XDG_CONFIG_HOME says where the file is", () => {
   write('server = "ssh://of-home"');
-  expect(chooseServer(undefined, { HOME: "/nonexistent", XDG_CONFIG_HOME: join(home, ".config") })?.host).toBe(
-    "of-home",
-  );
+  expect(
+    chooseServer(undefined, { HOME: "/nonexistent", XDG_CONFIG_HOME: join(home, ".config") })?.host,
+  ).toBe("of-home");
 });
 
 test("what is no server is refused, with the place where it was said", () => {
@@ -59,7 +61,7 @@ test("what is no server is refused, with the place where it was said", () => {
     ['[servers]\nlab = "lab.example"', "servers.lab must be of the form ssh://"],
     ['[servers]\nlocal = "ssh://a"', '"local" cannot be the name of a server'],
     ["x = ", "line 1"],
-    ['server = "nowhere"', "config.toml: server \"nowhere\" is neither"],
+    ['server = "nowhere"', 'config.toml: server "nowhere" is neither'],
   ] as const) {
     write(toml);
     expect(() => chosen()).toThrow(said);

@@ -22,7 +22,11 @@ Nothing needs attention."
 });
 
 test("troubles first, then nodes that are down, lossy ways, and what was begun", () => {
-  const nodes = [node("lab-10", { state: "down" }), node("lab-2", { state: "down", since: null }), node("lab-3", { loss: 0.2 })];
+  const nodes = [
+    node("lab-10", { state: "down" }),
+    node("lab-2", { state: "down", since: null }),
+    node("lab-3", { loss: 0.2 }),
+  ];
   const attention = attentionOf(
     nodes,
     [{ kind: "filter", text: "a firewall drops frames", cure: "iptables -I FORWARD …" }],
@@ -30,7 +34,9 @@ test("troubles first, then nodes that are down, lossy ways, and what was begun",
     NOW,
   );
   const all = { requests: ["PG2WB-J9NS3"], nodes: { up: ["lab-3"], down: ["lab-2", "lab-10"] }, attention };
-  expect(statusText({ server: { version: "0.1.0", address: "ssh://lab.example" }, ...all }, 80)).toMatchInlineSnapshot(`
+  expect(
+    statusText({ server: { version: "0.1.0", address: "ssh://lab.example" }, ...all }, 80),
+  ).toMatchInlineSnapshot(`
 "WHAT      VALUE
 server    walt 0.1.0, ssh://lab.example
 nodes     3: 1 up, 2 down

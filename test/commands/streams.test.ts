@@ -44,12 +44,25 @@ async function shell(line: string): Promise<{ status: number; stdout: string; st
     env: { ...process.env, WALT_CONFIG: join(dir, "vpn.toml"), HOME: dir, WALT_SERVER: "" },
     stdio: ["ignore", "pipe", "pipe"],
   });
-  const [stdout, stderr, status] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  const [stdout, stderr, status] = await Promise.all([
+    child.stdout.text(),
+    child.stderr.text(),
+    child.exited,
+  ]);
   return { status, stdout, stderr };
 }
 
 const LISTINGS = [
-  ...["help", "version", "--version", "--help", "vpn --help", "help vpn accept", "config check", "config show"],
+  ...[
+    "help",
+    "version",
+    "--version",
+    "--help",
+    "vpn --help",
+    "help vpn accept",
+    "config check",
+    "config show",
+  ],
   ...["status", "node show", "node show lab-3", "node show --json", "vpn list", "vpn requests", "vpn events"],
   ...["vpn token list", "vpn expect", "vpn rotate"],
 ];
@@ -88,7 +101,10 @@ test("with --json an error is one line of JSON on standard error, and standard o
 });
 
 test("JSON of the configuration has values, and no TOML in strings", async () => {
-  const rows = JSON.parse((await shell("walt config show --json")).stdout) as { key: string; value: unknown }[];
+  const rows = JSON.parse((await shell("walt config show --json")).stdout) as {
+    key: string;
+    value: unknown;
+  }[];
   const values = Object.fromEntries(rows.map(({ key, value }) => [key, value]));
   expect(values).toMatchObject({
     role: "server",
@@ -125,7 +141,8 @@ test("on a machine that is a device, walt status says where to look", async () =
 });
 
 /** Commands that run until they are stopped, or change this machine. */
-const LASTING = /^(run|server run|proxy run|device run|server install|device install|proxy setup|server restore)$/;
+const LASTING =
+  /^(run|server run|proxy run|device run|server install|device install|proxy setup|server restore)$/;
 
 describe("without any program that is not in the binary", async () => {
   const { root } = await import("../../src/commands/root.ts");
