@@ -93,6 +93,14 @@ export function print(text: string): void {
   write(`${text}\n`);
 }
 
+/** Print a line to standard error. */
+export function printError(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+/** What `-o` calls standard output. */
+export const STDOUT = "-";
+
 /** A time in ISO 8601 as people read it, to the minute: `2026-03-01 14:05`, UTC. */
 export function minute(time: string): string {
   return time.slice(0, 16).replace("T", " ");

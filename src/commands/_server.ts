@@ -4,7 +4,7 @@ import { existsSync, rmSync, watch } from "node:fs";
 import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
 import type { ArgsDef } from "citty";
-import { ApiClient, UnreachableError } from "../api/client.ts";
+import { type ApiClient, UnreachableError } from "../api/client.ts";
 import { loadConfig } from "../config/load.ts";
 import { codeOf, WaltError } from "../errors.ts";
 import { temporaryFolder } from "../linux/files.ts";
@@ -12,6 +12,7 @@ import { runAny, started } from "../linux/run.ts";
 import { throughServer } from "../ssh/openssh/node-arguments.ts";
 import { safeText } from "../text.ts";
 import { configOption } from "./_command.ts";
+import { NamesClient } from "./_names.ts";
 import { chooseServer } from "./_servers.ts";
 import { beforeSignal } from "./_signals.ts";
 
@@ -95,7 +96,7 @@ export async function withServerNetwork<T>(
   const { socket } = loadConfig(args.config).server;
   if (remote === undefined) {
     const start = startCommand("walt-vpn", "walt server run");
-    return await use(new ApiClient({ socket, start }), undefined);
+    return await use(new NamesClient({ socket, start }), undefined);
   }
   const { user, host, port } = remote;
   await using parts = new AsyncDisposableStack();
@@ -146,9 +147,9 @@ export async function withServerNetwork<T>(
       hint: "The message of ssh is above.",
     });
   }
-  const api = new ApiClient({
+  const api = new NamesClient({
     socket: local,
-    start: `sudo systemctl start walt-vpn (on ${host})`,
+    start: `systemctl start walt-vpn (on ${host})`,
     name: `the server at ${remote.address}`,
   });
   try {
@@ -226,7 +227,7 @@ async function passOn(stderr: ReadableStream<Uint8Array>, refusals: Refusals): P
 export function startCommand(unit: string, otherwise: string): string {
   const folders = ["/etc/systemd/system", "/usr/lib/systemd/system"];
   const isService = folders.some((folder) => existsSync(join(folder, `${unit}.service`)));
-  return isService ? `sudo systemctl start ${unit}` : otherwise;
+  return isService ? `systemctl start ${unit}` : otherwise;
 }
 
 /**

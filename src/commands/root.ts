@@ -101,6 +101,7 @@ export const root = group("walt", DESCRIPTION, EXAMPLES, {
       show: async (): Loaded => (await import("./config/show.ts")).default,
     }),
   doctor: async (): Loaded => (await import("./doctor.ts")).default,
+  completion: async (): Loaded => (await import("./completion.ts")).default,
   help: async (): Loaded => (await import("./help.ts")).default,
   version: async (): Loaded => (await import("./version.ts")).default,
 });
