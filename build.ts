@@ -4,7 +4,7 @@
  * package registry.
  */
 
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 /** The architectures that binaries are built for, as Node.js names them. */
@@ -14,6 +14,29 @@ export type Target = (typeof TARGETS)[number];
 /** Path at which a target's binary is put. */
 export function binaryPath(target: Target): string {
   return join(import.meta.dir, "dist", `walt-linux-${target}`);
+}
+
+/**
+ * The version of these sources: that of package.json, and where git knows more, the commits since its tag (or
+ * since the beginning) and the commit, as `0.1.0+412.g1349765`. It can be a version of Debian as well
+ * (deb-version(7)), and a later commit is a later version.
+ */
+export async function versionOf(folder = import.meta.dir): Promise<string> {
+  const { version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { version: string };
+  const git = async (...words: string[]): Promise<string | undefined> => {
+    if (Bun.which("git") === null || !existsSync(join(folder, ".git"))) return undefined;
+    const child = Bun.spawn(["git", "-C", folder, ...words], { stdio: ["ignore", "pipe", "ignore"] });
+    const text = (await child.stdout.text()).trim();
+    return (await child.exited) === 0 ? text : undefined;
+  };
+  const isDirty = (await git("status", "--porcelain", "--untracked-files=no")) ?? "";
+  const said = await git("describe", "--tags", "--long", "--match", `v${version}`);
+  const [, since, commit] = /-(\d+)-g([0-9a-f]+)$/.exec(said ?? "") ?? [];
+  const count = since ?? (await git("rev-list", "--count", "HEAD"));
+  const hash = commit ?? (await git("rev-parse", "--short=9", "HEAD"));
+  if (count === undefined || hash === undefined) return version;
+  const dirty = isDirty === "" ? "" : ".dirty";
+  return count === "0" && dirty === "" ? version : `${version}+${count}.g${hash}${dirty}`;
 }
 
 /**
@@ -44,6 +67,7 @@ export async function build(target: Target): Promise<void> {
       splitting: true,
       // ssh2 uses these native addons if they are there, and works without them.
       external: ["cpu-features", "*.node"],
+      define: { WALT_VERSION: JSON.stringify(await versionOf()) },
     });
     if (!result.success) throw new AggregateError(result.logs, `building for ${target} failed`);
     renameSync(temp, path);

@@ -7,19 +7,19 @@ import { explained } from "./system-error.ts";
 
 /** Everything a user types after `walt`. */
 async function main(rawArgs: string[]): Promise<number> {
-  // citty looks at these once, when it is loaded; its own rule knows nothing of pipes.
-  if (!process.stdout.isTTY || (process.env["NO_COLOR"] ?? "") !== "") process.env["NO_COLOR"] = "1";
   const { root } = await import("./commands/root.ts");
+  const end = rawArgs.indexOf("--");
+  const flags = end < 0 ? rawArgs : rawArgs.slice(0, end);
   try {
     if (rawArgs.length === 1 && (rawArgs[0] === "--version" || rawArgs[0] === "-v")) {
       const { VERSION } = await import("./version.ts");
       process.stdout.write(`${VERSION}\n`);
       return EXIT.done;
     }
-    const end = rawArgs.indexOf("--");
-    const flags = end < 0 ? rawArgs : rawArgs.slice(0, end);
     if (flags.includes("--help") || flags.includes("-h")) {
-      process.stdout.write(await (await import("./commands/_help.ts")).help(root, rawArgs));
+      const { help } = await import("./commands/_help.ts");
+      const { isColoured, proseWidth } = await import("./commands/_terminal.ts");
+      process.stdout.write(await help(root, rawArgs, proseWidth(), isColoured()));
       return EXIT.done;
     }
     if (rawArgs.length === 0) {
@@ -29,21 +29,25 @@ async function main(rawArgs: string[]): Promise<number> {
     await (await import("./commands/_find.ts")).runTyped(root, rawArgs);
     return typeof process.exitCode === "number" ? process.exitCode : EXIT.done;
   } catch (error) {
-    return explain(error);
+    return explain(error, flags.includes("--json"));
   }
 }
 
-function explain(error: unknown): number {
-  const say = (text: string): boolean => process.stderr.write(`${text}\n`);
+/**
+ * Say on standard error what went wrong.
+ * @param asJson as one line of JSON: `{"error":…,"hint":…,"status":…}`. Standard output has results alone.
+ */
+function explain(error: unknown, asJson: boolean): number {
   const known = explained(error);
-  if (known !== undefined) {
-    say(`walt: ${known.message}`);
-    if (known.hint !== undefined) say(known.hint);
-    return known.exitCode;
-  }
-  say(`walt: this is a bug in walt: ${messageOf(error)}`);
-  say(error instanceof Error && error.stack !== undefined ? error.stack : "");
-  return EXIT.failed;
+  const status = known?.exitCode ?? EXIT.failed;
+  const message = known?.message ?? `this is a bug in walt: ${messageOf(error)}`;
+  const stack = known === undefined && error instanceof Error ? (error.stack ?? "") : undefined;
+  const hint = known?.hint ?? stack;
+  const lines = asJson
+    ? [JSON.stringify({ error: message, ...(hint === undefined ? {} : { hint }), status })]
+    : [`walt: ${message}`, ...(hint === undefined ? [] : [hint])];
+  process.stderr.write(lines.map((line) => `${line}\n`).join(""));
+  return status;
 }
 
 if (Bun.isMainThread) {

@@ -57,6 +57,27 @@ export function table(header: readonly string[], rows: readonly (readonly string
     .join("\n");
 }
 
+/**
+ * Text in lines of at most `width` columns, broken between words. A word that is longer has a line of its own.
+ * @param indent of all lines but the first, which the caller begins.
+ */
+export function wrap(text: string, width: number, indent = 0): string {
+  const room = Math.max(20, width - indent);
+  const lines = text.split("\n").flatMap((line) => Bun.wrapAnsi(line, room, { trim: true }).split("\n"));
+  return lines.map((line) => line.trimEnd()).join(`\n${" ".repeat(indent)}`);
+}
+
+/** The first `width` columns of a line, ending in `…` where something is left out. */
+export function cut(line: string, width: number): string {
+  if (Bun.stringWidth(line) <= width) return line;
+  let kept = "";
+  for (const character of line) {
+    if (Bun.stringWidth(kept + character) > width - 1) break;
+    kept += character;
+  }
+  return `${kept.trimEnd()}…`;
+}
+
 /** A number of bytes for people: `0 B`, `999 B`, `1.5 kB`, `12.3 MB`. */
 export function size(bytes: number): string {
   const units = ["kB", "MB", "GB", "TB", "PB"];

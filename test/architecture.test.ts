@@ -10,7 +10,7 @@ const SRC = join(import.meta.dir, "../src");
 const FLOORS: readonly (readonly string[])[] = [
   ["commands"],
   ["server", "proxy", "device", "image"],
-  ["doctor"],
+  ["doctor", "install"],
   ["api"],
   ["control"],
   ["enrolment", "config"],
@@ -28,7 +28,7 @@ const ROOMS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   device: [
     [HALL],
     ["doctor"],
-    ["boot", "health"],
+    ["boot", "health", "install"],
     ["identity", "net", "usb"],
     ["route", "vm"],
     ["console", "log"],

@@ -31,6 +31,9 @@ export interface Peer {
 /** The daemon is of a version that does not fit this one: trying again does not help. */
 export class MisfitError extends WaltError {}
 
+/** The daemon cannot be reached, or does not answer. */
+export class UnreachableError extends WaltError {}
+
 /** How long answers may take, ms; parameters for tests. */
 export interface Patience {
   readonly answer: number;
@@ -41,12 +44,18 @@ type AnyRoute = Pick<Route<unknown, unknown>, "method" | "path">;
 
 export class ApiClient {
   readonly #name: string;
+  #version: string | undefined;
 
   constructor(
     readonly peer: Peer,
     readonly patience: Patience = { answer: 30_000, silence: SILENCE },
   ) {
     this.#name = peer.name ?? `the daemon on ${peer.socket}`;
+  }
+
+  /** The daemon's version; undefined until it has answered. */
+  get version(): string | undefined {
+    return this.#version;
   }
 
   /**
@@ -112,7 +121,10 @@ export class ApiClient {
   async #identify(response: Response): Promise<{ api: number; version: string }> {
     const api = response.headers.get(API_HEADER) ?? "";
     const version = response.headers.get(VERSION_HEADER) ?? "";
-    if (/^\d{1,9}$/.test(api) && /^[\w.+-]{1,40}$/.test(version)) return { api: Number(api), version };
+    if (/^\d{1,9}$/.test(api) && /^[\w.+-]{1,40}$/.test(version)) {
+      this.#version = version;
+      return { api: Number(api), version };
+    }
     const start = safeText((await textOf(response, 1000, true)).trim());
     const said = start === "" ? "nothing" : start;
     throw new WaltError(
@@ -149,21 +161,23 @@ export class ApiClient {
     });
   }
 
-  #unreachable(error: unknown): WaltError {
+  #unreachable(error: unknown): UnreachableError {
     const { socket, start } = this.peer;
     if (!existsSync(socket)) {
-      return new WaltError(`no daemon: ${socket} does not exist`, { hint: `Start it with \`${start}\`.` });
+      return new UnreachableError(`no daemon: ${socket} does not exist`, {
+        hint: `Start it with \`${start}\`.`,
+      });
     }
     try {
       accessSync(socket, constants.R_OK | constants.W_OK);
     } catch {
-      return new WaltError(`no permission to use ${socket}`, {
+      return new UnreachableError(`no permission to use ${socket}`, {
         hint: "Run the command as root, or become a member of the socket's group (`ls -l` shows it).",
       });
     }
     const code = codeOf(error);
     const reason = code === undefined ? messageOf(error) : (REASONS[code] ?? code);
-    return new WaltError(`${this.#name} does not answer: ${reason}`, {
+    return new UnreachableError(`${this.#name} does not answer: ${reason}`, {
       hint: `Is it running? Start it with \`${start}\`.`,
     });
   }
@@ -217,7 +231,7 @@ async function textOf(response: Response, max: number, cut = false): Promise<str
     text += decoder.decode(bytes, { stream: true });
     if (size <= max) continue;
     if (cut) break;
-    throw new WaltError(`the answer has more than ${max} bytes`);
+    throw new UnreachableError(`the answer has more than ${max} bytes`);
   }
   return text;
 }

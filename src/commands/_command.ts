@@ -10,14 +10,20 @@ export interface Command extends Pick<CommandDef, "meta" | "args"> {
   readonly args: ArgsDef;
   /** Lines that a user could type, for its help. */
   readonly examples: readonly string[];
-  /** Run it with the words that were typed after its name. @throws WaltError (usage) when they are wrong. */
-  start(rawArgs: readonly string[]): Promise<void>;
+  /**
+   * Run it with the words that were typed after its name.
+   * @param root of the tree of commands that it is in.
+   * @throws WaltError (usage) when the words are wrong.
+   */
+  start(rawArgs: readonly string[], root: Group): Promise<void>;
 }
 
 /** A group of commands, as citty defines it. Each is loaded only when it is used. */
 export interface Group extends Pick<CommandDef, "meta" | "subCommands"> {
   readonly meta: { readonly name: string; readonly description: string };
   readonly subCommands: Readonly<Record<string, () => Promise<Command | Group>>>;
+  /** As of a command. */
+  readonly examples: readonly string[];
 }
 
 export interface CommandOptions<T extends ArgsDef> {
@@ -28,26 +34,31 @@ export interface CommandOptions<T extends ArgsDef> {
   args: T;
   /**
    * `every` gives all values of an option that may be given several times, and all words of an argument that
-   * takes several; `args` has only one of them.
+   * takes several; `args` has only one of them. `root` is that of the tree of commands.
    */
-  run(args: Values<T>, every: (option: string) => readonly string[]): Promise<void>;
+  run(args: Values<T>, every: (option: string) => readonly string[], root: Group): Promise<void>;
 }
 
 /** Define a command. Words that it does not know are errors: a typo is never ignored. */
 export function command<const T extends ArgsDef>(o: CommandOptions<T>): Command {
   const { name, description, examples, args } = o;
   const meta = { name, description };
-  const start = async (rawArgs: readonly string[]): Promise<void> => {
+  const start = async (rawArgs: readonly string[], root: Group): Promise<void> => {
     const { values, every } = parseArguments(name, rawArgs, args);
-    await o.run(values, every);
+    await o.run(values, every, root);
   };
   return { ...defineCommand<ArgsDef>({ meta, args }), meta, args, examples, start };
 }
 
 /** Define a group of commands. @param name as typed: `walt vpn`. */
-export function group(name: string, description: string, subCommands: Group["subCommands"]): Group {
+export function group(
+  name: string,
+  description: string,
+  examples: readonly [string, ...string[]],
+  subCommands: Group["subCommands"],
+): Group {
   const meta = { name, description };
-  return { ...defineCommand({ meta, subCommands }), meta, subCommands };
+  return { ...defineCommand({ meta, subCommands }), meta, subCommands, examples };
 }
 
 export const configOption = {
@@ -81,6 +92,14 @@ export function write(text: string): void {
 export function print(text: string): void {
   write(`${text}\n`);
 }
+
+/** Print a line to standard error. */
+export function printError(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+/** What `-o` calls standard output. */
+export const STDOUT = "-";
 
 /** A time in ISO 8601 as people read it, to the minute: `2026-03-01 14:05`, UTC. */
 export function minute(time: string): string {

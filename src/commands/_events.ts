@@ -4,6 +4,8 @@ import { JOURNAL_KINDS, type JournalEvent, type JournalKind } from "../api/journ
 import type { EndKind } from "../end.ts";
 import { duration } from "../text.ts";
 import { localTime, minute } from "./_command.ts";
+import { type Column, listText } from "./_table.ts";
+import { terminalWidth } from "./_terminal.ts";
 
 /** Why a tunnel went down. The server's tunnel ends with some of these kinds only. */
 const ENDS: Readonly<Partial<Record<EndKind, string>>> = {
@@ -77,9 +79,20 @@ export function wordsOf({ kind, details }: JournalEvent): string {
   return known === undefined ? kind : WORDS[known](details);
 }
 
-export const EVENT_COLUMNS = ["TIME", "NODE", "WHAT", "BY"] as const;
+export const EVENT_COLUMNS: readonly Column<JournalEvent>[] = [
+  { title: "TIME", cell: ({ at }) => localTime(at) },
+  { title: "NODE", cell: ({ node }) => node ?? "-" },
+  { title: "BY", cell: ({ by }) => by ?? "-", spare: 1 },
+  { title: "WHAT", cell: wordsOf, isText: true },
+];
 
-/** A row of a table with these columns. */
-export function eventRow(event: JournalEvent): string[] {
-  return [localTime(event.at), event.node ?? "-", wordsOf(event), event.by ?? "-"];
+/** Events as a table that fits the terminal. */
+export function eventsText(events: readonly JournalEvent[]): string {
+  return listText({ columns: EVENT_COLUMNS }, events, {}, terminalWidth()).text;
+}
+
+/** An event as a line of its own. */
+export function eventLine(event: JournalEvent): string {
+  const { at, node, by } = event;
+  return [localTime(at), (node ?? "-").padEnd(10), wordsOf(event), by ?? "-"].join("  ");
 }

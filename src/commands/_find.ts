@@ -34,11 +34,11 @@ export async function find(root: Group, words: readonly string[]): Promise<Found
 export async function runTyped(root: Group, words: readonly string[]): Promise<void> {
   const { entry, rest } = await find(root, words);
   if ("subCommands" in entry) throw noCommand(entry, rest);
-  await entry.start(rest);
+  await entry.start(rest, root);
 }
 
 /** What is wrong with words that name a group. */
-function noCommand({ meta, subCommands }: Group, [word]: readonly string[]): WaltError {
+export function noCommand({ meta, subCommands }: Group, [word]: readonly string[]): WaltError {
   const names = Object.keys(subCommands);
   const help = `\`${meta.name} --help\` explains it.`;
   if (word === undefined) return usageError(`${meta.name} wants one more word: ${names.join(", ")}`, help);

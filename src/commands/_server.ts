@@ -2,10 +2,11 @@
 
 import { existsSync, rmSync } from "node:fs";
 import { hostname, userInfo } from "node:os";
+import { join } from "node:path";
 import type { ArgsDef } from "citty";
-import { ApiClient } from "../api/client.ts";
+import { type ApiClient, UnreachableError } from "../api/client.ts";
 import { loadConfig } from "../config/load.ts";
-import { usageError, WaltError } from "../errors.ts";
+import { WaltError } from "../errors.ts";
 import { smallFolder } from "../linux/files.ts";
 import { paced } from "../linux/output.ts";
 import { runAny, started } from "../linux/run.ts";
@@ -19,14 +20,17 @@ import {
 } from "../ssh/openssh/operator-arguments.ts";
 import { safeText } from "../text.ts";
 import { configOption } from "./_command.ts";
+import { NamesClient } from "./_names.ts";
+import { chooseServer } from "./_servers.ts";
 import { beforeSignal } from "./_signals.ts";
 
 export const serverOptions = {
   ...configOption,
   server: {
     type: "string",
-    valueHint: "ssh://user@host",
-    description: "Use the server on another machine, through ssh",
+    valueHint: "name|ssh://[user@]host",
+    description:
+      "Use the server on another machine, through ssh (default: $WALT_SERVER, or what ~/.config/walt/config.toml says, or the one on this machine: local)",
   },
 } as const satisfies ArgsDef;
 
@@ -37,7 +41,8 @@ export function operator(): string {
   return `${name ?? (process.getuid?.() === 0 ? "root" : userInfo().username)}@${hostname()}`;
 }
 
-interface ServerArgs {
+/** The values of `serverOptions`. */
+export interface ServerArgs {
   readonly config?: string | undefined;
   readonly server?: string | undefined;
 }
@@ -64,16 +69,10 @@ const READ_TIME = 500;
 /** Lines such as `channel 3: open failed: connect failed: Connection refused`. They do not say what was refused. */
 export class Refusals {
   readonly #lines: string[] = [];
-  #read = 0;
   #added = Promise.withResolvers<void>();
 
   get count(): number {
     return this.#lines.length;
-  }
-
-  /** Whether there are lines that nobody asked for. */
-  get hasUnread(): boolean {
-    return this.#read < this.count;
   }
 
   add(line: string): void {
@@ -86,7 +85,6 @@ export class Refusals {
   /** The lines after the first `count`. When there are none, waits a moment for one. */
   async after(count: number): Promise<string[]> {
     if (this.count === count) await Promise.race([this.#added.promise, Bun.sleep(READ_TIME)]);
-    this.#read = this.count;
     return this.#lines.slice(count);
   }
 }
@@ -96,7 +94,7 @@ export class Refusals {
  * @throws WaltError when it cannot be reached.
  */
 export function withServer<T>(args: ServerArgs, use: (api: ApiClient) => Promise<T>): Promise<T> {
-  return withConnection(args, false, (api) => use(api));
+  return withServerNetwork(args, (api) => use(api));
 }
 
 /**
@@ -104,30 +102,17 @@ export function withServer<T>(args: ServerArgs, use: (api: ApiClient) => Promise
  * @param use gets the connection to the server's machine; undefined where this is the server's machine itself.
  * @throws WaltError when the server cannot be reached.
  */
-export function withServerNetwork<T>(
+export async function withServerNetwork<T>(
   args: ServerArgs,
   use: (api: ApiClient, connection: ServerConnection | undefined) => Promise<T>,
 ): Promise<T> {
-  return withConnection(args, true, use);
-}
-
-async function withConnection<T>(
-  args: ServerArgs,
-  shared: boolean,
-  use: (api: ApiClient, connection: ServerConnection | undefined) => Promise<T>,
-): Promise<T> {
-  const config = loadConfig(args.config);
-  const socket = config.server.socket;
-  if (args.server === undefined) {
-    return await use(new ApiClient({ socket, start: startCommand() }), undefined);
+  const remote = chooseServer(args.server);
+  const { socket } = loadConfig(args.config).server;
+  if (remote === undefined) {
+    const start = startCommand("walt-vpn", "walt server run");
+    return await use(new NamesClient({ socket, start }), undefined);
   }
-  const match =
-    /^ssh:\/\/(?:([A-Za-z0-9_][\w.-]*)@)?([A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:]+\])(?::(\d{1,5}))?$/.exec(
-      args.server,
-    );
-  if (match === null)
-    throw usageError(`--server ${JSON.stringify(args.server)} is not of the form ssh://[user@]host[:port]`);
-  const [, user, host = "", port] = match;
+  const { user, host, port } = remote;
   await using parts = new AsyncDisposableStack();
   const folder = smallFolder((made) => {
     operatorSockets(made);
@@ -149,11 +134,11 @@ async function withConnection<T>(
   // The operator's own ssh, with its agent and passphrase: the login on the server gives the permission.
   const child = started("ssh", () =>
     Bun.spawn(operatorArguments({ host: machine, user, port, control, version: version.stderr }), {
-      ...{ stdin: "inherit", stdout: "ignore", stderr: shared ? "pipe" : "inherit", lazy: true },
+      ...{ stdin: "inherit", stdout: "ignore", stderr: "pipe", lazy: true },
     }),
   );
   const refusals = new Refusals();
-  const passed = child.stderr === undefined ? undefined : passOn(child.stderr, refusals);
+  const passed = passOn(child.stderr, refusals);
   stop.signal.addEventListener("abort", () => child.kill());
   parts.defer(async () => {
     child.kill();
@@ -177,18 +162,40 @@ async function withConnection<T>(
       },
     );
   }
-  const api = new ApiClient({
+  const api = new NamesClient({
     socket: local,
-    start: `walt server run (on ${host})`,
-    name: `the server at ${args.server}`,
+    start: `systemctl start walt-vpn (on ${host})`,
+    name: `the server at ${remote.address}`,
   });
   try {
-    return await use(api, shared ? { control, refusals } : undefined);
+    return await use(api, { control, refusals });
   } catch (error) {
     // sshd gives no reason for a refused connection to the socket of the API.
-    const unexplained = shared && error instanceof WaltError && refusals.hasUnread;
-    throw unexplained && (await forbidsForwarding(control, refusals)) ? forwardingForbidden() : error;
+    if (!(error instanceof UnreachableError) || (await refusals.after(0)).length === 0) throw error;
+    const isForbidden = await forbidsForwarding(control, refusals);
+    throw isForbidden ? forwardingForbidden() : ((await refusedSocket(control, host, socket)) ?? error);
   }
+}
+
+/** Why sshd could not connect to the socket of the API, as far as the user's login there tells. */
+async function refusedSocket(control: string, host: string, socket: string): Promise<WaltError | undefined> {
+  const file = `'${socket.replaceAll("'", "'\\''")}'`;
+  const look = `test -e ${file} || echo absent; test -w ${file} || echo closed $(stat -c %G ${file}) $(id -un)`;
+  const { stdout } = await runAny([...throughServer(control), "-T", "--", "server", look]);
+  if (/^absent$/m.test(stdout)) {
+    return new WaltError(`no daemon on ${host}: ${socket} does not exist there`, {
+      hint: "Is the server installed there? `sudo systemctl start walt-vpn` there starts it.",
+    });
+  }
+  const [, group, user] = /^closed (\S+) (\S+)$/m.exec(stdout) ?? [];
+  if (group === undefined || user === undefined) return undefined;
+  const [shownUser, shownGroup] = [safeText(user), safeText(group)];
+  return new WaltError(
+    `${shownUser} may not use the server on ${host}: ${socket} is for root and the group ${shownGroup}`,
+    {
+      hint: `On ${host}: sudo usermod -aG ${shownGroup} ${shownUser}. It counts from the next login there.`,
+    },
+  );
 }
 
 /** Whether sshd forbids every connection: a connection to a port on which nothing listens tells. */
@@ -229,8 +236,11 @@ async function passOn(stderr: ReadableStream<Uint8Array>, refusals: Refusals): P
 }
 
 /**
- * The command that starts the server on this machine: the service where `walt server install` has made one.
+ * The command that starts a daemon on this machine: its service where there is one.
+ * @param unit name of the service, without its ending.
  */
-function startCommand(): string {
-  return existsSync("/etc/systemd/system/walt-vpn.service") ? "systemctl start walt-vpn" : "walt server run";
+export function startCommand(unit: string, otherwise: string): string {
+  const folders = ["/etc/systemd/system", "/usr/lib/systemd/system"];
+  const isService = folders.some((folder) => existsSync(join(folder, `${unit}.service`)));
+  return isService ? `systemctl start ${unit}` : otherwise;
 }

@@ -9,7 +9,7 @@ export default command({
   description: "Run the role of the configuration: server, proxy or device",
   examples: ["walt run", "WALT_CONFIG=./vpn.toml walt run"],
   args: { ...configOption },
-  async run(args) {
+  async run(args, _, root) {
     const { role, file } = loadConfig(args.config);
     if (role === undefined) {
       throw new WaltError(`${file ?? "the configuration"} does not say a role`, {
@@ -21,6 +21,6 @@ export default command({
       proxy: () => import("./proxy/run.ts"),
       device: () => import("./device/run.ts"),
     }[role]();
-    await chosen.start(args.config === undefined ? [] : ["--config", args.config]);
+    await chosen.start(args.config === undefined ? [] : ["--config", args.config], root);
   },
 });

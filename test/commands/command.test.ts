@@ -3,23 +3,12 @@
 import { describe, expect, test } from "bun:test";
 import type { ArgsDef } from "citty";
 import { parseArguments } from "../../src/commands/_arguments.ts";
-import { type Command, command, type Group } from "../../src/commands/_command.ts";
-import { runTyped } from "../../src/commands/_find.ts";
+import { command, type Group } from "../../src/commands/_command.ts";
+import { find, runTyped } from "../../src/commands/_find.ts";
 import { help } from "../../src/commands/_help.ts";
 import { root } from "../../src/commands/root.ts";
 import { WaltError } from "../../src/errors.ts";
-
-/** All commands below a group, with the words that lead to them. */
-async function leaves(
-  entry: Command | Group,
-  words: readonly string[] = [],
-): Promise<[words: readonly string[], Command][]> {
-  if (!("subCommands" in entry)) return [[words, entry]];
-  const found = await Promise.all(
-    Object.entries(entry.subCommands).map(async ([word, load]) => leaves(await load(), [...words, word])),
-  );
-  return found.flat();
-}
+import { leaves } from "./leaves.ts";
 
 const all = await leaves(root);
 
@@ -62,8 +51,9 @@ for (const [words, command] of all) {
     expect(command.meta.name).toBe(name);
     const text = await help(root, [...words, "--help"]);
     expect(text).toMatch(/\nEXAMPLES?\n\n {2}\S/);
+    const unbroken = text.replaceAll(" \\\n      ", " ");
     for (const example of command.examples) {
-      expect(text).toContain(`  ${example}\n`);
+      expect(unbroken).toContain(example.replace(/ +#.*/, ""));
       expect(example).toContain(name);
       // An example that the command itself would refuse is none.
       const typed = (example.split(` ${words.join(" ")}`)[1] ?? "").replace(/ [#&|<>].*/, "").trim();
@@ -131,9 +121,9 @@ describe("arguments", () => {
         all = every("output");
       },
     });
-    await collecting.start(["-o", "a", "--json", "--output=b", "n", "-oc", "--output", "a"]);
+    await collecting.start(["-o", "a", "--json", "--output=b", "n", "-oc", "--output", "a"], root);
     expect(all).toEqual(["a", "b", "c", "a"]);
-    await collecting.start(["--", "-o"]);
+    await collecting.start(["--", "-o"], root);
     expect(all).toEqual([]);
   });
 
@@ -243,7 +233,9 @@ describe("what is wrong with the words typed", () => {
     expect(await explain("vpn", "monitro")).toBe(
       'walt vpn has no command "monitro"; did you mean monitor?\n`walt vpn --help` explains it.',
     );
-    expect(await explain("help")).toStartWith('walt has no command "help"; allowed: run, vpn, ');
+    expect(await explain("frobnicate")).toStartWith(
+      'walt has no command "frobnicate"; allowed: status, run, ',
+    );
     expect(await explain("\u001b[2J")).not.toMatch(/[^\P{C}\n]/u);
   });
 
@@ -265,6 +257,42 @@ describe("what is wrong with the words typed", () => {
     for (const word of ["constructor", "__proto__", "toString"])
       expect(await explain(word)).toStartWith(`walt has no command "${word}"; `);
   });
+});
+
+/** All groups, with the words that lead to them. */
+async function groups(entry: Group, words: readonly string[] = []): Promise<[readonly string[], Group][]> {
+  const below = Object.entries(entry.subCommands).map(async ([word, load]) => {
+    const one = await load();
+    return "subCommands" in one ? await groups(one, [...words, word]) : [];
+  });
+  return [[words, entry], ...(await Promise.all(below)).flat()];
+}
+
+test("help is as wide as the terminal, of every command and every group", async () => {
+  const everything = [...all.map(([words]) => words), ...(await groups(root)).map(([words]) => words)];
+  for (const words of everything) {
+    for (const width of [60, 80, 100]) {
+      const [text = "", examples = ""] = (await help(root, words, width)).split(/\nEXAMPLES?\n/);
+      const tooLong = (part: string): string[] =>
+        part.split("\n").filter((line) => Bun.stringWidth(line) > width && line.trim().includes(" "));
+      expect([words, tooLong(text)]).toEqual([words, []]);
+      // A word of an example is not broken.
+      if (width >= 80) expect([words, tooLong(examples)]).toEqual([words, []]);
+    }
+  }
+});
+
+test("groups have examples, which name commands that there are", async () => {
+  for (const [words, { examples, meta }] of await groups(root)) {
+    expect(meta.name).toBe(["walt", ...words].join(" "));
+    const text = await help(root, words);
+    for (const example of examples) {
+      expect(text).toContain(`  ${example}\n`);
+      if (!example.includes("walt ")) continue;
+      const typed = (example.split("walt ")[1] ?? "").split(" ");
+      expect("subCommands" in (await find(root, typed)).entry).toBe(false);
+    }
+  }
 });
 
 test("the help of a group lists its commands", async () => {

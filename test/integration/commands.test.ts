@@ -3,8 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import type { RunResult } from "../../src/linux/run.ts";
-import { VERSION } from "../../src/version.ts";
+import { type RunResult, run } from "../../src/linux/run.ts";
 import { answering, http, waltHeaders } from "../api/peer.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
@@ -34,7 +33,9 @@ const COMMANDS = [
     "device status",
     "device console",
     "device forget",
+    "device install",
   ],
+  ...["status", "help", "version", "completion"],
   ...["config check", "config show"],
 ].map((words) => words.split(" "));
 const CLIENTS: readonly string[][] = [
@@ -51,6 +52,7 @@ const CLIENTS: readonly string[][] = [
   ["vpn", "list"],
   ["vpn", "revoke", "vpn-000000"],
   ["vpn", "events"],
+  ["status"],
   ["node", "show"],
   ["node", "run", "vpn-000000", "uptime"],
   ["node", "shell", "vpn-000000"],
@@ -62,15 +64,12 @@ const CLIENTS: readonly string[][] = [
 /** What may answer instead of a daemon of this version, and what is said of it. */
 const STRANGERS = [
   // An older server, whose every answer lacks what this version needs.
-  [http("200 OK", '"older"\n', waltHeaders("0.0.7")), `is walt 0.0.7, this is walt ${VERSION}: `],
+  [http("200 OK", '"older"\n', waltHeaders("0.0.7")), "is walt 0.0.7, this is walt VERSION: "],
   [
     http("404 Not Found", '{"code":"unknown-request","error":"no such request"}', waltHeaders("0.0.7")),
-    `is walt 0.0.7, this is walt ${VERSION}: no such request`,
+    "is walt 0.0.7, this is walt VERSION: no such request",
   ],
-  [
-    http("200 OK", "[]", waltHeaders("9.0.0", 2)),
-    `is walt 9.0.0, this is walt ${VERSION}: it speaks version 2`,
-  ],
+  [http("200 OK", "[]", waltHeaders("9.0.0", 2)), "is walt 9.0.0, this is walt VERSION: it speaks version 2"],
   [
     http("404 Not Found", "<html>\n\u001b[2J", "Server: x\r\n"),
     "is no daemon of walt: it answered with status 404",
@@ -88,12 +87,15 @@ function expectWords(result: RunResult): void {
 describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", () => {
   let world: World;
   let server: Host;
+  /** Of the binary. */
+  let version: string;
   /** Another machine, from which the server is reached by ssh. */
   let operator: Host;
 
   beforeAll(async () => {
     world = await World.create({ proxies: 0 });
     server = world.server;
+    version = (await run([world.binary, "--version"])).trim();
     operator = await world.lab.host("operator");
     operator.hosts({ "walt.lab.example": world.serverAddress });
     server.hosts({ "gate.example.org": "127.0.0.1", "walt.lab.example": "127.0.0.1" });
@@ -229,7 +231,9 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       for (const [args, [answer, said]] of cases) {
         const { status, stdout, stderr } = await answering(socket, answer, () => walt(operator, ...args));
         expect([args, status, stdout]).toEqual([args, 1, ""]);
-        expect(stderr).toStartWith(`walt: the daemon on /run/walt-vpn/server.sock ${said}`);
+        expect(stderr).toStartWith(
+          `walt: the daemon on /run/walt-vpn/server.sock ${said.replace("VERSION", version)}`,
+        );
         expect(stderr.trim().split("\n")).toHaveLength(2);
         rmSync(socket, { force: true });
       }
@@ -248,7 +252,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       );
       expect(status).toBe(1);
       expect(monitor.output).toContain(
-        `walt: the daemon on /run/walt-vpn/server.sock is walt 0.0.7, this is walt ${VERSION}: event: `,
+        `walt: the daemon on /run/walt-vpn/server.sock is walt 0.0.7, this is walt ${version}: event: `,
       );
       rmSync(socket, { force: true });
       await world.startServer();
@@ -356,10 +360,11 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       expect((await walt(operator, "config", "check", "--config", "/srv/missing.toml")).stderr).toContain(
         "/srv/missing.toml does not exist",
       );
+      operator.writeFile("/srv/server.toml", 'role = "server"\n');
       const { stdout } = await operator.run(["/srv/walt", "config", "check"], {
-        env: { WALT_CONFIG: "/srv/device.toml" },
+        env: { WALT_CONFIG: "/srv/server.toml" },
       });
-      expect(stdout).toBe('/srv/device.toml: correct, role = "device"\n');
+      expect(stdout).toBe('/srv/server.toml: correct, role = "server"\n');
     });
   });
 
@@ -399,6 +404,31 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         ["vpn.toml", 0o644],
       ]);
       expect(readdirSync(server.path("/srv")).filter((name) => name.startsWith("made"))).toEqual(["made"]);
+    });
+  });
+
+  describe("-o -", () => {
+    test("is standard output: the script, the vpn.toml, the folder as an archive; and words go elsewhere", async () => {
+      const script = await walt(server, "vpn", "setup-proxy", "--next", "gate.example.org", "-o", "-");
+      expect([script.status, script.stdout.slice(0, 10)]).toEqual([0, "#!/bin/sh\n"]);
+      expect(script.stderr).toContain("The proxy will let devices reach");
+      const toml = await walt(
+        server,
+        "vpn",
+        "setup-proxy",
+        "--toml",
+        "--next",
+        "gate.example.org",
+        "-o",
+        "-",
+      );
+      expect(toml.stdout).toStartWith('role = "proxy"\n');
+      const line =
+        "/srv/walt vpn setup-node --board generic --entrypoint ssh://walt.lab.example -o - | tar -tv";
+      const listed = await server.must(["bash", "-o", "pipefail", "-c", line]);
+      expect(listed).toMatch(/^-rw------- 0\/0 .* \.\/enrolment_key$/m);
+      expect(listed).toMatch(/^-rw-r--r-- 0\/0 .* \.\/vpn\.toml$/m);
+      expect(existsSync(server.path("/srv/-"))).toBe(false);
     });
   });
 
@@ -592,9 +622,52 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       const gone = await walt(operator, "node", "show", ...there);
       expect(gone.status).toBe(1);
       expect(gone.stderr).toMatch(
-        /walt: the server at ssh:\/\/root@walt\.lab\.example does not answer: .+\nIs it running\? /,
+        /walt: no daemon on walt\.lab\.example: \/run\/walt-vpn\/server\.sock does not exist there\n.*systemctl start/,
       );
       await world.startServer();
+    });
+
+    test("a user who is not in the group is told so, and which group it is", async () => {
+      await server.must(["useradd", "--create-home", "--shell", "/bin/sh", "alice"]);
+      await server.must(["sh", "-c", "cp -r /root/.ssh ~alice/ && chown -R alice: ~alice/.ssh"]);
+      const there = ["--server", "ssh://alice@walt.lab.example"];
+      for (const args of [
+        ["node", "show"],
+        ["status", "--json"],
+      ]) {
+        const { status, stdout, stderr } = await walt(operator, ...args, ...there);
+        expect([args, status, stdout]).toEqual([args, 1, ""]);
+        expect(stderr).toContain(
+          "alice may not use the server on walt.lab.example: /run/walt-vpn/server.sock is for root and the group walt",
+        );
+        expect(stderr).toContain(
+          "On walt.lab.example: sudo usermod -aG walt alice. It counts from the next login there.",
+        );
+      }
+      await server.must(["usermod", "-aG", "walt", "alice"]);
+      expect((await walt(operator, "node", "show", "--json", ...there)).stdout).toBe("[]\n");
+    });
+
+    test("WALT_SERVER and a name of ~/.config/walt/config.toml are used as --server is", async () => {
+      const typed = (env: Record<string, string>, ...args: string[]) =>
+        operator.run(["/srv/walt", "status", "--json", ...args], { env: { HOME: "/root", ...env } });
+      const addressOf = ({ stdout }: RunResult): unknown =>
+        (JSON.parse(stdout) as { server: { address: string } }).server.address;
+      const address = "ssh://root@walt.lab.example";
+      operator.writeFile("/root/.config/walt/config.toml", `[servers]\nmunich = "${address}"\n`);
+      expect(addressOf(await typed({ WALT_SERVER: "munich" }))).toBe(address);
+      expect(addressOf(await typed({}, "--server", "munich"))).toBe(address);
+      operator.writeFile(
+        "/root/.config/walt/config.toml",
+        `server = "munich"\n[servers]\nmunich = "${address}"\n`,
+      );
+      expect(addressOf(await typed({}))).toBe(address);
+      const local = await typed({}, "--server", "local");
+      expect([local.status, JSON.parse(local.stderr)]).toEqual([
+        1,
+        { error: "no daemon: /run/walt-vpn/server.sock does not exist", hint: expect.any(String), status: 1 },
+      ]);
+      operator.writeFile("/root/.config/walt/config.toml", "");
     });
 
     test("a server of another version there, or no walt at all, is told so in one line", async () => {

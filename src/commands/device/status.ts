@@ -6,8 +6,9 @@ import { faultsOf } from "../../api/diagnosis.ts";
 import { DEVICE } from "../../api/routes.ts";
 import { loadConfig, requireRole } from "../../config/load.ts";
 import { runFiles } from "../../device/files.ts";
-import { table } from "../../text.ts";
 import { command, configOption, jsonOption, print } from "../_command.ts";
+import { startCommand } from "../_server.ts";
+import { factsText } from "../_table.ts";
 import { trafficRows } from "../_traffic.ts";
 
 export default command({
@@ -17,10 +18,13 @@ export default command({
   args: { ...configOption, ...jsonOption },
   async run(args) {
     const config = requireRole(loadConfig(args.config), "device");
-    const api = new ApiClient({ socket: runFiles(config).socket, start: "walt device run" });
+    const api = new ApiClient({
+      socket: runFiles(config).socket,
+      start: startCommand("walt-vpn-device", "walt device run"),
+    });
     const status = await api.call(DEVICE.status, {});
     if (args.json) print(JSON.stringify(status, null, 2));
-    else print(table(["WHAT", "VALUE"], rowsOf(status)));
+    else print(factsText(rowsOf(status)));
   },
 });
 

@@ -28,8 +28,8 @@ export default command({
   description:
     "Change settings of nodes' boards: entrypoint, server, silence, mtu, known-host. They are tried, and kept only if the tunnel comes up with them in time; else the old ones are back. KEY= alone gives back what the card says",
   examples: [
-    "walt node set lab-3 entrypoint=gate2.example.org known-host=./gate2.known_hosts",
-    "walt node set 'lab-*' entrypoint=gate1.example.org entrypoint=gate2.example.org --within 2m",
+    "walt node set lab-3 entrypoint=gate2.example.org known-host=./gate2.keys",
+    "walt node set 'lab-*' entrypoint=gate1.example entrypoint=gate2.example --within 2m",
     "walt node set lab-3 mtu=",
   ],
   args: {

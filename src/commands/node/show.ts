@@ -4,24 +4,38 @@ import { type ApiClient, MisfitError } from "../../api/client.ts";
 import type { NodeDetails, NodeInfo, Trouble } from "../../api/messages.ts";
 import { SERVER } from "../../api/routes.ts";
 import { WaltError } from "../../errors.ts";
-import { duration, plainText, table } from "../../text.ts";
-import { command, jsonOption, localTime, minute, print } from "../_command.ts";
-import { EVENT_COLUMNS, eventRow } from "../_events.ts";
+import { duration, plainText } from "../../text.ts";
+import { command, localTime, minute, print } from "../_command.ts";
+import { eventsText } from "../_events.ts";
 import { serverOptions, withServer } from "../_server.ts";
+import { type Column, checkListArgs, factsText, listOptions, printList } from "../_table.ts";
 import { trafficRows } from "../_traffic.ts";
 import { lastRevoked } from "../vpn/_revoked.ts";
 import { chooseNodes, chooseOptions, isPattern } from "./_choose.ts";
 import { reportRows } from "./_report.ts";
 import { stateOf, whyWords } from "./_why.ts";
 
+const COLUMNS: readonly Column<NodeInfo>[] = [
+  { title: "NAME", cell: (n) => n.name },
+  { title: "TYPE", cell: (n) => n.type, spare: 6 },
+  { title: "STATE", cell: stateOf },
+  { title: "MAC", cell: (n) => n.mac, spare: 4 },
+  { title: "ADDRESS", cell: (n) => n.address ?? "-", spare: 1 },
+  { title: "SINCE", cell: sinceOf },
+  { title: "ENTRYPOINT", cell: viaOf, spare: 3 },
+  { title: "RTT", cell: (n) => (n.rtt === null ? "-" : `${n.rtt.toFixed(1)} ms`), spare: 2 },
+  { title: "NOTE", cell: (n) => n.note, isText: true, spare: 0 },
+];
+
 export default command({
   name: "walt node show",
   description:
     "Show the nodes: state, MAC and IP address, entrypoint, note. Of one node, named in full, show all that the server knows",
   examples: ["walt node show", "walt node show lab-3", "walt node show 'lab-*' --state down --json"],
-  args: { ...chooseOptions, ...serverOptions, ...jsonOption },
+  args: { ...chooseOptions, ...listOptions(COLUMNS), ...serverOptions },
   async run(args, every) {
     const typed = every("node");
+    checkListArgs({ columns: COLUMNS }, args);
     await withServer(args, async (api) => {
       const all = await api.call(SERVER.nodes, {});
       const isAll = typed.length === 0 && args.state === undefined;
@@ -36,10 +50,11 @@ export default command({
         }
       }
       await warn(api);
-      if (args.json) return print(JSON.stringify(nodes, null, 2));
-      if (all.length === 0) return print("There are no nodes yet. Accept a device with `walt vpn monitor`.");
-      if (only === undefined) return print(`None of these nodes is ${args.state}.`);
-      print(listOf(nodes));
+      const empty =
+        all.length === 0
+          ? "There are no nodes yet. Accept a device with `walt vpn monitor`."
+          : `None of these nodes is ${args.state}.`;
+      printList({ columns: COLUMNS, by: (node) => node.name, empty }, nodes, args);
     });
   },
 });
@@ -75,23 +90,6 @@ async function warn(api: ApiClient): Promise<void> {
   for (const { text, cure } of troubles) process.stderr.write(`Warning: ${text}\n${cure}\n`);
 }
 
-function listOf(nodes: readonly NodeInfo[]): string {
-  return table(
-    ["NAME", "TYPE", "STATE", "MAC", "ADDRESS", "SINCE", "ENTRYPOINT", "RTT", "NOTE"],
-    nodes.map((n) => [
-      n.name,
-      n.type,
-      stateOf(n),
-      n.mac,
-      n.address ?? "-",
-      sinceOf(n),
-      viaOf(n),
-      n.rtt === null ? "-" : `${n.rtt.toFixed(1)} ms`,
-      n.note,
-    ]),
-  );
-}
-
 function sinceOf(n: NodeInfo): string {
   return n.since === null ? "-" : `${duration(Date.now() - Date.parse(n.since))} ago`;
 }
@@ -103,34 +101,31 @@ function viaOf(n: NodeInfo): string {
 function detailsOf(n: NodeDetails): string {
   const { device } = n;
   const certificate = device.certificateExpires;
-  const all = table(
-    ["WHAT", "VALUE"],
-    [
-      ["name", n.name],
-      ["default name", n.defaultName],
-      ["note", n.note === "" ? "-" : n.note],
-      ["type", n.type],
-      ["state", stateOf(n)],
-      ...(n.why === null ? [] : [["why", whyWords(n.why)] as [string, string]]),
-      ["last seen", n.seen === null ? "never" : localTime(n.seen)],
-      ["since", sinceOf(n)],
-      ["MAC address", n.mac],
-      ["address", n.address ?? "-"],
-      ["board", device.boardMac],
-      ["model", plainText(device.model)],
-      ["serial number", plainText(device.serialNumber)],
-      ["short code", device.code],
-      ["key", device.fingerprint],
-      ["accepted", `${localTime(device.acceptedAt)} by ${device.acceptedBy}`],
-      ["certificate", certificate === "" ? "-" : `until ${minute(certificate)} (UTC)`],
-      ["entrypoint", viaOf(n)],
-      ["framing", n.framing ?? "-"],
-      ["MTU", n.mtu === null ? "-" : String(n.mtu)],
-      ["server", `walt ${n.serverVersion}`],
-      ...(n.report === null ? [] : reportRows(n.report.facts, Date.parse(n.report.receivedAt))),
-      ...(n.traffic === null ? [] : trafficRows(n.traffic, "node")),
-    ],
-  );
+  const all = factsText([
+    ["name", n.name],
+    ["default name", n.defaultName],
+    ["note", n.note === "" ? "-" : n.note],
+    ["type", n.type],
+    ["state", stateOf(n)],
+    ...(n.why === null ? [] : [["why", whyWords(n.why)] as [string, string]]),
+    ["last seen", n.seen === null ? "never" : localTime(n.seen)],
+    ["since", sinceOf(n)],
+    ["MAC address", n.mac],
+    ["address", n.address ?? "-"],
+    ["board", device.boardMac],
+    ["model", plainText(device.model)],
+    ["serial number", plainText(device.serialNumber)],
+    ["short code", device.code],
+    ["key", device.fingerprint],
+    ["accepted", `${localTime(device.acceptedAt)} by ${device.acceptedBy}`],
+    ["certificate", certificate === "" ? "-" : `until ${minute(certificate)} (UTC)`],
+    ["entrypoint", viaOf(n)],
+    ["framing", n.framing ?? "-"],
+    ["MTU", n.mtu === null ? "-" : String(n.mtu)],
+    ["server", `walt ${n.serverVersion}`],
+    ...(n.report === null ? [] : reportRows(n.report.facts, Date.parse(n.report.receivedAt))),
+    ...(n.traffic === null ? [] : trafficRows(n.traffic, "node")),
+  ]);
   if (n.events.length === 0) return all;
-  return `${all}\n\n${table(EVENT_COLUMNS, n.events.map(eventRow))}`;
+  return `${all}\n\n${eventsText(n.events)}`;
 }

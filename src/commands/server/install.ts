@@ -1,9 +1,10 @@
 /** `walt server install` */
 
-import { WaltError } from "../../errors.ts";
-import { install, planInstall } from "../../server/install/install.ts";
-import { thisMachine } from "../../server/install/machine.ts";
+import { thisMachine } from "../../install/machine.ts";
+import { install } from "../../install/steps.ts";
+import { planInstall } from "../../server/install/install.ts";
 import { command, print } from "../_command.ts";
+import { requireInstallable } from "../_install.ts";
 
 export default command({
   name: "walt server install",
@@ -12,13 +13,7 @@ export default command({
   examples: ["sudo walt server install && sudo systemctl enable --now walt-vpn"],
   args: {},
   async run() {
-    if (!Bun.main.startsWith("/$bunfs/")) {
-      throw new WaltError("only the compiled binary can be installed", {
-        hint: "Run `bun run build`, then `dist/walt-linux-x64 server install`.",
-      });
-    }
-    if (process.getuid?.() !== 0)
-      throw new WaltError("installing needs root", { hint: "sudo walt server install" });
+    requireInstallable("walt server install");
     const plan = await planInstall(thisMachine(process.execPath));
     await install(plan, print);
     print(

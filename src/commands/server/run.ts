@@ -4,7 +4,7 @@ import { loadConfig, requireRole } from "../../config/load.ts";
 import { TABLES } from "../../config/schema.ts";
 import { createLog } from "../../log.ts";
 import { refuseUnmoved } from "../../server/install/earlier.ts";
-import { earlierPlacesOf } from "../../server/install/machine.ts";
+import { earlierPlacesOf } from "../../server/install/earlier-places.ts";
 import { command, configOption, untilStopped } from "../_command.ts";
 
 export default command({

@@ -13,6 +13,7 @@ import { type Card, flashCard, inspectCard, refuseCard } from "../../image/disk/
 import { temporaryFolder } from "../../linux/files.ts";
 import { duration } from "../../text.ts";
 import { confirm } from "../_ask.ts";
+import { printed } from "../node/_output.ts";
 import type { DeviceFiles } from "./_device-files.ts";
 
 export interface CardOptions {
@@ -119,6 +120,17 @@ export async function flashFiles(
     await flashCard(image, card, show.tell);
   } finally {
     show.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Write an image with a device's files to standard output. */
+export async function printCard(files: DeviceFiles, o: Omit<CardOptions, "output" | "force">): Promise<void> {
+  const folder = temporaryFolder("walt-card-");
+  try {
+    const { image } = await writeCard(files, { ...o, output: join(folder, "image"), force: false });
+    for await (const bytes of Bun.file(image).stream()) await printed(bytes);
+  } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }

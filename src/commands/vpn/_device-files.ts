@@ -5,7 +5,8 @@ import { dirname, join } from "node:path";
 import { stringify } from "smol-toml";
 import { type Entrypoint, formatEntrypoint, formatHostPort, type HostPort } from "../../address.ts";
 import { messageOf, WaltError } from "../../errors.ts";
-import { syncFolder, writeFileAtomic } from "../../linux/files.ts";
+import { syncFolder, temporaryFolder, writeFileAtomic } from "../../linux/files.ts";
+import { started } from "../../linux/run.ts";
 import { knownHostsLine } from "../../ssh/keys/known-hosts.ts";
 import { SERVER_ALIAS } from "../../ssh/openssh/arguments.ts";
 import type { Trust } from "./_trust.ts";
@@ -91,5 +92,24 @@ export function writeFolder(folder: string, files: DeviceFiles): void {
     if (temp !== undefined) rmSync(temp, { recursive: true, force: true });
     if (error instanceof WaltError) throw error;
     throw new WaltError(`cannot write ${folder}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** The folder's files as a tar archive, with their modes. */
+export async function folderArchive(files: DeviceFiles): Promise<Uint8Array> {
+  const folder = temporaryFolder();
+  try {
+    const inside = join(folder, "files");
+    writeFolder(inside, files);
+    const child = started("tar", () =>
+      Bun.spawn(["tar", "-c", "--owner=0", "--group=0", "--numeric-owner", "-C", inside, "."], {
+        stdio: ["ignore", "pipe", "inherit"],
+      }),
+    );
+    const bytes = await child.stdout.bytes();
+    if ((await child.exited) !== 0) throw new WaltError("tar failed: its message is above");
+    return bytes;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -1,14 +1,14 @@
 /** What the commands of tokens and expected boards share. */
 
 import type { ArgsDef } from "citty";
-import type { ApiClient } from "../../api/client.ts";
 import { type InvitationInfo, MAX_EXPIRES, MAX_NOTE } from "../../api/messages.ts";
 import { SERVER } from "../../api/routes.ts";
 import { parseSpan } from "../../config/keys.ts";
 import { usageError } from "../../errors.ts";
-import { plainText, table } from "../../text.ts";
-import { minute, print } from "../_command.ts";
-import { operator } from "../_server.ts";
+import { plainText } from "../../text.ts";
+import { minute } from "../_command.ts";
+import { operator, type ServerArgs, withServer } from "../_server.ts";
+import { type Column, checkListArgs, type List, type ListArgs, printList } from "../_table.ts";
 
 export const invitationOptions = {
   expires: {
@@ -32,36 +32,45 @@ export function invitationOrder(args: { expires?: string | undefined; note?: str
   return { expires, note, by: operator() };
 }
 
-/** Print the tokens, or the expected boards, of the server. */
+const COMMON: readonly Column<InvitationInfo>[] = [
+  { title: "UNTIL", cell: (one) => minute(one.expiresAt) },
+  { title: "ADDED", cell: (one) => minute(one.addedAt), spare: 3 },
+  { title: "BY", cell: (one) => one.addedBy, spare: 2 },
+  { title: "NOTE", cell: (one) => plainText(one.note), isText: true, spare: 1 },
+];
+const FIRST: readonly Column<InvitationInfo>[] = [
+  { title: "ID", cell: (one) => String(one.id) },
+  { title: "STATE", cell: (one) => one.state },
+];
+
+/** The tokens, and the boards that are expected, as lists. */
+export const INVITATIONS: Readonly<Record<InvitationInfo["kind"], List<InvitationInfo>>> = {
+  token: {
+    columns: [...FIRST, { title: "USED", cell: ({ used, uses }) => `${used} of ${uses}` }, ...COMMON],
+    by: (one) => String(one.id),
+    empty: "There are no tokens.",
+  },
+  board: {
+    columns: [
+      ...FIRST,
+      { title: "BOARD", cell: ({ mac }) => mac ?? "any" },
+      { title: "SERIAL NUMBER", cell: ({ serialNumber }) => serialNumber ?? "any" },
+      ...COMMON,
+    ],
+    by: (one) => String(one.id),
+    empty: "No board is expected.",
+  },
+};
+
+/** Print the tokens, or the expected boards, of the server. @throws WaltError (usage) as `checkListArgs`. */
 export async function listInvitations(
-  api: ApiClient,
   kind: InvitationInfo["kind"],
-  json: boolean | undefined,
+  args: ListArgs & ServerArgs,
 ): Promise<void> {
-  const all = (await api.call(SERVER.invitations, {})).filter((one) => one.kind === kind);
-  if (json) return print(JSON.stringify(all, null, 2));
-  if (all.length === 0) return print(kind === "token" ? "There are no tokens." : "No board is expected.");
-  const own: readonly [string, (one: InvitationInfo) => string][] =
-    kind === "token"
-      ? [["USED", ({ used, uses }) => `${used} of ${uses}`]]
-      : [
-          ["BOARD", ({ mac }) => mac ?? "any"],
-          ["SERIAL NUMBER", ({ serialNumber }) => serialNumber ?? "any"],
-        ];
-  print(
-    table(
-      ["ID", "STATE", ...own.map(([title]) => title), "UNTIL", "ADDED", "BY", "NOTE"],
-      all.map((one) => [
-        String(one.id),
-        one.state,
-        ...own.map(([, cell]) => cell(one)),
-        minute(one.expiresAt),
-        minute(one.addedAt),
-        one.addedBy,
-        plainText(one.note),
-      ]),
-    ),
-  );
+  checkListArgs(INVITATIONS[kind], args);
+  const all = await withServer(args, (api) => api.call(SERVER.invitations, {}));
+  const own = all.filter((one) => one.kind === kind);
+  printList(INVITATIONS[kind], own, args);
 }
 
 /** @throws WaltError (usage) when it is no number. */

@@ -7,16 +7,18 @@ import { SERVER } from "../../api/routes.ts";
 import { parseSpan } from "../../config/keys.ts";
 import { usageError } from "../../errors.ts";
 import { sleep } from "../../linux/sleep.ts";
-import { table } from "../../text.ts";
 import { command, print, refuseUnread, UnreadError, untilStopped } from "../_command.ts";
-import { EVENT_COLUMNS, eventRow } from "../_events.ts";
+import { EVENT_COLUMNS, eventLine } from "../_events.ts";
 import { serverOptions, withServer } from "../_server.ts";
+import { checkListArgs, type List, listOptions, printList } from "../_table.ts";
 import { chooseNodes, chooseOptions } from "../node/_choose.ts";
 
 /** Events that are shown unless --since says otherwise. */
 const LAST = 100;
 /** ms between attempts to reach a server that went away. */
 const RECONNECT = 2000;
+
+const LIST: List<JournalEvent> = { columns: EVENT_COLUMNS, empty: "Nothing is in the journal." };
 
 export default command({
   name: "walt vpn events",
@@ -27,6 +29,7 @@ export default command({
     node: { ...chooseOptions.node, description: `${chooseOptions.node.description}. Revoked ones, too` },
     follow: { type: "boolean", alias: "f", description: "Go on with what happens from now on, until ^C" },
     since: { type: "string", valueHint: "duration", description: "All events of the last 12h, or 2d" },
+    ...listOptions(EVENT_COLUMNS),
     ...serverOptions,
     json: { type: "boolean", description: "Print each event as a line of JSON" },
   },
@@ -39,29 +42,23 @@ export default command({
       );
     const since = span === undefined ? undefined : new Date(Date.now() - span).toISOString();
     const typed = every("node");
+    checkListArgs(LIST, args);
     await withServer(args, async (api) => {
       const chosen = typed.length === 0 ? undefined : await chosenNames(api, typed);
       const before = await eventsOf(api, chosen, since);
       const last = await lastEvent(api, before);
       if (args.json) for (const event of before) print(JSON.stringify(event));
-      else if (before.length > 0) print(table(EVENT_COLUMNS, before.map(eventRow)));
-      else if (!args.follow) print("Nothing is in the journal.");
+      else if (before.length > 0 || !args.follow) printList(LIST, before, args);
       if (!args.follow) return;
       const show = (event: JournalEvent): void => {
         if (!isOf(chosen, event)) return;
-        print(args.json ? JSON.stringify(event) : lineOf(event));
+        print(args.json ? JSON.stringify(event) : eventLine(event));
         refuseUnread();
       };
       await follow(api, last, show, untilStopped());
     });
   },
 });
-
-/** As a row of the table, whose width is not known yet. */
-function lineOf(event: JournalEvent): string {
-  const [time = "", node = "", ...rest] = eventRow(event);
-  return [time, node.padEnd(10), ...rest].join("  ");
-}
 
 /** The names that were typed, of nodes that are or were. */
 async function chosenNames(api: ApiClient, typed: readonly string[]): Promise<Set<string>> {

@@ -3,9 +3,10 @@
 import { SERVER } from "../../api/routes.ts";
 import { usageError } from "../../errors.ts";
 import { MAC } from "../../parse.ts";
-import { command, jsonOption, minute, print } from "../_command.ts";
+import { command, minute, print } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
-import { invitationOptions, invitationOrder, listInvitations, parseId } from "./_invitations.ts";
+import { listOptions } from "../_table.ts";
+import { INVITATIONS, invitationOptions, invitationOrder, listInvitations, parseId } from "./_invitations.ts";
 
 export default command({
   name: "walt vpn expect",
@@ -27,8 +28,8 @@ export default command({
     mac: { type: "string", valueHint: "address", description: "The MAC address of its wired network card" },
     withdraw: { type: "string", valueHint: "id", description: "No longer expect the board with this ID" },
     ...invitationOptions,
+    ...listOptions(INVITATIONS.board.columns),
     ...serverOptions,
-    ...jsonOption,
   },
   async run(args) {
     const mac = args.mac?.toLowerCase();
@@ -49,7 +50,8 @@ export default command({
       );
       return print(`Board ${id} is no longer expected.`);
     }
-    if (!isBoard) return await withServer(args, (api) => listInvitations(api, "board", args.json));
+    if (!isBoard) return await listInvitations("board", args);
+    if (args.columns !== undefined || args.wide) throw usageError("--columns and --wide are for the list");
     const order = { mac, serialNumber: args.serial, ...invitationOrder(args) };
     const added = await withServer(args, (api) => api.call(SERVER.expect, order));
     if (args.json) return print(JSON.stringify(added, null, 2));

@@ -17,9 +17,10 @@ import { TOKEN } from "../../enrolment/token.ts";
 import { usageError } from "../../errors.ts";
 import { fingerprint } from "../../ssh/keys/ed25519.ts";
 import { ask } from "../_ask.ts";
-import { command, print } from "../_command.ts";
+import { command, print, printError, STDOUT } from "../_command.ts";
 import { serverOptions, withServer } from "../_server.ts";
-import { deviceFiles, refuseExisting, writeFolder } from "./_device-files.ts";
+import { printed } from "../node/_output.ts";
+import { deviceFiles, folderArchive, refuseExisting, writeFolder } from "./_device-files.ts";
 import { pinnedHostKeys } from "./_host-keys.ts";
 import { fetchTrust } from "./_trust.ts";
 
@@ -66,7 +67,8 @@ export default command({
       type: "string",
       alias: "o",
       valueHint: "path",
-      description: "The image or folder to write (default: rpi3bp-vpn.dd, rpi3b-vpn.dd or walt-device)",
+      description:
+        "The image or folder to write, or - for standard output: then the folder is a tar archive (default: rpi3bp-vpn.dd, rpi3b-vpn.dd or walt-device)",
     },
     yes: {
       type: "boolean",
@@ -126,6 +128,7 @@ export default command({
     const given = entrypointsOf(every("entrypoint"));
     if (args.next !== undefined) parseHostPort(args.next, SERVER_PORT);
     const { board, flash } = args;
+    const toStdout = args.output === STDOUT;
     const output = resolve(args.output ?? BOARDS[board].image ?? FOLDER);
     const { compress = false, force = false, yes = false, base } = args;
     const os = {
@@ -149,14 +152,16 @@ export default command({
       );
     }
     let system = {};
+    if (toStdout && process.stdout.isTTY)
+      throw usageError("-o - would write to the terminal", "Pipe it into a program, or name a file.");
     if (board === "generic") {
-      refuseExisting(output);
+      if (!toStdout) refuseExisting(output);
     } else {
       // All arguments are checked before a question is asked.
       const { lookAtCard, systemFiles } = await import("./_card.ts");
       system = systemFiles(os, loginKeys);
       if (flash !== undefined) lookAtCard(flash, force);
-      else if (!force) refuseExisting(compress ? `${output}.zst` : output);
+      else if (!force && !toStdout) refuseExisting(compress ? `${output}.zst` : output);
     }
     await withServer(args, async (api) => {
       const trust = await fetchTrust(api);
@@ -170,17 +175,27 @@ export default command({
       const ways = entrypoints.map(formatEntrypoint).join(", then ");
       const about = `for devices with entrypoint ${ways}; server key ${trust.serverKeys.map(fingerprint).join(" or ")}`;
       if (board === "generic") {
+        if (toStdout) {
+          await printed(await folderArchive(files));
+          printError(`A tar archive is written, ${about}.`);
+          return;
+        }
         writeFolder(output, files);
         print(`${output} is written, ${about}.`);
-        print("Copy it to the device as /etc/walt, then run there: walt device run");
+        print("Copy it to the device, then run there: sudo walt device install FOLDER");
         return;
       }
-      const { chooseCard, flashFiles, writeCard } = await import("./_card.ts");
+      const { chooseCard, flashFiles, printCard, writeCard } = await import("./_card.ts");
       const what = { base, system, mirror: loadConfig(args.config).image.mirror };
       if (flash !== undefined) {
         const card = await chooseCard(flash, { force, yes });
         await flashFiles(files, card, what);
         print(`${card.device} is written and verified, ${about}.`);
+        return;
+      }
+      if (toStdout) {
+        await printCard(files, { ...what, compress });
+        printError(`The image is written, ${about}.`);
         return;
       }
       const written = await writeCard(files, { ...what, output, compress, force });

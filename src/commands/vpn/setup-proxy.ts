@@ -10,8 +10,9 @@ import { proxySetupScript } from "../../proxy/script.ts";
 import { publicKeyLine } from "../../ssh/keys/ed25519.ts";
 import { VERSION } from "../../version.ts";
 import { ask } from "../_ask.ts";
-import { command, print } from "../_command.ts";
+import { command, print, printError, STDOUT, write } from "../_command.ts";
 import { serverOptions, withServer } from "../_server.ts";
+import { chooseServer } from "../_servers.ts";
 import { fetchTrust, type Trust } from "./_trust.ts";
 
 export default command({
@@ -20,6 +21,7 @@ export default command({
   examples: [
     "walt vpn setup-proxy --next walt.lab.example",
     "walt vpn setup-proxy --next inner-proxy.lab.example:22 -o outer-setup.sh   # first of two proxies",
+    "walt vpn setup-proxy --next walt.lab.example -o - | ssh root@gate.example.org sh",
     "walt vpn setup-proxy --toml -o vpn.toml   # for `walt proxy setup` and `walt proxy run`",
   ],
   args: {
@@ -32,7 +34,8 @@ export default command({
       type: "string",
       alias: "o",
       valueHint: "file",
-      description: "The file to write (default: proxy-setup.sh, or vpn.toml with --toml)",
+      description:
+        "The file to write, or - for standard output (default: proxy-setup.sh, or vpn.toml with --toml)",
     },
     toml: {
       type: "boolean",
@@ -52,8 +55,7 @@ export default command({
           "--next",
           trust.address,
         ));
-      const { next, notes } = await nextHop(answer, trust, args.server === undefined);
-      const file = resolve(args.output ?? (args.toml ? "vpn.toml" : "proxy-setup.sh"));
+      const { next, notes } = await nextHop(answer, trust, chooseServer(args.server) === undefined);
       const content = args.toml
         ? proxyToml(next, trust)
         : proxySetupScript({
@@ -66,10 +68,16 @@ export default command({
             version: VERSION,
             written: new Date(),
           });
-      writeFileAtomic(file, content, { mode: args.toml ? 0o644 : 0o755, exclusive: true });
-      print(`${file} is written. The proxy will let devices reach ${formatHostPort(next)} and nothing else.`);
-      for (const note of notes) print(`Note: ${note}`);
-      print(
+      const name = args.output ?? (args.toml ? "vpn.toml" : "proxy-setup.sh");
+      // What is said goes where the script does not.
+      const say = name === STDOUT ? printError : print;
+      const file = name === STDOUT ? "The script" : resolve(name);
+      if (name === STDOUT) write(content);
+      else writeFileAtomic(file, content, { mode: args.toml ? 0o644 : 0o755, exclusive: true });
+      say(`${file} is written. The proxy will let devices reach ${formatHostPort(next)} and nothing else.`);
+      for (const note of notes) say(`Note: ${note}`);
+      if (name === STDOUT) return;
+      say(
         args.toml
           ? "On the proxy, put it at /etc/walt/vpn.toml, then: walt proxy setup (or: walt proxy run)"
           : `Copy it to the proxy and run it there, as root or with sudo:  sh ${basename(file)}`,

@@ -21,9 +21,9 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { WaltError } from "../../errors.ts";
+import { statIfAny } from "../../install/machine.ts";
 import { makeFolders, syncFolder, syncTree } from "../../linux/files.ts";
-import { statIfAny } from "./machine.ts";
-import { KEYS, lookAtKeys, lookAtRegistry, lookAtState } from "./ours.ts";
+import { KEYS, lookAtKeys, lookAtRegistry, lookAtState } from "./state.ts";
 
 const REGISTRY = "registry.sqlite";
 /**

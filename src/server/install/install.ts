@@ -7,36 +7,22 @@
  * continues after an interruption.
  */
 
-import {
-  existsSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-} from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { refuseSecond } from "../../api/listen.ts";
 import type { Config } from "../../config/schema.ts";
 import { TABLES } from "../../config/schema.ts";
 import { messageOf, WaltError } from "../../errors.ts";
-import { makeFolders, readTextIfAny, syncFolder, writeFileAtomic } from "../../linux/files.ts";
+import { type Machine, placesOf, statIfAny } from "../../install/machine.ts";
+import { type Finding, lookAtCommand, lookAtDhcpUnit, lookAtUnit } from "../../install/ours.ts";
+import { addCommand, addFile, addLink, must, type Plan, type Step, write } from "../../install/steps.ts";
+import { makeFolders, readTextIfAny, syncFolder } from "../../linux/files.ts";
 import { type Collision, collisionCure, collisionOf, collisionText, freeNetwork } from "../net/collision.ts";
 import { type FoundConfig, findConfig, newConfiguration } from "./configuration.ts";
 import { copyEarlierState, lookAtEarlierState, removeOriginals } from "./earlier.ts";
-import { earlierPlacesOf, type Machine, placesOf, statIfAny } from "./machine.ts";
-import {
-  type Finding,
-  lookAtCommand,
-  lookAtDhcpUnit,
-  lookAtLink,
-  lookAtRun,
-  lookAtState,
-  lookAtUnit,
-  sameContent,
-} from "./ours.ts";
+import { earlierPlacesOf } from "./earlier-places.ts";
 import { lookAtUser, SERVICE_USERS, unitFiles, useradd } from "./service.ts";
+import { lookAtRun, lookAtState } from "./state.ts";
 import { findWaltServer } from "./walt-server.ts";
 
 /**
@@ -46,29 +32,8 @@ import { findWaltServer } from "./walt-server.ts";
 const { command: COMMAND, config: CONFIG, unit: UNIT } = placesOf("/");
 const UNIT_NAME = "walt-vpn.service";
 const EARLIER_UNIT_NAME = "walt-server.service";
-/** Folders in which another program may have a command `walt`, which ours must not hide. */
-const COMMAND_FOLDERS = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-
 /** systemd.exec(5): the folder stays when the service stops. */
 const PRESERVE = "RuntimeDirectoryPreserve=yes";
-
-/** One change to the machine. */
-export interface Step {
-  /** What the step does, for the operator: `/etc/walt/vpn.toml: written`. */
-  what: string;
-  do(): void | Promise<void>;
-}
-
-export interface Plan {
-  /** What needs no change, one line each. */
-  found: readonly string[];
-  /** The changes, in their order. */
-  steps: readonly Step[];
-  /** What the operator should know or do, one line each. */
-  notes: readonly string[];
-  /** Whether the service is started by one of the steps. */
-  starts: boolean;
-}
 
 /**
  * Check everything, and plan the changes. Nothing is changed yet.
@@ -133,10 +98,8 @@ export async function planInstall(machine: Machine): Promise<Plan> {
   }
 
   // The unit is written first: everything else is recognised as ours by it. It is not enabled yet.
-  for (const { path, text } of unitFiles(places, { command: COMMAND, config: CONFIG, group })) {
-    if (readTextIfAny(path) === text) found.push(`${path}: unchanged`);
-    else steps.push({ what: `${path}: written`, do: () => write(path, text) });
-  }
+  for (const file of unitFiles(places, { command: COMMAND, config: CONFIG, group }))
+    addFile(file, steps, found);
   addCommand(machine, command, steps, found);
   addLink(machine, steps, found, notes);
   if (groupIsThere) found.push(`group ${group}: is there`);
@@ -182,45 +145,6 @@ export async function planInstall(machine: Machine): Promise<Plan> {
     );
   }
   return { found, steps, notes, starts };
-}
-
-/** The program, under its long name. */
-function addCommand({ root, binary }: Machine, command: Finding["is"], steps: Step[], found: string[]): void {
-  const place = placesOf(root).command;
-  const isThere =
-    command === "ours" && (realpathSync(place) === realpathSync(binary) || sameContent(place, binary));
-  if (isThere) found.push(`${place}: unchanged`);
-  else {
-    const what = `${place}: copied from ${binary}`;
-    steps.push({ what, do: () => write(place, readFileSync(binary), 0o755) });
-  }
-}
-
-/** The short name: a link, if no other program has this name. */
-function addLink({ root }: Machine, steps: Step[], found: string[], notes: string[]): void {
-  const { link } = placesOf(root);
-  const target = "walt-vpn";
-  const other = COMMAND_FOLDERS.map((folder) => join(root, folder, "walt")).find(
-    (path) => path !== link && statIfAny(path) !== undefined && lookAtLink(path, target).is !== "ours",
-  );
-  const finding = lookAtLink(link, target);
-  const isLink = statIfAny(link)?.isSymbolicLink() === true;
-  if (finding.is === "foreign" || (finding.is === "absent" && other !== undefined)) {
-    notes.push(`${finding.is === "foreign" ? link : other} is another program: say walt-vpn for walt here.`);
-  } else if (finding.is === "ours" && isLink) {
-    found.push(`${link}: unchanged`);
-  } else {
-    steps.push({
-      what: `${link}: a link to ${target}`,
-      do: () => {
-        const temp = `${link}.walt-vpn.new`;
-        rmSync(temp, { force: true });
-        symlinkSync(target, temp);
-        renameSync(temp, link);
-        syncFolder(dirname(link));
-      },
-    });
-  }
 }
 
 /** The configuration: unchanged, moved from the place of an earlier version, or written. */
@@ -350,32 +274,6 @@ function addUnitsMove(machine: Machine, o: { enabled: boolean; starts: boolean }
       if (machine.systemd) await must(machine, ["systemctl", "daemon-reload"]);
     },
   });
-}
-
-/** Do all steps of a plan. `said` is called with each line of the result. */
-export async function install(plan: Plan, said: (line: string) => void): Promise<void> {
-  for (const line of plan.found) said(line);
-  for (const step of plan.steps) {
-    try {
-      await step.do();
-    } catch (error) {
-      if (error instanceof WaltError) throw error;
-      throw new WaltError(`cannot install: ${messageOf(error)}`, { cause: error });
-    }
-    said(step.what);
-  }
-  for (const note of plan.notes) said(`Note: ${note}`);
-}
-
-function write(path: string, content: string | Uint8Array, mode = 0o644): void {
-  makeFolders(dirname(path), 0o755);
-  writeFileAtomic(path, content, { mode });
-}
-
-/** @throws WaltError with what the program printed, when it fails. */
-async function must(machine: Machine, command: readonly string[]): Promise<void> {
-  const { status, stderr } = await machine.run(command);
-  if (status !== 0) throw new WaltError(`${command.join(" ")} failed (exit ${status}): ${stderr.trim()}`);
 }
 
 function hasGroup(root: string, name: string): boolean {

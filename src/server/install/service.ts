@@ -1,9 +1,12 @@
 /** What systemd is told of the server: its units, and the users as whom they run. */
 
 import { join } from "node:path";
+import type { placesOf } from "../../install/machine.ts";
+import type { TextFile } from "../../install/steps.ts";
+import { filled, quoted } from "../../install/unit.ts";
 import { readTextIfAny } from "../../linux/files.ts";
 import dhcpScript from "../net/dnsmasq.sh" with { type: "text" };
-import type { placesOf } from "./machine.ts";
+
 import serverTemplate from "./walt-vpn.service" with { type: "text" };
 import dhcpTemplate from "./walt-vpn-dhcp@.service" with { type: "text" };
 import socketTemplate from "./walt-vpn-dhcp.socket" with { type: "text" };
@@ -55,24 +58,11 @@ export function lookAtUser(
 export function unitFiles(
   places: ReturnType<typeof placesOf>,
   o: { command: string; config: string; group: string },
-): { path: string; text: string }[] {
+): TextFile[] {
   const values = { BINARY: quoted(o.command), CONFIG: quoted(o.config), GROUP: o.group };
   return [
     { path: places.unit, text: filled(serverTemplate, { ...values, USER: SERVER.name }) },
     { path: places.dhcpSocket, text: filled(socketTemplate, { USER: SERVER.name }) },
     { path: places.dhcpUnit, text: filled(dhcpTemplate, { USER: DHCP.name, SCRIPT: quoted(dhcpScript) }) },
   ];
-}
-
-function filled(template: string, values: Readonly<Record<string, string>>): string {
-  return template.replace(/@([A-Z]+)@/g, (whole, name: string) => values[name] ?? whole);
-}
-
-/**
- * A word of a command in a unit. systemd.service(5), "Command lines": a word can be quoted and has escapes as in C, "$$"
- * is a "$", and "%%" a "%" (systemd.unit(5), "Specifiers").
- */
-function quoted(text: string): string {
-  const escaped = text.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n");
-  return `"${escaped.replaceAll("$", () => "$$").replaceAll("%", "%%")}"`;
 }

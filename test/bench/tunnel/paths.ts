@@ -77,7 +77,13 @@ const MODELS: Record<string, Partial<BenchPath>> = {
     limits: { pipe: 1.8, ping: 1.25 },
   },
   "loss-0.1": { lanes: LANES_MAX, beside: ["pipe", "loop"], limits: { ping: 1.5 } },
-  "loss-3": { lanes: LANES_MAX, seconds: 6, down: false, beside: ["pipe", "loop"], limits: { pipe: 2, ping: 1.5 } },
+  "loss-3": {
+    lanes: LANES_MAX,
+    seconds: 6,
+    down: false,
+    beside: ["pipe", "loop"],
+    limits: { pipe: 2, ping: 1.5 },
+  },
   foreign: { seconds: 8, down: false, limits: { loop: 0.9, pingLoop: 0.5 } },
   "foreign-queue": { seconds: 15, down: false, limits: { loop: 0.9 } },
 };
@@ -88,7 +94,17 @@ export function benchPaths(seed: number): readonly BenchPath[] {
     const { name, words } = model;
     const own = MODELS[name] ?? MODELS[name.split("-")[0] ?? ""];
     const ordinary: BenchPath = {
-      ...{ name, words, model, lanes: 1, down: true, small: false, every: 0.02, beside: ["loop"], limits: {} },
+      ...{
+        name,
+        words,
+        model,
+        lanes: 1,
+        down: true,
+        small: false,
+        every: 0.02,
+        beside: ["loop"],
+        limits: {},
+      },
     };
     return { ...ordinary, ...own };
   });

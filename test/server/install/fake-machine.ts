@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { type Machine, placesOf } from "../../../src/server/install/machine.ts";
+import { type Machine, placesOf } from "../../../src/install/machine.ts";
 import { ServerKeys } from "../../../src/server/keys.ts";
 import { Registry } from "../../../src/server/registry.ts";
 

@@ -1,11 +1,11 @@
-/** The machine on which the server is installed: its paths, and how programs are run on it. */
+/** The machine on which a role is installed: the paths of an installation, and how programs are run on it. */
 
 import { lstatSync, readlinkSync, type Stats } from "node:fs";
 import { join } from "node:path";
-import { codeOf } from "../../errors.ts";
-import { runAny } from "../../linux/run.ts";
+import { codeOf } from "../errors.ts";
+import { runAny } from "../linux/run.ts";
 
-/** What `walt server install` needs of a machine. Tests use a folder instead of `/`. */
+/** What an installation needs of a machine. Tests use a folder instead of `/`. */
 export interface Machine {
   /** The root of all paths: `/`, except in tests. */
   root: string;
@@ -42,23 +42,11 @@ export function placesOf(root: string) {
     dhcpUnit: at("/etc/systemd/system/walt-vpn-dhcp@.service"),
     dropIns: at("/etc/systemd/system/walt-vpn.service.d"),
     wanted: at("/etc/systemd/system/multi-user.target.wants/walt-vpn.service"),
+    /** Of a device. */
+    deviceUnit: at("/etc/systemd/system/walt-vpn-device.service"),
     state: at("/var/lib/walt-vpn"),
     run: at("/run/walt-vpn"),
     waltConf: at("/etc/walt/server.conf"),
-  };
-}
-
-/** The paths of earlier versions, which belong to WalT on a WalT server. */
-export function earlierPlacesOf(root: string) {
-  const at = (path: string): string => join(root, path);
-  return {
-    config: at("/etc/walt/walt.toml"),
-    unit: at("/etc/systemd/system/walt-server.service"),
-    dropIns: at("/etc/systemd/system/walt-server.service.d"),
-    wanted: at("/etc/systemd/system/multi-user.target.wants/walt-server.service"),
-    state: at("/var/lib/walt"),
-    run: at("/run/walt"),
-    socket: at("/run/walt/server.sock"),
   };
 }
 
