@@ -117,7 +117,7 @@ test("JSON of the configuration has values, and no TOML in strings", async () =>
 
 test("names and columns as typed", async () => {
   const { stdout } = await shell("walt node show 'lab-1?' --columns name,state");
-  expect(stdout.split("\n").slice(0, 3)).toEqual(["NAME    STATE", "lab-10  up", "lab-11  up"]);
+  expect(stdout.split("\n").slice(0, 3)).toEqual(["NAME    STATE", "lab-10  up, no boot files", "lab-11  up, no boot files"]);
   const wrong = await shell("walt node show --columns nmae");
   expect([wrong.status, wrong.stderr]).toEqual([2, 'walt: there is no column "nmae"; did you mean name?\n']);
 });
@@ -142,7 +142,7 @@ test("on a machine that is a device, walt status says where to look", async () =
 
 /** Commands that run until they are stopped, or change this machine. */
 const LASTING =
-  /^(run|server run|proxy run|device run|server install|device install|proxy setup|server restore)$/;
+  /^(run|server run|proxy run|device run|server install|device install|proxy setup|server restore|image build)$/;
 
 describe("without any program that is not in the binary", async () => {
   const { root } = await import("../../src/commands/root.ts");

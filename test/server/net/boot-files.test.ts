@@ -86,6 +86,7 @@ describe("scripts", () => {
   test("one of an architecture loads kernel and initramfs, and begins again when that fails", () => {
     expect(archScript("http://192.168.192.1:8080", "arm64", "quiet")).toMatchInlineSnapshot(`
       "#!ipxe
+      imgfree
       kernel http://192.168.192.1:8080/boot/arm64/vmlinuz initrd=initrd.img quiet || goto failed
       initrd --name initrd.img http://192.168.192.1:8080/boot/arm64/initrd.img || goto failed
       boot || goto failed
