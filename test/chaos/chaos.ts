@@ -105,18 +105,18 @@ async function round(site: Site, seed: number, number: number, before: Before): 
   const planned = plan(site, new Choice(seed, number));
   const faults = planned.map(({ fault }) => fault.words);
   try {
+    let over = 0;
     for (const { pause, fault } of planned) {
       await Bun.sleep(pause); // the moment is what is tried
-      await fault.befall();
+      over = await fault.befall();
     }
-    const [over, overAt] = [performance.now(), Date.now()];
     await eventually("everything is as before", () => wrong(site, before), {
       within: PATIENCE,
       every: 50,
       fits: (what) => what.length === 0,
     });
-    const whole = performance.now() - over;
-    const back = Math.max(0, ...site.devices.map(({ pings }) => (pings?.pauseEnded ?? 0) - overAt));
+    const whole = Date.now() - over;
+    const back = Math.max(0, ...site.devices.map(({ pings }) => (pings?.pauseEnded ?? 0) - over));
     const possessions = await possessionsOf(site);
     const lost = losses(before.possessions, possessions);
     if (lost.length > 0) throw new Error(lost.join("\n"));

@@ -14,8 +14,8 @@ export interface Fault {
   readonly kind: string;
   /** What exactly happens, in words, for a failure. */
   readonly words: string;
-  /** Let it happen; resolves when it is over, so that everything can come back. */
-  befall(): Promise<void>;
+  /** Let it happen. @returns when it was over and everything could come back, ms since 1970. */
+  befall(): Promise<number>;
 }
 
 /** Seconds by which a clock is moved; 1970 is further away than any other. */
@@ -58,25 +58,30 @@ export function chooseFault(site: Site, choice: Choice): Fault {
 
 /** One process is killed, or stops for a while. */
 function processFault(site: Site, choice: Choice): Fault {
-  const host = choice.of(site.hosts);
+  const role = choice.of(Object.keys(VICTIMS));
+  const kind = choice.of(VICTIMS[role] ?? []);
   const signal = choice.percent(65) ? SIGNALS[0] : SIGNALS[1];
   const ms = choice.between(SHORTEST, LONGEST);
   const pick = choice.between(0, 1_000_000);
-  const kind = choice.of(VICTIMS[roleOf(host)] ?? []);
   return {
     kind: `${kind}: ${signal === "kill" ? "killed" : "stopped and continued"}`,
-    words: `${signal} ${kind} of ${host.name}${signal === "kill" ? "" : ` for ${ms} ms`}`,
+    words: `${signal} ${kind} of a ${role}${signal === "kill" ? "" : ` for ${ms} ms`}`,
     befall: async () => {
-      const some = processesOf(host).filter((one) => one.kind === kind);
+      const hosts = site.hosts.filter((host) => roleOf(host) === role);
+      const some = hosts.flatMap((host) => processesOf(host)).filter((one) => one.kind === kind);
       const found = some[pick % Math.max(1, some.length)];
-      if (found === undefined) return; // an earlier fault of the same round ended it
-      if (signal === "kill") return site.signal(found.pid, "SIGKILL");
+      if (found === undefined) return Date.now(); // an earlier fault of the same round ended it
+      if (signal === "kill") {
+        site.signal(found.pid, "SIGKILL");
+        return Date.now();
+      }
       site.signal(found.pid, "SIGSTOP");
       try {
         await Bun.sleep(ms); // how long it is stopped is what is tried
       } finally {
         site.signal(found.pid, "SIGCONT");
       }
+      return Date.now();
     },
   };
 }
@@ -97,6 +102,7 @@ function cutFault(site: Site, choice: Choice): Fault {
       } finally {
         await port.wire("up");
       }
+      return Date.now();
     },
   };
 }
@@ -107,7 +113,10 @@ function replaceFault(site: Site, choice: Choice): Fault {
   return {
     kind: "proxy: replaced",
     words: `replace ${proxy.host.name}`,
-    befall: () => replace(site, proxy),
+    befall: async () => {
+      await replace(site, proxy);
+      return Date.now();
+    },
   };
 }
 
@@ -137,7 +146,9 @@ function enrolmentFault(site: Site, choice: Choice): Fault {
       device.start();
       await Bun.sleep(after); // the moment is what is tried
       killOne(site, device, victim, pick);
+      const over = Date.now();
       await device.plug();
+      return over;
     },
   };
 }
@@ -156,6 +167,7 @@ function renewalFault(site: Site, choice: Choice): Fault {
       await eventually("a renewal", () => has(device, "inner ssh"), { within: 60_000 });
       await Bun.sleep(after); // the moment is what is tried
       killOne(site, device, victim, pick);
+      return Date.now();
     },
   };
 }
@@ -186,8 +198,10 @@ function clockFault(site: Site, choice: Choice): Fault {
       try {
         await Bun.sleep(CLOCK_DELAY); // libfaketime looks once a second
         killOne(site, device, "outer ssh", 0);
+        const over = Date.now();
         await eventually("its way is lost", () => !device.pings?.areAnswered, { within: 60_000 });
         await eventually("it is up with a wrong clock", () => site.isUp(), { within: 120_000, every: 50 });
+        return over;
       } finally {
         moveClock(host, 0);
         await Bun.sleep(CLOCK_DELAY);

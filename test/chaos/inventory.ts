@@ -12,6 +12,8 @@ export type Inventory = ReadonlyMap<string, number>;
 
 /** Runs from the first wait for the network on; when it has ended, from the next one on. */
 const MONITOR = "ip monitor";
+/** Sockets that it is to the supervisor: its standard input, output and error. */
+const MONITOR_SOCKETS = 3;
 
 /** What a process is, by its command line; the first that fits counts. */
 const PROCESSES: readonly (readonly [RegExp, string])[] = [
@@ -59,10 +61,14 @@ export function inventoryOf(hosts: readonly Host[]): Inventory {
 }
 
 function addThings(host: Host, add: (what: string) => void): void {
-  for (const { pid, kind } of processesOf(host)) {
+  const processes = processesOf(host);
+  const monitors = processes.filter(({ kind }) => kind === MONITOR).length;
+  for (const { pid, kind } of processes) {
     if (kind !== MONITOR) add(`process: ${kind}`);
     if (kind !== "daemon" && kind !== "supervisor") continue;
-    for (const descriptor of descriptorsOf(pid)) add(`descriptor of the ${kind}: ${descriptor}`);
+    const sockets = descriptorsOf(pid).filter((one) => one === "socket").length;
+    for (let i = MONITOR_SOCKETS * monitors; i < sockets; i++) add(`descriptor of the ${kind}: socket`);
+    for (const one of descriptorsOf(pid)) if (one !== "socket") add(`descriptor of the ${kind}: ${one}`);
   }
   for (const name of interfacesOf(host.pid)) add(`interface: ${name.replace(/^tap-.*/, "tap-…")}`);
   for (const folder of [...FOLDERS, join(host.dir, "tmp")])

@@ -69,8 +69,8 @@ export type Event =
       readonly up: number;
       readonly proxies: boolean;
     }
-  /** `wait` is over. */
-  | { readonly type: "waited"; readonly proxies: boolean }
+  /** `wait` is over. `changed`: it ended early, because the network is another one now. */
+  | { readonly type: "waited"; readonly proxies: boolean; readonly changed?: boolean }
   // What happens during an action. The action goes on.
   /** There is no usable network yet. */
   | { readonly type: "no-network"; readonly why: string }
@@ -126,6 +126,10 @@ export interface State {
   readonly restart: boolean;
   /** Failures of the device in a row. They decide how long to wait. */
   readonly failures: number;
+  /** A tunnel was up since the last wait. */
+  readonly lost: boolean;
+  /** A proxy closed the last connection before the login. */
+  readonly dropped: boolean;
   readonly tunnel: DeviceStatus["tunnel"];
   readonly vm: DeviceStatus["vm"];
   /** The device is to run a virtual machine. */
@@ -134,7 +138,7 @@ export interface State {
   readonly enrols: boolean;
 }
 
-/** After a tunnel was up for this long, ms, earlier failures do not count any more. */
+/** After a tunnel was up for this long, ms, earlier failures of entrypoints do not count any more. */
 export const STABLE = 30_000;
 /** How long a device waits that the server has revoked, ms. Only a person can change that. */
 export const REFUSED_WAIT = 60_000;
@@ -194,6 +198,8 @@ export function initial(o: {
     lastEndedSoon: false,
     restart: false,
     failures: 0,
+    lost: false,
+    dropped: false,
     tunnel: "down",
     vm: "off",
     vmWanted: o.vm,
@@ -231,15 +237,19 @@ export function step(state: State, event: Event): State {
       return failed(state, event);
     case "tunnel-ended":
       return tunnelEnded(state, event);
-    case "waited":
-      return begin(state, event.proxies ? nextOverProxies(state) : { do: "find-network" });
+    case "waited": {
+      // What failed in another network says nothing about this one.
+      const fresh = event.changed ? { ...state, failures: 0, failed: 0 } : state;
+      const next = { ...fresh, lost: false, dropped: false };
+      return begin(next, event.proxies ? nextOverProxies(next) : { do: "find-network" });
+    }
     case "no-network":
       // Without a network no entrypoint is to blame. Once it is back, begin with the first entrypoint.
       return { ...state, detail: event.why, entrypoint: 0, failed: 0, lastEndedSoon: false };
     case "pending":
       return { ...state, detail: `waiting for an operator to answer, code ${event.code}` };
     case "tunnel-up":
-      return stageWhenUp({ ...state, tunnel: "up" });
+      return stageWhenUp({ ...state, tunnel: "up", lost: true });
     case "vm":
       return stageWhenUp({ ...state, vm: event.vm, lastError: event.error ?? state.lastError });
     case "trouble":
@@ -341,8 +351,8 @@ function stageWhenUp(state: State): State {
 /** An action failed. */
 function failed(state: State, event: Extract<Event, { type: "failed" }>): State {
   const { action } = state;
-  const refused = event.end.kind === "key-refused";
-  const error = event.end.text;
+  const { kind, text: error } = event.end;
+  const refused = kind === "key-refused";
   const asDevice = action.do === "open-proxies" && action.key === "device";
   if (asDevice && refused && state.enrols) {
     // Usually the certificate expired while the device was off. Proxies accept the enrolment key, too, and so
@@ -350,7 +360,8 @@ function failed(state: State, event: Extract<Event, { type: "failed" }>): State 
     const lastError = state.renewedInVain === undefined ? error : freshRefused(error, state.renewedInVain);
     return openProxies({ ...state, lastError, refusal: { text: error } }, "enrolment");
   }
-  const next: State = { ...state, key: state.credentials ? "device" : "enrolment" };
+  const dropped = action.do === "open-proxies" && (kind === "closed" || kind === "broken");
+  const next: State = { ...state, dropped, key: state.credentials ? "device" : "enrolment" };
   const asksAsKnown = action.do === "ask" && state.credentials;
   if ((action.do === "renew" || action.do === "tunnel" || asksAsKnown) && refused)
     return refusedByServer(next, event.proxies);
@@ -365,7 +376,9 @@ function tunnelEnded(state: State, event: Extract<Event, { type: "tunnel-ended" 
   const { kind, text } = event.end;
   if (kind === "key-refused") return refusedByServer(state, event.proxies);
   const stable = event.up >= STABLE;
-  const next = stable ? { ...state, failed: 0, lastEndedSoon: false, failures: 0 } : state;
+  // What was up works: earlier failures do not make the device wait any longer.
+  const tried = event.up > 0 ? { ...state, failures: 0 } : state;
+  const next = stable ? { ...tried, failed: 0, lastEndedSoon: false } : tried;
   // An entrypoint through which a tunnel came up gets a second chance, but only one if that tunnel ended
   // soon. A tunnel that was silent or stalled does not count: nothing passed through it in the end.
   const carried = event.up > 0 && kind !== "silent" && kind !== "stalled" && !next.lastEndedSoon;

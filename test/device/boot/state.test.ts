@@ -161,11 +161,25 @@ describe("failures", () => {
     expect(after(state, { type: "waited", proxies: true }).action).toEqual({ do: "tunnel" });
   });
 
-  test("after a tunnel that was stable, waits are short again", () => {
+  test("after a tunnel that was up, and in another network, waits are short again", () => {
     let state = after(known, network, open);
     for (let i = 0; i < 5; i++) state = after(state, ended(), { type: "waited", proxies: true });
     expect(after(state, ended()).action).toMatchObject({ ms: LONGEST_RETRY });
-    expect(after(state, ended({ up: STABLE })).action).toMatchObject({ ms: 500 });
+    expect(after(state, ended({ up: 1 })).action).toMatchObject({ ms: 500 });
+    const waited = (changed: boolean): Event => ({ type: "waited", proxies: true, changed });
+    expect(after(state, ended(), waited(false), ended()).action).toMatchObject({ ms: LONGEST_RETRY });
+    expect(after(state, ended(), waited(true), ended()).action).toMatchObject({ ms: 500 });
+  });
+
+  test("a wait knows whether a tunnel was lost before it, and whether a proxy dropped the connection", () => {
+    const up = after(known, network, open, { type: "tunnel-up" });
+    const lost = after(up, ended({ up: 1, proxies: false }));
+    expect(lost).toMatchObject({ lost: true, dropped: false });
+    const dropped = after(lost, { type: "waited", proxies: false }, network, failed());
+    expect(dropped).toMatchObject({ lost: false, dropped: true });
+    const later = after(dropped, { type: "waited", proxies: false }, network);
+    expect(after(later, failed({ end: silent }))).toMatchObject({ lost: false, dropped: false });
+    expect(after(later, open, failed())).toMatchObject({ dropped: false });
   });
 
   test("proxies over which nothing succeeds are connected anew after some failures", () => {
