@@ -126,7 +126,7 @@ export interface State {
   readonly restart: boolean;
   /** Failures of the device in a row. They decide how long to wait. */
   readonly failures: number;
-  /** A tunnel was up since the last wait. */
+  /** A tunnel was up, and since then no wait has closed the connections to the proxies. */
   readonly lost: boolean;
   /** A proxy closed the last connection before the login. */
   readonly dropped: boolean;
@@ -146,9 +146,14 @@ export const REFUSED_WAIT = 60_000;
  * The longest wait after failures, ms: a device is back within 5 s after an outage of any length. An attempt
  * costs the board a process and the proxy a connection.
  */
-export const LONGEST_RETRY = 4000;
-/** After this many failures over the same connections to proxies, these are opened anew: one may hang. */
-const FAILURES_PER_CHAIN = 3;
+const LONGEST_RETRY = 4000;
+/** So many failures in a row have the same wait; then it is doubled. A daemon that is restarted takes seconds. */
+const FAILURES_PER_WAIT = 3;
+/**
+ * After this many failures over the same connections to proxies, which take half a minute, these are opened
+ * anew: one may hang. To open them costs a proxy more than a refused tunnel does.
+ */
+const FAILURES_PER_CHAIN = 15;
 
 /** The error of a device that the server does not accept any more. */
 export const REFUSED_BY_SERVER =
@@ -240,7 +245,8 @@ export function step(state: State, event: Event): State {
     case "waited": {
       // What failed in another network says nothing about this one.
       const fresh = event.changed ? { ...state, failures: 0, failed: 0 } : state;
-      const next = { ...fresh, lost: false, dropped: false };
+      const keptProxies = state.action.do === "wait" && state.action.keepProxies;
+      const next = { ...fresh, lost: state.lost && keptProxies, dropped: false };
       return begin(next, event.proxies ? nextOverProxies(next) : { do: "find-network" });
     }
     case "no-network":
@@ -405,10 +411,15 @@ function tryNextEntrypoint(state: State, error: string, proxies: boolean): State
   return { ...stageAfterLoss(wait, false), lastError: error, detail: "waiting to try the next entrypoint" };
 }
 
+/** How long a device waits after so many failures in a row, ms, before it tries again. */
+export function retryWait(failures: number): number {
+  return Math.min(LONGEST_RETRY, backoff(Math.ceil(failures / FAILURES_PER_WAIT)));
+}
+
 /** Wait after a failure, as long as `state.failures` says. */
 function waiting(state: State, error: string, proxies: boolean): State {
   const keepProxies = proxies && state.failures % FAILURES_PER_CHAIN !== 0;
-  const ms = Math.min(LONGEST_RETRY, backoff(state.failures));
+  const ms = retryWait(state.failures);
   const next = begin(state, { do: "wait", ms, keepProxies });
   return { ...stageAfterLoss(next, proxies), lastError: error, detail: "waiting to try again" };
 }

@@ -21,7 +21,10 @@ export interface Wait {
   readonly keepProxies: boolean;
   /** What the server last said of the devices behind the same entrypoint. */
   readonly peers: Peers;
-  /** A tunnel was up since the last wait: all its peers may have lost theirs at the same moment. */
+  /**
+   * A tunnel was up, and since then no wait has closed the connections to proxies: all its peers may have lost
+   * theirs at the same moment.
+   */
   readonly lost: boolean;
   /** A proxy closed the connection before the login, as sshd does when too many come at once (MaxStartups). */
   readonly dropped: boolean;
@@ -34,10 +37,10 @@ interface Pace {
 }
 
 /**
- * OpenSSH drops connections while more than 10 have not logged in (MaxStartups 10:30:100), which takes each about
- * 0.5 s.
+ * OpenSSH drops connections while 10 have not logged in (MaxStartups 10:30:100). A login takes about 0.5 s, and
+ * may take 0.8 s at this pace.
  */
-const PROXY: Pace = { atOnce: 10, perSecond: 15 };
+const PROXY: Pace = { atOnce: 10, perSecond: 12 };
 /** The server lets 128 of one address, such as a proxy's, log in at once (src/ssh/server/listener.ts). */
 const SERVER: Pace = { atOnce: 100, perSecond: 100 };
 /** ms within which a device that was dropped tries again, at least. */
