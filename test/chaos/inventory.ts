@@ -12,8 +12,10 @@ export type Inventory = ReadonlyMap<string, number>;
 
 /** Runs from the first wait for the network on; when it has ended, from the next one on. */
 const MONITOR = "ip monitor";
-/** Sockets that it is to the supervisor: its standard input, output and error. */
+/** Sockets that the supervisor has for it: its standard input, output and error. */
 const MONITOR_SOCKETS = 3;
+/** A session of OpenSSH 9 goes on when this part of it is killed; later ones have it again. */
+const ROOTS_PART = "sshd, root's part of a session";
 
 /** What a process is, by its command line; the first that fits counts. */
 const PROCESSES: readonly (readonly [RegExp, string])[] = [
@@ -26,7 +28,7 @@ const PROCESSES: readonly (readonly [RegExp, string])[] = [
   [/^ip monitor/, MONITOR],
   [/^\/usr\/sbin\/sshd /, "sshd"],
   [/^sshd.*\[listener\]/, "sshd"],
-  [/^sshd[^:]*: \S+ \[priv\]/, "sshd, root's part of a session"],
+  [/^sshd[^:]*: \S+ \[priv\]/, ROOTS_PART],
   [/^sshd[^:]*: walt-vpn/, "sshd, user's part of a session"],
   [/^sshd/, "sshd, part of a login"],
   [/^(\S*sh -c )?(exec )?cat$/, "heartbeat's cat"],
@@ -81,7 +83,8 @@ const DESCRIPTORS = 4;
 
 /** Whether there may be `now` of a thing of which there were `before`. */
 function fits(name: string, before: number, now: number): boolean {
-  return name.startsWith("descriptor") ? now <= before + DESCRIPTORS : now === before;
+  if (name.startsWith("descriptor")) return now <= before + DESCRIPTORS;
+  return name === `process: ${ROOTS_PART}` ? now <= before : now === before;
 }
 
 /** What is missing or too much, a line for each thing: `process: dnsmasq: 1 → 0`. */
