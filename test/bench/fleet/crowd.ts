@@ -1,7 +1,6 @@
 /**
  * Many light devices in one process: the device's own state machine, waits and connections, without a board, a
- * bridge and a virtual machine. `bun crowd.ts CONFIG`: one line of JSON on standard input is a `CrowdConfig`.
- * They go on until the process is ended.
+ * bridge and a virtual machine. Standard input is a `CrowdConfig` as JSON. They go on until the process is ended.
  */
 
 import type { Entrypoint } from "../../../src/address.ts";
@@ -26,6 +25,8 @@ import { PumpThread } from "../../../src/tunnel/pump-thread.ts";
 export interface CrowdConfig {
   /** The devices' private keys. */
   readonly keys: readonly string[];
+  /** So many of them begin in a second, one after the other. */
+  readonly perSecond: number;
   readonly entrypoint: Entrypoint;
   /** The server, as proxies know it. */
   readonly server: { readonly host: string; readonly port: number };
@@ -130,8 +131,9 @@ class LightActions implements Actions {
   };
 }
 
-for (const key of config.keys) {
+for (const [index, key] of config.keys.entries()) {
   const actions = new LightActions(parsePrivateKey(key, "standard input"));
   const entrypoints = [config.entrypoint];
-  void new Supervisor({ credentials: true, vm: false, entrypoints }, actions, log).run(signal);
+  const supervisor = new Supervisor({ credentials: true, vm: false, entrypoints }, actions, log);
+  setTimeout(() => void supervisor.run(signal), (1000 * index) / config.perSecond);
 }

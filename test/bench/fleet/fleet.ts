@@ -1,6 +1,5 @@
 /** A server with many devices, light or real, straight or through one proxy: the ways back, and what they cost. */
 
-import { SERVER } from "../../../src/api/routes.ts";
 import { generateKey } from "../../../src/ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../../../src/ssh/keys/key-files.ts";
 import { eventually } from "../../lab/eventually.ts";
@@ -50,7 +49,10 @@ const AWAY = 10_000;
 const SETTLE = 10_000;
 /** ms within which all must be up. */
 const PATIENCE = 300_000;
-/** Real devices that are started at a time, so that the first boots do not stand in each other's way. */
+/** Light devices behind one address, and so many of all that begin in a second. */
+const AN_ADDRESS = 125;
+const START = 100;
+/** Hosts that are made at a time. */
 const TOGETHER = 8;
 
 export class Fleet implements AsyncDisposable {
@@ -95,6 +97,7 @@ export class Fleet implements AsyncDisposable {
     const server = await this.#all(Date.now());
     tell("server restarted", server);
     drops.push(this.#drops);
+    if (proxy) await Bun.sleep(SETTLE); // devices are told of each other some seconds after they are up
     const sshd = proxy ? await this.#withoutSshd() : null;
     if (sshd !== null) tell("sshd away for 10 s", sshd);
     drops.push(this.#drops);
@@ -175,15 +178,42 @@ export class Fleet implements AsyncDisposable {
     const boards = await world.device("boards");
     const server = { host: "walt.lab.example", port: 2222 };
     const proxies = world.proxies.map(({ name }) => ({ host: name, port: 22 }));
-    const config: CrowdConfig = {
-      ...{ keys, server, entrypoint: proxies.length === 0 ? { direct: server } : { proxies } },
-      ...{ proxyKey: "/etc/walt/enrolment_key", knownHosts: "/etc/walt/known_hosts" },
-    };
-    const crowd = boards.host.spawn(program("./crowd.ts"));
+    const hosts = await this.#copies(boards.host, Math.ceil(keys.length / AN_ADDRESS), "boards");
+    const crowds = hosts.map((host, index) => {
+      const config: CrowdConfig = {
+        keys: keys.filter((_, i) => i % hosts.length === index),
+        perSecond: START / hosts.length,
+        ...{ server, entrypoint: proxies.length === 0 ? { direct: server } : { proxies } },
+        ...{ proxyKey: "/etc/walt/enrolment_key", knownHosts: "/etc/walt/known_hosts" },
+      };
+      const crowd = host.spawn(program("./crowd.ts"));
+      crowd.write(JSON.stringify(config));
+      return crowd;
+    });
     const from = Date.now();
-    crowd.write(JSON.stringify(config));
-    await crowd.closeInput();
+    for (const crowd of crowds) await crowd.closeInput();
     return from;
+  }
+
+  /** So many hosts with the configuration of the first, which is one of them. */
+  async #copies(first: Host, count: number, name: string): Promise<Host[]> {
+    const hosts = [first];
+    const files = ["vpn.toml", "known_hosts", "enrolment_key", "enrolment_token"].map(
+      (file) => `/etc/walt/${file}`,
+    );
+    const numbers = Array.from({ length: count - 1 }, (_, i) => i + 2).values();
+    const make = async (): Promise<void> => {
+      for (const number of numbers) {
+        const host = await this.world.lab.host(`${name}${number}`, { networks: [INTERNET] });
+        for (const path of ["/etc/hosts", ...files]) {
+          const file = Bun.file(first.path(path));
+          if (await file.exists()) host.writeFile(path, await file.text(), 0o600);
+        }
+        hosts.push(host);
+      }
+    };
+    await Promise.all(Array.from({ length: TOGETHER }, make));
+    return hosts;
   }
 
   async #beginReal(): Promise<number> {
@@ -191,20 +221,7 @@ export class Fleet implements AsyncDisposable {
     const uses = String(options.devices);
     const token = (await world.must(world.server, "vpn", "token", "add", "--uses", uses)).trim();
     const first = await world.device("device1", { setup: ["--token", token] });
-    const hosts: Host[] = [first.host];
-    const files = [
-      "/etc/hosts",
-      ...["vpn.toml", "known_hosts", "enrolment_key", "enrolment_token"].map((name) => `/etc/walt/${name}`),
-    ];
-    const numbers = Array.from({ length: options.devices - 1 }, (_, i) => i + 2).values();
-    const make = async (): Promise<void> => {
-      for (const number of numbers) {
-        const host = await world.lab.host(`device${number}`, { networks: [INTERNET] });
-        for (const file of files) host.writeFile(file, await Bun.file(first.host.path(file)).text(), 0o600);
-        hosts.push(host);
-      }
-    };
-    await Promise.all(Array.from({ length: TOGETHER }, make));
+    const hosts = await this.#copies(first.host, options.devices, "device");
     const from = Date.now();
     for (const host of hosts) host.spawn([world.binary, "device", "run"]);
     return from;
@@ -212,14 +229,7 @@ export class Fleet implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const host of this.world.lab.hosts)
-      if (host.name.startsWith("device") || host.name === "boards") await this.world.lab.remove(host);
+      if (/^(device|boards)/.test(host.name)) await this.world.lab.remove(host);
     await this.world[Symbol.asyncDispose]();
   }
-}
-
-/** @throws Error when the server does not know all as up. */
-export async function checkUp(world: World, devices: number): Promise<void> {
-  const nodes = await world.api.call(SERVER.nodes, {});
-  const up = nodes.filter(({ state }) => state === "up").length;
-  if (up !== devices) throw new Error(`${up} of ${devices} tunnels are up`);
 }
