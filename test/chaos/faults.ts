@@ -141,7 +141,7 @@ function enrolmentFault(site: Site, choice: Choice): Fault {
     befall: async () => {
       await device.stop();
       const { node } = (await device.credentials()) ?? { node: "" };
-      await site.world.api.call(SERVER.revoke, { node, by: "chaos" });
+      await site.world.api.call(SERVER.revoke, { node, reenrol: false, by: "chaos" });
       await site.world.must(device.host, "device", "forget");
       device.start();
       await Bun.sleep(after); // the moment is what is tried
