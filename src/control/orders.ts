@@ -25,6 +25,9 @@ const by = (f: Fields): string => f.words("by", OPERATOR_MAX);
 /** The place that the asker has seen all before: only what is behind it, as far as it is kept. */
 const after = (f: Fields) => f.optional("after", (key) => placeOf(f.object(key)));
 
+/** Devices behind one entrypoint that an order can tell of. */
+const MAX_PEERS = 1_000_000;
+
 const ORDERS = {
   /** Tell what is known of the board and the VM, as lines of JSON, until the asker leaves. */
   report: (f: Fields) => ({
@@ -38,7 +41,11 @@ const ORDERS = {
    * Take note of how many devices have their tunnels through the same entrypoint, this one included: when it is
    * lost, they must not all come back at once. The answer is empty.
    */
-  peers: (f: Fields) => ({ order: "peers" as const, count: f.integer("count", 1, 1_000_000) }),
+  peers: (f: Fields) => ({
+    order: "peers" as const,
+    count: f.integer("count", 1, MAX_PEERS),
+    ...f.optional("turn", (key) => f.integer(key, 0, MAX_PEERS - 1)),
+  }),
   /** Measure the round trip times to each proxy. */
   hops: (f: Fields) => ({ order: "hops" as const, rounds: f.integer("rounds", 1, ROUNDS_MAX) }),
   /** The VM's serial line. The answer is the VM's output as it is, in pieces, first what is kept. */

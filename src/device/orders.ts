@@ -11,6 +11,7 @@ import { WaltError } from "../errors.ts";
 import type { Change } from "../linux/change.ts";
 import { sleep } from "../linux/sleep.ts";
 import type { Trials } from "./boot/trial.ts";
+import type { Peers } from "./boot/waiting.ts";
 import type { SerialConsole } from "./console/serial-console.ts";
 import { FRESH_AFTER_CHANGE } from "./health/health.ts";
 import { type LineLog, tail } from "./log/tail.ts";
@@ -27,8 +28,8 @@ export interface OrderParts {
   readonly logs: Readonly<Record<OrderOf<"log">["source"], LineLog>>;
   /** The server says what time it is, in ms since 1970. */
   time(now: number): void;
-  /** So many devices have their tunnels through the same entrypoint. */
-  peers(count: number): void;
+  /** The devices that have their tunnels through the same entrypoint. */
+  peers(peers: Peers): void;
   /** Measure the round trip times to the proxies. */
   hops(rounds: number): Promise<Hop[]>;
   /** Reboot the node. @throws WaltError when QEMU does not take the order. */
@@ -50,7 +51,7 @@ export function orderHandler(parts: OrderParts): OrderHandler {
         for await (const bytes of stream.input) await stream.write(bytes);
         return;
       case "peers":
-        return parts.peers(order.count);
+        return parts.peers(order);
       case "hops":
         return await writeLine(stream, printHops(await parts.hops(order.rounds)));
       case "report":

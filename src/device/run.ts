@@ -150,8 +150,8 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     console: config["device.vm"].start ? console : undefined,
     logs,
     time: (now) => clock.tell(now),
-    peers: (count) => {
-      actions.peers = count;
+    peers: (peers) => {
+      actions.peers = peers;
     },
     hops: (rounds) => actions.hops(rounds),
     rebootNode: async (how, by) => (await keeper?.reboot(how, by)) ?? { did: "not-running" },

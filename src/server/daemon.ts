@@ -231,7 +231,7 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
   parts.defer(() => histories.stop());
   const spread = new Spread(
     () => tunnels.present(registry.active()),
-    async (device, count) => (await tunnels.give(device, { order: "peers", count })).done,
+    async (device, peers) => (await tunnels.give(device, { order: "peers", ...peers })).done,
   );
   parts.defer(() => spread.stop());
   const refusals = new Refusals(journal, (device, reason) =>

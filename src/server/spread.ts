@@ -1,6 +1,6 @@
 /**
- * Tells devices how many others have their tunnels through the same entrypoint. When that is lost, each waits
- * for a random time that follows from it, so that they do not all come back at once.
+ * Tells devices how many others have their tunnels through the same entrypoint, and whose turn is when. When the
+ * entrypoint is lost, each waits for its turn, so that they do not all come back at once.
  */
 
 import type { Device } from "./registry.ts";
@@ -11,14 +11,24 @@ export interface Present {
   readonly via: string;
 }
 
+/** What a device is told. */
+export interface Turn {
+  /** Devices with tunnels through the same entrypoint. */
+  readonly count: number;
+  /** Which of them this one is, from 0. */
+  readonly turn: number;
+}
+
 /** ms in which changes are collected. */
 const DELAY = 3000;
 /** A device is told again when the number has changed by more than this share of it. */
 const CHANGE = 0.25;
+/** Or when its turn has moved by more than this share of the time of all. */
+const MOVE = 0.05;
 
 export class Spread {
   /** What each device was told last. */
-  readonly #told = new Map<number, number>();
+  readonly #told = new Map<number, Turn>();
   #timer: Timer | undefined;
 
   /**
@@ -27,7 +37,7 @@ export class Spread {
    */
   constructor(
     readonly present: () => readonly Present[],
-    readonly tell: (device: Device, count: number) => Promise<unknown>,
+    readonly tell: (device: Device, turn: Turn) => Promise<unknown>,
     readonly delay = DELAY,
   ) {}
 
@@ -45,15 +55,16 @@ export class Spread {
   }
 
   #tellAll(): void {
-    const present = this.present();
-    const counts = new Map<string, number>();
-    for (const { via } of present) counts.set(via, (counts.get(via) ?? 0) + 1);
-    for (const { device, via } of present) {
-      const count = counts.get(via) ?? 1;
-      const told = this.#told.get(device.id) ?? 1;
-      if (Math.abs(count - told) <= CHANGE * told) continue;
-      this.#told.set(device.id, count);
-      this.tell(device, count).catch(() => {}); // an older device does not know the order
+    for (const group of Map.groupBy(this.present(), ({ via }) => via).values()) {
+      const count = group.length;
+      const inOrder = group.toSorted((a, b) => a.device.id - b.device.id);
+      for (const [turn, { device }] of inOrder.entries()) {
+        const told = this.#told.get(device.id) ?? { count: 1, turn: 0 };
+        const moved = Math.abs(turn / count - told.turn / told.count);
+        if (Math.abs(count - told.count) <= CHANGE * told.count && moved <= MOVE) continue;
+        this.#told.set(device.id, { count, turn });
+        this.tell(device, { count, turn }).catch(() => {}); // an older device does not know the order
+      }
     }
   }
 }

@@ -42,6 +42,7 @@ export const PACKAGES: readonly string[] = [
   "netcat-openbsd", // the card's screen asks the supervisor with it
   "systemd", // systemd-analyze, which checks the server's unit
   "netcat-openbsd", // with which the card's screen asks the supervisor
+  "libfaketime", // moves the clocks of single programs
   "strace", // kills an installation at each of its steps
   "shellcheck", // proxy-setup.sh must be clean
   ...(Bun.which("busybox") === null ? ["busybox"] : []), // and run in its sh; busybox-static would do as well

@@ -103,6 +103,11 @@ export class LabProcess {
     return this.#both.end;
   }
 
+  /** The output after a position, as far as it is kept. */
+  outputFrom(position: number): string {
+    return this.#both.from(position);
+  }
+
   /** How it ended (`exit 1`, `SIGTERM`), or undefined while it runs. */
   get ended(): string | undefined {
     return this.#ended;

@@ -7,6 +7,9 @@ import type { LabProcess } from "./process.ts";
 
 const SSHD = "/usr/sbin/sshd";
 
+/** The command line of sshd, in the foreground and with its log on standard error. */
+export const SSHD_COMMAND: readonly string[] = [SSHD, "-D", "-e"];
+
 /** Debian's sshd_config(5) without its comments; `before` goes first, because the first value of a keyword counts. */
 function configuration(port: number, before: string): string {
   return `${before}
@@ -66,7 +69,7 @@ export async function startSshd(host: Host, options: SshdOptions = {}): Promise<
       .slice(0, 2)
       .join(" "),
   );
-  const process = host.spawn([SSHD, "-D", "-e"]);
+  const process = host.spawn(SSHD_COMMAND);
   await process.waitFor(/Server listening on 0\.0\.0\.0 port/);
   return {
     process,

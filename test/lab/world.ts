@@ -274,7 +274,7 @@ ip link delete walt-net 2>/dev/null || :`;
 }
 
 /** What the server's systemd unit puts into its environment. */
-async function serviceEnvironment(): Promise<Record<string, string>> {
+export async function serviceEnvironment(): Promise<Record<string, string>> {
   const unit = await Bun.file(new URL("../../src/server/install/walt-vpn.service", import.meta.url)).text();
   return Object.fromEntries(
     [...unit.matchAll(/^Environment=(\w+)=(.*)$/gm)].map(([, name = "", value = ""]) => [name, value]),
@@ -290,9 +290,14 @@ function configureServer(server: Host, more = ""): void {
 }
 
 async function startServer(host: Host, binary: string): Promise<LabProcess> {
-  const daemon = host.spawn([binary, "server", "run"], { env: await serviceEnvironment() });
+  const daemon = host.spawn(serverCommand(binary), { env: await serviceEnvironment() });
   await daemon.waitFor(/event=server-ready/);
   return daemon;
+}
+
+/** The command line of the server. */
+export function serverCommand(binary: string): string[] {
+  return [binary, "server", "run"];
 }
 
 /** A running `walt vpn monitor`. */

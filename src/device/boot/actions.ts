@@ -12,7 +12,6 @@ import { TOKEN } from "../../enrolment/token.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { Children } from "../../linux/child.ts";
 import { readEditedIfAny } from "../../linux/files.ts";
-import { withJitter } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";
 import { BACKDATE, date, parseCertificateLine } from "../../ssh/keys/certificate.ts";
 import { fingerprint, type KeyPair, shortCode } from "../../ssh/keys/ed25519.ts";
@@ -39,6 +38,7 @@ import { openTransport } from "../route/tunnel-transport.ts";
 import { Prerequisites } from "./prerequisites.ts";
 import { type Event, entrypointOf, type ProxyKey, type State } from "./state.ts";
 import type { Actions } from "./supervisor.ts";
+import { type Peers, waitTime } from "./waiting.ts";
 
 /** What `runDevice` gives to the actions. */
 export interface DeviceParts {
@@ -62,18 +62,6 @@ export interface DeviceParts {
 const HOP_PAUSE = 250;
 const HOP_PATIENCE = 5000;
 
-/**
- * Devices that may come to a proxy in a second after all have lost it, and so many that may come at once:
- * OpenSSH drops connections when more than 10 have not logged in (MaxStartups), which takes each about 0.5 s.
- */
-const ARRIVALS = 15;
-const AT_ONCE = 10;
-
-/** A random wait, ms, by which so many devices come back one after the other. */
-export function spread(devices: number, random: () => number = Math.random): number {
-  return devices <= AT_ONCE ? 0 : (random() * 1000 * devices) / ARRIVALS;
-}
-
 /** Passes an event to the state machine while an action runs. */
 type Tell = (event: Event) => void;
 
@@ -95,8 +83,8 @@ export class DeviceActions implements Actions {
   readonly #renewer = new Renewer();
   /** MTU of the node's network, bytes, as last agreed on with the server. */
   mtu = 1500;
-  /** Devices with tunnels through the same entrypoint, this one included, as the server last said. */
-  peers = 1;
+  /** The devices with tunnels through the same entrypoint, as the server last said. */
+  peers: Peers = { count: 1 };
   /** The log has said which device asks for access. */
   #asked = false;
   /** Resolves when no renewal is running. */
@@ -210,7 +198,7 @@ export class DeviceActions implements Actions {
       case "tunnel":
         return await this.#connect(entrypointOf(state), state.key, tell);
       case "wait":
-        return await this.#wait(action.ms, action.keepProxies);
+        return await this.#wait(waitTime({ ...action, ...state, peers: this.peers }), action.keepProxies);
     }
   }
 
@@ -457,24 +445,24 @@ export class DeviceActions implements Actions {
     }
   }
 
-  async #wait(ms: number, keepProxies: boolean): Promise<Event> {
+  /** Wait for so many ms, or until the network is another one. */
+  async #wait(wait: number, keepProxies: boolean): Promise<Event> {
     if (!keepProxies) {
       await this.#proxies?.stop();
       this.#proxies = undefined;
     }
-    const wait = withJitter(ms) + (keepProxies || ms === 0 ? 0 : spread(this.peers));
     this.#waitsUntil = performance.now() + wait;
     try {
-      await this.#network.quiet(
+      const changed = await this.#network.quiet(
         wait,
         this.#interface,
         this.#config.device.interface,
         this.#interruption.signal,
       );
+      return { type: "waited", proxies: this.proxiesAlive(), changed };
     } finally {
       this.#waitsUntil = undefined;
     }
-    return { type: "waited", proxies: this.proxiesAlive() };
   }
 
   /** What is needed to run a command on the server. @throws WaltError when the proxies are not connected. */

@@ -69,8 +69,8 @@ export type Event =
       readonly up: number;
       readonly proxies: boolean;
     }
-  /** `wait` is over. */
-  | { readonly type: "waited"; readonly proxies: boolean }
+  /** `wait` is over. `changed`: it ended early, because the network is another one now. */
+  | { readonly type: "waited"; readonly proxies: boolean; readonly changed?: boolean }
   // What happens during an action. The action goes on.
   /** There is no usable network yet. */
   | { readonly type: "no-network"; readonly why: string }
@@ -126,6 +126,10 @@ export interface State {
   readonly restart: boolean;
   /** Failures of the device in a row. They decide how long to wait. */
   readonly failures: number;
+  /** A tunnel was up, and since then no wait has closed the connections to the proxies. */
+  readonly lost: boolean;
+  /** A proxy closed the last connection before the login. */
+  readonly dropped: boolean;
   readonly tunnel: DeviceStatus["tunnel"];
   readonly vm: DeviceStatus["vm"];
   /** The device is to run a virtual machine. */
@@ -134,7 +138,7 @@ export interface State {
   readonly enrols: boolean;
 }
 
-/** After a tunnel was up for this long, ms, earlier failures do not count any more. */
+/** After a tunnel was up for this long, ms, earlier failures of entrypoints do not count any more. */
 export const STABLE = 30_000;
 /** How long a device waits that the server has revoked, ms. Only a person can change that. */
 export const REFUSED_WAIT = 60_000;
@@ -142,9 +146,14 @@ export const REFUSED_WAIT = 60_000;
  * The longest wait after failures, ms: a device is back within 5 s after an outage of any length. An attempt
  * costs the board a process and the proxy a connection.
  */
-export const LONGEST_RETRY = 4000;
-/** After this many failures over the same connections to proxies, these are opened anew: one may hang. */
-const FAILURES_PER_CHAIN = 3;
+const LONGEST_RETRY = 4000;
+/** So many failures in a row have the same wait; then it is doubled. A daemon that is restarted takes seconds. */
+const FAILURES_PER_WAIT = 3;
+/**
+ * After this many failures over the same connections to proxies, which take half a minute, these are opened
+ * anew: one may hang. To open them costs a proxy more than a refused tunnel does.
+ */
+const FAILURES_PER_CHAIN = 15;
 
 /** The error of a device that the server does not accept any more. */
 export const REFUSED_BY_SERVER =
@@ -194,6 +203,8 @@ export function initial(o: {
     lastEndedSoon: false,
     restart: false,
     failures: 0,
+    lost: false,
+    dropped: false,
     tunnel: "down",
     vm: "off",
     vmWanted: o.vm,
@@ -231,15 +242,20 @@ export function step(state: State, event: Event): State {
       return failed(state, event);
     case "tunnel-ended":
       return tunnelEnded(state, event);
-    case "waited":
-      return begin(state, event.proxies ? nextOverProxies(state) : { do: "find-network" });
+    case "waited": {
+      // What failed in another network says nothing about this one.
+      const fresh = event.changed ? { ...state, failures: 0, failed: 0 } : state;
+      const keptProxies = state.action.do === "wait" && state.action.keepProxies;
+      const next = { ...fresh, lost: state.lost && keptProxies, dropped: false };
+      return begin(next, event.proxies ? nextOverProxies(next) : { do: "find-network" });
+    }
     case "no-network":
       // Without a network no entrypoint is to blame. Once it is back, begin with the first entrypoint.
       return { ...state, detail: event.why, entrypoint: 0, failed: 0, lastEndedSoon: false };
     case "pending":
       return { ...state, detail: `waiting for an operator to answer, code ${event.code}` };
     case "tunnel-up":
-      return stageWhenUp({ ...state, tunnel: "up" });
+      return stageWhenUp({ ...state, tunnel: "up", lost: true });
     case "vm":
       return stageWhenUp({ ...state, vm: event.vm, lastError: event.error ?? state.lastError });
     case "trouble":
@@ -341,8 +357,8 @@ function stageWhenUp(state: State): State {
 /** An action failed. */
 function failed(state: State, event: Extract<Event, { type: "failed" }>): State {
   const { action } = state;
-  const refused = event.end.kind === "key-refused";
-  const error = event.end.text;
+  const { kind, text: error } = event.end;
+  const refused = kind === "key-refused";
   const asDevice = action.do === "open-proxies" && action.key === "device";
   if (asDevice && refused && state.enrols) {
     // Usually the certificate expired while the device was off. Proxies accept the enrolment key, too, and so
@@ -350,7 +366,8 @@ function failed(state: State, event: Extract<Event, { type: "failed" }>): State 
     const lastError = state.renewedInVain === undefined ? error : freshRefused(error, state.renewedInVain);
     return openProxies({ ...state, lastError, refusal: { text: error } }, "enrolment");
   }
-  const next: State = { ...state, key: state.credentials ? "device" : "enrolment" };
+  const dropped = action.do === "open-proxies" && (kind === "closed" || kind === "broken");
+  const next: State = { ...state, dropped, key: state.credentials ? "device" : "enrolment" };
   const asksAsKnown = action.do === "ask" && state.credentials;
   if ((action.do === "renew" || action.do === "tunnel" || asksAsKnown) && refused)
     return refusedByServer(next, event.proxies);
@@ -365,7 +382,9 @@ function tunnelEnded(state: State, event: Extract<Event, { type: "tunnel-ended" 
   const { kind, text } = event.end;
   if (kind === "key-refused") return refusedByServer(state, event.proxies);
   const stable = event.up >= STABLE;
-  const next = stable ? { ...state, failed: 0, lastEndedSoon: false, failures: 0 } : state;
+  // What was up works: earlier failures do not make the device wait any longer.
+  const tried = event.up > 0 ? { ...state, failures: 0 } : state;
+  const next = stable ? { ...tried, failed: 0, lastEndedSoon: false } : tried;
   // An entrypoint through which a tunnel came up gets a second chance, but only one if that tunnel ended
   // soon. A tunnel that was silent or stalled does not count: nothing passed through it in the end.
   const carried = event.up > 0 && kind !== "silent" && kind !== "stalled" && !next.lastEndedSoon;
@@ -392,10 +411,15 @@ function tryNextEntrypoint(state: State, error: string, proxies: boolean): State
   return { ...stageAfterLoss(wait, false), lastError: error, detail: "waiting to try the next entrypoint" };
 }
 
+/** How long a device waits after so many failures in a row, ms, before it tries again. */
+export function retryWait(failures: number): number {
+  return Math.min(LONGEST_RETRY, backoff(Math.ceil(failures / FAILURES_PER_WAIT)));
+}
+
 /** Wait after a failure, as long as `state.failures` says. */
 function waiting(state: State, error: string, proxies: boolean): State {
   const keepProxies = proxies && state.failures % FAILURES_PER_CHAIN !== 0;
-  const ms = Math.min(LONGEST_RETRY, backoff(state.failures));
+  const ms = retryWait(state.failures);
   const next = begin(state, { do: "wait", ms, keepProxies });
   return { ...stageAfterLoss(next, proxies), lastError: error, detail: "waiting to try again" };
 }

@@ -3,7 +3,7 @@
  * It does not matter whether a DHCP client or an administrator set the address.
  */
 
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import type { Child, Children } from "../../linux/child.ts";
 import { type IpOptions, ipJson } from "../../linux/ip.ts";
 import { paced } from "../../linux/output.ts";
@@ -36,6 +36,8 @@ const FIRST_LOOK = 300;
 const NEXT_LOOK = 5000;
 /** Milliseconds between two looks at least, however often changes are reported. */
 const BETWEEN_LOOKS = 250;
+/** ms between two looks at default routes and resolvers. */
+const SURROUNDINGS_LOOK = 500;
 
 /**
  * The Ethernet interfaces in the output of `ip -j address`, except the device's own.
@@ -123,6 +125,23 @@ export async function findInterface(wanted: string, options: IpOptions = {}): Pr
   return chooseInterface(links, routes.flatMap(parseDefaultRoutes), wanted, isWireless);
 }
 
+/** Default routes and resolvers, as the kernel and resolv.conf(5) have them, without the device's own interfaces. */
+function surroundingsOf(): string {
+  const four = linesOf("/proc/net/route").filter((line) => /^\S+\s+00000000\s/.test(line));
+  const six = linesOf("/proc/net/ipv6_route").filter((line) => /^0{32} 00 /.test(line));
+  // Columns before the counters of use: interface, destination and gateway; destination, source and gateway.
+  const routes = [...four.map((line) => line.split("\t", 3)), ...six.map((line) => line.split(" ", 5))];
+  return [...routes.map((columns) => columns.join(" ")), ...linesOf("/etc/resolv.conf")].join("\n");
+}
+
+function linesOf(file: string): string[] {
+  try {
+    return readFileSync(file, "utf8").split("\n");
+  } catch {
+    return []; // a kernel without IPv6, or a machine without resolvers
+  }
+}
+
 /** Waits for changes of the machine's network. It uses `ip monitor`, which is started at the first wait. */
 export class NetworkWatch {
   #monitor: Child | undefined;
@@ -130,7 +149,11 @@ export class NetworkWatch {
   #nextLook = 0;
   readonly #waiting = new Set<() => void>();
 
-  constructor(readonly children: Children) {}
+  constructor(
+    readonly children: Children,
+    /** Tells default routes and resolvers as text, of which only changes matter; tests pass another one. */
+    readonly surroundings: () => string = surroundingsOf,
+  ) {}
 
   /**
    * Wait until there is an interface to use.
@@ -152,23 +175,33 @@ export class NetworkWatch {
 
   /**
    * Wait for `ms` milliseconds, but end earlier when a new attempt may succeed: when the interface to use is
-   * another one or has another address, when it was lost and is back, or when `signal` is aborted. Other
-   * changes of the network, such as those of the device's own bridge, do not end the wait. It never rejects: what
-   * fails here, fails again in the next attempt, which tells the reason.
+   * another one or has another address, when it was lost and is back, when default routes or resolvers are
+   * others, or when `signal` is aborted. Other changes of the network, such as those of the device's own
+   * bridge, do not end the wait. It never rejects: what fails here, fails again in the next attempt, which
+   * tells the reason.
    * @param used the interface that was used until now.
    * @param wanted the configuration's `device.interface`.
+   * @returns whether it ended because of a change.
    */
-  async quiet(ms: number, used: Interface | undefined, wanted: string, signal: AbortSignal): Promise<void> {
+  async quiet(
+    ms: number,
+    used: Interface | undefined,
+    wanted: string,
+    signal: AbortSignal,
+  ): Promise<boolean> {
     const until = performance.now() + ms;
+    const before = this.surroundings();
     for (let lost = false; ; ) {
       const left = until - performance.now();
-      if (left <= 0 || signal.aborted) return;
-      const changed = await this.changedOr(left, signal);
-      if (!changed) return;
+      if (left <= 0 || signal.aborted) return false;
+      // `ip monitor` does not tell of resolvers.
+      const changed = await this.changedOr(Math.min(left, SURROUNDINGS_LOOK), signal);
+      if (this.surroundings() !== before) return true;
+      if (!changed) continue;
       const found = await this.#look(wanted, signal).catch(() => undefined);
       if (found === undefined) continue;
       if (typeof found === "string") lost = true;
-      else if (lost || found.name !== used?.name || found.address !== used.address) return;
+      else if (lost || found.name !== used?.name || found.address !== used.address) return true;
     }
   }
 

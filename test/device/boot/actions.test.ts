@@ -340,13 +340,13 @@ describe("waiting", () => {
     await perform({ do: "find-network" });
     await perform(OPEN);
     const wait = (keepProxies: boolean, ms: number) => perform({ do: "wait", ms, keepProxies });
-    expect(await wait(true, 10)).toEqual({ type: "waited", proxies: true });
+    expect(await wait(true, 10)).toEqual({ type: "waited", proxies: true, changed: false });
     expect(device.nextTryIn).toBeUndefined();
     const waiting = wait(false, 60_000);
     expect(await eventually("the time of the next try", () => device.nextTryIn)).toBeWithin(59, 73);
     expect(isAlive(ssh.calls[0]?.pid ?? 0)).toBe(false);
     stop.abort();
-    expect(await waiting).toEqual({ type: "waited", proxies: false });
+    expect(await waiting).toEqual({ type: "waited", proxies: false, changed: false });
     expect(device.nextTryIn).toBeUndefined();
   });
 });

@@ -7,9 +7,9 @@ import {
   type Event,
   entrypointOf,
   initial,
-  LONGEST_RETRY,
   REFUSED_BY_SERVER,
   REFUSED_WAIT,
+  retryWait,
   STABLE,
   type State,
   step,
@@ -140,12 +140,13 @@ describe("failures", () => {
   test("a proxy that cannot be reached is tried again with growing waits", () => {
     let state = after(known, network);
     const waits: number[] = [];
-    for (let i = 0; i < 3; i++) {
+    for (let i = 0; i < 10; i++) {
       state = step(state, failed());
       if (state.action.do === "wait") waits.push(state.action.ms);
       state = after(state, { type: "waited", proxies: false }, network);
     }
-    expect(waits).toEqual([500, 1000, 2000]);
+    expect(waits).toEqual([500, 500, 500, 1000, 1000, 1000, 2000, 2000, 2000, 4000]);
+    expect(retryWait(1_000_000)).toBe(4000);
     expect(state).toMatchObject({ action: { do: "open-proxies", key: "device" }, lastError: "it broke" });
   });
 
@@ -161,22 +162,38 @@ describe("failures", () => {
     expect(after(state, { type: "waited", proxies: true }).action).toEqual({ do: "tunnel" });
   });
 
-  test("after a tunnel that was stable, waits are short again", () => {
+  test("after a tunnel that was up, and in another network, waits are short again", () => {
     let state = after(known, network, open);
-    for (let i = 0; i < 5; i++) state = after(state, ended(), { type: "waited", proxies: true });
-    expect(after(state, ended()).action).toMatchObject({ ms: LONGEST_RETRY });
-    expect(after(state, ended({ up: STABLE })).action).toMatchObject({ ms: 500 });
+    for (let i = 0; i < 9; i++) state = after(state, ended(), { type: "waited", proxies: true });
+    expect(after(state, ended()).action).toMatchObject({ ms: 4000 });
+    expect(after(state, ended({ up: 1 })).action).toMatchObject({ ms: 500 });
+    const waited = (changed: boolean): Event => ({ type: "waited", proxies: true, changed });
+    expect(after(state, ended(), waited(false), ended()).action).toMatchObject({ ms: 4000 });
+    expect(after(state, ended(), waited(true), ended()).action).toMatchObject({ ms: 500 });
+  });
+
+  test("a wait knows whether a tunnel was lost before it, and whether a proxy dropped the connection", () => {
+    const up = after(known, network, open, { type: "tunnel-up" });
+    const lost = after(up, ended({ up: 1, proxies: false }));
+    expect(lost).toMatchObject({ lost: true, dropped: false });
+    const kept = after(up, ended({ up: 1 }));
+    expect(after(kept, { type: "waited", proxies: true })).toMatchObject({ lost: true });
+    const dropped = after(lost, { type: "waited", proxies: false }, network, failed());
+    expect(dropped).toMatchObject({ lost: false, dropped: true });
+    const later = after(dropped, { type: "waited", proxies: false }, network);
+    expect(after(later, failed({ end: silent }))).toMatchObject({ lost: false, dropped: false });
+    expect(after(later, open, failed())).toMatchObject({ dropped: false });
   });
 
   test("proxies over which nothing succeeds are connected anew after some failures", () => {
     let state = after(known, network, open);
     const kept: boolean[] = [];
-    for (let i = 0; i < 3; i++) {
+    for (let i = 0; i < 15; i++) {
       state = step(state, ended());
       if (state.action.do === "wait") kept.push(state.action.keepProxies);
       state = after(state, { type: "waited", proxies: true });
     }
-    expect(kept).toEqual([true, true, false]);
+    expect(kept).toEqual([...Array(14).fill(true), false]);
   });
 });
 
@@ -218,7 +235,7 @@ describe("refusals", () => {
       state = after(state, failed(), { type: "waited", proxies: false }, network);
     }
     expect(renewals).toBe(0);
-    expect(after(state, refused, refused).action).toMatchObject({ do: "wait", ms: LONGEST_RETRY });
+    expect(after(state, refused, refused).action).toMatchObject({ do: "wait", ms: 4000 });
     // It got through: when that ends one day, the certificate is renewed.
     const later = after(state, open, { type: "tunnel-up" }, ended({ proxies: false }));
     const expired = after(later, { type: "waited", proxies: false }, network, refused, open);
@@ -343,12 +360,12 @@ describe("several entrypoints", () => {
   test("after all of them the waits grow, as with one", () => {
     let state = several;
     const waits: number[] = [];
-    for (let i = 0; i < 9; i++) {
+    for (let i = 0; i < 12; i++) {
       state = after(state, network, failed());
       if (state.action.do === "wait") waits.push(state.action.ms);
       state = after(state, waited);
     }
-    expect(waits).toEqual([500, 500, 500, 500, 500, 1000, 500, 500, 2000]);
+    expect(waits).toEqual([...Array(11).fill(500), 1000]);
     expect(state.entrypoint).toBe(0);
   });
 

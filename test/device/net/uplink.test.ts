@@ -1,7 +1,14 @@
 /** Which interface a device uses, from what ip(8) says. */
 
 import { describe, expect, test } from "bun:test";
-import { chooseInterface, parseDefaultRoutes, parseInterfaces } from "../../../src/device/net/uplink.ts";
+import {
+  chooseInterface,
+  NetworkWatch,
+  parseDefaultRoutes,
+  parseInterfaces,
+} from "../../../src/device/net/uplink.ts";
+import { Children } from "../../../src/linux/child.ts";
+import { eventually } from "../../lab/eventually.ts";
 
 const card = (name: string, address?: string, more: Record<string, unknown> = {}) => ({
   ifname: name,
@@ -68,4 +75,24 @@ test("default routes name their interfaces", () => {
 test("output of another shape is an error", () => {
   expect(() => parseInterfaces({ ifname: "eth0" })).toThrow("ip -j address");
   expect(() => parseInterfaces([{ ...card("eth0"), flags: "UP" }])).toThrow("flags");
+});
+
+test("a wait ends early when default routes or resolvers are others, and tells that", async () => {
+  const children = new Children();
+  let surroundings = "a route";
+  const watch = new NetworkWatch(children, () => surroundings);
+  const used = { name: "eth0", boardMac: "b8:27:eb:01:02:03", address: "192.0.2.7" };
+  try {
+    const { signal } = new AbortController();
+    expect(await watch.quiet(1, used, "", signal)).toBe(false);
+    const waiting = watch.quiet(600_000, used, "", signal);
+    surroundings = "another route";
+    expect(await eventually("the end of the wait", waiting)).toBe(true);
+    const stopped = new AbortController();
+    const other = watch.quiet(600_000, used, "", stopped.signal);
+    stopped.abort();
+    expect(await eventually("the end of the other wait", other)).toBe(false);
+  } finally {
+    await children.stop();
+  }
 });

@@ -1,6 +1,6 @@
 /** DHCP on walt-net: dnsmasq's configuration, and what of its words goes into the log. */
 
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,7 @@ import { formatLine, type Log } from "../../../src/log.ts";
 import { Dnsmasq, dnsmasqConfig, dnsmasqLog } from "../../../src/server/net/dnsmasq.ts";
 import { eventually } from "../../lab/eventually.ts";
 import { describeWith, SYSTEM_PATH } from "../../lab/need.ts";
+import { childrenOf, isAlive } from "../../lab/proc.ts";
 
 describeWith({ programs: ["dnsmasq"] }, "dnsmasq", () => {
   const dir = mkdtempSync(join(tmpdir(), "walt-dnsmasq-"));
@@ -49,34 +50,57 @@ test("a node that asks without end does not fill the log, and others are still s
   expect(logged.at(-1)).toBe("DHCPACK(walt-net) 192.168.192.3 d6:01:02:03:04:06 vpn-030406 event=dhcp");
 });
 
-test("a dnsmasq that cannot be started again for a while is started later", async () => {
-  const dir = mkdtempSync(join(tmpdir(), "walt-dnsmasq-"));
+describe("a dnsmasq that ends", () => {
   const path = process.env["PATH"];
-  const program = (name: string, script: string): void =>
-    writeFileSync(join(dir, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const dir = mkdtempSync(join(tmpdir(), "walt-dnsmasq-"));
   const logged: string[] = [];
   const note: Log["info"] = (message, fields) => void logged.push(formatLine("", message, fields));
   const log: Log = { debug: note, info: note, warn: note, error: note, with: () => log };
   const times = (text: string): number => logged.filter((line) => line.includes(text)).length;
-  program("dnsmasq", `echo $$ > ${dir}/pid; echo 'dnsmasq: started, played' >&2; exec sleep 1000`);
-  process.env["PATH"] = `${dir}:/usr/bin:/bin`;
-  const options = {
-    bridge: "b",
-    address: "10.0.0.1/24",
-    bootUrl: "http://x/",
-    run: dir,
-    leases: join(dir, "leases"),
-  };
-  const dnsmasq = await Dnsmasq.start(options, "", log);
-  try {
+  const pid = (): number => Number(readFileSync(join(dir, "pid"), "utf8"));
+  const played = `#!/bin/sh\necho $$ > ${dir}/pid; echo 'dnsmasq: started, played' >&2; exec sleep 1000\n`;
+  let dnsmasq: Dnsmasq;
+
+  beforeEach(async () => {
+    logged.length = 0;
+    writeFileSync(join(dir, "dnsmasq"), played, { mode: 0o755 });
+    process.env["PATH"] = `${dir}:/usr/bin:/bin`;
+    dnsmasq = await Dnsmasq.start(
+      {
+        ...{ bridge: "b", address: "10.0.0.1/24", bootUrl: "http://x/" },
+        ...{ run: dir, leases: join(dir, "leases") },
+      },
+      "",
+      log,
+    );
+  });
+  afterEach(async () => {
+    process.env["PATH"] = path;
+    await dnsmasq.stop();
+  });
+  afterAll(() => rmSync(dir, { recursive: true }));
+
+  test("and cannot be started again for a while is started later", async () => {
     process.env["PATH"] = dir; // without sh, which starts it
-    process.kill(Number(readFileSync(join(dir, "pid"), "utf8")), "SIGKILL");
+    process.kill(pid(), "SIGKILL");
     await eventually("two attempts in vain", () => times("event=dhcp-restart") >= 3);
     process.env["PATH"] = `${dir}:/usr/bin:/bin`;
     await eventually("the second start", () => times("started, played") === 2);
-  } finally {
-    process.env["PATH"] = path;
-    await dnsmasq.stop();
-    rmSync(dir, { recursive: true });
-  }
+  });
+
+  test("is started again also when one of its shells is killed; no other is left", async () => {
+    const shells = (): [main: number, reader: number] => {
+      const main = childrenOf(process.pid).find((child) => childrenOf(child).includes(pid())) ?? 0;
+      return [main, childrenOf(main).find((child) => child !== pid()) ?? 0];
+    };
+    for (const which of [0, 1] as const) {
+      const before = pid();
+      const starts = times("started, played");
+      const killed = await eventually("its shells", shells, { fits: (all) => !all.includes(0) });
+      process.kill(killed[which], "SIGKILL");
+      await eventually("the next start", () => times("started, played") > starts);
+      const left = (): number[] => [before, ...killed].filter(isAlive);
+      await eventually("the end of the others", left, { fits: ({ length }) => length === 0 });
+    }
+  });
 });
