@@ -47,6 +47,7 @@ export const root = group("walt", `WalT VPN ${VERSION}: distant boards become no
       run: async (): Loaded => (await import("./server/run.ts")).default,
       install: async (): Loaded => (await import("./server/install.ts")).default,
       restore: async (): Loaded => (await import("./server/restore.ts")).default,
+      "snmp-relay": async (): Loaded => (await import("./server/snmp-relay.ts")).default,
     }),
   proxy: async (): Promise<Group> =>
     group("walt proxy", "Make this machine a proxy", {

@@ -15,6 +15,7 @@ import { anyAddress } from "../linux/ipv6.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import { aborted, sleep } from "../linux/sleep.ts";
 import { TUN, TUN_CURE } from "../linux/tap.ts";
+import { thisProgram } from "../linux/this-program.ts";
 import type { Log } from "../log.ts";
 import { sourceOf } from "../source.ts";
 import { fingerprint, parsePublicKey } from "../ssh/keys/ed25519.ts";
@@ -36,10 +37,13 @@ import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
 import { OrderShares } from "./order-shares.ts";
 import { Orders, orderDetails } from "./orders.ts";
 import { PING_ORDERS, pingParts } from "./ping.ts";
+import { PowerSwitch } from "./power-switch.ts";
 import { type Device, Registry, RegistryLocked } from "./registry.ts";
 import { Reports } from "./reports.ts";
 import { Rotation } from "./rotation.ts";
 import { SharedKeys, sharedCure, sharedText } from "./shared-keys.ts";
+import { SnmpAgent } from "./snmp/agent.ts";
+import { rowsOf } from "./snmp/mib.ts";
 import { Spread } from "./spread.ts";
 import { Tunnels } from "./tunnels.ts";
 import { deviceList, metricsSnapshot, nodeDetails, nodeList, trustInfo } from "./views.ts";
@@ -335,6 +339,39 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
     cannotAccept,
   );
   parts.defer(() => api.stop());
+  const snmp = config["server.snmp"];
+  if (snmp.address !== "") {
+    let known: ReadonlyMap<string, string> = new Map();
+    const power = new PowerSwitch({
+      devices: () => registry.active(),
+      address: (device) => known.get(device.mac) ?? device.address,
+      isUp: (device) => tunnels.info(device)?.state === "up",
+      report: (device) => reports.of(device)?.facts,
+      give: (device, order) => tunnels.give(device, order),
+      record: (device, order) =>
+        journal.order({ kind: "order", device, details: orderDetails(order) }, order.by),
+      failed: (device, reason) =>
+        log.warn("a node's power was not switched", { event: "snmp-power", node: device.node, reason }),
+    });
+    const agent = await SnmpAgent.start(
+      {
+        address: snmp.address,
+        communityFile: snmp.community,
+        run: join(dirname(server.socket), "snmp"),
+        relay: [...thisProgram(), "server", "snmp-relay"],
+      },
+      {
+        rows: async () => {
+          known = await net.addresses(registry.active().map(({ mac }) => mac));
+          return rowsOf(power.ports());
+        },
+        power: (port, on) => power.set(port, on),
+        failed: (why) => log.warn("a request by SNMP failed", { event: "snmp-power", reason: why }),
+      },
+      log.with("snmp"),
+    );
+    parts.defer(() => agent.stop());
+  }
   if (server.metrics !== undefined) {
     const metrics = await serveMetrics(
       server.metrics,
