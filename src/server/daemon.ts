@@ -34,6 +34,7 @@ import { ServerKeys } from "./keys.ts";
 import { metricsPage, serveMetrics } from "./metrics.ts";
 import { Surroundings } from "./net/surroundings.ts";
 import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
+import { WaltNodes } from "./net/walt-nodes.ts";
 import { OrderShares } from "./order-shares.ts";
 import { Orders, orderDetails } from "./orders.ts";
 import { PING_ORDERS, pingParts } from "./ping.ts";
@@ -276,6 +277,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
 
   const cannotAccept = (error: unknown): void =>
     log.warn("cannot accept a connection", { event: "connection-failed", error: messageOf(error) });
+  // Beside a WalT server, which has the network.
+  const walt = config["server.network"].managed ? undefined : new WaltNodes();
   const shown = async (some: readonly Device[]): Promise<NodeInfo[]> =>
     nodeList(some, tunnels, await net.addresses(some.map(({ mac }) => mac)));
   const address = server.address ?? { host: hostname(), port: endpoint.address.port };
@@ -304,7 +307,8 @@ export async function runServer(config: Config, log: Log, signal: AbortSignal): 
         const [registered] = deviceList([device], tunnels);
         if (node === undefined || registered === undefined) throw new Error("a node is shown as none");
         const events = journal.events({ node: name, last: NODE_EVENTS });
-        return nodeDetails(node, registered, events, reports.of(device));
+        const known = await walt?.byMac();
+        return nodeDetails(node, registered, events, reports.of(device), known?.get(device.mac));
       },
       history: (name, span) => histories[span](devices.byNode(name)),
       histories: () => registry.active().map((device) => histories.overview(device)),
