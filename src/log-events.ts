@@ -59,6 +59,11 @@ export const LOG_EVENTS = {
   "registry-copy-failed": "A copy of the registry could not be made. The one before is kept.",
   "history-failed": "The nodes' history could not be read or written. `reason` says why.",
   "registry-damaged": "The registry's database is damaged. The text says what to do.",
+  // The SNMP agent
+  "snmp-ready": "The SNMP agent runs.",
+  "snmp-restart": "snmpd ended, and is started again.",
+  "snmp-power": "A request by SNMP to switch a node's power failed. The text says why.",
+  "snmp-failed": "A request of snmpd failed because of a bug in walt.",
   // The control channel
   order: "The server gave the device an order; `by` says who asked for it.",
   settings: "Settings from the lab are tried (`outcome=trying`), kept, or taken back (`reverted`).",

@@ -5,6 +5,11 @@ declare module "*.sh" {
   export default text;
 }
 
+declare module "*.py" {
+  const text: string;
+  export default text;
+}
+
 declare module "*.service" {
   const text: string;
   export default text;

@@ -33,7 +33,7 @@ const ROOMS: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ["route", "vm"],
     ["console", "log"],
   ],
-  server: [["doctor"], [HALL], ["install"], ["net"]],
+  server: [["doctor"], [HALL], ["install"], ["net", "snmp"]],
   image: [[HALL], ["card"], ["base"], ["disk"]],
   tunnel: [[HALL], ["send", "receive"], ["transport", "frame"]],
   ssh: [[HALL], ["client", "server"], ["handshake", "openssh"], ["keys"]],

@@ -38,7 +38,7 @@ export function parseDeviceStatus(f: Fields) {
     loss: f.orNull("loss", (key) => f.number(key, 0, 1)),
     /** Counters of the tunnel while it is up. "In" is from the server. */
     traffic: f.orNull("traffic", (key) => parseTraffic(f.object(key))),
-    vm: f.choice("vm", ["off", "starting", "running", "waiting"]),
+    vm: f.choice("vm", ["off", "starting", "running", "waiting", "powered-off"]),
     usb: f.list("usb", parseUsb, 256),
     certificateRenewal: f.orNull("certificateRenewal", (key) => f.time(key)),
     /** What the device found when it examined itself, because it could not connect. */

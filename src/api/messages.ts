@@ -116,11 +116,26 @@ export function parseNodeDetails(f: Fields) {
     serverVersion: f.words("serverVersion"),
     /** The last events of the journal about the node, the oldest first. */
     events: f.list("events", parseJournalEvent, NODE_EVENTS),
+    /** What a WalT server on the server's machine knows of it; missing when it knows nothing, or there is none. */
+    ...f.optional("walt", (key) => parseWaltNode(f.object(key))),
     /** What the device last told of itself, and when; null when it has told nothing since the server's start. */
     report: f.orNull("report", (key) => {
       const told = f.object(key);
       return { receivedAt: told.time("receivedAt"), facts: parseReport(told.value("facts")) };
     }),
+  };
+}
+
+/** A node, as WalT knows it. What its version does not say is null. */
+export type WaltNode = ReturnType<typeof parseWaltNode>;
+
+function parseWaltNode(f: Fields) {
+  return {
+    name: f.words("name"),
+    model: f.orNull("model", (key) => f.words(key)),
+    image: f.orNull("image", (key) => f.words(key, 400)),
+    booted: f.orNull("booted", (key) => f.boolean(key)),
+    address: f.orNull("address", (key) => f.words(key)),
   };
 }
 

@@ -74,6 +74,7 @@ export const root = group("walt", DESCRIPTION, EXAMPLES, {
         install: async (): Loaded => (await import("./server/install.ts")).default,
         backup: async (): Loaded => (await import("./server/backup.ts")).default,
         restore: async (): Loaded => (await import("./server/restore.ts")).default,
+        "snmp-relay": async (): Loaded => (await import("./server/snmp-relay.ts")).default,
       },
     ),
   proxy: async (): Promise<Group> =>

@@ -104,6 +104,18 @@ export const TABLES = {
     ),
     boot_port: integer(8080, 1, 65535, "TCP port on `address` of the HTTP service for boot files."),
   },
+  "server.snmp": {
+    address: text(
+      "",
+      "IPv4 address on walt-net at which the nodes look like the ports of a switch with power over Ethernet, for a WalT server on this machine. Default: none. The daemon gives it to the loopback interface: no other machine can ask.",
+      "an IPv4 address",
+      /^(((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4})?$/,
+    ),
+    community: path(
+      "/etc/walt/snmp_community",
+      "File with the SNMP community. Only the daemon's user may read it.",
+    ),
+  },
   image: {
     mirror: mirror(
       "The Debian mirror from which the base of SD cards is built. Default: the one that this machine's apt uses. A machine whose apt uses no Debian mirror needs this key.",

@@ -75,6 +75,8 @@ const ORDERS = {
     what: f.choice("what", ["guest", "vm", "board"]),
     by: by(f),
   }),
+  /** End the VM and keep it off, or start it again. Off lasts until the supervisor's end. */
+  power: (f: Fields) => ({ order: "power" as const, on: f.boolean("on"), by: by(f) }),
   /**
    * Try other settings, and keep them if a tunnel comes up with them. The answer is one line of JSON with the
    * `id` of the trial, whose outcome is in the reports. The trial begins once the answer was read.

@@ -1,4 +1,4 @@
-/** What came of an order to reboot, as the device answers it: one line of JSON. */
+/** What came of an order to reboot, or to switch the power, as the device answers it: one line of JSON. */
 
 import { Fields } from "../parse.ts";
 
@@ -12,8 +12,17 @@ export type RebootOutcome =
   | { readonly did: "no-reaction"; readonly seconds: number }
   /** There is no virtual machine whose guest could be asked. */
   | { readonly did: "not-running" }
+  /** The virtual machine runs. */
+  | { readonly did: "powered-on" }
+  /** It has ended, and stays so. */
+  | { readonly did: "powered-off" }
   /** The board's init was told to reboot the board. */
   | { readonly did: "board-reboots" };
+
+const DID = [
+  ...["rebooted", "not-started", "no-reaction", "not-running"],
+  ...["powered-on", "powered-off", "board-reboots"],
+] as RebootOutcome["did"][];
 
 /** The line, without its end. */
 export function printReboot(outcome: RebootOutcome): string {
@@ -23,7 +32,7 @@ export function printReboot(outcome: RebootOutcome): string {
 /** Parse the line. @throws WaltError when it is something else, perhaps of a newer version. */
 export function parseReboot(line: string): RebootOutcome {
   const f = Fields.parse(line, "the device's answer");
-  const did = f.choice("did", ["rebooted", "not-started", "no-reaction", "not-running", "board-reboots"]);
+  const did = f.choice("did", DID);
   if (did === "not-started") return { did, reason: f.words("reason", 1000) };
   if (did === "no-reaction") return { did, seconds: f.integer("seconds", 0, 1e6) };
   return { did };

@@ -71,7 +71,7 @@ const report = record({
   /** What the stage is about, in words. */
   detail: text(200),
   vm: record({
-    /** As in DeviceStatus: `off`, `starting`, `running`, `waiting`. */
+    /** As in DeviceStatus: `off`, `starting`, `running`, `waiting`, `powered-off`. */
     state: text(20),
     /** What DHCP gave to the VM's network boot, as its console tells: the address, and the host name if any. */
     dhcp: record({ address: text(15), name: text(64) }),

@@ -34,6 +34,8 @@ export interface OrderParts {
   hops(rounds: number): Promise<Hop[]>;
   /** Reboot the node. @throws WaltError when QEMU does not take the order. */
   rebootNode(how: "guest" | "hard", by: string): Promise<RebootOutcome>;
+  /** Start the node, or end it and keep it off. */
+  power(on: boolean, by: string): Promise<RebootOutcome>;
   /** Prepare to reboot the board, and return a function that does it. @throws WaltError when it cannot be. */
   prepareReboot(): () => void;
 }
@@ -67,6 +69,9 @@ export function orderHandler(parts: OrderParts): OrderHandler {
         return await tail(parts.logs[order.source], order, inPieces(stream));
       case "reboot":
         return await reboot(parts, order, stream);
+      case "power":
+        consoleOf(parts);
+        return await writeLine(stream, printReboot(await parts.power(order.on, order.by)));
       case "set":
         return await set(parts.trials, order, stream);
     }

@@ -155,6 +155,7 @@ export async function runDevice(card: Config, output: Log, signal: AbortSignal):
     },
     hops: (rounds) => actions.hops(rounds),
     rebootNode: async (how, by) => (await keeper?.reboot(how, by)) ?? { did: "not-running" },
+    power: async (on, by) => (await keeper?.power(on, by)) ?? { did: "not-running" },
     prepareReboot: () => {
       const begin = prepareReboot(log);
       return () => {

@@ -16,6 +16,7 @@ import { requireDescriptors } from "../linux/limits.ts";
 import { notifySystemd } from "../linux/notify.ts";
 import { aborted, sleep } from "../linux/sleep.ts";
 import { openTap, TUN_CURE } from "../linux/tap.ts";
+import { thisProgram } from "../linux/this-program.ts";
 import type { Log } from "../log.ts";
 import { sourceOf } from "../source.ts";
 import { fingerprint, parsePublicKey } from "../ssh/keys/ed25519.ts";
@@ -34,9 +35,11 @@ import { ServerKeys } from "./keys.ts";
 import { metricsPage, serveMetrics } from "./metrics.ts";
 import { Surroundings } from "./net/surroundings.ts";
 import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
+import { WaltNodes } from "./net/walt-nodes.ts";
 import { OrderShares } from "./order-shares.ts";
 import { Orders, orderDetails } from "./orders.ts";
 import { PING_ORDERS, pingParts } from "./ping.ts";
+import { PowerSwitch } from "./power-switch.ts";
 import { Presence } from "./presence.ts";
 import { Refusals } from "./refusals.ts";
 import { type Device, Registry, RegistryLocked } from "./registry.ts";
@@ -44,6 +47,8 @@ import { Reports } from "./reports.ts";
 import { Rotation } from "./rotation.ts";
 import { refuseOlder, SerialMark } from "./serial-mark.ts";
 import { SharedKeys, sharedCure, sharedText } from "./shared-keys.ts";
+import { SnmpAgent } from "./snmp/agent.ts";
+import { rowsOf } from "./snmp/mib.ts";
 import { Spread } from "./spread.ts";
 import { Tunnels } from "./tunnels.ts";
 import { deviceList, metricsSnapshot, nodeDetails, nodeList, trustInfo } from "./views.ts";
@@ -312,6 +317,8 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
 
   const cannotAccept = (error: unknown): void =>
     log.warn("cannot accept a connection", { event: "connection-failed", error: messageOf(error) });
+  // Beside a WalT server, which has the network.
+  const walt = config["server.network"].managed ? undefined : new WaltNodes();
   const shown = async (some: readonly Device[]): Promise<NodeInfo[]> =>
     nodeList(some, tunnels, await net.addresses(some.map(({ mac }) => mac)), { presence, reports, net });
   const address = server.address ?? { host: hostname(), port: endpoint.address.port };
@@ -340,7 +347,8 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
         const [registered] = deviceList([device], tunnels);
         if (node === undefined || registered === undefined) throw new Error("a node is shown as none");
         const events = journal.events({ node: name, last: NODE_EVENTS });
-        return nodeDetails(node, registered, events, reports.of(device));
+        const known = await walt?.byMac();
+        return nodeDetails(node, registered, events, reports.of(device), known?.get(device.mac));
       },
       history: (name, span) => histories[span](devices.byNode(name)),
       histories: () => registry.active().map((device) => histories.overview(device)),
@@ -375,6 +383,39 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
     cannotAccept,
   );
   parts.defer(() => api.stop());
+  const snmp = config["server.snmp"];
+  if (snmp.address !== "") {
+    let known: ReadonlyMap<string, string> = new Map();
+    const power = new PowerSwitch({
+      devices: () => registry.active(),
+      address: (device) => known.get(device.mac) ?? device.address,
+      isUp: (device) => tunnels.info(device)?.state === "up",
+      report: (device) => reports.of(device)?.facts,
+      give: (device, order) => tunnels.give(device, order),
+      record: (device, order) =>
+        journal.order({ kind: "order", device, details: orderDetails(order) }, order.by),
+      failed: (device, reason) =>
+        log.warn("a node's power was not switched", { event: "snmp-power", node: device.node, reason }),
+    });
+    const agent = await SnmpAgent.start(
+      {
+        address: snmp.address,
+        communityFile: snmp.community,
+        run: join(dirname(server.socket), "snmp"),
+        relay: [...thisProgram(), "server", "snmp-relay"],
+      },
+      {
+        rows: async () => {
+          known = await net.addresses(registry.active().map(({ mac }) => mac));
+          return rowsOf(power.ports());
+        },
+        power: (port, on) => power.set(port, on),
+        failed: (why) => log.warn("a request by SNMP failed", { event: "snmp-power", reason: why }),
+      },
+      log.with("snmp"),
+    );
+    parts.defer(() => agent.stop());
+  }
   if (server.metrics !== undefined) {
     const metrics = await serveMetrics(
       server.metrics,

@@ -139,6 +139,8 @@ export function orderDetails(order: SignedOrder): Details {
       return { order: order.order, mode: order.mode };
     case "reboot":
       return { order: order.order, what: order.what };
+    case "power":
+      return { order: order.order, what: order.on ? "on" : "off" };
     case "set": {
       const { values, hostKeys } = order.changes;
       const changed = Object.entries(values).map(([key, value]) => `${key}=${value ?? ""}`);

@@ -5,7 +5,7 @@
 
 import { formatHostPort, type HostPort } from "../address.ts";
 import type { JournalEvent } from "../api/journal.ts";
-import type { DeviceInfo, NodeDetails, NodeInfo, TrustInfo } from "../api/messages.ts";
+import type { DeviceInfo, NodeDetails, NodeInfo, TrustInfo, WaltNode } from "../api/messages.ts";
 import { fingerprint, parsePublicKey, publicKeyLine, shortCode } from "../ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../ssh/keys/key-files.ts";
 import { VERSION } from "../version.ts";
@@ -93,15 +93,21 @@ export function deviceList(devices: readonly Device[], tunnels: TunnelsSeen): De
   });
 }
 
-/** All that is known of one node. @param events the last ones of the journal about it. */
+/**
+ * All that is known of one node.
+ * @param events the last ones of the journal about it.
+ * @param walt what a WalT server on this machine knows of it.
+ */
 export function nodeDetails(
   node: NodeInfo,
   device: DeviceInfo,
   events: JournalEvent[],
   report: ReceivedReport | undefined,
+  walt: WaltNode | undefined,
 ): NodeDetails {
   const told = report && { receivedAt: report.receivedAt.toISOString(), facts: report.facts };
-  return { ...node, device, events, serverVersion: VERSION, report: told ?? null };
+  const known = walt === undefined ? {} : { walt };
+  return { ...node, device, events, ...known, serverVersion: VERSION, report: told ?? null };
 }
 
 /** @param devices all, revoked ones too. */

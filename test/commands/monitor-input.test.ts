@@ -92,7 +92,10 @@ describe("input that does not end", () => {
   test("is refused within its bound: a line without an end, and lines without number", async () => {
     for (const [line, said] of [
       ['"$@" vpn monitor < /dev/zero', /^walt: standard input: a line is longer than 1024 bytes\n$/],
-      ['"$@" vpn monitor --json < /dev/zero', /^{"error":"standard input: a line is longer than 1024 bytes","status":1}\n$/],
+      [
+        '"$@" vpn monitor --json < /dev/zero',
+        /^{"error":"standard input: a line is longer than 1024 bytes","status":1}\n$/,
+      ],
       ['yes | "$@" vpn monitor', /^walt: standard input had more than 100 lines within a second, [^\n]*\n/],
       ['yes | "$@" vpn monitor --json', /^{"error":"the last 100 lines of standard input were not answers"/],
     ] as const) {

@@ -117,7 +117,11 @@ test("JSON of the configuration has values, and no TOML in strings", async () =>
 
 test("names and columns as typed", async () => {
   const { stdout } = await shell("walt node show 'lab-1?' --columns name,state");
-  expect(stdout.split("\n").slice(0, 3)).toEqual(["NAME    STATE", "lab-10  up, no boot files", "lab-11  up, no boot files"]);
+  expect(stdout.split("\n").slice(0, 3)).toEqual([
+    "NAME    STATE",
+    "lab-10  up, no boot files",
+    "lab-11  up, no boot files",
+  ]);
   const wrong = await shell("walt node show --columns nmae");
   expect([wrong.status, wrong.stderr]).toEqual([2, 'walt: there is no column "nmae"; did you mean name?\n']);
 });

@@ -36,6 +36,10 @@ function give(order: Order, more: Partial<OrderParts> = {}): Promise<Answer> {
       did.push(`${how} by ${by}`);
       return { did: "no-reaction", seconds: 120 };
     },
+    power: async (on: boolean, by: string): Promise<RebootOutcome> => {
+      did.push(`power ${on} by ${by}`);
+      return { did: on ? "powered-on" : "powered-off" };
+    },
     hops: async () => [{ name: "gate:22", rtts: [1.23456, null] }],
     prepareReboot: () => () => void did.push("board"),
     ...more,
@@ -119,6 +123,14 @@ test("reboot: guest and VM by the keeper, whose outcome is answered", async () =
   expect(await outcome("guest")).toEqual({ did: "no-reaction", seconds: 120 });
   expect(await outcome("vm")).toEqual({ did: "no-reaction", seconds: 120 });
   expect(did).toEqual(["guest by ann", "hard by ann"]);
+});
+
+test("power: by the keeper, whose outcome is answered", async () => {
+  for (const on of [false, true]) {
+    const answer = await give({ order: "power", on, by: "WalT" });
+    expect(parseReboot(await textOf(answer))).toEqual({ did: on ? "powered-on" : "powered-off" });
+  }
+  expect(did).toEqual(["power false by WalT", "power true by WalT"]);
 });
 
 test("reboot: the board is rebooted once the answer was read, and not when it cannot be", async () => {

@@ -104,7 +104,12 @@ describeWith([...INTEGRATION, NEEDS], "at a WalT server", () => {
     await eventually(
       "the node's name is shown",
       () => world.must(world.server, "node", "show", registered?.name ?? ""),
-      { fits: (shown) => /DHCP name +lab-7\nDHCP address +10\.20\.0\.7\n/.test(shown) },
+      {
+        fits: (shown) =>
+          /WalT's name +lab-7\n(.*\n)*WalT's state +not booted\n(.*\n)*DHCP name +lab-7\nDHCP address +10\.20\.0\.7\n/.test(
+            shown,
+          ),
+      },
     );
   }, 900_000);
 

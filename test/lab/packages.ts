@@ -11,6 +11,7 @@ export const PACKAGES: readonly string[] = [
   "openssh-client",
   "dnsmasq-base", // DHCP on walt-net; the package dnsmasq would also start a daemon
   "isc-dhcp-server", // DHCP as on a WalT server
+  ...["snmpd", "snmp"], // the switch that a WalT server sees, and its commands
   "iproute2",
   "iputils-ping",
   "iptables", // what docker does to a bridge
@@ -112,6 +113,7 @@ export async function installPackages(
 const SERVICES: readonly (readonly [name: string, ...units: string[]])[] = [
   ["openssh-server", "ssh.service", "ssh.socket"],
   ["isc-dhcp-server", "isc-dhcp-server.service"],
+  ["snmpd", "snmpd.service"],
 ];
 
 /** This machine got daemons that nobody asked for: they shall not start at the next boot either. */

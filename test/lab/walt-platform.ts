@@ -140,6 +140,12 @@ export class WaltPlatform {
     await this.dhcp?.stop();
     for (const { address, model } of nodes)
       symlinkSync(join(images, model), join(this.#folder, "clients", address));
+    const known = nodes.map(({ address, ...node }) => ({
+      ...{ ...node, ip: address, virtual: false, image: `waltplatform/${node.model}-default:latest` },
+      ...{ booted: false, config: {} },
+    }));
+    const list = { num_nodes: known.length, nodes: known };
+    writeFileSync(join(this.#folder, "nodes.json"), JSON.stringify(list));
     const network = this.address.split(".").slice(0, 3).join(".");
     const [config, leases] = [join(this.#folder, "dhcpd.conf"), join(this.#folder, "leases")];
     writeFileSync(config, dhcpdConfig(this.address, network, nodes));
@@ -178,6 +184,15 @@ if (import.meta.main) {
       console.log(`${found ? 200 : 404} ${client} ${pathname}`);
       return found ? new Response(file) : new Response("no such file\n", { status: 404 });
     },
+  });
+  // The web API of the server's own machine.
+  Bun.serve({
+    port: 80,
+    hostname: "127.0.0.1",
+    fetch: (request) =>
+      new URL(request.url).pathname === "/api/v1/nodes"
+        ? new Response(Bun.file(join(folder, "nodes.json")))
+        : new Response("no such page\n", { status: 404 }),
   });
   Bun.listen<{ timer: Timer | undefined }>({
     port: NOTIFICATION,

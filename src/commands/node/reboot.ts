@@ -40,6 +40,8 @@ export default command({
 /** What came of it, in words. */
 function outcomeOf(outcome: RebootOutcome): Outcome {
   switch (outcome.did) {
+    case "powered-on":
+    case "powered-off": // which answer another order
     case "rebooted":
       return { text: "rebooted" };
     case "board-reboots":

@@ -1,7 +1,7 @@
 /** `walt node show` */
 
 import { type ApiClient, MisfitError } from "../../api/client.ts";
-import type { NodeDetails, NodeInfo, Trouble } from "../../api/messages.ts";
+import type { NodeDetails, NodeInfo, Trouble, WaltNode } from "../../api/messages.ts";
 import { SERVER } from "../../api/routes.ts";
 import { WaltError } from "../../errors.ts";
 import { duration, plainText } from "../../text.ts";
@@ -98,6 +98,17 @@ function viaOf(n: NodeInfo): string {
   return n.via ?? (n.framing === "original" ? "(original framing)" : "-");
 }
 
+/** What WalT knows of it, beside what we know. */
+function waltRows({ name, model, image, booted, address }: WaltNode): [string, string][] {
+  return [
+    ["WalT's name", name],
+    ["WalT's model", model ?? "-"],
+    ["WalT's image", image ?? "-"],
+    ["WalT's state", booted === null ? "-" : booted ? "booted" : "not booted"],
+    ["WalT's address", address ?? "-"],
+  ];
+}
+
 function detailsOf(n: NodeDetails): string {
   const { device } = n;
   const certificate = device.certificateExpires;
@@ -123,6 +134,7 @@ function detailsOf(n: NodeDetails): string {
     ["framing", n.framing ?? "-"],
     ["MTU", n.mtu === null ? "-" : String(n.mtu)],
     ["server", `walt ${n.serverVersion}`],
+    ...(n.walt === undefined ? [] : waltRows(n.walt)),
     ...(n.report === null ? [] : reportRows(n.report.facts, Date.parse(n.report.receivedAt))),
     ...(n.traffic === null ? [] : trafficRows(n.traffic, "node")),
   ]);

@@ -345,6 +345,8 @@ function nameOf(state: State): string {
 function stageWhenUp(state: State): State {
   if (state.tunnel !== "up") return state;
   if (!state.vmWanted) return { ...state, stage: "watch", detail: "the tunnel is up" };
+  if (state.vm === "powered-off")
+    return { ...state, stage: "watch", detail: "the tunnel is up, and the virtual machine is powered off" };
   if (state.vm === "running")
     return { ...state, stage: "watch", detail: "tunnel and virtual machine are up" };
   const detail =

@@ -5,7 +5,7 @@
 import type { DeviceStatus } from "../../api/device-status.ts";
 import type { RebootOutcome } from "../../control/reboot.ts";
 import { messageOf } from "../../errors.ts";
-import { backoff, sleep, withJitter } from "../../linux/sleep.ts";
+import { aborted, backoff, sleep, withJitter } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";
 import { isOrderly, type VmEnd } from "./end.ts";
 
@@ -62,6 +62,8 @@ export class VmKeeper {
   #hurry = new AbortController();
   /** Somebody has ordered the end of the machine that runs. */
   #ordered = false;
+  /** Resolves when the machine is to run again; undefined unless it is to stay off. */
+  #off: PromiseWithResolvers<void> | undefined;
   /** How the last machine ended; undefined while none has. */
   lastEnd: LastEnd | undefined;
 
@@ -90,6 +92,7 @@ export class VmKeeper {
     if (vm === undefined) {
       if (how === "guest") return { did: "not-running" };
       this.#hurry.abort();
+      this.#powerOn();
     } else if (how === "hard") {
       this.#ordered = true;
       await vm.stop(`rebooted by ${by}`);
@@ -98,6 +101,31 @@ export class VmKeeper {
     }
     const reason = await start;
     return reason === undefined ? { did: "rebooted" } : { did: "not-started", reason };
+  }
+
+  /**
+   * Switch the machine's power: end it and keep it off, or let it run, until the keeper's end.
+   * @param by who has ordered it.
+   */
+  async power(on: boolean, by: string): Promise<RebootOutcome> {
+    if (this.#stop.signal.aborted) return { did: "not-started", reason: STOPPING };
+    if (!on) {
+      this.#off ??= Promise.withResolvers();
+      this.#hurry.abort();
+      this.#ordered = this.#vm !== undefined;
+      await this.#vm?.stop(`powered off by ${by}`);
+      return { did: "powered-off" };
+    }
+    const start = this.#start.promise;
+    this.#powerOn();
+    this.#hurry.abort();
+    const reason = this.#vm === undefined ? await start : undefined;
+    return reason === undefined ? { did: "powered-on" } : { did: "not-started", reason };
+  }
+
+  #powerOn(): void {
+    this.#off?.resolve();
+    this.#off = undefined;
   }
 
   /** End the machine that runs, if one does, because something is wrong with it; it is started again. @param why in words. */
@@ -125,6 +153,11 @@ export class VmKeeper {
     const { tell, log, wait = sleep } = this.options;
     const { signal } = this.#stop;
     for (let short = 0; !signal.aborted; ) {
+      if (this.#off !== undefined) {
+        tell("powered-off");
+        await Promise.race([this.#off.promise, aborted(signal)]);
+        continue;
+      }
       tell("starting");
       this.#hurry = new AbortController();
       const end = await this.#once();
@@ -134,10 +167,11 @@ export class VmKeeper {
       const fine = isOrderly(end) || this.#ordered;
       short = ran >= SHORT_LIFE || this.#ordered ? 0 : short + 1;
       this.#ordered = false;
-      const ms = short === 0 ? 0 : withJitter(backoff(short));
+      const ms = short === 0 || this.#off !== undefined ? 0 : withJitter(backoff(short));
       const fields = { event: "vm-ended", ran: Math.round(ran / 1000), wait: Math.round(ms) } as const;
-      if (fine) log.info(`${reason}; starting it again`, fields);
-      else log.warn(`${reason}; starting it again`, fields);
+      const next = this.#off === undefined ? "starting it again" : "it stays off";
+      if (fine) log.info(`${reason}; ${next}`, fields);
+      else log.warn(`${reason}; ${next}`, fields);
       if (fine) tell("waiting");
       else tell("waiting", `virtual machine: ${reason}`);
       if (ms > 0) await wait(ms, AbortSignal.any([signal, this.#hurry.signal]));
@@ -160,7 +194,7 @@ export class VmKeeper {
       const vm = await this.options.start(this.#stop.signal);
       const started = now();
       this.#vm = vm;
-      if (this.#stop.signal.aborted) await vm.stop();
+      if (this.#stop.signal.aborted || this.#off !== undefined) await vm.stop();
       else {
         this.options.tell("running");
         this.#started(undefined);

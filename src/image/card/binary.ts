@@ -4,19 +4,17 @@ import { existsSync, readSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { openFile } from "../../linux/files.ts";
+import { isCompiled } from "../../linux/this-program.ts";
 import { AARCH64 } from "../base/elf.ts";
 
 /** Name of the arm64 binary, as `bun run build` makes it. */
 export const ARM64_NAME = "walt-linux-arm64";
 
-/** Whether this program is the compiled binary, whose modules are in Bun's virtual folder. */
-const compiled = import.meta.path.startsWith("/$bunfs/");
-
 /** Paths at which the binary is looked for, in this order. */
 export function binaryPlaces(): string[] {
-  const beside = compiled ? [join(dirname(process.execPath), ARM64_NAME)] : [];
-  if (compiled && process.arch === "arm64") beside.unshift(process.execPath);
-  const repository = compiled ? [] : [join(import.meta.dir, "../../../dist", ARM64_NAME)];
+  const beside = isCompiled ? [join(dirname(process.execPath), ARM64_NAME)] : [];
+  if (isCompiled && process.arch === "arm64") beside.unshift(process.execPath);
+  const repository = isCompiled ? [] : [join(import.meta.dir, "../../../dist", ARM64_NAME)];
   return [
     ...beside,
     ...repository,

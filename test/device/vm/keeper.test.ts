@@ -107,6 +107,43 @@ test("one with which something is wrong is started anew, with the reason told", 
   await k.keeper.stop();
 });
 
+test("one that is powered off stays off until it is powered on, or rebooted by force", async () => {
+  const k = keep([]);
+  await k.stays;
+  expect(await k.keeper.power(true, "ann")).toEqual({ did: "powered-on" });
+  for (const on of [() => k.keeper.power(true, "ann"), () => k.keeper.reboot("hard", "ann")]) {
+    const before = k.count().started;
+    expect(await k.keeper.power(false, "ann")).toEqual({ did: "powered-off" });
+    await eventually("it is told", () => k.told.at(-1) === "powered-off");
+    expect(k.keeper.lastEnd?.reason).toBe("stopped: powered off by ann");
+    expect(await k.keeper.power(false, "ben")).toEqual({ did: "powered-off" });
+    expect(await k.keeper.reboot("guest", "ben")).toEqual({ did: "not-running" });
+    expect(k.count().started).toBe(before);
+    expect(["powered-on", "rebooted"]).toContain((await on()).did);
+    expect(k.count().started).toBe(before + 1);
+  }
+  await k.keeper.power(false, "ann");
+  await k.keeper.stop();
+  expect(k.told.at(-1)).toBe("off");
+  expect(k.waits).toEqual([]);
+});
+
+test("one that is powered off while it starts does not run", async () => {
+  const starting = Promise.withResolvers<Running>();
+  const told: string[] = [];
+  const { promise: ended, resolve } = Promise.withResolvers<VmEnd>();
+  const keeper = new VmKeeper({
+    start: () => starting.promise,
+    tell: (vm) => void told.push(vm),
+    log: createLog(0),
+  });
+  expect(await keeper.power(false, "ann")).toEqual({ did: "powered-off" });
+  starting.resolve({ ended, powerDown: async () => {}, stop: async () => resolve(POWER_OFF) });
+  await eventually("it is off", () => told.at(-1) === "powered-off");
+  expect(told).toEqual(["starting", "waiting", "powered-off"]);
+  await keeper.stop();
+});
+
 test("those that end soon, orderly or not, or do not even start, are waited for longer and longer", async () => {
   const k = keep([10, new Error("no QEMU"), [10, CRASH], SHORT_LIFE - 1, SHORT_LIFE, 10]);
   await k.stays;

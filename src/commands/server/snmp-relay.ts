@@ -1,0 +1,16 @@
+/** `walt server snmp-relay`: what snmpd runs to ask the daemon. Only the SNMP agent of the daemon uses it. */
+
+import { createConnection } from "node:net";
+import { pipeline } from "node:stream/promises";
+import { command } from "../_command.ts";
+
+export default command({
+  name: "walt server snmp-relay",
+  description: "Connect snmpd with the server: the server itself starts this",
+  examples: ["walt server snmp-relay /run/walt-vpn/snmp/relay.sock"],
+  args: { socket: { type: "positional", required: true, description: "The server's socket for it" } },
+  async run(args) {
+    const socket = createConnection({ path: args.socket });
+    await Promise.all([pipeline(process.stdin, socket), pipeline(socket, process.stdout)]);
+  },
+});
