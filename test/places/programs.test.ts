@@ -164,7 +164,7 @@ describeWith(NEEDS, "a device with a program that does not work", () => {
       programs.mend(program);
     }
     expect(wrong).toEqual([]);
-    device.start();
+    await device.start().waitFor(/event=device-starts/);
     await device.isUp(); // and with all programs it works
   }, 600_000);
 });
