@@ -1,10 +1,12 @@
 /** What a machine runs out of, or does not have: a sentence with the cause and the cure, never "a bug in walt". */
 
 import { expect, test } from "bun:test";
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { WaltError } from "../../src/errors.ts";
 import { started } from "../../src/linux/run.ts";
 import { cureOf } from "../../src/server/net/dnsmasq.ts";
 import { explained } from "../../src/system-error.ts";
+import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
 import { describeWith } from "../lab/need.ts";
 import { INTEGRATION, World } from "../lab/world.ts";
@@ -89,4 +91,34 @@ cp -a /srv/keep/. $1/; head -c 9999999 /dev/zero > $1/filler; true`;
     expect(wrong).toEqual([]);
     await world.startServer(); // and with all of them it works
   }, 240_000);
+});
+
+/** The controller of process numbers (Documentation/admin-guide/cgroup-v1/pids.rst). */
+const PIDS = "/sys/fs/cgroup/pids";
+
+describeWith([...INTEGRATION, { files: [`${PIDS}/cgroup.procs`] }], "a limit on processes", () => {
+  test("dnsmasq is back by itself when processes can be made again", async () => {
+    await using world = await World.create({ proxies: 0 });
+    const { server, daemon } = world;
+    const group = `${PIDS}/walt-limits-${server.pid}`;
+    mkdirSync(group);
+    try {
+      const limit = (most: string): void => writeFileSync(`${group}/pids.max`, most);
+      const dnsmasqs = (): number[] =>
+        server.processes().flatMap(({ pid, command }) => (/^dnsmasq /.test(command) ? [pid] : []));
+      writeFileSync(`${group}/cgroup.procs`, String(daemon.pid));
+      limit(readFileSync(`${group}/pids.current`, "utf8").trim());
+      const [first] = dnsmasqs();
+      if (first === undefined) throw new Error("there is no dnsmasq");
+      process.kill(first, "SIGKILL");
+      await daemon.waitFor(/event=dhcp-restart reason=.*(EAGAIN|[Rr]esource temporarily)/);
+      limit("max");
+      await eventually("another dnsmasq", () => dnsmasqs().some((pid) => pid !== first));
+      expect(await world.stopServer()).toBe(0);
+    } finally {
+      await server.endAll();
+      await eventually("the group is empty", () => readFileSync(`${group}/cgroup.procs`, "utf8") === "");
+      rmdirSync(group);
+    }
+  }, 120_000);
 });

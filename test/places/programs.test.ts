@@ -6,9 +6,11 @@
 import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { waltBinary } from "../lab/binary.ts";
 import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
-import { describeWith, SYSTEM_PATH } from "../lab/need.ts";
+import { Lab } from "../lab/lab.ts";
+import { describeWith, LAB, SYSTEM_PATH } from "../lab/need.ts";
 import type { LabProcess } from "../lab/process.ts";
 import { INTEGRATION, World } from "../lab/world.ts";
 
@@ -162,9 +164,36 @@ describeWith(NEEDS, "a device with a program that does not work", () => {
       programs.mend(program);
     }
     expect(wrong).toEqual([]);
-    device.start();
+    await device.start().waitFor(/event=device-starts/);
     await device.isUp(); // and with all programs it works
   }, 600_000);
+});
+
+const COMMAND: Readonly<Record<Kind, RegExp>> = {
+  missing: /^walt: cannot run ssh: .*\nIs ssh installed\?/m,
+  fails: /^walt: ssh to lab\.example ended with status 1/m,
+  hangs: /^walt: ssh -V took longer than 15000 ms and was killed/m,
+  talks: /^walt: ssh -V printed more than 16777216 bytes and was killed/m,
+};
+
+describeWith([LAB], "a command with an ssh that does not work", () => {
+  test("ends, and says why; a signal ends it sooner", async () => {
+    await using lab = await Lab.create();
+    const host = await lab.host("operator");
+    const programs = new Programs(host);
+    const words = [await waltBinary(), "vpn", "list", "--server", "ssh://lab.example"];
+    for (const [kind, says] of Object.entries(COMMAND) as [Kind, RegExp][]) {
+      programs.break("ssh", kind);
+      const run = programs.spawn(words);
+      expect([kind, await run.exited, run.output]).toEqual([kind, 1, expect.stringMatching(says)]);
+      expect(run.output.length).toBeLessThan(1000);
+    }
+    programs.break("ssh", "hangs");
+    const stopped = programs.spawn(words);
+    await eventually("the call that hangs", () => programs.calls > 0);
+    expect(await stopped.stop("SIGTERM", { grace: ENDS })).toBe(128 + 15);
+    await eventually("nothing is left", () => host.processes().length === 0);
+  }, 240_000);
 });
 
 const STOPPED = /SIGTERM|the server is being stopped/;

@@ -51,6 +51,9 @@ interface LoginArgs {
   readonly server?: string | undefined;
 }
 
+/** Milliseconds for the agent's answer: one on another machine may be out of reach. */
+const AGENT_LONGEST = 5000;
+
 /** The exit status of ssh and scp when ssh itself failed. The command on the node may have the same one. */
 const SSH_FAILED = 255;
 
@@ -235,7 +238,7 @@ export class Logins implements Disposable {
 /** The keys that ssh tries, in words: those of the agent, and files. */
 async function triedKeys(identities: readonly string[]): Promise<string> {
   // 0: it has keys; 1: it has none; 2: there is no agent.
-  const agent = await runAny(["ssh-add", "-l"]).catch(() => undefined);
+  const agent = await runAny(["ssh-add", "-l"], { timeout: AGENT_LONGEST }).catch(() => undefined);
   const lines = agent?.status === 0 ? agent.stdout.trim().split("\n") : [];
   const ofAgent = lines.map((line) => line.split(" ").slice(2).join(" "));
   const folder = join(homedir(), ".ssh");
