@@ -57,6 +57,9 @@ export const LOG_EVENTS = {
   "registry-locked": "Another program holds the registry's database. The daemon waits for it at its start.",
   "registry-copied": "A copy of the registry was made, and verified.",
   "registry-copy-failed": "A copy of the registry could not be made. The one before is kept.",
+  "notify-failed":
+    "A notice could not be sent to `server.notify`; `reason` says why. `lost` notices will not be sent.",
+  "notify-works": "Notices are sent to `server.notify` again.",
   "history-failed": "The nodes' history could not be read or written. `reason` says why.",
   "registry-damaged": "The registry's database is damaged. The text says what to do.",
   // The SNMP agent

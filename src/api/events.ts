@@ -3,6 +3,7 @@
 import { DENIALS } from "../enrolment/messages.ts";
 import type { Fields } from "../parse.ts";
 import { MAX_ENTRYPOINT, parseNodeState } from "./messages.ts";
+import { parseNotice } from "./notice.ts";
 
 /** A device that waits for an answer. What it says about itself is printable ASCII of at most 40 characters. */
 export type PendingRequest = ReturnType<typeof parseRequest>;
@@ -48,6 +49,8 @@ export function parseMonitorEvent(f: Fields) {
       } as const;
     case "key-shared":
       return { type, node: f.words("node"), boards: f.wordList("boards", 2, 17) } as const;
+    case "notice":
+      return { type, notice: parseNotice(f.object("notice")) } as const;
     case "node":
       return {
         type,

@@ -64,8 +64,8 @@ const MAX_SECRET = 1024;
 export async function askSecret(text: string, option: string): Promise<string> {
   const { stdin, stderr } = process;
   if (!stdin.isTTY) throw usageError(`${option} is missing, and there is no terminal to ask on`);
+  stdin.setRawMode(true); // before the question: what is typed at once is not shown either
   stderr.write(`${text}: `);
-  stdin.setRawMode(true);
   let typed = Buffer.alloc(0);
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const end = (): void => reject(new WaltError("no passphrase was given"));

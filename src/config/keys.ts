@@ -212,6 +212,20 @@ export function mirror(doc: string): Key<string | undefined> {
   };
 }
 
+/** An address to which events are sent; undefined unless the file has one. */
+export function webhook(doc: string): Key<string | undefined> {
+  return {
+    default: undefined,
+    doc,
+    allowed: 'an address, "https://…" or "http://…"',
+    read: (v) =>
+      typeof v === "string" && v.length <= 2048 && /^https?:\/\/[^\s\p{C}]+$/u.test(v) && URL.canParse(v)
+        ? v
+        : undefined,
+    show: (v) => quote(v ?? ""),
+  };
+}
+
 /** Ed25519 public keys, each on one line: one, which may stand alone, or two. None unless told. */
 export function publicKeys(doc: string): Key<readonly string[]> {
   return {

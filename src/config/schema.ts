@@ -20,6 +20,7 @@ import {
   publicKeys,
   span,
   text,
+  webhook,
 } from "./keys.ts";
 
 export const ROLES = ["server", "proxy", "device"] as const;
@@ -62,6 +63,10 @@ export const TABLES = {
       METRICS_PORT,
       "Loopback address on which Prometheus can read `/metrics`. Default: none.",
     ),
+    notify: webhook(
+      "Address to which the daemon sends what an operator should know, as JSON by POST: a request waits, a node is down or up again, a certificate was refused, a disk is nearly full. Default: none.",
+    ),
+    notify_down: span("5m", "10s", "7d", "A node that is down for this time is one of these."),
     silence: span("10s", "3s", "5m", "A tunnel whose device is silent for this time is ended."),
   },
   "server.network": {

@@ -143,14 +143,14 @@ ours() { # a line: whether it is this server's, by its mark; or as earlier versi
   esac
   listed "$key" "$good"
 }
-mine='' others='' strangers=no
+mine='' others='' strangers=no servers=no # servers: whether other servers of WalT VPN have lines
 if [ -f "$keys" ]; then
   while IFS= read -r line || [ -n "$line" ]; do
     if ours "$line"; then
       mine=$mine$line$newline
     else
       others=$others$line$newline
-      case $line in *" walt-vpn=SHA256:"*) ;; *) strangers=yes ;; esac # a second server of WalT VPN is none
+      case $line in *" walt-vpn=SHA256:"*) servers=yes ;; *) strangers=yes ;; esac
     fi
   done <"$keys"
 fi
@@ -243,7 +243,8 @@ if [ "$action" = remove ]; then
     [ -n "$mine" ] || { say "nothing to remove: $keys has no line of this server"; exit 0; }
     if [ -n "$others" ]; then write_keys "$others"; else rm -f "$keys"; fi
     revoked=''
-    if [ "$strangers" = no ] && [ -z "$others" ]; then remove_limits; elif [ -f "$revoked_keys" ]; then write_revoked || :; fi
+    # The limits are those of all servers: they go with the last one. The revoked keys are each server's own.
+    if [ "$servers" = no ]; then remove_limits; elif [ -f "$revoked_keys" ]; then write_revoked || :; fi
     say "removed this server's lines from $keys"
     say "kept the user $user, which somebody else made or uses; connections that are open go on until they end"
     exit 0

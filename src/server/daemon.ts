@@ -36,6 +36,7 @@ import { metricsPage, serveMetrics } from "./metrics.ts";
 import { Surroundings } from "./net/surroundings.ts";
 import { nodeAddresses, openWaltNet } from "./net/walt-net.ts";
 import { WaltNodes } from "./net/walt-nodes.ts";
+import { diskSpace, Notices } from "./notices.ts";
 import { OrderShares } from "./order-shares.ts";
 import { Orders, orderDetails } from "./orders.ts";
 import { PING_ORDERS, pingParts } from "./ping.ts";
@@ -52,6 +53,7 @@ import { rowsOf } from "./snmp/mib.ts";
 import { Spread } from "./spread.ts";
 import { Tunnels } from "./tunnels.ts";
 import { deviceList, metricsSnapshot, nodeDetails, nodeList, trustInfo } from "./views.ts";
+import { Webhook } from "./webhook.ts";
 
 /** ms for which the start waits for a registry that another program has locked, and ms between two tries. */
 const LOCKED = 60_000;
@@ -239,6 +241,26 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
     async (device, peers) => (await tunnels.give(device, { order: "peers", ...peers })).done,
   );
   parts.defer(() => spread.stop());
+  const ourName = formatHostPort(
+    server.address ?? { host: hostname(), port: server.listen?.port ?? SERVER_PORT },
+  );
+  const webhook = server.notify === undefined ? undefined : new Webhook(server.notify, log.with("notify"));
+  parts.defer(async () => await webhook?.stop());
+  const notices = new Notices({
+    nodes: () => registry.active(),
+    isUp: (device) => tunnels.isUp(device),
+    presence,
+    diskOf: (device) => reports.of(device)?.facts.disk,
+    serverDisk: () => diskSpace(server.state),
+    down: server.notify_down,
+    tell: (notice) => {
+      requests.tell({ type: "notice", notice });
+      webhook?.send({ ...notice, server: ourName });
+    },
+  });
+  parts.defer(() => notices.stop());
+  const lastEvent = journal.events({ last: 1 })[0]?.id ?? 0;
+  parts.defer(journal.follow(lastEvent, (event) => notices.event(event)));
   const refusals = new Refusals(journal, (device, reason) =>
     deviceLines.limit(log, device.node).warn("a proxy refused a certificate", {
       event: "certificate-refused",
@@ -419,7 +441,10 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
   if (server.metrics !== undefined) {
     const metrics = await serveMetrics(
       server.metrics,
-      () => metricsPage(metricsSnapshot(registry.list(), tunnels, requests, reports)),
+      () =>
+        metricsPage(
+          metricsSnapshot(registry.list(), tunnels, requests, reports, refusals, diskSpace(server.state)),
+        ),
       cannotAccept,
     );
     parts.defer(() => metrics.stop());

@@ -6,6 +6,7 @@ import { messageOf, WaltError } from "../errors.ts";
 import { addressOf, HttpServer } from "../linux/http.ts";
 import type { LinkStats } from "../tunnel/counters.ts";
 import { CONTENT_TYPE, exposition, type Family, type Sample } from "./exposition.ts";
+import type { DiskSpace } from "./notices.ts";
 import type { Totals } from "./tunnels.ts";
 
 /** Connections at once, and of one address: Prometheus needs one. */
@@ -18,6 +19,8 @@ export interface NodeMetrics {
   node: string;
   up: boolean;
   totals: Totals;
+  /** Refusals of its certificate that it has reported. */
+  refusals: number;
   /** Counters of the tunnel; undefined while it is down. */
   stats: LinkStats | undefined;
   /** What its board last told, while the tunnel is up. */
@@ -32,6 +35,8 @@ export interface ServerMetrics {
   monitors: number;
   /** Requests for access that wait for an answer. */
   pending: number;
+  /** The file system with the server's state. */
+  disk: DiskSpace;
 }
 
 type NodeRow = readonly [name: string, help: string, value: (node: NodeMetrics) => number | undefined];
@@ -47,6 +52,7 @@ const COUNTERS: readonly NodeRow[] = [
   ["marked_frames", "Frames marked instead of dropped (ECN).", (n) => n.totals.marked],
   ["refused_frames", "Frames from the node that it may not send.", (n) => n.totals.refused],
   ["pings", "PINGs to the device that were answered or given up.", (n) => n.totals.pings],
+  ["certificate_refusals", "Refusals of the device's certificate by a proxy.", (n) => n.refusals],
   ["key_exchanges", "Key exchanges on the tunnels' connections.", (n) => n.totals.rekeys],
   ["late_pings", "PINGs to the device that were answered late or not at all.", (n) => n.totals.late],
 ];
@@ -92,6 +98,7 @@ const BOARD: readonly NodeRow[] = [
     "Memory that programs on the board can still get.",
     (n) => n.report?.memory.available ?? undefined,
   ],
+  ["board_disk_size_bytes", "Bytes of the board's state.", (n) => n.report?.disk.size ?? undefined],
   ["board_disk_free_bytes", "Free bytes of the board's state.", (n) => n.report?.disk.free ?? undefined],
   [
     "board_disk_errors",
@@ -111,6 +118,10 @@ const BOARD: readonly NodeRow[] = [
     (n) => flag(n.report && n.report.vm.state === "running"),
   ],
 ];
+
+function known(value: number | null): Sample[] {
+  return value === null ? [] : [{ value }];
+}
 
 function flag(value: boolean | null | undefined): number | undefined {
   return value == null ? undefined : Number(value);
@@ -151,6 +162,12 @@ export function metricsPage(server: ServerMetrics): string {
     gauge("walt_requests_pending", "Requests for access that wait for an operator.", [
       { value: server.pending },
     ]),
+    gauge(
+      "walt_disk_size_bytes",
+      "Bytes of the file system with the server's state.",
+      known(server.disk.size),
+    ),
+    gauge("walt_disk_free_bytes", "Free bytes of it.", known(server.disk.free)),
     gauge(
       "walt_node_up",
       "Whether the node's tunnel is up.",

@@ -11,6 +11,13 @@ export class Refusals {
   /** The time of the last one, by the device's id: no more than there are devices in the registry. */
   readonly #last = new Map<number, string>();
 
+  readonly #counts = new Map<number, number>();
+
+  /** How many a device has reported since the server's start. */
+  count({ id }: Pick<Device, "id">): number {
+    return this.#counts.get(id) ?? 0;
+  }
+
   /** @param refused is told of a new one. */
   constructor(
     readonly journal: Pick<Journal, "events" | "ofDevice">,
@@ -23,6 +30,7 @@ export class Refusals {
     const isKnown = !this.#last.has(device.id) && this.#hasEvent(device, at);
     this.#last.set(device.id, at);
     if (isKnown) return;
+    this.#counts.set(device.id, this.count(device) + 1);
     const words = reason ?? "it says no reason";
     this.journal.ofDevice({ kind: "certificate-refused", device, details: { reason: words, at } });
     this.refused(device, words);

@@ -101,6 +101,10 @@ export class Tunnels {
     return { ...tunnel.info, stats: tunnel.link?.stats() };
   }
 
+  isUp({ id }: Pick<Device, "id">): boolean {
+    return this.#tunnels.get(id)?.info.state === "up";
+  }
+
   /** Those of the devices whose tunnels are up, with their entrypoints. */
   present(devices: readonly Device[]): Present[] {
     return devices.flatMap((device) => {

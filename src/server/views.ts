@@ -13,7 +13,9 @@ import type { AccessRequests } from "./access-requests.ts";
 import type { KeyName, ServerKeys } from "./keys.ts";
 import type { ServerMetrics } from "./metrics.ts";
 import type { WaltNet } from "./net/walt-net.ts";
+import type { DiskSpace } from "./notices.ts";
 import type { Presence } from "./presence.ts";
+import type { Refusals } from "./refusals.ts";
 import type { Device } from "./registry.ts";
 import type { ReceivedReport, Reports } from "./reports.ts";
 import type { Tunnels } from "./tunnels.ts";
@@ -116,6 +118,8 @@ export function metricsSnapshot(
   tunnels: TunnelsSeen,
   requests: Pick<AccessRequests, "monitors" | "pending">,
   reports: Pick<Reports, "of">,
+  refusals: Pick<Refusals, "count">,
+  disk: DiskSpace,
 ): ServerMetrics {
   const current = devices.filter((device) => device.revokedAt === null);
   return {
@@ -124,11 +128,18 @@ export function metricsSnapshot(
       const tunnel = tunnels.info(device);
       const up = tunnel?.state === "up";
       const now = up ? { stats: tunnel.stats, report: reports.of(device)?.facts } : { stats: undefined };
-      return { node: device.node, up, totals: tunnels.totals(device), ...now };
+      return {
+        node: device.node,
+        up,
+        totals: tunnels.totals(device),
+        refusals: refusals.count(device),
+        ...now,
+      };
     }),
     revoked: devices.length - current.length,
     monitors: requests.monitors,
     pending: requests.pending.length,
+    disk,
   };
 }
 

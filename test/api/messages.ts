@@ -20,7 +20,7 @@ export const NODE: NodeInfo = {
   state: "up",
   mac: "52:54:00:01:02:03",
   address: null,
-  why: { kind: "no-boot-files", at: TIME, end: null, reason: "vmlinuz" },
+  why: null,
   seen: TIME,
   since: TIME,
   via: "gate.example.org:22",
@@ -55,6 +55,7 @@ export const EVENT: JournalEvent = {
 
 export const DETAILS: NodeDetails = {
   ...NODE,
+  why: { kind: "no-boot-files", at: TIME, end: null, reason: "vmlinuz" },
   device: { ...REGISTERED, state: "up", revokedAt: null },
   serverVersion: "0.1.0",
   events: [EVENT],

@@ -45,6 +45,7 @@ export const PACKAGES: readonly string[] = [
   "netcat-openbsd", // with which the card's screen asks the supervisor
   "libfaketime", // moves the clocks of single programs
   "strace", // kills an installation at each of its steps
+  "prometheus", // promtool, which tests the alert rules; no daemon of it is started
   "shellcheck", // proxy-setup.sh must be clean
   ...(Bun.which("busybox") === null ? ["busybox"] : []), // and run in its sh; busybox-static would do as well
 ];
@@ -114,6 +115,7 @@ const SERVICES: readonly (readonly [name: string, ...units: string[]])[] = [
   ["openssh-server", "ssh.service", "ssh.socket"],
   ["isc-dhcp-server", "isc-dhcp-server.service"],
   ["snmpd", "snmpd.service"],
+  ["prometheus", "prometheus.service", "prometheus-node-exporter.service"],
 ];
 
 /** This machine got daemons that nobody asked for: they shall not start at the next boot either. */

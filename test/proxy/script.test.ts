@@ -355,6 +355,48 @@ for (const shell of SHELLS) {
       );
 
       test(
+        "two servers share the limits: each replaces its own revoked keys, and the last one takes the limits away",
+        async () => {
+          const [one, two, three] = [generateKey("1"), generateKey("2"), generateKey("3")];
+          const REVOKED = "/etc/ssh/walt-vpn-revoked-keys";
+          const DROP_IN = "/etc/ssh/sshd_config.d/walt-vpn.conf";
+          const text = ({ publicKey }: KeyPair, { mark }: ProxyScriptOptions): string =>
+            `ssh-ed25519 ${publicKey.blob.toString("base64")} walt-vpn=${mark}`;
+          const revoked = async (): Promise<string[]> =>
+            (await host.must(["cat", REVOKED])).split("\n").filter((line) => line !== "");
+          const first = { ...options, revoked: [one.publicKey] };
+          const both = { ...second, revoked: [two.publicKey] };
+          const run1 = async (what: ProxyScriptOptions, ...args: string[]) => {
+            host.writeFile(join(host.dir, "first.sh"), proxySetupScript(what), 0o755);
+            return await host.run([...shell, join(host.dir, "first.sh"), ...args]);
+          };
+          expect((await run1(first, "--limits")).status).toBe(0);
+          const dropIn = await host.must(["cat", DROP_IN]);
+          // The limits are there, so that the second server's script keeps them up to date without being told.
+          const { status, stderr } = await script2(both);
+          expect([status, stderr]).toEqual([0, ""]);
+          expect(await revoked()).toEqual([text(one, first), text(two, both)]);
+          expect(await host.must(["cat", DROP_IN])).toBe(dropIn);
+          await script2({ ...both, revoked: [three.publicKey] });
+          expect((await revoked()).toSorted()).toEqual([text(one, first), text(three, both)].toSorted());
+          await run1({ ...first, revoked: [] });
+          expect(await revoked()).toEqual([text(three, both)]);
+          await run1(first);
+
+          expect((await script2(both, "--remove")).stdout).toContain("removed this server's lines");
+          expect(await revoked()).toEqual([text(one, first)]);
+          expect(await host.must(["cat", DROP_IN])).toBe(dropIn);
+          expect(await keys()).toBe(markedKeys(first));
+          // Somebody else's line is no server: the limits go with the last one.
+          await shell_(`printf '%s' '${FOREIGN}' >>${KEYS}`);
+          expect((await run1(first, "--remove")).stdout).toContain("removed the limits of walt-vpn");
+          expect((await host.run(["ls", DROP_IN, REVOKED])).stdout).toBe("");
+          expect(await keys()).toBe(FOREIGN);
+        },
+        PATIENCE,
+      );
+
+      test(
         "lines of an earlier version, without a mark, are known by their key and replaced",
         async () => {
           await setup();

@@ -15,14 +15,18 @@ const TOTALS = {
   ...{ tunnels: 3, framesIn: 11, framesOut: 12, bytesIn: 13, bytesOut: 14, dropped: 15, refused: 16 },
   ...{ marked: 17, pings: 18, late: 19, rekeys: 20 },
 };
-const UP: NodeMetrics = { node: "vpn-010203", up: true, totals: TOTALS, stats: STATS };
+const UP: NodeMetrics = { node: "vpn-010203", up: true, totals: TOTALS, refusals: 2, stats: STATS };
 const DOWN: NodeMetrics = {
   node: "vpn-040506",
   up: false,
   totals: { ...TOTALS, tunnels: 0 },
+  refusals: 0,
   stats: undefined,
 };
-const server = { version: "0.1.0", nodes: [UP, DOWN], revoked: 4, monitors: 1, pending: 2 };
+const server = {
+  ...{ version: "0.1.0", nodes: [UP, DOWN], revoked: 4, monitors: 1, pending: 2 },
+  disk: { size: 1000, free: 100 },
+};
 
 test("every value stands under its name, in base units", () => {
   const metrics = parseExposition(metricsPage(server));
@@ -44,6 +48,7 @@ test("every value stands under its name, in base units", () => {
     }),
   );
   expect(shown).toEqual({
+    certificate_refusals_total: 2,
     up: 1,
     tunnels_total: 3,
     receive_frames_total: 11,

@@ -33,6 +33,7 @@ test("no refusal is nothing; one is told once, however often it is reported, and
   all.told(DEVICE, { at: null, reason: null });
   for (const minute of [1, 1, 1, 2, 2]) all.told(DEVICE, refusal(minute));
   expect(told).toHaveLength(2);
+  expect(all.count(DEVICE)).toBe(2);
   expect(events.map(({ kind, details }) => [kind, details["at"]])).toEqual([
     ["certificate-refused", refusal(1).at],
     ["certificate-refused", refusal(2).at],

@@ -143,11 +143,20 @@ test("metrics: nodes with the counters of the tunnel that is up, and how many de
       pending: [],
     },
     { of: () => ({ receivedAt: new Date(), facts: parseReport({ temperature: 51 }) }) },
+    { count: () => 3 },
+    { size: 100, free: 50 },
   );
-  expect(snapshot).toMatchObject({ revoked: 1, monitors: 2, pending: 0 });
+  expect(snapshot).toMatchObject({ revoked: 1, monitors: 2, pending: 0, disk: { size: 100, free: 50 } });
   expect(snapshot.nodes).toEqual([
-    { node: "lab-1", up: true, totals: TOTALS, stats: TRAFFIC, report: parseReport({ temperature: 51 }) },
-    { node: "lab-2", up: false, totals: TOTALS, stats: undefined },
+    {
+      node: "lab-1",
+      up: true,
+      totals: TOTALS,
+      refusals: 3,
+      stats: TRAFFIC,
+      report: parseReport({ temperature: 51 }),
+    },
+    { node: "lab-2", up: false, totals: TOTALS, refusals: 3, stats: undefined },
   ]);
 });
 

@@ -16,7 +16,7 @@ export default command({
   description:
     "Write a backup of configuration, keys and registry, while the server runs. Who has it can be the server: encrypt it, or keep it as secret as the server itself",
   examples: [
-    "sudo walt server backup walt-server.backup --passphrase",
+    "sudo walt server backup walt-2026-03-01.backup --passphrase",
     "sudo walt server backup - --recipient age1… | ssh backup@store 'cat > walt.backup'",
   ],
   args: {

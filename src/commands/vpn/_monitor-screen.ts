@@ -7,6 +7,7 @@
  */
 
 import type { MonitorEvent, PendingRequest } from "../../api/events.ts";
+import type { NoticeKind } from "../../api/notice.ts";
 import { plainText } from "../../text.ts";
 import { parseAnswer } from "./_typed-answer.ts";
 
@@ -43,6 +44,14 @@ interface Shown {
   /** When it was shown, or last changed. */
   at: number;
 }
+
+/** Notices that a monitor shows. */
+const SHOWN_NOTICES: ReadonlySet<string> = new Set<NoticeKind>([
+  "node-down",
+  "certificate-refused",
+  "disk-low",
+  "disk-enough",
+]);
 
 export class MonitorScreen {
   /** By id, in the order in which they came. */
@@ -92,6 +101,11 @@ export class MonitorScreen {
         const text = `node ${event.node}: two devices use this key: ${macs}; walt node show says what to do`;
         return [this.#line(now, text), ...this.#prompt()];
       }
+      case "notice":
+        // The others are shown in words of their own.
+        return SHOWN_NOTICES.has(event.notice.event)
+          ? [this.#line(now, event.notice.text), ...this.#prompt()]
+          : [];
       case "alive":
         return [];
     }

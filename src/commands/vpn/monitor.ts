@@ -10,6 +10,7 @@ import { safeText } from "../../text.ts";
 import { command, print, refuseUnread, UnreadError, untilStopped, write } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
 import { type Action, MonitorScreen, READING_TIME } from "./_monitor-screen.ts";
+import { NotifyCommand } from "./_notify.ts";
 import { nameOf, parseCode } from "./_typed-answer.ts";
 
 /** ms between attempts to reach a server that went away. */
@@ -29,12 +30,20 @@ export default command({
   ],
   args: {
     ...serverOptions,
+    notify: {
+      type: "string",
+      valueHint: "command",
+      description:
+        "Run this for each notice: a request waits, a node is down or up again, a certificate was refused, a disk is nearly full. It gets the notice as JSON on standard input",
+    },
     json: {
       type: "boolean",
       description: "Print events as JSON lines, and read answers `accept CODE` and `deny CODE`",
     },
   },
   async run(args) {
+    const problem = (why: string): void => void process.stderr.write(`walt: ${why}\n`);
+    const notify = args.notify === undefined ? undefined : new NotifyCommand(args.notify, problem);
     await withServer(args, async (api) => {
       const over = new AbortController();
       const signal = AbortSignal.any([untilStopped(), over.signal]);
@@ -46,8 +55,9 @@ export default command({
         .finally(() => over.abort());
       input.catch(() => {}); // it is awaited below
       try {
-        await follow(api, signal, view, connected.resolve);
+        await follow(api, signal, view, connected.resolve, notify);
       } finally {
+        notify?.stop();
         over.abort();
         connected.resolve();
         view.stop();
@@ -72,7 +82,13 @@ interface View {
 }
 
 /** Show the server's events until `signal`, also over restarts of the server. */
-async function follow(api: ApiClient, signal: AbortSignal, view: View, connected: () => void): Promise<void> {
+async function follow(
+  api: ApiClient,
+  signal: AbortSignal,
+  view: View,
+  connected: () => void,
+  notify?: NotifyCommand,
+): Promise<void> {
   let once = false;
   while (!signal.aborted) {
     try {
@@ -80,6 +96,7 @@ async function follow(api: ApiClient, signal: AbortSignal, view: View, connected
         once = true;
         connected();
         view.event(event);
+        if (event.type === "notice") notify?.run(event.notice);
         refuseUnread();
       }
     } catch (error) {
