@@ -15,6 +15,7 @@ import type { GuardRules } from "../../tunnel/receive/guard.ts";
 import { type BootSeen, BootService } from "./boot-files.ts";
 import { Dnsmasq, knownLeases, leasesFile } from "./dnsmasq.ts";
 import { portError, refuseCollision } from "./surroundings.ts";
+import { Together } from "./together.ts";
 
 /**
  * The alias of bridges that this program makes, by which it recognises one that an earlier run left behind.
@@ -130,30 +131,39 @@ async function bridgeInfo(bridge: string, options: IpOptions): Promise<string | 
   return typeof record["ifalias"] === "string" ? record["ifalias"] : "";
 }
 
+/** A node's interface, and the MAC address of the node. */
+interface Port {
+  readonly name: string;
+  readonly nodeMac: string;
+}
+
 function plainNet(network: Config["server.network"]): WaltNet {
   const { bridge, mtu, isolation, managed, address_guard, vlans } = network;
   const groupOfNodes = kept(() => groupOf(bridge));
+  const ports = new Together<Port>(async (some) => {
+    const group = await groupOfNodes();
+    // A bridge forwards nothing between two isolated ports (Linux 4.18). The port is isolated before it is up.
+    const isolated = isolation ? " isolated on" : "";
+    const made = some.flatMap(({ name }) => [
+      `link set dev ${name} mtu ${mtu} group ${group}`,
+      `link set dev ${name} master ${bridge}`,
+      // Unicast frames for unknown addresses are not sent to this port. Otherwise one node could flood all other
+      // tunnels.
+      `link set dev ${name} type bridge_slave flood off learning off guard on${isolated}`,
+    ]);
+    await ipBatch(made).catch(async (error: unknown) => {
+      throw portError(error, bridge, await portsOf(bridge));
+    });
+    // The guard accepts no other source address, so the bridge has nothing to learn.
+    await run(["bridge", "-batch", "-"], {
+      timeout: IP_LONGEST,
+      input: some.map(({ name, nodeMac }) => `fdb replace ${nodeMac} dev ${name} master static\n`).join(""),
+    });
+    await ipBatch(some.map(({ name }) => `link set dev ${name} up`));
+  });
   return {
     mtu,
-    addPort: async (name, nodeMac) => {
-      // A bridge forwards nothing between two isolated ports (Linux 4.18). The port is isolated before it is
-      // up.
-      const isolated = isolation ? " isolated on" : "";
-      await ipBatch([
-        `link set dev ${name} mtu ${mtu} group ${await groupOfNodes()}`,
-        `link set dev ${name} master ${bridge}`,
-        // Unicast frames for unknown addresses are not sent to this port. Otherwise one node could flood all
-        // other tunnels.
-        `link set dev ${name} type bridge_slave flood off learning off guard on${isolated}`,
-      ]).catch(async (error: unknown) => {
-        throw portError(error, bridge, await portsOf(bridge));
-      });
-      // The guard accepts no other source address, so the bridge has nothing to learn.
-      await run(["bridge", "fdb", "replace", nodeMac, "dev", name, "master", "static"], {
-        timeout: IP_LONGEST,
-      });
-      await ipBatch([`link set dev ${name} up`]);
-    },
+    addPort: (name, nodeMac) => ports.add({ name, nodeMac }),
     removePorts: async () => ipBatch([`link del group ${await groupOfNodes()}`]),
     lowerPort: () => Promise.resolve(),
     addresses: (macs) => neighbours(bridge, macs),
