@@ -7,11 +7,12 @@
  *     lab = "ssh://alice@walt.lab.example"
  */
 
+import { statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { parse as parseToml, TomlError } from "smol-toml";
 import { suggest } from "../config/load.ts";
-import { usageError, WaltError } from "../errors.ts";
+import { codeOf, usageError, WaltError } from "../errors.ts";
 import { readEditedIfAny } from "../linux/files.ts";
 import { describe } from "../parse.ts";
 import { quoted } from "../text.ts";
@@ -59,9 +60,19 @@ export function chooseServer(
   return own.server === undefined ? undefined : resolve(own.server, `${path}: server`, () => own);
 }
 
+/** After `su`, HOME may name the folder of another user, in which this one may not even look: no file of theirs. */
+function isOutOfReach(path: string): boolean {
+  try {
+    statSync(path);
+    return false;
+  } catch (error) {
+    return codeOf(error) === "EACCES";
+  }
+}
+
 /** @throws WaltError naming what is wrong with the file. */
 export function readOwnConfig(path: string): OwnConfig {
-  const text = readEditedIfAny(path, MAX_FILE) ?? "";
+  const text = isOutOfReach(path) ? "" : (readEditedIfAny(path, MAX_FILE) ?? "");
   const wrong = (what: string): WaltError =>
     new WaltError(`${path}: ${what}`, {
       hint: 'It has server = "NAME", and [servers] with NAME = "ssh://…".',

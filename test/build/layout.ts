@@ -217,7 +217,7 @@ function pump(): void {
     else send({ kind: "stop" });
   }).run();
   assert.deepEqual(events, [
-    { kind: "up", id: 5, mtu: 2000 },
+    { kind: "up", id: 5, mtu: 2000, lanes: false },
     { kind: "ended", id: 5, end: { kind: "stopped", text: "enough" } },
   ]);
   const said = read(peer);
