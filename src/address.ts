@@ -10,8 +10,14 @@ export interface HostPort {
   port: number;
 }
 
+/** A proxy on the way. */
+export interface ProxyAddress extends HostPort {
+  /** The user there, where that is not `walt-vpn`. */
+  user?: string;
+}
+
 /** How a device reaches the server: through proxies, the first one exposed, or straight. */
-export type Entrypoint = { proxies: HostPort[] } | { direct: HostPort };
+export type Entrypoint = { proxies: ProxyAddress[] } | { direct: HostPort };
 
 /** Where sshd listens on a proxy. */
 export const PROXY_PORT = 22;
@@ -75,8 +81,28 @@ export function formatHostPort(a: HostPort): string {
   return a.host.includes(":") ? `[${a.host}]:${a.port}` : `${a.host}:${a.port}`;
 }
 
+/** A name of a user that useradd(8) takes: it may stand in an argument. */
+const USER = /^[a-z_][a-z0-9_-]{0,31}$/;
+
+/** "h:22", or "user@h". @throws WaltError (usage) on anything else. */
+function parseProxy(text: string): ProxyAddress {
+  const at = text.indexOf("@");
+  if (at < 0) return parseHostPort(text, PROXY_PORT);
+  const user = text.slice(0, at);
+  if (!USER.test(user))
+    throw usageError(
+      `"${safeText(text, 60)}" is no proxy: what stands before the @ is no name of a user`,
+      "Write host, host:port, or user@host:port.",
+    );
+  return { ...parseHostPort(text.slice(at + 1), PROXY_PORT), user };
+}
+
+function formatProxy(proxy: ProxyAddress): string {
+  return proxy.user === undefined ? formatHostPort(proxy) : `${proxy.user}@${formatHostPort(proxy)}`;
+}
+
 /**
- * "a", "a,b:2022": a chain of proxies (port 22 unless said), the first one exposed.
+ * "a", "a,b:2022": a chain of proxies (port 22 unless said), the first one exposed. "user@a": another user there.
  * "ssh://host:2222": the server's endpoint itself (port 2222 unless said).
  * @throws WaltError (usage) on anything else.
  */
@@ -90,10 +116,15 @@ export function parseEntrypoint(text: string): Entrypoint {
       "Write proxy[,proxy…], or ssh://host:port for a server that is reachable directly.",
     );
   }
-  return { proxies: parts.map((part) => parseHostPort(part.replace(/^ +| +$/g, ""), PROXY_PORT)) };
+  return { proxies: parts.map((part) => parseProxy(part.replace(/^ +| +$/g, ""))) };
+}
+
+/** The same way, without the users on it, of which only the device needs to know. */
+export function withoutUsers(e: Entrypoint): Entrypoint {
+  return "direct" in e ? e : { proxies: e.proxies.map(({ host, port }) => ({ host, port })) };
 }
 
 /** The text of an entrypoint, every port said: "a:22,b:2022" or "ssh://host:2222". `parseEntrypoint` reads it back. */
 export function formatEntrypoint(e: Entrypoint): string {
-  return "direct" in e ? `ssh://${formatHostPort(e.direct)}` : e.proxies.map(formatHostPort).join(",");
+  return "direct" in e ? `ssh://${formatHostPort(e.direct)}` : e.proxies.map(formatProxy).join(",");
 }

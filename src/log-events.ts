@@ -110,6 +110,8 @@ export const LOG_EVENTS = {
   "credentials-damaged": "The stored credentials cannot be used.",
   "server-keys-damaged":
     "What the device stored of the server's keys cannot be used, so that those of its card count.",
+  "key-to-sign":
+    "In the original framing: the commands by which WalT's CA makes a certificate, in WalT 9 and in WalT 10. It belongs into the file `certificate` on the device.",
   "key-to-install": "In the original framing: `key` must be added to the server's authorized_keys.",
   "bridge-failed": "The device could not make its bridge, or remove it.",
   "pump-failed": "The pump thread failed.",

@@ -20,7 +20,6 @@ const HOSTILE = [
   'a"b',
   "a\\b",
   "a/b",
-  "user@host",
   "a|b",
   "a&b",
   "a*",
@@ -75,6 +74,7 @@ test("hostile and malformed addresses are errors of usage, with a short message"
     for (const parse of [
       (t: string) => parseHostPort(t, 22),
       parseEntrypoint,
+      (t: string) => parseEntrypoint(`ssh://user@${t}`),
       (t: string) => parseEntrypoint(`ssh://${t}`),
     ]) {
       try {
@@ -96,6 +96,18 @@ test("entrypoints: a proxy, a chain, a server that is reachable directly", () =>
     return [parsed, formatEntrypoint(parsed)] as unknown;
   };
   expect(both("a")).toEqual([{ proxies: [{ host: "a", port: 22 }] }, "a:22"]);
+  expect(both("us-er@a,b")).toEqual([
+    {
+      proxies: [
+        { host: "a", port: 22, user: "us-er" },
+        { host: "b", port: 22 },
+      ],
+    },
+    "us-er@a:22,b:22",
+  ]);
+  for (const user of ["", "-oProxyCommand=x", "a b", "A", "a'", "a@b", "root;x", "x".repeat(33)])
+    expect(() => parseEntrypoint(`${user}@a`)).toThrow(WaltError);
+  expect(() => parseEntrypoint("ssh://user@a")).toThrow(WaltError);
   expect(both("a,[::1]:2022, b")).toEqual([
     {
       proxies: [

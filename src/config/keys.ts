@@ -183,7 +183,7 @@ export function entrypoints(doc: string): Key<readonly Entrypoint[]> {
   return {
     default: [],
     doc,
-    allowed: `"proxy[:port]", a chain "proxy1,proxy2", or "ssh://server:port"; or an array of at most ${MAX_ENTRYPOINTS} different ones`,
+    allowed: `"proxy[:port]", "user@proxy[:port]", a chain "proxy1,proxy2", or "ssh://server:port"; or an array of at most ${MAX_ENTRYPOINTS} different ones`,
     read: (v) => {
       const all = (Array.isArray(v) ? v : [v]).map((one) => parsed(one, parseEntrypoint));
       const good = all.filter((one) => one !== undefined);

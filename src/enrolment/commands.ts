@@ -4,7 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { type Entrypoint, formatEntrypoint, parseEntrypoint } from "../address.ts";
+import { type Entrypoint, formatEntrypoint, parseEntrypoint, withoutUsers } from "../address.ts";
 import { WaltError } from "../errors.ts";
 
 /**
@@ -36,7 +36,7 @@ export function tunnelName(session: Uint8Array): string {
 
 /** `enrol`, `renew`, `tunnel via=<entrypoint>` or `lane tunnel=<name>`. */
 export function encodeCommand(command: ServerCommand): string {
-  if (command.name === "tunnel") return `tunnel via=${formatEntrypoint(command.via)}`;
+  if (command.name === "tunnel") return `tunnel via=${formatEntrypoint(withoutUsers(command.via))}`;
   return command.name === "lane" ? `lane tunnel=${command.tunnel}` : command.name;
 }
 

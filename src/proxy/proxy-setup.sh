@@ -9,6 +9,8 @@
 #
 # In the end it logs in here as a device would, with keys of its own, which it takes away again.
 #
+# Where the user walt-vpn has another home, as that of a WalT server's own VPN, it makes walt-vpn-devices instead.
+#
 # Another server may use the same user. This server's lines end with a mark of their own: those alone are written, replaced
 # and removed; all others stay as they are. A user walt-vpn that somebody else made keeps its shell, password and files.
 #
@@ -111,11 +113,16 @@ fi
 lone_group() { case $(entry group) in ?*: | ?*:"$user") return 0 ;; esac; return 1; } # whether it is there, without other members
 
 # --- Whose is what is there? Nothing is changed until that is known.
+# A WalT server's own VPN has a user of this name, with another home: then ours has another name.
+other_user=no
+if exists && [ "$(eval "echo ~$user")" != "$home" ]; then
+  other_user=yes user=walt-vpn-devices home=/home/walt-vpn-devices keys=/home/walt-vpn-devices/.ssh/authorized_keys
+fi
 if exists; then
   found=$(eval "echo ~$user")
   if [ "$found" != "$home" ]; then
     [ "$action" = setup ] || { say "nothing to remove: the user $user has the home $found, and is not this script's"; exit 0; }
-    fail "the user $user exists already, with the home $found, so that somebody else made it (a WalT server does).
+    fail "the user $user exists already, with the home $found, so that somebody else made it.
 Nothing was changed. Make another machine the proxy, or use 'walt proxy run', a relay with a port of its own."
   fi
   [ "$(id -u "$user")" -ne 0 ] || fail "the user $user is root"
@@ -584,6 +591,8 @@ else
   remove_trial
 fi
 say "sshd accepts $user: devices may pass to $next"
+[ "$other_user" = no ] || say "note: the user walt-vpn is somebody else's here (that of WalT's own VPN has this name). Devices use the
+user $user: write it before this proxy's name, as in: walt vpn setup-node --entrypoint $user@HOST"
 [ -z "$notes" ] || say "$notes"
 setting maxsessions
 if limited "$sshd_limits" && [ "$now" != 1 ]; then

@@ -72,4 +72,17 @@ describeWith(INTEGRATION, "several entrypoints", () => {
       timeout: 60_000,
     });
   }, 180_000);
+
+  test("a proxy whose user walt-vpn is that of WalT's own VPN: ours has another name there", async () => {
+    await using world = await World.create();
+    const [proxy] = world.proxies;
+    if (proxy === undefined) throw new Error("no proxy");
+    await proxy.host.must(["sh", "/root/proxy-setup.sh", "--remove"]);
+    await proxy.host.must(["useradd", "-r", "-m", "-d", "/var/lib/walt/vpn", "walt-vpn"]);
+    const said = await proxy.host.must(["sh", "/root/proxy-setup.sh"]);
+    expect(said).toContain("setup-node --entrypoint walt-vpn-devices@HOST");
+    const device = await world.device("device1", { entrypoints: [`walt-vpn-devices@${proxy.name}`] });
+    await device.enrol();
+    expect((await world.nodes())[0]).toMatchObject({ state: "up", via: "gate1.example.org:22" });
+  }, 180_000);
 });

@@ -199,6 +199,29 @@ start = false
       await device.waitFor(/watch: the tunnel is up/, { after: seen });
       expect(await pingable(plugged, WALT_NET)).toBe(true);
     }
+
+    // A certificate of WalT's CA, made by the command that the log has, in place of the key's own line.
+    const ca = "/var/lib/walt/vpn-server/vpn-ca-key";
+    await server.must(["mkdir", "-p", "/var/lib/walt/vpn-server"]);
+    await server.must(["ssh-keygen", "-q", "-t", "ecdsa", "-b", "521", "-N", "", "-f", ca]);
+    const [, certificate = "", sign = ""] =
+      /event=key-to-sign certificate=(\S+) .*walt10="([^"]+)"/.exec(device.output) ?? [];
+    server.writeFile("/root/device_key.pub", `${key}\n`);
+    await server.must(sign.split(" "), { cwd: "/root" });
+    expect(await server.must(["ssh-keygen", "-L", "-f", "/root/device_key-cert.pub"])).toMatch(
+      /Key ID: "vpn_[0-9a-f]{12}"(.*\n)*.*Valid: forever(.*\n)*.*walt-vpn/,
+    );
+    host.writeFile(certificate, await Bun.file(server.path("/root/device_key-cert.pub")).text());
+    const authority = await Bun.file(server.path(`${ca}.pub`)).text();
+    server.writeFile(
+      KEYS,
+      `cert-authority,restrict,command="${LOOP.join(" ")} walt-net" ${authority}`,
+      0o600,
+    );
+    const at = device.output.length;
+    for (const pid of programs()) process.kill(pid, "SIGKILL");
+    await device.waitFor(/watch: the tunnel is up/, { after: at });
+    expect(inner.process.output).toMatch(/Accepted publickey for walt-vpn .* ED25519-CERT .* ID vpn_/);
     expect(await device.stop()).toBe(0);
     expect(await host.must(["ip", "-o", "link"])).not.toMatch(/walt-/);
   }, 120_000);

@@ -459,8 +459,28 @@ for (const shell of SHELLS) {
         PATIENCE,
       );
 
+      test(
+        "where WalT's own VPN has the user, ours has another name, which is said",
+        async () => {
+          await shell_("useradd -m -d /var/lib/walt/vpn walt-vpn 2>/dev/null");
+          const theirs = (): Promise<string> =>
+            shell_(
+              "grep ^walt-vpn: /etc/passwd /etc/shadow; find /var/lib/walt /home/walt-vpn 2>/dev/null; :",
+            );
+          const before = await theirs();
+          const { status, stdout, stderr } = await setup();
+          expect([status, stderr]).toEqual([0, ""]);
+          expect(stdout).toContain("setup-node --entrypoint walt-vpn-devices@HOST");
+          expect(await shell_("cat /home/walt-vpn-devices/.ssh/authorized_keys")).toBe(markedKeys(options));
+          await setup("--remove");
+          expect(await shell_("grep -c walt-vpn-devices /etc/passwd || :")).toBe("0\n");
+          expect(await theirs()).toBe(before);
+          await shell_("rm -rf /var/lib/walt; sed -i /^walt-vpn:/d /etc/passwd /etc/shadow /etc/group");
+        },
+        PATIENCE,
+      );
+
       test.each([
-        ["-d /var/lib/walt/vpn", /with the home \/var\/lib\/walt\/vpn, so that somebody else made it/],
         ["-d /home/walt-vpn -s /usr/sbin/nologin", /has the shell \/usr\/sbin\/nologin/],
         ["-d /home/walt-vpn -o -u 0", /the user walt-vpn is root/],
       ])(

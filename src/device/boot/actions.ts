@@ -1,6 +1,7 @@
 /** The actions of a device's boot: the I/O that the state machine (state.ts) asks for, and what it starts. */
 
 import { existsSync } from "node:fs";
+import { basename } from "node:path";
 import type { Entrypoint } from "../../address.ts";
 import type { Config } from "../../config/schema.ts";
 import type { OrderHandler } from "../../control/answerer.ts";
@@ -222,9 +223,27 @@ export class DeviceActions implements Actions {
         address: found.address,
         mac: found.boardMac,
       });
+      if (this.#original) this.#tellCertificate(found.boardMac);
     }
     this.#interface = found;
     return { type: "network" };
+  }
+
+  /**
+   * How the administrator of a server of WalT's own VPN makes a certificate for this device, in place of a line for
+   * its key: ssh finds the certificate beside the key (ssh(1), option -i). The paths of the CA's key, and the name of
+   * a certificate, are those of WalT.
+   */
+  #tellCertificate(boardMac: string): void {
+    const { log, files } = this.parts;
+    const sign = (ca: string): string =>
+      `ssh-keygen -s ${ca} -I vpn_${boardMac.replaceAll(":", "")} -n walt-vpn ${basename(files.deviceKey)}.pub`;
+    log.info("or the server's CA signs the key", {
+      event: "key-to-sign",
+      certificate: `${files.deviceKey}-cert.pub`,
+      walt9: sign("/var/lib/walt/vpn/.ssh/vpn-ca-key"),
+      walt10: sign("/var/lib/walt/vpn-server/vpn-ca-key"),
+    });
   }
 
   async #openProxies(key: ProxyKey, entrypoint: Entrypoint): Promise<Event> {

@@ -4,7 +4,7 @@
  */
 
 import { createServer } from "node:net";
-import { type Entrypoint, formatHostPort, type HostPort } from "../../address.ts";
+import { type Entrypoint, formatHostPort, type HostPort, type ProxyAddress } from "../../address.ts";
 import type { Hop } from "../../control/hops.ts";
 import type { End } from "../../end.ts";
 import { WaltError } from "../../errors.ts";
@@ -173,7 +173,7 @@ export class ProxyChain {
   }
 
   /** Add a connection to the next proxy, which forwards a local port to the hop behind it. */
-  async #add(proxy: HostPort, to: HostPort): Promise<void> {
+  async #add(proxy: ProxyAddress, to: HostPort): Promise<void> {
     const { options } = this;
     const before = this.#proxies.at(-1);
     const mark = before?.mark ?? 0;
@@ -182,6 +182,7 @@ export class ProxyChain {
       const localPort = await freePort();
       const command = proxyArguments({
         connect: before === undefined ? proxy : this.#target,
+        user: proxy.user,
         alias,
         keyFiles: options.keyFiles,
         ...(options.certificateFiles === undefined ? {} : { certificateFiles: options.certificateFiles }),

@@ -16,6 +16,8 @@ export const SERVER_ALIAS = "walt-server";
 export interface ProxyArguments {
   /** Where to connect: the proxy itself, or the local port that the connection before forwards to it. */
   connect: HostPort;
+  /** The user on the proxy; `walt-vpn` unless given. */
+  user?: string | undefined;
   /** The name under which its host key is in `knownHosts`. */
   alias: string;
   /** Paths of private keys, which are tried in this order. */
@@ -106,13 +108,16 @@ export function serverArguments(h: ServerArguments): string[] {
 }
 
 function common(
-  h: Pick<ProxyArguments, "connect" | "keyFiles" | "knownHosts" | "connectTimeout"> & { alive?: number },
+  h: Pick<ProxyArguments, "connect" | "keyFiles" | "knownHosts" | "connectTimeout"> & {
+    alive?: number;
+    user?: string | undefined;
+  },
   alias: string,
 ): string[] {
   return [
     // No configuration file of the machine or of a user is read. There is no agent, no X11, no terminal and
     // no connection that is shared with other processes.
-    ...["ssh", "-F", "/dev/null", "-T", "-a", "-x", "-l", VPN_USER, "-p", String(h.connect.port)],
+    ...["ssh", "-F", "/dev/null", "-T", "-a", "-x", "-l", h.user ?? VPN_USER, "-p", String(h.connect.port)],
     ...option("BatchMode", "yes"),
     ...option("StrictHostKeyChecking", "yes"),
     ...option("UserKnownHostsFile", path(h.knownHosts)),

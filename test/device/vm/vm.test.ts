@@ -40,9 +40,10 @@ const MACHINE: MachineOptions = {
 /** What a person at the node's keyboard would do, to be asked for at `http://<node>/cgi-bin/<name>`, which tells the MTU. */
 const DOINGS = {
   poweroff: "echo o > /proc/sysrq-trigger",
-  // What acpid and systemd-logind do. Linux tells the power button as an input device, here the last one.
+  // What acpid and systemd-logind do. Linux tells the power button as an input device, here the last one: of ACPI on
+  // a PC, of a GPIO pin on arm64.
   button:
-    "insmod /modules/button.ko; insmod /modules/evdev.ko; for input in /dev/input/event*; do :; done; " +
+    "insmod /modules/button.ko; insmod /modules/gpio_keys.ko; insmod /modules/evdev.ko; for input in /dev/input/event*; do :; done; " +
     "head -c 24 $input && echo o > /proc/sysrq-trigger",
   panic: "insmod /modules/pvpanic.ko; insmod /modules/pvpanic-pci.ko; echo c > /proc/sysrq-trigger",
 };
@@ -65,7 +66,7 @@ function addDoings(initrd: string, packages: string): void {
     return { path: `www/cgi-bin/${name}`, type: "file", data, mode: 0o755 };
   };
   const entries = [
-    ...["button", "evdev", "pvpanic", "pvpanic-pci"].flatMap(module),
+    ...["button", "gpio_keys", "evdev", "pvpanic", "pvpanic-pci"].flatMap(module),
     ...Object.entries(DOINGS).map(script),
   ];
   appendFileSync(initrd, gzipSync(cpioNewc(entries)));
