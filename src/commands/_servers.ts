@@ -11,7 +11,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { parse as parseToml, TomlError } from "smol-toml";
 import { suggest } from "../config/load.ts";
-import { usageError, WaltError } from "../errors.ts";
+import { codeOf, usageError, WaltError } from "../errors.ts";
 import { readEditedIfAny } from "../linux/files.ts";
 import { describe } from "../parse.ts";
 import { quoted } from "../text.ts";
@@ -61,7 +61,7 @@ export function chooseServer(
 
 /** @throws WaltError naming what is wrong with the file. */
 export function readOwnConfig(path: string): OwnConfig {
-  const text = readEditedIfAny(path, MAX_FILE) ?? "";
+  const text = readOwn(path);
   const wrong = (what: string): WaltError =>
     new WaltError(`${path}: ${what}`, {
       hint: 'It has server = "NAME", and [servers] with NAME = "ssh://…".',
@@ -89,6 +89,16 @@ export function readOwnConfig(path: string): OwnConfig {
     found.set(name, address);
   }
   return { path, server, servers: found };
+}
+
+/** The text of the file; of another user's home, which sudo may have left us, there is none. */
+function readOwn(path: string): string {
+  try {
+    return readEditedIfAny(path, MAX_FILE) ?? "";
+  } catch (error) {
+    if (error instanceof WaltError && codeOf(error.cause) === "EACCES") return "";
+    throw error;
+  }
 }
 
 /** @param where it was said. */
