@@ -30,8 +30,10 @@ const GROUP = TABLES.server.group.default;
 /** Tags of lintian that are so on purpose. */
 const OVERRIDES = `# Bun puts the program behind an ELF file as it comes: to strip it would take the program away.
 walt: unstripped-binary-or-object [usr/bin/walt-vpn]
-# These are parts of Bun's runtime.
+# These are parts of Bun's runtime, and that is linked so.
 walt: embedded-library *
+walt: hardening-no-pie [usr/bin/walt-vpn]
+walt: hardening-no-relro [usr/bin/walt-vpn]
 # Services of several roles, of which a machine has one: its operator enables it.
 walt: maintainer-script-calls-systemctl *
 `;
