@@ -65,7 +65,20 @@ try {
   await run(["umoci", "unpack", "--image", `${folder}/layout:relay`, join(folder, "bundle")], {
     timeout: 300_000,
   });
-  const inside = await run(["chroot", join(folder, "bundle/rootfs"), "/usr/bin/walt-vpn", "version"]);
+  // As a runtime of containers does it.
+  const enter = 'mkdir -p proc dev && mount -t proc proc proc && mount --bind /dev dev && exec chroot . "$@"';
+  const inside = await run([
+    "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "sh",
+    "-c",
+    `cd "$0" && ${enter}`,
+    join(folder, "bundle/rootfs"),
+    "/usr/bin/walt-vpn",
+    "version",
+  ]);
   say(`the relay's image runs: walt ${inside.trim()}`);
 
   const earlier = await debianPackage({ target: own, version: "0.0.9", time, output: at("1") });
