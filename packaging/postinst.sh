@@ -12,7 +12,7 @@ if [ "$1" = configure ]; then
 @USERS@
   mkdir -p /var/lib/walt-vpn/boot
   if [ -e /etc/systemd/system/walt-vpn.service ]; then
-    echo "walt: /etc/systemd/system/walt-vpn.service is older than this package, and wins: see deployment.md, Upgrading." >&2
+    echo "walt: /etc/systemd/system/walt-vpn.service is older than this package, and wins: see docs/upgrade.md." >&2
   fi
   if [ -d /run/systemd/system ]; then
     systemctl --system daemon-reload || true
