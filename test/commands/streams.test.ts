@@ -116,7 +116,7 @@ test("JSON of the configuration has values, and no TOML in strings", async () =>
 });
 
 test("names and columns as typed", async () => {
-  const { stdout } = await shell("walt node show 'lab-1?' --columns name,state");
+  const { stdout } = await shell("walt node show 'lab-1?' --columns name,mac");
   expect(stdout.split("\n").slice(0, 3)).toEqual([
     "NAME    STATE",
     "lab-10  up, no boot files",
