@@ -66,7 +66,7 @@ dpkg-query -W -f '${Version}\n' walt
 say "removed, it leaves them; purged, it leaves the configuration and what is WalT's"
 apt-get remove -y -qq walt >/tmp/said 2>&1 || { cat /tmp/said; fail "remove"; }
 [ "$(cat /var/lib/walt-vpn/keys/*)" = "$keys" ] || fail "the keys are gone"
-command -v walt && fail "walt is still there"
+[ ! -e /usr/bin/walt ] || fail "walt is still there"
 apt-get purge -y -qq walt >/tmp/said 2>&1 || { cat /tmp/said; fail "purge"; }
 [ ! -e /var/lib/walt-vpn ] || fail "the state is still there"
 [ "$(cat /etc/walt/vpn.toml)" = "$toml" ] || fail "another configuration"
