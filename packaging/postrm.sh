@@ -7,7 +7,7 @@ if [ "$1" = purge ]; then
   if [ -e /usr/local/bin/walt-vpn ]; then
     echo "walt: /var/lib/walt-vpn is left for /usr/local/bin/walt-vpn" >&2
   else
-    rm -rf /var/lib/walt-vpn /var/lib/walt-vpn-dhcp
+    rm -rf /var/lib/walt-vpn /var/lib/walt-vpn-dhcp /run/walt-vpn
   fi
 fi
 if [ -d /run/systemd/system ]; then

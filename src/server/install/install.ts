@@ -69,7 +69,7 @@ export async function planInstall(machine: Machine): Promise<Plan> {
   const command = free(places.command, lookAtCommand(places.command, machine.binary));
   const state = free(places.state, lookAtState(places.state));
   for (const path of [places.dhcpSocket, places.dhcpUnit]) free(path, lookAtDhcpUnit(path));
-  if (unit !== "ours") free(places.run, lookAtRun(places.run));
+  if (unit !== "ours" && !machine.packaged) free(places.run, lookAtRun(places.run));
   const earlierUnit = lookAtUnit(earlier.unit).is === "ours";
   const { config, at } = findConfig(places.config, earlier.config, earlierUnit);
   const keepsState = config.server.state === TABLES.server.state.default;
