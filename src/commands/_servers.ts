@@ -7,7 +7,6 @@
  *     lab = "ssh://alice@walt.lab.example"
  */
 
-import { statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { parse as parseToml, TomlError } from "smol-toml";
@@ -60,19 +59,9 @@ export function chooseServer(
   return own.server === undefined ? undefined : resolve(own.server, `${path}: server`, () => own);
 }
 
-/** After `su`, HOME may name the folder of another user, in which this one may not even look: no file of theirs. */
-function isOutOfReach(path: string): boolean {
-  try {
-    statSync(path);
-    return false;
-  } catch (error) {
-    return codeOf(error) === "EACCES";
-  }
-}
-
 /** @throws WaltError naming what is wrong with the file. */
 export function readOwnConfig(path: string): OwnConfig {
-  const text = isOutOfReach(path) ? "" : (readEditedIfAny(path, MAX_FILE) ?? "");
+  const text = readOwn(path);
   const wrong = (what: string): WaltError =>
     new WaltError(`${path}: ${what}`, {
       hint: 'It has server = "NAME", and [servers] with NAME = "ssh://…".',
@@ -100,6 +89,16 @@ export function readOwnConfig(path: string): OwnConfig {
     found.set(name, address);
   }
   return { path, server, servers: found };
+}
+
+/** The text of the file; of another user's home, which sudo may have left us, there is none. */
+function readOwn(path: string): string {
+  try {
+    return readEditedIfAny(path, MAX_FILE) ?? "";
+  } catch (error) {
+    if (error instanceof WaltError && codeOf(error.cause) === "EACCES") return "";
+    throw error;
+  }
 }
 
 /** @param where it was said. */

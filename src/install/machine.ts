@@ -1,6 +1,6 @@
 /** The machine on which a role is installed: the paths of an installation, and how programs are run on it. */
 
-import { lstatSync, readlinkSync, type Stats } from "node:fs";
+import { lstatSync, readlinkSync, realpathSync, type Stats } from "node:fs";
 import { join } from "node:path";
 import { codeOf } from "../errors.ts";
 import { runAny } from "../linux/run.ts";
@@ -11,6 +11,8 @@ export interface Machine {
   root: string;
   /** The compiled program that is to be installed. */
   binary: string;
+  /** Whether it is of a package of the distribution, which has command, units and users: they are left alone. */
+  packaged: boolean;
   /** Whether systemd is running (sd_booted(3)). In a container or a chroot its files may exist without it. */
   systemd: boolean;
   /** Run a program to its end; its exit status, 0 for done, and what it printed. */
@@ -22,6 +24,7 @@ export function thisMachine(binary: string): Machine {
   return {
     root: "/",
     binary,
+    packaged: realpathSync(binary).startsWith("/usr/bin/"),
     systemd: statIfAny("/run/systemd/system")?.isDirectory() === true,
     run: runAny,
   };

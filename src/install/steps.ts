@@ -10,6 +10,9 @@ import { type Finding, lookAtLink, sameContent } from "./ours.ts";
 /** Folders in which another program may have a command `walt`, which ours must not hide. */
 const COMMAND_FOLDERS = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
+/** What is said in place of command and units that a package has. */
+export const PACKAGED = "command and units: of the package walt";
+
 /** One change to the machine. */
 export interface Step {
   /** What the step does, for the operator: `/etc/walt/vpn.toml: written`. */

@@ -116,11 +116,11 @@ test("JSON of the configuration has values, and no TOML in strings", async () =>
 });
 
 test("names and columns as typed", async () => {
-  const { stdout } = await shell("walt node show 'lab-1?' --columns name,state");
+  const { stdout } = await shell("walt node show 'lab-1?' --columns name,mac");
   expect(stdout.split("\n").slice(0, 3)).toEqual([
-    "NAME    STATE",
-    "lab-10  up, no boot files",
-    "lab-11  up, no boot files",
+    "NAME    MAC",
+    `lab-10  ${NODE.mac}`,
+    `lab-11  ${NODE.mac}`,
   ]);
   const wrong = await shell("walt node show --columns nmae");
   expect([wrong.status, wrong.stderr]).toEqual([2, 'walt: there is no column "nmae"; did you mean name?\n']);

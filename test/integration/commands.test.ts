@@ -182,9 +182,8 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         expect(status).toBe(0);
         expect(JSON.stringify(JSON.parse(stdout))).toStartWith(kind);
       }
-      expect((await walt(server, "node", "show", "vpn-000000", "--json")).stderr).toContain(
-        'there is no node "vpn-000000"',
-      );
+      const { stderr } = await walt(server, "node", "show", "vpn-000000", "--json");
+      expect(JSON.parse(stderr)).toMatchObject({ error: 'there is no node "vpn-000000"', status: 1 });
     });
 
     test("colours are for a terminal, and only without NO_COLOR", async () => {
@@ -252,7 +251,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       );
       expect(status).toBe(1);
       expect(monitor.output).toContain(
-        `walt: the daemon on /run/walt-vpn/server.sock is walt 0.0.7, this is walt ${version}: event: `,
+        `{"error":"the daemon on /run/walt-vpn/server.sock is walt 0.0.7, this is walt ${version}: event: `,
       );
       rmSync(socket, { force: true });
       await world.startServer();
@@ -680,7 +679,9 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
             walt(operator, ...command),
           );
           expect([said, status, stdout]).toEqual([said, 1, ""]);
-          expect(stderr).toStartWith(`walt: the server at ssh://root@walt.lab.example ${said}`);
+          expect(stderr).toStartWith(
+            `walt: the server at ssh://root@walt.lab.example ${said.replace("VERSION", version)}`,
+          );
           expect(stderr.trim().split("\n")).toHaveLength(2);
           rmSync(socket, { force: true });
         }

@@ -5,7 +5,7 @@ import { parseConfig, requireRole } from "../../config/load.ts";
 import { WaltError } from "../../errors.ts";
 import { type Machine, placesOf } from "../../install/machine.ts";
 import { type Finding, lookAtCommand, lookAtUnit } from "../../install/ours.ts";
-import { addCommand, addFile, addLink, type Plan, type Step, write } from "../../install/steps.ts";
+import { addCommand, addFile, addLink, PACKAGED, type Plan, type Step, write } from "../../install/steps.ts";
 import { filled, quoted } from "../../install/unit.ts";
 import { readTextIfAny } from "../../linux/files.ts";
 import template from "./walt-vpn-device.service" with { type: "text" };
@@ -42,6 +42,10 @@ export function planDeviceInstall(machine: Machine, folder: string | undefined):
     throw new WaltError(`cannot install:\n${inTheWay.map((one) => `- ${one}`).join("\n")}`, {
       hint: "Nothing was changed. Move these things away, or install on another machine.",
     });
+  }
+  if (machine.packaged) {
+    plan.found.push(PACKAGED);
+    return plan;
   }
   addFile({ path: places.deviceUnit, text: deviceUnit(placesOf("/").command) }, plan.steps, plan.found);
   addCommand(machine, command.is, plan.steps, plan.found);

@@ -15,7 +15,16 @@ import { TABLES } from "../../config/schema.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import { type Machine, placesOf, statIfAny } from "../../install/machine.ts";
 import { type Finding, lookAtCommand, lookAtDhcpUnit, lookAtUnit } from "../../install/ours.ts";
-import { addCommand, addFile, addLink, must, type Plan, type Step, write } from "../../install/steps.ts";
+import {
+  addCommand,
+  addFile,
+  addLink,
+  must,
+  PACKAGED,
+  type Plan,
+  type Step,
+  write,
+} from "../../install/steps.ts";
 import { makeFolders, readTextIfAny, syncFolder } from "../../linux/files.ts";
 import { type Collision, collisionCure, collisionOf, collisionText, freeNetwork } from "../net/collision.ts";
 import { type FoundConfig, findConfig, newConfiguration } from "./configuration.ts";
@@ -53,10 +62,14 @@ export async function planInstall(machine: Machine): Promise<Plan> {
 
   const walt = findWaltServer(places.waltConf);
   const unit = free(places.unit, lookAtUnit(places.unit));
+  if (machine.packaged && unit === "ours")
+    inTheWay.push(
+      `${places.unit} is of an installation without the package, and would win: systemctl stop walt-vpn, and remove it with ${places.dhcpSocket}, ${places.dhcpUnit}, ${places.command} and ${places.link}`,
+    );
   const command = free(places.command, lookAtCommand(places.command, machine.binary));
   const state = free(places.state, lookAtState(places.state));
   for (const path of [places.dhcpSocket, places.dhcpUnit]) free(path, lookAtDhcpUnit(path));
-  if (unit !== "ours") free(places.run, lookAtRun(places.run));
+  if (unit !== "ours" && !machine.packaged) free(places.run, lookAtRun(places.run));
   const earlierUnit = lookAtUnit(earlier.unit).is === "ours";
   const { config, at } = findConfig(places.config, earlier.config, earlierUnit);
   const keepsState = config.server.state === TABLES.server.state.default;
@@ -73,7 +86,8 @@ export async function planInstall(machine: Machine): Promise<Plan> {
   if (moves && !active) {
     await refuseSecond(earlier.socket).catch((error: unknown) => inTheWay.push(messageOf(error)));
   }
-  const isInstalled = unit === "ours" || state === "ours" || earlierUnit || earlierState !== undefined;
+  const isInstalled =
+    machine.packaged || unit === "ours" || state === "ours" || earlierUnit || earlierState !== undefined;
   const { group } = config.server;
   const groupIsThere = hasGroup(root, group);
   if (groupIsThere && !isInstalled && config.sources.get("server.group") === "default") {
@@ -97,11 +111,14 @@ export async function planInstall(machine: Machine): Promise<Plan> {
     );
   }
 
-  // The unit is written first: everything else is recognised as ours by it. It is not enabled yet.
-  for (const file of unitFiles(places, { command: COMMAND, config: CONFIG, group }))
-    addFile(file, steps, found);
-  addCommand(machine, command, steps, found);
-  addLink(machine, steps, found, notes);
+  if (machine.packaged) found.push(PACKAGED);
+  else {
+    // The unit is written first: everything else is recognised as ours by it. It is not enabled yet.
+    for (const file of unitFiles(places, { command: COMMAND, config: CONFIG, group }))
+      addFile(file, steps, found);
+    addCommand(machine, command, steps, found);
+    addLink(machine, steps, found, notes);
+  }
   if (groupIsThere) found.push(`group ${group}: is there`);
   else {
     steps.push({

@@ -79,3 +79,10 @@ test("a unit that was written by hand is named", async () => {
   machine.put("/etc/systemd/system/walt.service", "[Service]\nExecStart=/usr/local/bin/walt run\n");
   expect(await run(folder)).toContain("Note: ");
 });
+
+test("of a package, only the files are copied", async () => {
+  machine.packaged = true;
+  await run(folder);
+  expect(machine.read("/etc/walt/vpn.toml")).toBe(TOML);
+  expect(Object.keys(machine.tree()).filter((path) => /systemd|local/.test(path))).toEqual([]);
+});

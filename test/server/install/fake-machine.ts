@@ -52,6 +52,7 @@ export const WALT: Readonly<Record<string, string>> = {
 
 export class FakeMachine implements Machine {
   readonly binary: string;
+  packaged = false;
   /** Programs that were run, as typed. */
   readonly ran: string[] = [];
   /** What programs print, by what is typed. */

@@ -369,3 +369,17 @@ describe("over an earlier version", () => {
     expect(machine.has("/var/lib/walt-vpn/keys")).toBe(false);
   });
 });
+
+test("of a package, only the configuration is written; units of an installation without it are in the way", async () => {
+  machine.packaged = true;
+  machine.put("/etc/group", "walt:x:999:\n");
+  // What a server that was killed has left.
+  machine.put("/run/walt-vpn/walt-net/x", "");
+  await run();
+  expect(machine.read("/etc/walt/vpn.toml")).toContain('role = "server"');
+  expect(Object.keys(machine.tree()).filter((path) => /systemd|local/.test(path))).toEqual([]);
+  machine.put("/etc/systemd/system/walt-vpn.service", EARLIER_UNIT);
+  expect(await refused()).toContain(
+    "/etc/systemd/system/walt-vpn.service is of an installation without the package",
+  );
+});

@@ -21,6 +21,7 @@ let packages: string;
 const machine = (): Machine => ({
   root,
   binary: "",
+  packaged: false,
   systemd: false,
   run: () => Promise.reject(new Error("no")),
 });
