@@ -63,6 +63,12 @@ const MIB = 1 << 20;
  * wait here for the peer. The windows of the channels allow less.
  */
 const MESSAGES_MAX = 4 * MIB;
+/**
+ * The least window of a further lane, bytes. Where there are several lanes the path loses packets, or is long. TCP
+ * keeps little in flight on it, and what waits in front of a lane's TCP keeps no light flow waiting. A window that
+ * took TCP's retransmissions for a queue would only starve it.
+ */
+const FURTHER_LEAST = 32_768;
 /** ms after which a message that the stream did not take is tried again. */
 const RETRY = 5;
 
@@ -356,7 +362,7 @@ export class PumpLink implements ControlMessages {
     this.mtu = commonMtu(this.mtu, bytes, offset);
     this.up = true;
     this.#receiver.acknowledges = (common & FEATURE_ACK) !== 0;
-    if (this.#receiver.acknowledges) this.#sender.window = new Window();
+    if (this.#receiver.acknowledges) this.#sender.window = new Window(this.#first && FURTHER_LEAST);
     // For a peer that takes no offloads the TAP's stay off: then the kernel splits super-frames and computes
     // checksums.
     const offloads = common & FEATURE_OFFLOADS;

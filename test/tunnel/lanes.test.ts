@@ -183,8 +183,9 @@ function play(tunnel: Tunnel, cuts: boolean): Map<number, number>[] {
       for (let i = port % 2 === 0 ? 1 : 1 + random(8); i > 0; i--) {
         const number = sent[from]?.get(port) ?? 0;
         const data = port % 2 === 0 ? 40 : 40 + random(1400);
-        sent[from]?.set(port, number + 1);
-        writeNow(tunnel.ends[from === 0 ? 0 : 1].node, datagram(port, number, data));
+        // The socket is full now and then.
+        const taken = writeNow(tunnel.ends[from === 0 ? 0 : 1].node, datagram(port, number, data)) > 0;
+        if (taken) sent[from]?.set(port, number + 1);
       }
     }
     tunnel.serve(lane);

@@ -178,35 +178,41 @@ export class FrameSource {
     if (this.#lanes !== undefined && --this.#lanes.count === 0) this.#lanes.copies.clear();
   }
 
-  /** Whether frames wait that this lane may send. @param further it is not the first lane. */
-  waits(further: boolean): boolean {
+  /**
+   * Whether frames wait that this lane may send.
+   * @param further it is not the first lane.
+   * @param stalls it gets no acknowledgements: a copy would hardly come first.
+   */
+  waits(further: boolean, stalls = false): boolean {
     const lanes = this.#lanes;
     const main = this.#queue !== undefined && this.#queue.frames > 0;
     if (lanes === undefined) return main;
-    return further ? main || lanes.copies.frames > 0 : lanes.light.frames > 0 || (lanes.count === 0 && main);
+    return further ? main || (!stalls && lanes.copies.frames > 0) : lanes.light.frames > 0 || (lanes.count === 0 && main);
   }
 
-  /** Whether a frame waits that this lane may send although its window is full. @param further see `waits`. */
-  hasSparse(further: boolean): boolean {
+  /** Whether a frame waits that this lane may send although its window is full. The parameters are those of `waits`. */
+  hasSparse(further: boolean, stalls = false): boolean {
     const lanes = this.#lanes;
     const main = this.#queue?.sparse === true;
     if (lanes === undefined) return main;
-    return further ? main || lanes.copies.frames > 0 : lanes.light.frames > 0 || (lanes.count === 0 && main);
+    return further
+      ? main || (!stalls && lanes.copies.frames > 0)
+      : lanes.light.frames > 0 || (lanes.count === 0 && main);
   }
 
   /**
    * Take the next frame for a lane.
-   * @param further see `waits`.
+   * @param further see `waits`, also for `stalls`.
    * @param sparseOnly only one that may exceed the window.
    * @param now ms.
    * @returns its slot, which the caller owns from now on; -1 = none.
    */
-  pop(further: boolean, sparseOnly: boolean, now: number): number {
+  pop(further: boolean, sparseOnly: boolean, stalls: boolean, now: number): number {
     const lanes = this.#lanes;
     const queue = this.#queue;
     if (queue === undefined) return -1;
     if (lanes === undefined) return this.#counted(queue.pop(now, sparseOnly));
-    if (further && lanes.copies.frames > 0) {
+    if (further && !stalls && lanes.copies.frames > 0) {
       const copy = lanes.copies.pop(now);
       if (copy >= 0) return copy;
     }

@@ -40,6 +40,8 @@ export class Sender {
   window: Window | undefined;
   /** This lane takes frames. A further one does so from the peer's HELLO to its end. Set by the link. */
   takesFrames: boolean;
+  /** No acknowledgement comes, although one is due. */
+  stalls = false;
   /** Control messages, in two halves: new ones are written into one half while the stream takes the other. */
   readonly #control = allocate(2 * CONTROL_ROOM);
   /** Where the half for new control messages begins. */
@@ -80,7 +82,7 @@ export class Sender {
 
   /** Whether frames wait that this lane may send. */
   get #framesWait(): boolean {
-    return this.takesFrames && this.source.waits(this.further);
+    return this.takesFrames && this.source.waits(this.further, this.stalls);
   }
 
   /** Whether there is anything to write: committed or control messages, or frames that the window allows. */
@@ -88,7 +90,7 @@ export class Sender {
     if (this.#first < this.#entries || this.#controlLength > 0) return true;
     const { window, source, further } = this;
     if (!this.#framesWait) return false;
-    return window === undefined || window.room > 0 || (source.hasSparse(further) && window.room > -OVERDRAFT);
+    return window === undefined || window.room > 0 || (source.hasSparse(further, this.stalls) && window.room > -OVERDRAFT);
   }
 
   /** Send HELLO. @param mtu bytes. @param features FEATURE_ bits (message.ts). */
@@ -138,6 +140,7 @@ export class Sender {
   /** Write what the stream takes now. @returns the bytes that it took, or -errno if it failed. */
   flush(stream: Stream, now: number): number {
     let taken = 0;
+    this.stalls = this.window?.stalls(now) === true;
     for (let i = 0; i < WRITES; i++) {
       // Commit nothing that the stream cannot take now: what is not committed can still be dropped or
       // overtaken.
@@ -170,8 +173,8 @@ export class Sender {
     while (this.#entries < ENTRIES && held < COMMIT_BYTES && this.#framesWait) {
       // Bytes by which the window would already be exceeded, below zero while it is open.
       const over = window === undefined ? -1 : sum - window.room;
-      if (over >= 0 && (!source.hasSparse(further) || over >= OVERDRAFT)) break;
-      const slot = source.pop(further, over >= 0, now);
+      if (over >= 0 && (!source.hasSparse(further, this.stalls) || over >= OVERDRAFT)) break;
+      const slot = source.pop(further, over >= 0, this.stalls, now);
       if (slot < 0) break;
       const length = pool.length[slot] ?? 0;
       this.#entry(address + (pool.start[slot] ?? 0) + this.#skip, length - this.#skip, slot);

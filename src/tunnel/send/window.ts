@@ -172,6 +172,21 @@ export class Window {
 
   readonly #pace = new Pace();
 
+  /**
+   * @param least the window is never smaller, bytes: WINDOW_MIN, or more where what is in flight keeps nobody
+   *   waiting.
+   */
+  constructor(readonly least = WINDOW_MIN) {}
+
+  /** Whether an acknowledgement is overdue: TCP below us retransmits, or the path has no rate. @param now ms. */
+  stalls(now: number): boolean {
+    return this.inFlight > 0 && this.#isStall(now);
+  }
+
+  #isStall(now: number): boolean {
+    return now - this.#ackedTime > Math.max(STALL_MIN, STALL * this.#base);
+  }
+
   /** Bytes that may be sent now; zero or less: none. */
   get room(): number {
     return Math.min(this.size - this.inFlight, this.#pace.credit);
@@ -236,7 +251,7 @@ export class Window {
     if (newly === 0) return true;
     flight.acked += newly;
     const round = this.#round;
-    round.stalled ||= now - this.#ackedTime > Math.max(STALL_MIN, STALL * this.#base);
+    round.stalled ||= this.#isStall(now);
     this.#ackedTime = now;
     let latest = Number.POSITIVE_INFINITY;
     while (flight.next()) {
@@ -254,7 +269,7 @@ export class Window {
     if (flight.acked >= this.#roundEnd && now - this.#roundStart >= ROUND) this.#endRound(now);
     // Frames sent in one burst would be a queue of their own: the window opens by half of what came.
     if (this.phase !== "startup") this.size = Math.min(this.size + newly / 2, this.#goal());
-    this.size = Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, this.size));
+    this.size = Math.min(WINDOW_MAX, Math.max(this.least, this.size));
     this.refill(now);
     return true;
   }
