@@ -187,7 +187,9 @@ export class FrameSource {
     const lanes = this.#lanes;
     const main = this.#queue !== undefined && this.#queue.frames > 0;
     if (lanes === undefined) return main;
-    return further ? main || (!stalls && lanes.copies.frames > 0) : lanes.light.frames > 0 || (lanes.count === 0 && main);
+    return further
+      ? main || (!stalls && lanes.copies.frames > 0)
+      : lanes.light.frames > 0 || (lanes.count === 0 && main);
   }
 
   /** Whether a frame waits that this lane may send although its window is full. The parameters are those of `waits`. */

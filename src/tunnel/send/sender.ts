@@ -90,7 +90,11 @@ export class Sender {
     if (this.#first < this.#entries || this.#controlLength > 0) return true;
     const { window, source, further } = this;
     if (!this.#framesWait) return false;
-    return window === undefined || window.room > 0 || (source.hasSparse(further, this.stalls) && window.room > -OVERDRAFT);
+    return (
+      window === undefined ||
+      window.room > 0 ||
+      (source.hasSparse(further, this.stalls) && window.room > -OVERDRAFT)
+    );
   }
 
   /** Send HELLO. @param mtu bytes. @param features FEATURE_ bits (message.ts). */
