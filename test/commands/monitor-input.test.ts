@@ -105,7 +105,7 @@ describe("input that does not end", () => {
       expect(stdout.length).toBeLessThan(20_000);
     }
     expect(answers).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 
   test("that has ended already is told", async () => {
     for (const closed of ["< /dev/null", "<&-"]) {
@@ -113,7 +113,7 @@ describe("input that does not end", () => {
       expect([closed, status]).toEqual([closed, 1]);
       expect(stderr).toStartWith("walt: standard input has ended");
     }
-  }, 30_000);
+  }, 120_000);
 });
 
 /** A monitor whose standard input stays open, when it has connected. */
@@ -133,7 +133,7 @@ describe("standard output", () => {
     const child = await monitor(openSync("/dev/full", "w"));
     expect(await child.exited).toBe(1);
     expect(await child.stderr.text()).toMatch(/^walt: cannot write to standard output: [^\n]*\n$/);
-  }, 30_000);
+  }, 120_000);
 
   test("whose reader has seen enough is no failure", async () => {
     // Its standard input is a pipe that stays open for longer than it runs.
@@ -142,7 +142,7 @@ describe("standard output", () => {
     );
     expect([status, stdout]).toEqual([0, expect.stringMatching(/^\d\d:\d\d:\d\d Waiting [^\n]*\n$/)]);
     expect(stderr).toBe("status 0\n");
-  }, 30_000);
+  }, 120_000);
 
   test("that nobody reads ends the monitor before it fills the memory, and a signal ends the wait for a reader", async () => {
     const fifo = join(dir, "fifo");
@@ -161,7 +161,7 @@ describe("standard output", () => {
     } finally {
       closeSync(reader);
     }
-  }, 30_000);
+  }, 120_000);
 });
 
 test("each signal ends it at once, and its last line is whole", async () => {
@@ -173,7 +173,7 @@ test("each signal ends it at once, and its last line is whole", async () => {
     expect([signal, await child.exited, await child.stderr.text()]).toEqual([signal, 0, ""]);
     expect(readFileSync(file, "utf8")).toMatch(/\nAccept\? [^\n]*: \n$/);
   }
-}, 30_000);
+}, 120_000);
 
 describeWith({ programs: ["script"] }, "on a terminal", () => {
   /** A monitor on a pseudo-terminal: what it shows, and what is typed. */
@@ -234,7 +234,7 @@ describeWith({ programs: ["script"] }, "on a terminal", () => {
     ]);
     screen.type("\u0003");
     expect(await screen.exited).toBe(0);
-  }, 30_000);
+  }, 120_000);
 
   test("an event in the middle of the question leaves both readable, and ^D ends it on a line of its own", async () => {
     const screen = terminal();
@@ -244,7 +244,7 @@ describeWith({ programs: ["script"] }, "on a terminal", () => {
     screen.type("\u0004");
     expect(await screen.exited).toBe(0);
     await screen.shown(/denies\): \r\n$/);
-  }, 30_000);
+  }, 120_000);
 
   test("colours are for terminals that have them, and only without NO_COLOR", async () => {
     for (const [more, coloured] of [
@@ -259,5 +259,5 @@ describeWith({ programs: ["script"] }, "on a terminal", () => {
       expect([more, screen.output.includes("\u001b[")]).toEqual([more, coloured]);
       if (!coloured) expect(screen.output).toMatch(/^[\r\n -~]*$/);
     }
-  }, 60_000);
+  }, 120_000);
 });

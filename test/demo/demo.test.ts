@@ -97,7 +97,7 @@ describeWith(NEEDS, "demo", () => {
     expect(stderr).toMatch(/stopped by SIGINT/);
     expect(status).toBe(1);
     expect(traces()).toEqual(before);
-  }, 60_000);
+  }, 120_000);
 
   test("an unknown option is an error of usage", async () => {
     const { status, stderr } = await demo(["--josn"]);

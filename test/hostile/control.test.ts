@@ -34,7 +34,7 @@ describeWith(INTEGRATION, "control channels under attack", () => {
     const input = `${keys.join("")}.\n`;
     await world.server.must([process.execPath, DEVICES, "register", REGISTRY], { input });
     names = (await world.nodes()).map(({ name }) => name).filter((name) => name !== honest);
-  }, 60_000);
+  }, 120_000);
   afterAll(() => world?.lab.stop());
 
   /** So many light devices, once their tunnels are up. */
@@ -148,5 +148,5 @@ describeWith(INTEGRATION, "control channels under attack", () => {
     expect(others.map((node) => node.name)).toContain(honest);
     expect((await details(honest)).report?.facts.stage).not.toContain("hello");
     await leave(attacker);
-  }, 60_000);
+  }, 120_000);
 });

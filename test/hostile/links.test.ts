@@ -65,4 +65,4 @@ test("links whose devices take nothing do not make another one lose frames of 3 
     await pumps.stop();
     for (const { wire, peer } of all) for (const fd of [wire, peer]) libc.close(fd);
   }
-}, 60_000);
+}, 120_000);

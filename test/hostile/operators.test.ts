@@ -22,7 +22,7 @@ describeWith([...INTEGRATION, { programs: ["setpriv"] }], "operators who do not 
     await world.stopServer();
     await world.startServer();
     node = await (await world.device("device1")).enrol();
-  }, 60_000);
+  }, 120_000);
   afterAll(() => world?.lab.stop());
 
   /** Somebody who is in the socket's group, or not. */
@@ -80,7 +80,7 @@ describeWith([...INTEGRATION, { programs: ["setpriv"] }], "operators who do not 
     await serves();
     expect(world.daemon.output.slice(log)).not.toMatch(/ error |internal/);
     await attacker.stop("SIGKILL");
-  }, 60_000);
+  }, 120_000);
 
   test("nobody types into somebody else's session", async () => {
     const leaving = new AbortController();
@@ -96,5 +96,5 @@ describeWith([...INTEGRATION, { programs: ["setpriv"] }], "operators who do not 
     for await (const event of stream)
       rest.push(event.type === "output" ? event.bytes.toString() : event.type);
     expect(rest).toEqual(["mine", "done"]);
-  }, 60_000);
+  }, 120_000);
 });

@@ -80,7 +80,7 @@ describeWith([...INTEGRATION, TOOLS], "SD card", () => {
     expect(existsSync(server.path(join(server.dir, "b.dd")))).toBe(false);
     expect((await setup("--yes", "--compress", "-o", "c.dd")).status).toBe(0);
     await server.must(["zstd", "-qt", "c.dd.zst"]);
-  }, 60_000);
+  }, 120_000);
 
   test("--flash writes to the card and reads it back; what is no card is refused", async () => {
     await using world = await World.create({ proxies: 0 });
@@ -118,5 +118,5 @@ describeWith([...INTEGRATION, TOOLS], "SD card", () => {
     } finally {
       await server.must(["losetup", "-d", device]);
     }
-  }, 60_000);
+  }, 120_000);
 });

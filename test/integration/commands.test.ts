@@ -105,7 +105,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       await host.must(["sh", "-c", ': > /srv/walt && mount --bind "$0" /srv/walt', world.binary]);
       await host.must(["sh", "-c", "echo precious > /srv/file"]);
     }
-  }, 60_000);
+  }, 120_000);
   afterAll(() => world?.lab.stop());
 
   const walt = async (host: Host, ...args: string[]): Promise<RunResult> => {
@@ -237,7 +237,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
         rmSync(socket, { force: true });
       }
       expect(existsSync(operator.path("/srv/none"))).toBe(false);
-    }, 30_000);
+    }, 120_000);
 
     test("that is followed by one of another version: a monitor ends, and says so", async () => {
       const monitor = server.spawn(["/srv/walt", "vpn", "monitor", "--json"]);
@@ -255,7 +255,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       );
       rmSync(socket, { force: true });
       await world.startServer();
-    }, 15_000);
+    }, 120_000);
 
     test("that one may not talk to: every command says so, and what to do", async () => {
       for (const args of CLIENTS) {
@@ -593,7 +593,7 @@ describeWith([...INTEGRATION, { programs: ["script", "setpriv"] }], "commands", 
       );
       await server.must(["mkdir", "-m", "700", "-p", "/root/.ssh"]);
       server.writeFile("/root/.ssh/authorized_keys", `${key}\n`, 0o600);
-    }, 15_000);
+    }, 120_000);
     afterAll(() => sshd?.stop());
 
     test("commands work through ssh, and leave nothing behind; without the daemon they say so", async () => {

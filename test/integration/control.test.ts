@@ -35,7 +35,7 @@ describeWith(INTEGRATION, "control channel", () => {
     await eventually("the node is down", async () => (await world.nodes())[0]?.state === "down");
     const gone = api.stream(SERVER.order, { node, order: { order: "echo" } }, signal).next();
     await expect(gone).rejects.toThrow("is down");
-  }, 90_000);
+  }, 120_000);
 
   test("settings are tried: kept when the tunnel comes up with them, else the old ones are back", async () => {
     await using world = await World.create();

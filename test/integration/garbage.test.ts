@@ -92,7 +92,7 @@ describeWith(INTEGRATION, "garbage to the server", () => {
     device = await world.device("device1");
     node = await device.enrol();
     await device.stop();
-  }, 60_000);
+  }, 120_000);
   afterAll(() => world?.lab.stop());
 
   /** The daemon is the same one, and answers. */
@@ -268,7 +268,7 @@ describeWith(INTEGRATION, "garbage to a device", () => {
       "/etc/walt/vpn.toml",
       `role = "device"\n[device]\nentrypoint = "ssh://${fake.address()}:2222"\n[device.vm]\nstart = false\n`,
     );
-  }, 60_000);
+  }, 120_000);
   afterAll(() => lab?.stop());
 
   const greeting = `printf '%s\\n' '${encodeChallenge(Buffer.alloc(32, 7)).trim()}'`;

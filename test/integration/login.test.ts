@@ -119,7 +119,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
       const words = ["node", "run", ...(from() === operator ? THERE : []), node(0), "cat"];
       const piped = await from().run([world.binary, ...words], { input: "a\u0000b" });
       expect(piped).toEqual({ status: 0, stdout: "a\u0000b", stderr: "" });
-    }, 60_000);
+    }, 120_000);
 
     test(`${where}: another image's host key is refused, accepted on demand, and known beside the old one from then on`, async () => {
       const first = await bootImage();
@@ -145,7 +145,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
         stdout: "root\n",
         stderr: "",
       });
-    }, 90_000);
+    }, 120_000);
 
     test(`${where}: nodes without sshd, and nodes that do not answer`, async () => {
       await sshds[0]?.stop();
@@ -181,7 +181,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
       nodes.flatMap(({ name }) => [`${name}:`, `${name}: root`]).toSorted(),
       [`${node(1)}: exit status 7`, `${node(1)}: no`, "walt: 1 of 3 nodes failed"].toSorted(),
     ]);
-  }, 60_000);
+  }, 120_000);
 
   test("--json: a line for each line of output, and for each end", async () => {
     const { status, stdout } = await run(operator, "run", "--json", node(0), "--", "echo a; exit 2");
@@ -191,7 +191,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
       { node: node(0), from: "stdout", line: "a" },
       { node: node(0), status: 2 },
     ]);
-  }, 60_000);
+  }, 120_000);
 
   test("a shell has a terminal; at a new host key it asks, and what is typed later is the shell's", async () => {
     await run(operator, "run", node(0), "true"); // its key is known
@@ -212,7 +212,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
     const words = [world.binary, "node", "shell", ...THERE, node(0)];
     const piped = await operator.run(words, { input: "echo $((6 * 7)); exit 4\n" });
     expect([piped.status, piped.stdout]).toEqual([4, "42\n"]);
-  }, 90_000);
+  }, 120_000);
 
   test("files to all nodes, and from all to a folder for each; what cannot be copied is told", async () => {
     operator.writeFile("/srv/to/a b.txt", "text\n");
@@ -237,7 +237,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
     expect(readFileSync(operator.path("/srv/one"), "utf8")).toBe(`${hostOf(1).name}\n`);
     const none = await run(operator, "cp", `${node(1)}:/none`, "/srv/none");
     expect([none.status, none.stderr]).toEqual([1, `walt: ${node(1)}: /none: No such file or directory\n`]);
-  }, 90_000);
+  }, 120_000);
 
   test("copies from several nodes: one that shows a new host key does not hinder the others", async () => {
     await run(operator, "run", node(0), "true"); // its key is known
@@ -253,7 +253,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
     expect(readFileSync(operator.path(`/srv/some/${node(1)}/hostname`), "utf8")).toBe(`${hostOf(1).name}\n`);
     expect(stderr).toStartWith(`${node(0)}: ${node(0)} shows a host key that it has not shown before\n`);
     await bootImage(first);
-  }, 60_000);
+  }, 120_000);
 
   test("a user who is not let in is told with the keys that were tried; -i gives another key", async () => {
     const refused = await run(server, "run", node(0), "--user", "nobody", "id");
@@ -267,7 +267,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
     expect((await run(server, "run", node(0), "id")).stderr).toContain("tried: no key, as there is none");
     expect((await run(server, "run", "-i", "/root/.ssh/lab", node(0), "id")).status).toBe(0);
     await server.must(["mv", "/root/.ssh/lab", "/root/.ssh/id_ed25519"]);
-  }, 60_000);
+  }, 120_000);
 
   test("a signal leaves neither ssh nor files behind", async () => {
     for (const from of [server, operator]) {
@@ -288,7 +288,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
       expectNoFiles(from);
     }
     await eventually("the end of every process", () => operator.processes().length === 0);
-  }, 60_000);
+  }, 120_000);
 
   test("a server whose sshd forbids connections through it is told", async () => {
     await serverSshd.stop();
@@ -302,7 +302,7 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
     ]);
     expectNoFiles(operator);
     expect(operator.processes()).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 
   test("a node whose tunnel is down is told at once", async () => {
     await world.devices[2]?.stop();
@@ -314,5 +314,5 @@ describeWith([...INTEGRATION, { programs: ["script", "scp"] }], "logins on nodes
       1,
       expect.stringMatching(/^walt: \S+ is down: its device has had no tunnel for /),
     ]);
-  }, 60_000);
+  }, 120_000);
 });

@@ -61,5 +61,5 @@ describeWith(INTEGRATION, "metrics", () => {
       `await fetch("http://${world.serverAddress}:9586/metrics")`,
     ]);
     expect(outside.status).not.toBe(0);
-  }, 90_000);
+  }, 120_000);
 });

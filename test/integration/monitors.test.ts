@@ -29,7 +29,7 @@ describeWith(INTEGRATION, "monitors", () => {
     // It comes again, and may be accepted then.
     await monitor.answer("accept", { after: denied });
     await log.waitFor(/tunnel is up/);
-  }, 60_000);
+  }, 120_000);
 
   test("two devices and two monitors: both are told, the first answer wins, requests wait their turn", async () => {
     const world = await fresh();
@@ -59,7 +59,7 @@ describeWith(INTEGRATION, "monitors", () => {
       fits: (all) => all.length === 2 && all.every(({ state }) => state === "up"),
     });
     expect(new Set(nodes.map((n) => n.mac)).size).toBe(2);
-  }, 60_000);
+  }, 120_000);
 
   test("a monitor that is killed stops counting at once", async () => {
     const world = await fresh();
@@ -72,7 +72,7 @@ describeWith(INTEGRATION, "monitors", () => {
     await world.daemon.waitFor(/event=monitor-left .*monitors=0/, { after: position, timeout: 2000 });
     // What waited for its answer is denied, like what comes later.
     await log.waitFor(/nobody runs `walt vpn monitor`/);
-  }, 60_000);
+  }, 120_000);
 
   test("a request that nobody answers is denied", async () => {
     const world = await fresh('answer_timeout = "2s"');
@@ -82,7 +82,7 @@ describeWith(INTEGRATION, "monitors", () => {
     await monitor.question();
     await log.waitFor(/no operator answered in time/);
     await monitor.process.waitFor(/nobody answered in time/);
-  }, 60_000);
+  }, 120_000);
 
   test("--json gives events, and takes answers by code", async () => {
     const world = await fresh();
@@ -102,7 +102,7 @@ describeWith(INTEGRATION, "monitors", () => {
     await monitor.process.waitFor(/\\"Lab\\" cannot be a node's name/);
     await monitor.process.waitFor(/"type":"node","node":"lab-3","state":"up"/);
     expect(await monitor.stop()).toBe(0);
-  }, 60_000);
+  }, 120_000);
 
   test("a monitor goes on when the server is restarted", async () => {
     const world = await fresh();
@@ -115,7 +115,7 @@ describeWith(INTEGRATION, "monitors", () => {
     device.start();
     await monitor.answer("accept");
     await monitor.process.waitFor(/is up, through/);
-  }, 60_000);
+  }, 120_000);
 
   test("another key that claims the same board: both are shown with a warning, and the code chooses", async () => {
     const world = await fresh();
@@ -151,7 +151,7 @@ describeWith(INTEGRATION, "monitors", () => {
     expect(world.daemon.output).toContain(
       `a device asks for access event=enrolment-requested request=2 code=${forged.code}`,
     );
-  }, 60_000);
+  }, 120_000);
 
   test("a device whose connection is replaced keeps its place on the screen", async () => {
     const world = await fresh();
@@ -164,7 +164,7 @@ describeWith(INTEGRATION, "monitors", () => {
     await first.process.waitFor(/"reason":"busy"/);
     const [request, ...more] = monitor.events().filter((event) => event.type !== "watching");
     expect([request?.type, more]).toEqual(["request", []]);
-  }, 60_000);
+  }, 120_000);
 });
 
 /** A stranger with the enrolment key of a device's card: its request for access, when it waits. */

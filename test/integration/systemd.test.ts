@@ -31,7 +31,7 @@ describeWith(INTEGRATION, "notifications", () => {
     lab = await Lab.create();
     server = await lab.host("server");
     server.writeFile("/etc/walt/vpn.toml", 'role = "server"\n');
-  }, 60_000);
+  }, 120_000);
   afterAll(() => lab?.stop());
 
   async function manager(): Promise<LabProcess> {
@@ -109,7 +109,7 @@ describeWith([INTEGRATION[0] ?? {}, { programs: ["groupadd", "setpriv"] }], "wal
       'mount -t tmpfs tmpfs /usr/local/bin && mkdir -p /home/alice && : > /home/alice/walt && mount --bind "$0" /home/alice/walt',
       binary,
     ]);
-  }, 60_000);
+  }, 120_000);
   afterAll(() => lab?.stop());
 
   const install = () => host.run(["sh", "-c", "umask 077; exec /home/alice/walt server install"]);
@@ -327,7 +327,7 @@ chown walt-vpn-dhcp: /var/lib/walt-vpn-dhcp`,
     expect(await daemon.stop()).toBe(0);
     await host.ip("link del br-lab");
     host.writeFile("/etc/walt/vpn.toml", before);
-  }, 60_000);
+  }, 120_000);
 
   test("root by hand does not leave files among the service's; elsewhere it does what it did", async () => {
     await makeFolders();
@@ -349,7 +349,7 @@ chown walt-vpn-dhcp: /var/lib/walt-vpn-dhcp`,
     await daemon.stop("SIGKILL");
     await eventually("no dnsmasq", () => processesNamed("dnsmasq"), { fits: (all) => all.length === 0 });
     await host.must(["chown", "-R", "root:root", "/run/walt-vpn", "/var/lib/walt-vpn"]);
-  }, 60_000);
+  }, 120_000);
 
   test.skipIf(need({ programs: ["systemd-analyze"] }).skip && process.env["CI"] !== "true")(
     "the exposure of each service is 2.0 of 10 at most",
@@ -417,7 +417,7 @@ describeWith(
         'groupadd walt; mount -t tmpfs tmpfs /usr/local/bin; cd /usr/local/bin; : >walt-vpn; mount --bind "$0" walt-vpn',
         binary,
       ]);
-    }, 60_000);
+    }, 120_000);
     afterAll(() => lab?.stop());
 
     const LAY_OUT = `set -e

@@ -163,7 +163,7 @@ describeWith(INTEGRATION, "walt-net", () => {
     expect((await sent(ports[0])) - before[0]).toBeGreaterThanOrEqual(200);
     expect((await sent(ports[1])) - before[1]).toBeLessThan(20);
     await one.ip("neigh delete 192.168.192.99 dev eth0");
-  }, 60_000);
+  }, 120_000);
 
   test("a loop behind a device stays behind it", async () => {
     const { world, nodes } = await twoNodes();

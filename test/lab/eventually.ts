@@ -3,7 +3,7 @@
 import { inspect } from "node:util";
 
 /** Longest wait unless told, ms. Only what has come to a halt shall fail, not what is slow on a busy machine. */
-export const PATIENCE = 30_000;
+export const PATIENCE = 60_000;
 
 /** ms between two looks at a condition unless told. */
 const INTERVAL = 5;

@@ -195,7 +195,7 @@ export class Host {
     const made = new LabProcess(command, this.enter(options.cwd), this.environment(options.env));
     if (options.input !== undefined) made.write(options.input);
     await made.closeInput();
-    const timeout = options.timeout ?? 30_000;
+    const timeout = options.timeout ?? 60_000;
     const late = Promise.withResolvers<undefined>();
     const timer = setTimeout(() => late.resolve(undefined), timeout);
     const status = await Promise.race([made.exited, late.promise]);

@@ -68,7 +68,7 @@ describeWith(LAB, "a socket for the kernel's events", () => {
     await listener.waitFor(/add net \/devices\/virtual\/net\/walt-after\n/);
     await listener.closeInput();
     expect(await listener.exited).toBe(0); // nothing is left that would keep it alive
-  }, 30_000);
+  }, 120_000);
 });
 
 test("it can be stopped at any time", async () => {

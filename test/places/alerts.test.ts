@@ -18,7 +18,7 @@ describeWith({ programs: ["promtool"] }, "alert rules", () => {
     expect([checked.status, checked.stdout]).toEqual([0, expect.stringContaining("10 rules found")]);
     const tested = await runAny(["promtool", "test", "rules", join(import.meta.dir, "alerts.yml")]);
     expect([tested.status, tested.stderr]).toEqual([0, ""]);
-  }, 60_000);
+  }, 120_000);
 });
 
 test("every metric that they name is on the server's page", async () => {

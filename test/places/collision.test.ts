@@ -55,5 +55,5 @@ describeWith(INTEGRATION, "walt-net beside another network", () => {
     // A network that comes later, such as one of docker's.
     await server.ip("link add later type bridge", "address add 192.168.194.1/24 dev later");
     await world.daemon.waitFor(/\(192\.168\.194\.1\/24\) has as well event=walt-net-trouble/);
-  }, 60_000);
+  }, 120_000);
 });

@@ -23,7 +23,7 @@ describeWith(NEEDS, "br_netfilter with a FORWARD policy of DROP", () => {
     expect(await rules()).toContain("-A FORWARD -i walt-net -o walt-net -j ACCEPT");
     await world.stopServer();
     expect(await rules()).not.toContain("walt-net");
-  }, 60_000);
+  }, 120_000);
 
   test("of another program's bridge it is said, with the commands that cure it, until it is cured", async () => {
     await using world = await World.create({ proxies: 0 });
@@ -46,5 +46,5 @@ describeWith(NEEDS, "br_netfilter with a FORWARD policy of DROP", () => {
     await server.ip("link add later type bridge", "address add 172.17.0.1/16 dev later");
     await world.daemon.waitFor(/event=walt-net-trouble-over trouble=filter/);
     expect((await world.walt(server, "node", "show")).stderr).toBe("");
-  }, 60_000);
+  }, 120_000);
 });

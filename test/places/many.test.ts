@@ -40,7 +40,7 @@ describeWith(LAB, "the end of many tunnels", () => {
     } finally {
       await pumps.stop();
     }
-  }, 60_000);
+  }, 120_000);
 });
 
 describe("a bridge with few ports left, and with none", () => {

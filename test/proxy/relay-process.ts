@@ -50,7 +50,7 @@ export class RelayProcess {
 
   /** Wait until its log holds a text so many times; at most 20 s. */
   async said(text: string, count = 1): Promise<void> {
-    const late = Bun.sleep(20_000).then(() => {
+    const late = Bun.sleep(60_000).then(() => {
       throw new Error(`the relay did not say "${text}" ${count} times; it said:\n${this.log.slice(-4000)}`);
     });
     while (this.log.split(text).length <= count) {
@@ -90,7 +90,7 @@ export class RelayProcess {
   /** SIGTERM; its exit status, and -1 when it does not end within 20 s and had to be killed. */
   async stop(): Promise<number> {
     this.child.kill("SIGTERM");
-    const status = await Promise.race([this.child.exited, Bun.sleep(20_000).then(() => -1)]);
+    const status = await Promise.race([this.child.exited, Bun.sleep(60_000).then(() => -1)]);
     this.child.kill("SIGKILL");
     await this.child.exited;
     await this.#drained;

@@ -294,14 +294,14 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
     expect(sha(await exchange(port))).toBe(sha(big));
     serveNext = (socket) => socket.pipe(socket);
     expect(sha(await exchange(port, big))).toBe(sha(big));
-  }, 60_000);
+  }, 120_000);
 
   test("keys that are exchanged in the middle of a transfer cost nothing of it", async () => {
     const big = randomBytes(16 << 20);
     const { port } = await open({ certificate: "good", options: ["-o", "RekeyLimit=2M"] });
     serveNext = (socket) => socket.pipe(socket);
     expect(sha(await exchange(port, big))).toBe(sha(big));
-  }, 60_000);
+  }, 120_000);
 
   test("much data through the session comes back whole", async () => {
     const { command } = await commandLine({ certificate: "good" });
@@ -311,7 +311,7 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
     const back = Buffer.from(await new Response(child.stdout).arrayBuffer());
     expect(sha(back)).toBe(sha(big));
     expect(await child.exited).toBe(0);
-  }, 60_000);
+  }, 120_000);
 
   test("a client that is killed in the middle of a transfer takes its way to the next hop with it", async () => {
     const closed = Promise.withResolvers<void>();
@@ -391,7 +391,7 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
     const all = createHash("sha256");
     for (let i = 0; i < chunks; i++) all.update(chunk);
     expect(hash.digest("hex")).toBe(all.digest("hex"));
-  }, 30_000);
+  }, 120_000);
 
   test("200 connections of garbage leave it as it was", async () => {
     await Promise.all(
@@ -410,7 +410,7 @@ describeWith({ programs: ["ssh"] }, "with ssh", () => {
     );
     const { port } = await open({ certificate: "good" });
     expect((await exchange(port)).toString()).toBe("NEXT\n");
-  }, 30_000);
+  }, 120_000);
 });
 
 /** Connections that say nothing. */

@@ -576,7 +576,7 @@ describe("what no operator saw", () => {
     const listed = requests.list();
     expect(listed.length).toBeLessThanOrEqual(256);
     for (const one of [honest, far]) expect(listed.map((r) => r.fingerprint)).toContain(print(one));
-  }, 60_000);
+  }, 120_000);
 
   test("is forgotten a day after it asked last", () => {
     requests.ask(request(), "192.0.2.1");

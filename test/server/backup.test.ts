@@ -180,7 +180,7 @@ describe("encryption", () => {
     expect(Buffer.from(secret).includes(plain)).toBe(false);
     expect(Buffer.from(await decrypt(secret, { passphrase: "correct horse" }))).toEqual(plain);
     expect(await refusal(() => decrypt(secret, { passphrase: "wrong" }))).toContain("cannot be decrypted");
-  }, 60_000);
+  }, 120_000);
 
   test("for operators' keys: each of them opens it, and no other", async () => {
     const { generateX25519Identity, identityToRecipient } = await import("age-encryption");

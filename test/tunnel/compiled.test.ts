@@ -42,7 +42,7 @@ describeWith([LAB, { programs: ["unshare"] }], "a compiled binary", () => {
       { stdout: "ignore", stderr: "inherit" },
     );
     expect(await build.exited).toBe(0);
-  }, 60_000);
+  }, 120_000);
   afterAll(() => rmSync(dir, { recursive: true }));
 
   // In a network namespace that ends with it. A process that hangs is killed, and the test fails.
@@ -70,7 +70,7 @@ describeWith([LAB, { programs: ["unshare"] }], "a compiled binary", () => {
         ]);
         expect([text.trim(), await child.exited]).toEqual([output.trim(), status]);
         expect(error.includes("main thread throws")).toBe(how === "throw");
-      }, 20_000);
+      }, 120_000);
     }
   }
 });

@@ -66,7 +66,7 @@ describeWith(LAB, "machine, port and TAP", () => {
         await set(ALL_ON, "tunnel"); // which is a new one for each test
       }
       expect(links.map((link) => link.stats().refused)).toEqual([0, 0]);
-    }, 60_000);
+    }, 120_000);
   }
 });
 
@@ -132,7 +132,7 @@ describeWith(LAB, "frames", () => {
           }
         }
       }
-    }, 60_000);
+    }, 120_000);
   }
 
   test("no frame comes twice, and none of a flow before an earlier one, even if many are dropped", async () => {
@@ -180,5 +180,5 @@ describeWith(LAB, "frames", () => {
     expect(links[0].stats().dropped).toBeGreaterThan(0);
     await ends.clear();
     await relay.stop();
-  }, 60_000);
+  }, 120_000);
 });

@@ -35,7 +35,7 @@ describeWith(LAB, "offloads", () => {
     await transfers(8 << 20);
     expect(average(one)).toBeGreaterThan(4000);
     expect([one, other].map((link) => link.stats().refused)).toEqual([0, 0]);
-  }, 60_000);
+  }, 120_000);
 
   test("UDP in segments (USO) passes as one frame", async () => {
     const [one] = await ends.tunnel();
@@ -50,7 +50,7 @@ describeWith(LAB, "offloads", () => {
     expect(await left.transfer(["tcp", "fd78::2", String(8 << 20)])).toEqual(["same"]);
     await eventually("30 segments are fewer frames", average, { fits: (bytes) => bytes > 1500 });
     expect(one.stats().refused).toBe(0);
-  }, 60_000);
+  }, 120_000);
 
   const neighbours: [string, Parameters<Ends["tunnel"]>][] = [
     ["a peer with a plain TAP", [{}, { plain: true }]],
@@ -85,7 +85,7 @@ describeWith(LAB, "offloads", () => {
       if (options[1]?.guard === undefined) {
         expect(made.map((link) => link.stats().refused)).toEqual([0, 0]);
       }
-    }, 60_000);
+    }, 120_000);
   }
 
   const switches: [string, "bridge" | "machine", string, string[]][] = [
@@ -103,7 +103,7 @@ describeWith(LAB, "offloads", () => {
       await transfers(2 << 20);
       expect(made.map((link) => link.stats().refused)).toEqual([0, 0]);
       await left.set(where, device, ...ALL_ON);
-    }, 60_000);
+    }, 120_000);
   }
 
   test("jumbo frames and VLANs, one and two tags", async () => {
@@ -135,5 +135,5 @@ describeWith(LAB, "offloads", () => {
     }
     for (const end of [left, right]) await ip(end.machine, "link set eth0 mtu 1500");
     expect([one, other].map((link) => link.stats().refused)).toEqual([0, 0]);
-  }, 60_000);
+  }, 120_000);
 });

@@ -200,7 +200,7 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
     }
     expect(await ping(3)).toBe(3);
     await end();
-  }, 60_000);
+  }, 120_000);
 
   test("a link that cannot begin ends and closes its file descriptors, and the thread goes on", async () => {
     const [stream, peer] = streamPair();

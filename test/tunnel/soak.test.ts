@@ -139,7 +139,7 @@ describeWith(INTEGRATION, "a tunnel with more traffic than it can carry", () => 
   }, 120_000);
   afterAll(async () => {
     await world?.[Symbol.asyncDispose]();
-  }, 60_000);
+  }, 120_000);
 
   test(
     `both ways at once for ${SECONDS} s, with new keys every 16 MB: then it answers, and its memory is what it was`,
@@ -223,7 +223,7 @@ describeWith(INTEGRATION, "a tunnel over a wire that delays and loses packets", 
   }, 120_000);
   afterAll(async () => {
     await world?.[Symbol.asyncDispose]();
-  }, 60_000);
+  }, 120_000);
 
   test(
     "both ways at once",

@@ -47,5 +47,5 @@ describeWith(LAB, "the bridge", () => {
     await runner("remove");
     await runner("remove");
     expect(await links()).toEqual([]);
-  }, 30_000);
+  }, 120_000);
 });

@@ -176,7 +176,7 @@ describeWith([LAB, NEEDS], "VM", () => {
     vm.write("stop\n");
     await vm.waitFor(/vm: ended: stopped/);
     expect(device.processes().filter((one) => one.command.includes("qemu"))).toEqual([]);
-  }, 20_000);
+  }, 120_000);
 
   test("a killed QEMU is told as such", async () => {
     const vm = start();
@@ -212,7 +212,7 @@ describeWith([LAB, NEEDS], "VM", () => {
     first.write("stop\n");
     await first.waitFor(/vm: ended: stopped/);
     await first.exited;
-  }, 20_000);
+  }, 120_000);
 
   test("QEMU's own words are the reason when it does not start", async () => {
     await device.ip("tuntap add tap-busy mode tap");

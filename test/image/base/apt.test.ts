@@ -54,7 +54,7 @@ describeWith(
       expect(error).toContain("cannot download the list of Debian's packages");
       expect(error).toContain("is not signed");
       expect(readdirSync("/var/lib/apt/lists").sort()).toEqual(before);
-    }, 30_000);
+    }, 120_000);
 
     test("the mirror is the one that is told, else the configuration's", async () => {
       using work = folder();
@@ -80,6 +80,6 @@ describeWith(
       expect(told).not.toContain("configured");
       textFile(config, '[image]\nmirror = "mirror.example/debian"\n');
       expect(await build()).toContain("image.mirror must be the address of a Debian mirror");
-    }, 30_000);
+    }, 120_000);
   },
 );

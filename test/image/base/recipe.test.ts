@@ -70,5 +70,5 @@ describeWith({ programs: ["shellcheck"] }, "scripts", () => {
     ];
     const found = await run(["shellcheck", "-s", "sh", "-x", "-P", join(DEVICE, "root"), ...files]);
     expect(found).toBe("");
-  }, 30_000);
+  }, 120_000);
 });

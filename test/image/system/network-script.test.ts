@@ -58,7 +58,7 @@ describeWith([LAB, { programs: ["busybox", "dnsmasq"] }], "the card's network", 
     expect(await addresses("eth0")).toContain(` ${address}/24 `);
     await until('[ "$(pgrep -xc udhcpc)" = 2 ]'); // one for each card
     expect((await board.run(["ping", "-c1", "-W5", "10.99.0.1"])).status).toBe(0);
-  }, 60_000);
+  }, 120_000);
 
   test("a lease is renewed, and a new one replaces it", async () => {
     start();
@@ -83,7 +83,7 @@ describeWith([LAB, { programs: ["busybox", "dnsmasq"] }], "the card's network", 
     expect(await addresses("eth0")).toContain(` ${other}/24 `);
     expect(await routes()).not.toContain("10.99.0.1");
     expect(await board.must(["cat", "/run/resolv.conf"])).toBe(`nameserver 10.98.5.1\n${OPTIONS}`);
-  }, 60_000);
+  }, 120_000);
 
   test("of several cards the first with a lease is used, and another one when that is gone", async () => {
     start();
@@ -101,7 +101,7 @@ describeWith([LAB, { programs: ["busybox", "dnsmasq"] }], "the card's network", 
     await until("! ip route show default | grep -q eth0");
     expect((await board.run(["ping", "-c1", "-W5", gateway])).status).toBe(0);
     await until('[ "$(pgrep -xc udhcpc)" = 1 ]');
-  }, 60_000);
+  }, 120_000);
 
   test("with a VLAN the card's own network is left alone", async () => {
     board.writeFile("/boot/os.txt", "vlan 7\n");
@@ -127,7 +127,7 @@ exec /run/real-ip "$@"
     expect(board.processes().flatMap(({ command }) => /udhcpc -f -i (\S+)/.exec(command)?.[1] ?? [])).toEqual(
       ["eth0.7"],
     );
-  }, 60_000);
+  }, 120_000);
 
   test("an address that the card was made with is taken without asking anybody", async () => {
     board.writeFile(
@@ -141,7 +141,7 @@ exec /run/real-ip "$@"
       "nameserver 10.99.0.1\nnameserver 10.99.0.2\n",
     );
     expect(clients()).toBe(0);
-  }, 60_000);
+  }, 120_000);
 
   test("what people edit: CRLF, a byte order mark, blanks, a last line without its end", async () => {
     board.writeFile(
@@ -153,7 +153,7 @@ exec /run/real-ip "$@"
     expect(await addresses("eth0")).toContain(" 10.99.0.77/24 ");
     expect(await routes()).toContain("via 10.99.0.1 dev eth0");
     expect(await board.must(["cat", "/run/resolv.conf"])).toBe("nameserver 10.99.0.1\n");
-  }, 60_000);
+  }, 120_000);
 
   for (const [what, address] of [
     ["no prefix length", "10.99.0.77"],
@@ -165,7 +165,7 @@ exec /run/real-ip "$@"
       await said(/eth0: the address .* in os\.txt cannot be used .*DHCP is tried/);
       await said(/eth0 has the address 10\.99\.0\.1[0-9]+\/24 by DHCP/);
       expect(await routes()).toContain("via 10.99.0.1 dev eth0");
-    }, 60_000);
+    }, 120_000);
   }
 
   test("a gateway outside of the card's network is reached, static and by DHCP", async () => {
@@ -176,7 +176,7 @@ exec /run/real-ip "$@"
     await said(/eth0: os\.txt names no DNS server; names cannot be resolved/);
     expect(await routes()).toContain("via 10.99.0.1 dev eth0 metric 100");
     expect((await board.run(["ping", "-c1", "-W5", "10.99.0.1"])).status).toBe(0);
-  }, 60_000);
+  }, 120_000);
 
   test("options 26 and 121: the MTU, and routes in place of the router's; packets fit through most ways", async () => {
     await dnsmasq.stop();
@@ -190,7 +190,7 @@ exec /run/real-ip "$@"
     expect(await routes()).toContain("via 10.99.0.9 dev eth0 metric 100 mtu 1300 advmss 1240");
     const all = await board.must(["ip", "route", "show", "198.51.100.0/24"]);
     expect(all).toContain("via 10.99.0.1 dev eth0");
-  }, 60_000);
+  }, 120_000);
 
   test("an MTU in os.txt counts more than that of the network; a small one is not exceeded", async () => {
     board.writeFile("/boot/os.txt", "mtu 1280\n");
@@ -200,7 +200,7 @@ exec /run/real-ip "$@"
     await said(/eth0 has the address 10\.99\.0\.1[0-9]+\/24 by DHCP/);
     expect(await board.must(["cat", "/sys/class/net/eth0/mtu"])).toBe("1280\n");
     expect(await routes()).toContain("mtu 1280 advmss 1220");
-  }, 60_000);
+  }, 120_000);
 
   test("a network without gateway and DNS server is said", async () => {
     await dnsmasq.stop();
@@ -209,5 +209,5 @@ exec /run/real-ip "$@"
     await said(/eth0: DHCP gave no gateway; only its own network can be reached/);
     await said(/eth0: DHCP gave no DNS server; names cannot be resolved/);
     expect(await addresses("eth0")).toMatch(/ 10\.99\.0\.1\d\d\/24 /);
-  }, 60_000);
+  }, 120_000);
 });

@@ -103,7 +103,7 @@ describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's screen"
     const log = readFileSync(board.path("/run/console"), "utf8");
     expect(log).toContain("walt-os: screen: Node     vpn-010203\n");
     expect(log).not.toMatch(/Next try/);
-  }, 30_000);
+  }, 120_000);
 
   test("hostile words of a proxy or a server move, colour and hide nothing, and are no other field", async () => {
     const hostile =
@@ -115,5 +115,5 @@ describeWith([LAB, { programs: ["busybox", "nc.openbsd"] }], "the card's screen"
     expect(text).toContain('","node":"vpn-666666","nextTryIn":9 %s $(id) `id` \\');
     expect(text.split("\n").filter((line) => /^(Node|Next)/.test(line))).toEqual([]);
     expect(readFileSync(board.path("/run/console"), "latin1")).toMatch(/^[\n -~]*$/);
-  }, 30_000);
+  }, 120_000);
 });

@@ -52,7 +52,7 @@ describeWith([...INTEGRATION, { programs: ["busybox", "nc.openbsd"] }], "the wat
     // Close").
     expect(hardware.output).toMatch(/^(\.\n)+$/);
     expect(await feeder.exited).toBe(1);
-  }, 90_000);
+  }, 120_000);
 
   test("restarts a board whose supervisor answers, but says that it is not well; and says why", async () => {
     await using lab = await Lab.create();
@@ -81,5 +81,5 @@ describeWith([...INTEGRATION, { programs: ["busybox", "nc.openbsd"] }], "the wat
     } finally {
       await api.stop();
     }
-  }, 60_000);
+  }, 120_000);
 });

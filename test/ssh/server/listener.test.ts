@@ -119,7 +119,7 @@ test("a silent client is asked, and ended when it does not answer; one that answ
   expect(lively.isClosed).toBe(false);
   await until("their end", () => at.connections === 1);
   expect(lines[0]).toMatch(/^connection ended .*reason="nothing came for 1500 ms"/);
-}, 60_000);
+}, 120_000);
 
 test("who does not read what it makes us send is not read from, and goes on where it was once it reads", async () => {
   const at = await listen({
@@ -156,7 +156,7 @@ test("who does not read what it makes us send is not read from, and goes on wher
     for (const message of client.speaker.take()) got += message[0] === 94 ? message.length - 9 : 0;
   });
   await client.until("all of it", () => got >= (32 << 20) - 65_536);
-}, 60_000);
+}, 120_000);
 
 test("of each kind a connection writes one line, and in the end how many there were", async () => {
   const at = await listen();
