@@ -167,7 +167,7 @@ export class LabProcess {
 
   /**
    * Send a signal, SIGTERM unless told, and wait for its end; its exit status. With `tree`, all its descendants get the
-   * signal too. After `grace` ms (5 000 unless told) it and its descendants get SIGKILL.
+   * signal too. After `grace` ms (15 000 unless told) it and its descendants get SIGKILL.
    */
   async stop(
     name: NodeJS.Signals = "SIGTERM",
@@ -177,7 +177,7 @@ export class LabProcess {
     const ended = (): boolean => this.#child.exitCode !== null || this.#child.signalCode !== null;
     await eventually("a process to stop", () => ended() || this.pid !== undefined);
     this.#signal(name, options.tree ?? false);
-    const timer = setTimeout(() => this.#signal("SIGKILL", true), options.grace ?? 5000);
+    const timer = setTimeout(() => this.#signal("SIGKILL", true), options.grace ?? 15_000);
     try {
       return await this.exited;
     } finally {
