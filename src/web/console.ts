@@ -38,7 +38,9 @@ export function addConsole(place: HTMLElement, node: string, signal: AbortSignal
 
 /** @returns what closes it. */
 function attach(screen: HTMLElement, state: HTMLElement, node: string, mode: ConsoleMode): () => void {
-  const size = Math.floor(screen.clientWidth / COLUMNS / LETTERS.width);
+  // An empty screen is not shown, and has no width of its own.
+  const room = screen.parentElement?.clientWidth ?? 0;
+  const size = Math.floor(room / COLUMNS / LETTERS.width);
   const terminal = new Terminal({
     cols: COLUMNS,
     rows: ROWS,

@@ -5,12 +5,12 @@ import { act, read } from "./ask.ts";
 import { button, confirmed, make, setText } from "./dom.ts";
 import { eventList } from "./events.ts";
 import type { Fact, NodePage } from "./messages.ts";
-import { attempt, type Part, pause, repeat } from "./page.ts";
+import { attempt, type Part, pause, repeat } from "./part.ts";
 import { percent, sparkline } from "./sparkline.ts";
 
 /** ms between two looks. */
 const INTERVAL = 3000;
-const HISTORY_INTERVAL = 30_000;
+const HISTORY_INTERVAL = 10_000;
 
 export function showNode(part: Part, node: string): void {
   const { main, signal } = part;

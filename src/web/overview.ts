@@ -7,7 +7,7 @@ import { act, read } from "./ask.ts";
 import { button, KeyedList, make, type Shown, setText } from "./dom.ts";
 import { eventList } from "./events.ts";
 import type { Attention, NodeRow, Overview, RequestCard, TypedAnswer } from "./messages.ts";
-import { attempt, type Part, pause, repeat } from "./page.ts";
+import { attempt, type Part, pause, repeat } from "./part.ts";
 import { percent, sparkline } from "./sparkline.ts";
 
 /** ms between two looks at the histories. */

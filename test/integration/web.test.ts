@@ -1,12 +1,11 @@
 /**
  * `walt web` with a real server and a real board, in headless Chromium: a board is accepted by clicks, comes up,
- * is lost, and goes. With WALT_SCREENSHOTS the pictures of docs/web.md are made anew.
+ * is lost, and goes.
  */
 
 import { expect, test } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Page } from "playwright-core";
 import { SERVER } from "../../src/api/routes.ts";
 import { ownTarget } from "../lab/binary.ts";
 import { eventually } from "../lab/eventually.ts";
@@ -17,14 +16,6 @@ import { BROWSER, TELEPHONE, TestBrowser } from "../web/browser.ts";
 const ARM = ownTarget() === "arm64";
 const QEMU = ARM ? "qemu-system-aarch64" : "qemu-system-x86_64";
 const SLOW = { timeout: 120_000 };
-const DOCS = join(import.meta.dir, "../../docs");
-
-/** A picture for the docs, when they are wanted. */
-async function picture(page: Page, name: string): Promise<void> {
-  if ((process.env["WALT_SCREENSHOTS"] ?? "") === "") return;
-  mkdirSync(DOCS, { recursive: true });
-  await page.screenshot({ path: join(DOCS, `${name}.png`) });
-}
 
 describeWith([...INTEGRATION, BROWSER, { programs: [QEMU] }], "walt web with a board", () => {
   test("a board is accepted by clicks, comes up, shows its console, is lost, and goes", async () => {
@@ -50,7 +41,6 @@ describeWith([...INTEGRATION, BROWSER, { programs: [QEMU] }], "walt web with a b
       device.start();
       const code = (await page.locator("li.request code").textContent(SLOW)) ?? "";
       expect((await world.api.call(SERVER.requests, {})).map((one) => one.code)).toEqual([code]);
-      await picture(page, "web-request");
       await page.getByLabel("of the code that the device shows").fill(code.slice(0, 3));
       await page.getByLabel("Name of the node").fill("lab-1");
       await page.getByLabel("Note about the node").fill("in the cellar");
@@ -67,7 +57,6 @@ describeWith([...INTEGRATION, BROWSER, { programs: [QEMU] }], "walt web with a b
       const { mac } = await device.status();
       await page.locator(".xterm-rows").getByText(`the mac is ${mac}`).waitFor(SLOW);
       await page.locator(".facts dt", { hasText: "board's walt" }).waitFor(SLOW);
-      await picture(page, "web-node");
       await page.getByRole("button", { name: "Reset" }).click();
       await page.getByRole("dialog").getByRole("button", { name: "Reset" }).click();
       await page.getByText("lab-1: rebooted").waitFor(SLOW);
@@ -81,7 +70,6 @@ describeWith([...INTEGRATION, BROWSER, { programs: [QEMU] }], "walt web with a b
       const telephone = await browser.open(address, TELEPHONE);
       await telephone.locator("tr.up th", { hasText: "lab-1" }).waitFor(SLOW);
       await telephone.locator("tr .spark").waitFor(SLOW);
-      await picture(telephone, "web-telephone");
 
       await page.getByRole("link", { name: "All nodes" }).click();
       await device.stop();

@@ -1,6 +1,10 @@
-/** The page in headless Chromium, with a server that answers from memory. */
+/**
+ * The page in headless Chromium, with a server that answers from memory. With WALT_SCREENSHOTS the pictures of
+ * docs/web.md are made anew.
+ */
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
 import { LiveOverview } from "../../src/commands/web/_overview.ts";
 import { servePage, type WebServer } from "../../src/commands/web/_server.ts";
 import { FakeServer, HTML, REQUEST } from "../commands/web/fake-server.ts";
@@ -113,7 +117,7 @@ describeWith(BROWSER, "the page in a browser", () => {
     expect(typed).toBe("root\r");
     // The terminal's letters have the size that its styles give them: the policy lets these be.
     const { height } = (await page.locator(".xterm-rows > div").first().boundingBox()) ?? { height: 0 };
-    expect(height).toBeGreaterThan(5);
+    expect(height).toBeGreaterThan(12);
   });
 
   test("a telephone's screen needs no scrolling to the side, in dark as in light", async () => {
@@ -134,6 +138,42 @@ describeWith(BROWSER, "the page in a browser", () => {
     }
     expect(new Set(backs).size).toBe(2);
     fake.requests = [];
+  });
+});
+
+describeWith(BROWSER, "the pictures of the docs", () => {
+  test("nodes with their sparklines, a request, and a telephone", async () => {
+    await using fake = new FakeServer();
+    const over = new AbortController();
+    const live = new LiveOverview(fake.api, "local");
+    const connected = Promise.withResolvers<void>();
+    void live.watch(over.signal, connected.resolve);
+    await connected.promise;
+    fake.beLifelike();
+    const web = await servePage(fake.api, live, 0);
+    try {
+      await using browser = await TestBrowser.start();
+      const screens = {
+        "web-desktop": { viewport: { width: 1100, height: 760 } },
+        "web-telephone": TELEPHONE,
+      };
+      for (const [name, screen] of Object.entries(screens)) {
+        const page = await browser.open(web.address, screen);
+        await page.locator("li.request").waitFor();
+        await page.locator("tr .spark").nth(3).waitFor();
+        const words = await page.locator("tr .spark").nth(1).getAttribute("aria-label");
+        expect(words).toMatch(
+          /^last 1 h: up [\d.]+ % of the time, round trip [\d.]+ to [\d.]+ ms, loss [\d.]+ %$/,
+        );
+        const line = (await page.locator("tr .spark-rtt").nth(1).getAttribute("d")) ?? "";
+        expect(line.match(/[ML]/g)?.length).toBeGreaterThan(40);
+        if ((process.env["WALT_SCREENSHOTS"] ?? "") !== "")
+          await page.screenshot({ path: join(import.meta.dir, `../../docs/${name}.png`) });
+      }
+    } finally {
+      over.abort();
+      await web.stop();
+    }
   });
 });
 
