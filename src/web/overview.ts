@@ -135,7 +135,7 @@ function card(part: Part, request: RequestCard): Shown<RequestCard> {
       size: "11",
       "aria-label": `First ${LEAST_CODE} characters of the code that the device shows`,
     },
-    placeholder: "code",
+    placeholder: "code on the device",
   });
   const name = make("input", { maxlength: "32", placeholder: "name", "aria-label": "Name of the node" });
   const note = make("input", { maxlength: "200", placeholder: "note", "aria-label": "Note about the node" });
