@@ -9,6 +9,7 @@ const SRC = join(import.meta.dir, "../src");
 /** Folders of `src/` from top to bottom. Each may import itself and lower floors; files of `src/` itself are the ground. */
 const FLOORS: readonly (readonly string[])[] = [
   ["commands"],
+  ["web"],
   ["server", "proxy", "device", "image"],
   ["doctor", "install"],
   ["api"],

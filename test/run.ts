@@ -33,6 +33,7 @@ if (process.geteuid?.() === 0) {
 for (const [name, command] of [
   ["lint and format", ["biome", "check", "--error-on-warnings", "."]],
   ["types", ["tsc", "--noEmit"]],
+  ["types of the page", ["tsc", "--noEmit", "--project", "src/web"]],
 ] as const) {
   const { status } = await show([join(ROOT, "node_modules/.bin", command[0]), ...command.slice(1)]);
   say(`${status === 0 ? "passed" : "FAILED"}: ${name}`);

@@ -13,6 +13,14 @@ export const NOTICE_KINDS = [
 
 export type NoticeKind = (typeof NOTICE_KINDS)[number];
 
+/** Notices that are shown to people who look; the others are about what they see in other words. */
+export const SHOWN_NOTICES: ReadonlySet<string> = new Set<NoticeKind>([
+  "node-down",
+  "certificate-refused",
+  "disk-low",
+  "disk-enough",
+]);
+
 export type Notice = ReturnType<typeof parseNotice>;
 
 export function parseNotice(f: Fields) {

@@ -16,7 +16,7 @@ const BASE64_MAX = (bytes: number): number => 4 * Math.ceil(bytes / 3);
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
 /** Orders that operators give. */
-const FOR_OPERATORS: readonly OrderName[] = ["echo", "console", "log", "reboot", "set"];
+const FOR_OPERATORS: readonly OrderName[] = ["echo", "console", "log", "reboot", "power", "set"];
 
 /** An order for the device of a node. Its `by` is what the command says of who gives it. */
 export function parseOrderRequest(f: Fields) {

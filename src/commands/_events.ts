@@ -38,6 +38,8 @@ function orderWords({ order, mode, what, settings, within }: JournalEvent["detai
       return mode === "watch" ? "console watched" : mode === "take" ? "console taken" : "console opened";
     case "reboot":
       return `reboot of the ${what === "vm" ? "virtual machine" : what}`;
+    case "power":
+      return `virtual machine switched ${what}`;
     case "set":
       return `settings to be tried within ${within} s: ${settings}`;
     default:

@@ -12,6 +12,7 @@ const EXAMPLES = ["walt status", "walt vpn monitor", "walt node show", "walt doc
 export const root = group("walt", DESCRIPTION, EXAMPLES, {
   status: async (): Loaded => (await import("./status.ts")).default,
   run: async (): Loaded => (await import("./run.ts")).default,
+  web: async (): Loaded => (await import("./web.ts")).default,
   vpn: async (): Promise<Group> =>
     group(
       "walt vpn",

@@ -1,27 +1,13 @@
 /** `walt status` */
 
-import { type ApiClient, MisfitError } from "../api/client.ts";
-import type { NodeInfo, RotationInfo, Trouble } from "../api/messages.ts";
 import { SERVER } from "../api/routes.ts";
 import { loadConfig } from "../config/load.ts";
 import { WaltError } from "../errors.ts";
-import { duration } from "../text.ts";
+import { type Attention, askAttention, NAMES_SHOWN } from "./_attention.ts";
 import { command, jsonOption, print } from "./_command.ts";
 import { serverOptions, withServer } from "./_server.ts";
 import { chooseServer } from "./_servers.ts";
 import { factsText, inOrder } from "./_table.ts";
-
-/** Names that are shown of many. */
-const NAMES_SHOWN = 10;
-/** The share of a tunnel's PINGs that are late or lost: from here on a user of the node notices it. */
-const LOSSY = 0.05;
-
-/** Something that an operator should look at. */
-export interface Attention {
-  readonly what: string;
-  /** What to do about it. */
-  readonly cure: string;
-}
 
 export default command({
   name: "walt status",
@@ -41,7 +27,7 @@ export default command({
     await withServer(args, async (api) => {
       const nodes = await api.call(SERVER.nodes, {});
       const requests = await api.call(SERVER.requests, {});
-      const attention = attentionOf(nodes, await ifKnown(troublesOf(api)), await ifKnown(rotationsOf(api)));
+      const attention = await askAttention(api, nodes);
       const codes = requests.map(({ code }) => code);
       const server = { version: api.version ?? "", address: remote?.address ?? "local" };
       const byState = (state: string): string[] =>
@@ -51,52 +37,6 @@ export default command({
     });
   },
 });
-
-const troublesOf = (api: ApiClient): Promise<Trouble[]> => api.call(SERVER.troubles, {});
-const rotationsOf = (api: ApiClient): Promise<RotationInfo[]> => api.call(SERVER.rotations, {});
-
-/** What a server tells; nothing of an older one that does not know the request. */
-async function ifKnown<T>(told: Promise<T[]>): Promise<T[]> {
-  try {
-    return await told;
-  } catch (error) {
-    if (error instanceof MisfitError) return [];
-    throw error;
-  }
-}
-
-/** What needs attention, the worst first. */
-export function attentionOf(
-  nodes: readonly NodeInfo[],
-  troubles: readonly Trouble[],
-  rotations: readonly RotationInfo[],
-  now = Date.now(),
-): Attention[] {
-  const down = nodes.filter(({ state }) => state === "down").sort((a, b) => inOrder(a.name, b.name));
-  const lossy = nodes.filter(({ loss }) => loss !== null && loss >= LOSSY);
-  const sinceOf = ({ since }: NodeInfo): string =>
-    since === null
-      ? "has not been up since the server's start"
-      : `is down since ${duration(now - Date.parse(since))}`;
-  return [
-    ...troubles.map(({ text, cure }) => ({ what: text, cure })),
-    ...(down.length > NAMES_SHOWN
-      ? [{ what: `${down.length} nodes are down: ${some(down)}`, cure: "walt node show --state down" }]
-      : down.map((node) => ({ what: `${node.name} ${sinceOf(node)}`, cure: `walt node show ${node.name}` }))),
-    ...lossy.map(({ name, loss }) => ({
-      what: `the way to ${name} loses packets (${(100 * (loss ?? 0)).toFixed(0)} %)`,
-      cure: `walt node ping ${name}`,
-    })),
-    ...rotations.flatMap(({ key, next }) =>
-      next === null ? [] : [{ what: `a new ${key} key stands beside the old one`, cure: "walt vpn rotate" }],
-    ),
-  ];
-}
-
-function some(nodes: readonly { readonly name: string }[]): string {
-  const names = nodes.slice(0, NAMES_SHOWN).map(({ name }) => name);
-  return nodes.length > names.length ? `${names.join(", ")}, …` : names.join(", ");
-}
 
 /** What `statusText` shows. */
 export interface Status {

@@ -2,7 +2,8 @@
 
 import { expect, test } from "bun:test";
 import type { NodeInfo } from "../../src/api/messages.ts";
-import { attentionOf, statusText } from "../../src/commands/status.ts";
+import { attentionOf } from "../../src/commands/_attention.ts";
+import { statusText } from "../../src/commands/status.ts";
 import { NODE } from "../api/messages.ts";
 
 const NOW = Date.parse("2026-03-01T15:05:25.335Z");

@@ -1,7 +1,8 @@
 /** What operators type at the monitor. */
 
 import { expect, test } from "bun:test";
-import { parseAnswer, parseCode } from "../../src/commands/vpn/_typed-answer.ts";
+import { parseAnswer } from "../../src/commands/vpn/_typed-answer.ts";
+import { parseCode } from "../../src/enrolment/typed-code.ts";
 
 test("the beginning of a code accepts, with or without a word before it", () => {
   for (const text of ["PG2WB", "pg2wb", " PG2-WB ", "accept PG2WB", "a pg2wb", "Yes PG2WB", "y  pg2wb\r"])

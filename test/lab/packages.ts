@@ -44,6 +44,8 @@ export const PACKAGES: readonly string[] = [
   "systemd", // systemd-analyze, which checks the server's unit
   "netcat-openbsd", // with which the card's screen asks the supervisor
   "libfaketime", // moves the clocks of single programs
+  "chromium", // the page of `walt web` is tried in it
+  "tmux", // the monitor's screen is tried in it
   "strace", // kills an installation at each of its steps
   "prometheus", // promtool, which tests the alert rules; no daemon of it is started
   "shellcheck", // proxy-setup.sh must be clean

@@ -1,11 +1,10 @@
 /** Output of a node's board that goes on where it was after the way to the board was lost. */
 
 import { ApiError } from "../../api/api-error.ts";
-import { MisfitError } from "../../api/client.ts";
+import { type ApiClient, MisfitError } from "../../api/client.ts";
 import { type Piece, PieceReader, type Place } from "../../control/pieces.ts";
 import { WaltError } from "../../errors.ts";
 import { sleep } from "../../linux/sleep.ts";
-import { withServer } from "../_server.ts";
 import { type GivenOrder, giveOrder, type OrderInput } from "./_orders.ts";
 
 /** ms until a lost connection is tried again. */
@@ -25,12 +24,15 @@ export interface ContinuedUse {
   readonly signal: AbortSignal;
 }
 
+/** Uses the server's API; the way to the server may be a new one each time. */
+export type Reach = (use: (api: ApiClient) => Promise<void>) => Promise<void>;
+
 /**
  * Show the output until it ends, or `signal` is aborted.
- * @throws as `giveOrder` and `withServer`, when it cannot begin, or waiting does not help.
+ * @throws as `giveOrder` and `reach`, when it cannot begin, or waiting does not help.
  */
 export async function showContinued(
-  server: Parameters<typeof withServer>[0],
+  reach: Reach,
   node: string,
   { order, show, begun, lost, goesOn, signal }: ContinuedUse,
 ): Promise<void> {
@@ -47,7 +49,7 @@ export async function showContinued(
     };
     const use = { output, signal, ...(begun === undefined ? {} : { begun }) };
     try {
-      return await withServer(server, (api) => giveOrder(api, node, order(place), use));
+      return await reach((api) => giveOrder(api, node, order(place), use));
     } catch (error) {
       if (signal.aborted) return;
       if (!goesOn || place === undefined || !mendsItself(error)) throw error;

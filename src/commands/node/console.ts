@@ -3,7 +3,7 @@
 import type { OrderOf } from "../../control/orders.ts";
 import { usageError } from "../../errors.ts";
 import { command, untilStopped } from "../_command.ts";
-import { operator, serverOptions } from "../_server.ts";
+import { operator, serverOptions, withServer } from "../_server.ts";
 import { showContinued } from "./_continued.ts";
 import { ESCAPES_HELP, Escapes } from "./_escapes.ts";
 import type { OrderInput } from "./_orders.ts";
@@ -36,7 +36,7 @@ export default command({
     const plain = new PlainOutput();
     let mode: OrderOf<"console">["mode"] = args.watch ? "watch" : args.take ? "take" : "write";
     try {
-      await showContinued(args, args.node, {
+      await showContinued((use) => withServer(args, use), args.node, {
         order: (after) => ({ order: "console", mode, by: operator(), ...(after && { after }) }),
         show: async ({ bytes, writes }) => {
           mode = writes ? "resume" : "watch";

@@ -2,7 +2,7 @@
 
 import { usageError } from "../../errors.ts";
 import { command, untilStopped } from "../_command.ts";
-import { serverOptions } from "../_server.ts";
+import { serverOptions, withServer } from "../_server.ts";
 import { showContinued } from "./_continued.ts";
 import { PlainOutput, printed } from "./_output.ts";
 
@@ -27,7 +27,7 @@ export default command({
       throw usageError(`--lines ${JSON.stringify(args.lines)} is no number of lines`);
     const lines = args.lines === undefined ? {} : { lines: Number(args.lines) };
     const plain = new PlainOutput();
-    await showContinued(args, args.node, {
+    await showContinued((use) => withServer(args, use), args.node, {
       order: (after) => {
         const more = after === undefined ? lines : { after };
         return { order: "log" as const, source, follow: args.follow ?? false, ...more };

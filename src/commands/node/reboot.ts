@@ -1,14 +1,15 @@
 /** `walt node reboot` */
 
 import { SERVER } from "../../api/routes.ts";
-import { parseReboot, type RebootOutcome } from "../../control/reboot.ts";
+import { parseReboot } from "../../control/reboot.ts";
 import { usageError } from "../../errors.ts";
 import { command, untilStopped } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
 import { chooseNodes, chooseOptions } from "./_choose.ts";
 import { confirmMany, yesOption } from "./_confirm.ts";
 import { askOrder } from "./_orders.ts";
-import { type Outcome, sideBySide } from "./_side-by-side.ts";
+import { outcomeOf } from "./_reboot-outcome.ts";
+import { sideBySide } from "./_side-by-side.ts";
 
 export default command({
   name: "walt node reboot",
@@ -36,24 +37,3 @@ export default command({
     });
   },
 });
-
-/** What came of it, in words. */
-function outcomeOf(outcome: RebootOutcome): Outcome {
-  switch (outcome.did) {
-    case "powered-on":
-    case "powered-off": // which answer another order
-    case "rebooted":
-      return { text: "rebooted" };
-    case "board-reboots":
-      return { text: "the board reboots" };
-    case "not-started":
-      return { text: `ended, and does not start again: ${outcome.reason}`, status: 1 };
-    case "no-reaction":
-      return {
-        text: `the guest did not react in ${outcome.seconds} s; \`--hard\` ends it without asking`,
-        status: 1,
-      };
-    case "not-running":
-      return { text: "no virtual machine is running", status: 1 };
-  }
-}

@@ -1,19 +1,18 @@
 /** `walt node show` */
 
 import { type ApiClient, MisfitError } from "../../api/client.ts";
-import type { NodeDetails, NodeInfo, Trouble, WaltNode } from "../../api/messages.ts";
+import type { NodeDetails, NodeInfo, Trouble } from "../../api/messages.ts";
 import { SERVER } from "../../api/routes.ts";
 import { WaltError } from "../../errors.ts";
-import { duration, plainText } from "../../text.ts";
-import { command, localTime, minute, print } from "../_command.ts";
+import { command, localTime, print } from "../_command.ts";
 import { eventsText } from "../_events.ts";
 import { serverOptions, withServer } from "../_server.ts";
 import { type Column, checkListArgs, factsText, listOptions, printList } from "../_table.ts";
 import { trafficRows } from "../_traffic.ts";
 import { lastRevoked } from "../vpn/_revoked.ts";
 import { chooseNodes, chooseOptions, isPattern } from "./_choose.ts";
-import { reportRows } from "./_report.ts";
-import { stateOf, whyWords } from "./_why.ts";
+import { factsOf, sinceOf, viaOf } from "./_facts.ts";
+import { stateOf } from "./_why.ts";
 
 const COLUMNS: readonly Column<NodeInfo>[] = [
   { title: "NAME", cell: (n) => n.name },
@@ -90,54 +89,8 @@ async function warn(api: ApiClient): Promise<void> {
   for (const { text, cure } of troubles) process.stderr.write(`Warning: ${text}\n${cure}\n`);
 }
 
-function sinceOf(n: NodeInfo): string {
-  return n.since === null ? "-" : `${duration(Date.now() - Date.parse(n.since))} ago`;
-}
-
-function viaOf(n: NodeInfo): string {
-  return n.via ?? (n.framing === "original" ? "(original framing)" : "-");
-}
-
-/** What WalT knows of it, beside what we know. */
-function waltRows({ name, model, image, booted, address }: WaltNode): [string, string][] {
-  return [
-    ["WalT's name", name],
-    ["WalT's model", model ?? "-"],
-    ["WalT's image", image ?? "-"],
-    ["WalT's state", booted === null ? "-" : booted ? "booted" : "not booted"],
-    ["WalT's address", address ?? "-"],
-  ];
-}
-
 function detailsOf(n: NodeDetails): string {
-  const { device } = n;
-  const certificate = device.certificateExpires;
-  const all = factsText([
-    ["name", n.name],
-    ["default name", n.defaultName],
-    ["note", n.note === "" ? "-" : n.note],
-    ["type", n.type],
-    ["state", stateOf(n)],
-    ...(n.why === null ? [] : [["why", whyWords(n.why)] as [string, string]]),
-    ["last seen", n.seen === null ? "never" : localTime(n.seen)],
-    ["since", sinceOf(n)],
-    ["MAC address", n.mac],
-    ["address", n.address ?? "-"],
-    ["board", device.boardMac],
-    ["model", plainText(device.model)],
-    ["serial number", plainText(device.serialNumber)],
-    ["short code", device.code],
-    ["key", device.fingerprint],
-    ["accepted", `${localTime(device.acceptedAt)} by ${device.acceptedBy}`],
-    ["certificate", certificate === "" ? "-" : `until ${minute(certificate)} (UTC)`],
-    ["entrypoint", viaOf(n)],
-    ["framing", n.framing ?? "-"],
-    ["MTU", n.mtu === null ? "-" : String(n.mtu)],
-    ["server", `walt ${n.serverVersion}`],
-    ...(n.walt === undefined ? [] : waltRows(n.walt)),
-    ...(n.report === null ? [] : reportRows(n.report.facts, Date.parse(n.report.receivedAt))),
-    ...(n.traffic === null ? [] : trafficRows(n.traffic, "node")),
-  ]);
+  const all = factsText([...factsOf(n), ...(n.traffic === null ? [] : trafficRows(n.traffic, "node"))]);
   if (n.events.length === 0) return all;
   return `${all}\n\n${eventsText(n.events)}`;
 }

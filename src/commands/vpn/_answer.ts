@@ -3,12 +3,12 @@
 import type { ArgsDef } from "citty";
 import type { ListedRequest } from "../../api/events.ts";
 import { SERVER } from "../../api/routes.ts";
+import { codeBegins, LEAST_CODE, parseCode } from "../../enrolment/typed-code.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { parseNodeName } from "../../node-name.ts";
 import { plainText } from "../../text.ts";
 import { jsonOption, print } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
-import { LEAST_CODE, parseCode } from "./_typed-answer.ts";
 
 export const answerOptions = {
   code: {
@@ -70,7 +70,7 @@ export async function answerCodes(
 }
 
 function requestOf(requests: readonly ListedRequest[], typed: string, code: string): ListedRequest {
-  const fitting = requests.filter((one) => one.code.replaceAll("-", "").startsWith(code));
+  const fitting = requests.filter((one) => codeBegins(one.code, code));
   const [only, ...others] = fitting;
   if (only === undefined) {
     throw new WaltError(`no device with a code that begins with ${plainText(typed)} asks for access`, {

@@ -7,7 +7,8 @@
  */
 
 import type { MonitorEvent, PendingRequest } from "../../api/events.ts";
-import type { NoticeKind } from "../../api/notice.ts";
+import { SHOWN_NOTICES } from "../../api/notice.ts";
+import { codeBegins } from "../../enrolment/typed-code.ts";
 import { plainText } from "../../text.ts";
 import { parseAnswer } from "./_typed-answer.ts";
 
@@ -44,14 +45,6 @@ interface Shown {
   /** When it was shown, or last changed. */
   at: number;
 }
-
-/** Notices that a monitor shows. */
-const SHOWN_NOTICES: ReadonlySet<string> = new Set<NoticeKind>([
-  "node-down",
-  "certificate-refused",
-  "disk-low",
-  "disk-enough",
-]);
 
 export class MonitorScreen {
   /** By id, in the order in which they came. */
@@ -302,7 +295,7 @@ function timeOfDay(now: number): string {
 }
 
 function begins({ request }: Shown, code: string): boolean {
-  return request.code.replaceAll("-", "").startsWith(code);
+  return codeBegins(request.code, code);
 }
 
 /** Whether it is the same request, or two that claim the same board. */

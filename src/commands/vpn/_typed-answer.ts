@@ -3,12 +3,10 @@
  * name.
  */
 
+import { LEAST_CODE, parseCode } from "../../enrolment/typed-code.ts";
 import { messageOf } from "../../errors.ts";
 import { parseNodeName } from "../../node-name.ts";
 import { plainText } from "../../text.ts";
-
-/** Characters of a short code that must be typed at least: 15 bits, which nobody types by accident. */
-export const LEAST_CODE = 3;
 
 export type TypedAnswer =
   | { kind: "nothing" }
@@ -20,16 +18,6 @@ export type TypedAnswer =
 
 const ACCEPT: readonly string[] = ["accept", "a", "yes", "y"];
 const DENY: readonly string[] = ["deny", "d", "no", "n"];
-
-/**
- * The characters of a short code as they were typed, in the form in which codes are compared: upper case,
- * without dashes, and O, I, L as the digits that they resemble (Crockford's base32). Undefined when it is no
- * code, or has another length.
- */
-export function parseCode(text: string, least: number): string | undefined {
-  const code = text.toUpperCase().replaceAll("-", "").replaceAll("O", "0").replace(/[IL]/g, "1");
-  return code.length >= least && /^[0-9A-HJKMNP-TV-Z]{1,10}$/.test(code) ? code : undefined;
-}
 
 /** Never throws: whatever is typed means something, or tells what is wrong with it. */
 export function parseAnswer(text: string): TypedAnswer {

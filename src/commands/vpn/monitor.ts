@@ -3,6 +3,7 @@
 import { type ApiClient, MisfitError } from "../../api/client.ts";
 import type { MonitorEvent, PendingRequest } from "../../api/events.ts";
 import { SERVER } from "../../api/routes.ts";
+import { parseCode } from "../../enrolment/typed-code.ts";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { readLines } from "../../linux/lines.ts";
 import { sleep } from "../../linux/sleep.ts";
@@ -11,7 +12,7 @@ import { command, print, refuseUnread, UnreadError, untilStopped, write } from "
 import { operator, serverOptions, withServer } from "../_server.ts";
 import { type Action, MonitorScreen, READING_TIME } from "./_monitor-screen.ts";
 import { NotifyCommand } from "./_notify.ts";
-import { nameOf, parseCode } from "./_typed-answer.ts";
+import { nameOf } from "./_typed-answer.ts";
 
 /** ms between attempts to reach a server that went away. */
 const RECONNECT = 2000;
