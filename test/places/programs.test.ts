@@ -272,7 +272,7 @@ describeWith(NEEDS, "the server with a program that does not work", () => {
     const wrong: string[] = [];
     for (const [program, names] of [
       ["ip", /cannot make this node's|event=tunnel-|ip .*(cannot|took|printed|failed)/],
-      ["bridge", /bridge fdb .*(cannot|took|printed|failed)|cannot run bridge/],
+      ["bridge", /bridge -batch .*(cannot|took|printed|failed)|cannot run bridge/],
     ] as const) {
       for (const kind of Object.keys(KINDS) as Kind[]) {
         await world.stopServer();
