@@ -212,6 +212,7 @@ export class PumpLink implements ControlMessages {
     }
     this.#sender.window?.refill(now);
     const late = this.#first === undefined ? this.#sink.tick(now) : Number.POSITIVE_INFINITY;
+    if (!this.open) return 0; // the TAP has gone
     if (this.#first === undefined) this.#source.age(now);
     const due = this.#messagesDue(now);
     if (this.#receiver.acknowledge(now) || due === 0) this.#flush();

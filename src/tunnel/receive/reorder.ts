@@ -87,6 +87,7 @@ export class Reorder implements SlotHolder {
     libc.memcpy(at(pool.memory.address + start), at(memory.address + offset), length);
     pool.start[slot] = start;
     pool.length[slot] = length;
+    pool.time[slot] = now;
     if ((this.#head[flow] ?? -1) < 0) this.#since[flow] = now;
     pool.number[slot] = number;
     if (!this.#insert(flow, slot, number)) {
@@ -111,8 +112,7 @@ export class Reorder implements SlotHolder {
     if (this.waiting === 0 || !this.#begun) return Number.POSITIVE_INFINITY;
     if (now < this.#lookAt) return this.#lookAt - now;
     this.#lookAt = now + LOOK;
-    for (let flow = 0; flow < FLOWS; flow++)
-      if ((this.#head[flow] ?? -1) >= 0 && now - (this.#since[flow] ?? 0) >= HOLD) this.#release(flow, now);
+    for (let flow = 0; flow < FLOWS; flow++) if ((this.#head[flow] ?? -1) >= 0) this.#expire(flow, now);
     return LOOK;
   }
 
@@ -123,7 +123,7 @@ export class Reorder implements SlotHolder {
       let before = -1;
       for (let slot = this.#head[flow] ?? -1; slot >= 0; slot = pool.next[slot] ?? -1) {
         if (pool.sizeOf(slot) === size) {
-          this.#unlink(flow, before, slot);
+          this.#drop(flow, before, slot);
           return;
         }
         before = slot;
@@ -135,7 +135,7 @@ export class Reorder implements SlotHolder {
   free(): void {
     for (let flow = 0; flow < FLOWS; flow++)
       for (let slot = this.#head[flow] ?? -1; slot >= 0; slot = this.#head[flow] ?? -1)
-        this.#unlink(flow, -1, slot);
+        this.#drop(flow, -1, slot);
     threadPool().leave(this);
   }
 
@@ -164,7 +164,7 @@ export class Reorder implements SlotHolder {
     return true;
   }
 
-  /** Take a slot out of the list of its flow, and give it back. @param before the slot before it; -1 = it is the head. */
+  /** Take a slot out of the list of its flow. @param before the slot before it; -1 = it is the head. */
   #unlink(flow: number, before: number, slot: number): void {
     const pool = threadPool();
     const after = pool.next[slot] ?? -1;
@@ -175,7 +175,12 @@ export class Reorder implements SlotHolder {
     this.held[size] = (this.held[size] ?? 0) - 1;
     this.#heldBytes -= SLOT_BYTES[size];
     this.waiting--;
-    pool.free(slot);
+  }
+
+  /** Drop a frame that waits. The parameters are those of `#unlink`. */
+  #drop(flow: number, before: number, slot: number): void {
+    this.#unlink(flow, before, slot);
+    threadPool().free(slot);
   }
 
   /** Deliver the frames at the head of a flow that are next. */
@@ -185,10 +190,27 @@ export class Reorder implements SlotHolder {
       if (pool.number[slot] !== this.#next[flow]) return;
       const start = pool.start[slot] ?? 0;
       const length = pool.length[slot] ?? 0;
-      this.deliver(pool.memory, start === pool.offset(slot) + LEAD, start, length, now);
+      // The end of the tunnel may come with it, and with that `free`.
+      this.#unlink(flow, -1, slot);
       this.#next[flow] = (this.#next[flow] ?? 0) + 1;
       this.#since[flow] = now;
-      this.#unlink(flow, -1, slot);
+      this.deliver(pool.memory, start === pool.offset(slot) + LEAD, start, length, now);
+      pool.free(slot);
+    }
+  }
+
+  /** Go on with the frames of a flow that have waited too long, and with those before them. */
+  #expire(flow: number, now: number): void {
+    const { next, time, number } = threadPool();
+    let last = -1;
+    for (let slot = this.#head[flow] ?? -1; slot >= 0; slot = next[slot] ?? -1)
+      if (now - (time[slot] ?? 0) >= HOLD) last = slot;
+    if (last < 0) return;
+    const until = number[last] ?? 0;
+    for (;;) {
+      const head = this.#head[flow] ?? -1;
+      if (head < 0 || ahead(number[head] ?? 0, until) > 0) return;
+      this.#release(flow, now);
     }
   }
 
