@@ -400,6 +400,7 @@ export class PumpLink implements ControlMessages {
     if (window === undefined || !window.acked(total, delay / 1000, this.#now)) {
       this.stop({ kind: "malformed", text: "the peer acknowledged more than was sent" });
     } else {
+      this.#sender.stalls = window.stalls(this.#now);
       this.#source.tune(window, this.#first !== undefined);
     }
   }

@@ -256,6 +256,14 @@ export class FairQueue implements SlotHolder {
     }
   }
 
+  /** Give what waits of a flow to another queue, where nothing of it waits. */
+  moveTo(other: FairQueue, flow: number): void {
+    while (this.has(flow)) {
+      const slot = this.#shift(flow);
+      other.push(slot, flow, this.#pool.time[slot] ?? 0);
+    }
+  }
+
   /** Drop everything that waits. */
   clear(): void {
     while (this.dropLongest());

@@ -17,7 +17,8 @@
  *   another one: the peer takes what comes first.
  * - The others go over the further lanes. Each takes what its window allows.
  *
- * A flow stays in its queue while something of it waits there, so that its frames are numbered in their order.
+ * All that waits of a flow is in one queue, so that its frames are numbered in their order. A flow that sends much
+ * takes along what waits of it among those that send little.
  */
 
 import { at, errno, libc } from "../../linux/libc.ts";
@@ -150,11 +151,13 @@ export class FrameSource {
 
   #queueOf(flow: number, length: number, now: number): FairQueue {
     this.#queue ??= new FairQueue(threadPool(), FLOWS);
+    const queue = this.#queue;
     const lanes = this.#lanes;
-    if (lanes === undefined) return this.#queue;
+    if (lanes === undefined || lanes.count === 0) return queue;
     const light = lanes.flows.takes(flow, length, now);
-    if (lanes.light.has(flow)) return lanes.light;
-    return light && !this.#queue.has(flow) ? lanes.light : this.#queue;
+    if (light && !queue.has(flow)) return lanes.light;
+    lanes.light.moveTo(queue, flow);
+    return queue;
   }
 
   /** A further lane is there. @returns whether it is the first: from now on frames are numbered. */
@@ -173,9 +176,13 @@ export class FrameSource {
     return first;
   }
 
-  /** A further lane is gone. */
+  /** A further lane is gone. After the last one there is one queue again, in which all flows take turns. */
   removeLane(): void {
-    if (this.#lanes !== undefined && --this.#lanes.count === 0) this.#lanes.copies.clear();
+    const lanes = this.#lanes;
+    if (lanes === undefined || --lanes.count > 0) return;
+    lanes.copies.clear();
+    const queue = this.#queue;
+    if (queue !== undefined) for (let flow = 0; flow < FLOWS; flow++) lanes.light.moveTo(queue, flow);
   }
 
   /**
@@ -186,20 +193,16 @@ export class FrameSource {
   waits(further: boolean, stalls = false): boolean {
     const lanes = this.#lanes;
     const main = this.#queue !== undefined && this.#queue.frames > 0;
-    if (lanes === undefined) return main;
-    return further
-      ? main || (!stalls && lanes.copies.frames > 0)
-      : lanes.light.frames > 0 || (lanes.count === 0 && main);
+    if (lanes === undefined || lanes.count === 0) return main;
+    return further ? main || (!stalls && lanes.copies.frames > 0) : lanes.light.frames > 0;
   }
 
   /** Whether a frame waits that this lane may send although its window is full. The parameters are those of `waits`. */
   hasSparse(further: boolean, stalls = false): boolean {
     const lanes = this.#lanes;
     const main = this.#queue?.sparse === true;
-    if (lanes === undefined) return main;
-    return further
-      ? main || (!stalls && lanes.copies.frames > 0)
-      : lanes.light.frames > 0 || (lanes.count === 0 && main);
+    if (lanes === undefined || lanes.count === 0) return main;
+    return further ? main || (!stalls && lanes.copies.frames > 0) : lanes.light.frames > 0;
   }
 
   /**
@@ -218,12 +221,11 @@ export class FrameSource {
       const copy = lanes.copies.pop(now);
       if (copy >= 0) return copy;
     }
-    const light = !further && lanes.light.frames > 0;
-    if (!further && !light && lanes.count > 0) return -1;
+    const light = !further && lanes.count > 0;
     const from = light ? lanes.light : queue;
     const slot = this.#counted(from.pop(now, sparseOnly && !light));
     if (slot >= 0) this.#number(lanes, slot, from.popped);
-    if (slot >= 0 && light && lanes.count > 0) this.#copy(lanes, slot, now);
+    if (slot >= 0 && light) this.#copy(lanes, slot, now);
     return slot;
   }
 

@@ -40,7 +40,7 @@ export class Sender {
   window: Window | undefined;
   /** This lane takes frames. A further one does so from the peer's HELLO to its end. Set by the link. */
   takesFrames: boolean;
-  /** No acknowledgement comes, although one is due. */
+  /** No acknowledgement comes, although one is due: as of the last flush, and the last acknowledgement. */
   stalls = false;
   /** Control messages, in two halves: new ones are written into one half while the stream takes the other. */
   readonly #control = allocate(2 * CONTROL_ROOM);
