@@ -70,6 +70,11 @@ class Tunnel {
     all.push(this);
   }
 
+  /** Both ends may have further lanes from now on. */
+  get isUp(): boolean {
+    return this.ends.every(({ links }) => links[0]?.up);
+  }
+
   lane(): void {
     const fds = this.ends.map((end) => {
       const [stream, ours] = streamPair();
@@ -160,7 +165,7 @@ function play(tunnel: Tunnel, cuts: boolean): Map<number, number>[] {
   const sent = [new Map<number, number>(), new Map<number, number>()];
   for (let step = 0; step < 600; step++) {
     const lane = random(tunnel.lanes.length);
-    if (tunnel.lanes.length < 5 && random(60) === 0) tunnel.lane();
+    if (tunnel.lanes.length < 5 && random(60) === 0 && tunnel.isUp) tunnel.lane();
     if (cuts && lane > 0 && random(120) === 0) tunnel.cut(lane);
     if (random(2) === 0) {
       const from = random(2);
