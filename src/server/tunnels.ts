@@ -27,6 +27,8 @@ import type { Present } from "./spread.ts";
 const OPENED = { burst: 32, perSecond: 1 };
 /** Further lanes of one device: a refused one is asked for again. */
 const LANES = { burst: 16, perSecond: 0.2 };
+/** Further lanes of all devices: a bridge full of tunnels, and this many lanes, leave a few connections free (endpoint.ts). */
+const LANES_OF_ALL = 768;
 
 /** What is known of a node's tunnel. */
 export interface TunnelInfo {
@@ -73,6 +75,8 @@ export class Tunnels {
   readonly #limit = new DeviceLimit("tunnels", OPENED);
   readonly #laneLimit = new DeviceLimit("lanes", LANES);
   readonly #tunnels = new Map<number, Tunnel>();
+  /** Further lanes of all tunnels, and those that are being opened. */
+  #lanes = 0;
   /** Counters of the tunnels that have ended, and the number of tunnels that came up. */
   readonly #ended = new Map<number, Totals>();
 
@@ -93,6 +97,8 @@ export class Tunnels {
     readonly taps = { openTap, openOffloadTap },
     /** ms that a device waits for its refusal: so it asks no more often. */
     readonly patience = 10_000,
+    /** Further lanes of all devices at most. */
+    readonly lanesOfAll = LANES_OF_ALL,
   ) {}
 
   info(device: Device): TunnelInfo | undefined {
@@ -279,19 +285,28 @@ export class Tunnels {
       if (tunnel?.name !== name || tunnel.info.state !== "up" || link === undefined)
         throw new WaltError("the tunnel of this lane is not up");
       if (tunnel.lanes >= LANES_MAX - 1) throw new WaltError(`a tunnel has at most ${LANES_MAX} lanes`);
+      if (this.#lanes >= this.lanesOfAll)
+        throw new WaltError(`the server has ${this.#lanes} further lanes already, as many as it takes`);
     } catch (error) {
       request.refuse(messageOf(error));
       return;
     }
     tunnel.lanes++;
+    this.#lanes++;
     const ended = Promise.withResolvers<void>();
     let lane: Lane | undefined;
-    const owner = { ended: ended.promise, stop: (reason: string) => lane?.stop(reason) };
+    let stopped: string | undefined;
+    const stop = (reason: string): void => {
+      stopped ??= reason;
+      lane?.stop(reason);
+    };
+    const owner = { ended: ended.promise, stop };
     const log = this.logOf(device);
     const { node } = device;
     try {
       const taken = await request.release(owner);
       lane = link.addLane({ stream: taken.fd, ssh: encodeState(taken.state) });
+      if (stopped !== undefined) lane.stop(stopped);
       void lane.up.then(() => log.info("lane up", { event: "lane-up", node, from }));
       const { text } = await lane.ended;
       log.info("lane down", { event: "lane-down", node, from, reason: text });
@@ -301,6 +316,7 @@ export class Tunnels {
       request.refuse(messageOf(error));
     } finally {
       tunnel.lanes--;
+      this.#lanes--;
       ended.resolve();
     }
   }

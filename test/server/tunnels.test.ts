@@ -86,6 +86,9 @@ class PlayedConnection {
   }
 }
 
+/** Further lanes of all devices at most. */
+const LANES_OF_ALL = 5;
+
 let links: PlayedLink[];
 let ports: string[];
 /** How often all ports were removed at once. */
@@ -152,6 +155,7 @@ beforeEach(() => {
       openOffloadTap: (name) => ({ name, fd: tap(name, true), offload: 7 }),
     } as Tunnels["taps"],
     0,
+    LANES_OF_ALL,
   );
 });
 afterEach(() => tunnels.stop("the test is over"));
@@ -378,8 +382,9 @@ describe("further lanes", () => {
   /** A device whose tunnel is up. */
   async function up(device: Device): Promise<{ link: PlayedLink; name: string }> {
     const connection = new PlayedConnection();
+    const before = links.length;
     void tunnels.open(device, connection.request, VIA, FROM);
-    const link = await eventually("a link", () => links.at(-1));
+    const link = await eventually("a link", () => links[before]);
     link.rise();
     await eventually("it is up", () => tunnels.info(device)?.state === "up");
     return { link, name: tunnelName(connection.state.session.id) };
@@ -426,5 +431,41 @@ describe("further lanes", () => {
     for (const lane of link.lanes) lane.end("over");
     await Promise.all(over);
     link.end("over");
+  });
+
+  test("a lane that is to end before it is one ends as soon as it is", async () => {
+    const { link, name } = await up(DEVICE);
+    const connection = new PlayedConnection();
+    const ready = Promise.withResolvers<void>();
+    connection.ready = ready.promise;
+    const over = tunnels.addLane(DEVICE, connection.request, name, FROM);
+    connection.stop("too many connections");
+    ready.resolve();
+    await over;
+    expect(link.lanes.map(({ stopped }) => stopped)).toEqual([["too many connections"]]);
+    link.end("over");
+  });
+
+  test("the lanes of all devices leave connections to the tunnels", async () => {
+    const [one, other] = [await up(DEVICE), await up(OTHER)];
+    const asked = [DEVICE, OTHER, DEVICE, OTHER, DEVICE, OTHER].map((device) => ({
+      device,
+      it: new PlayedConnection(),
+    }));
+    const over = asked.map(({ device, it }) =>
+      tunnels.addLane(device, it.request, device === DEVICE ? one.name : other.name, FROM),
+    );
+    await eventually("five lanes", () => one.link.lanes.length + other.link.lanes.length === LANES_OF_ALL);
+    const refusal = "the server has 5 further lanes already, as many as it takes";
+    expect(asked.map(({ it }) => it.failed)).toEqual([[], [], [], [], [], [refusal]]);
+    closeSync(asked[5]?.it.fd ?? -1);
+    for (const lane of [...one.link.lanes, ...other.link.lanes]) lane.end("over");
+    await Promise.all(over);
+    const next = new PlayedConnection();
+    const again = tunnels.addLane(OTHER, next.request, other.name, FROM);
+    await eventually("a lane in a free place", () => other.link.lanes.length === 3);
+    other.link.lanes.at(-1)?.end("over");
+    await again;
+    for (const { link } of [one, other]) link.end("over");
   });
 });
