@@ -47,13 +47,38 @@ export interface LanesOptions {
   open(signal: AbortSignal): Promise<LaneTransport>;
 }
 
+/** When the next lane may be opened. The times are ms of one clock. */
+export class LanePause {
+  /** How long the next pause is, ms. */
+  next = RETRY;
+  #until = Number.NEGATIVE_INFINITY;
+
+  /** Whether a lane may be opened now. */
+  isOver(now: number): boolean {
+    return now >= this.#until;
+  }
+
+  /** A lane could not be opened, or has ended. Several that end together make one pause. */
+  begin(now: number): void {
+    if (!this.isOver(now)) return;
+    this.#until = now + this.next;
+    this.next = Math.min(RETRY_MAX, 2 * this.next);
+  }
+
+  /** A lane that was up has ended. If it lasted, whatever was wrong before is over. */
+  ended(since: number, now: number): void {
+    if (now - since >= RETRY_MAX) this.next = RETRY;
+    this.begin(now);
+  }
+}
+
 /**
  * Whether further lanes pay on a path.
- * @param received bytes that came from the peer per second.
+ * @param moved bytes per second that came from the peer, or went to it, whichever are more.
  */
-export function pays(stats: LinkStats, received: number): boolean {
+export function pays(stats: LinkStats, moved: number): boolean {
   const loses = stats.pings >= PINGS_MIN && stats.loss >= LOSS;
-  return loses || (Math.max(stats.rate, received) * stats.minRtt) / 1000 >= LONG;
+  return loses || (Math.max(stats.rate, moved) * stats.minRtt) / 1000 >= LONG;
 }
 
 /** Keep as many lanes as are wanted until `signal` is aborted. Resolves when all have ended. Never rejects. */
@@ -61,33 +86,33 @@ export async function keepLanes(o: LanesOptions, signal: AbortSignal): Promise<v
   if (!o.link.hasLanes || o.wanted === 1) return;
   const lanes = new Set<{ lane: Lane; over: Promise<void> }>();
   let paid = Number.NEGATIVE_INFINITY;
-  let retry = RETRY;
-  let notBefore = 0;
-  let before = { bytes: o.link.stats().bytesIn, time: performance.now() };
+  const pause = new LanePause();
+  let before = { ...o.link.stats(), time: performance.now() };
   while (!signal.aborted) {
     const stats = o.link.stats();
     const now = performance.now();
     const seconds = Math.max(0.001, (now - before.time) / 1000);
-    if (pays(stats, (stats.bytesIn - before.bytes) / seconds)) paid = now;
-    before = { bytes: stats.bytesIn, time: now };
+    // The window of the first lane does not tell of the further ones, over which most goes.
+    const moved = Math.max(stats.bytesIn - before.bytesIn, stats.bytesOut - before.bytesOut);
+    if (pays(stats, moved / seconds)) paid = now;
+    before = { ...stats, time: now };
     const wanted = o.wanted === "auto" ? (now - paid < STAY ? LANES_MAX : 1) : o.wanted;
     if (wanted === 1) {
       for (const { lane } of lanes) lane.stop("the path needs no further lane");
-    } else if (lanes.size < wanted - 1 && now >= notBefore) {
+    } else if (lanes.size < wanted - 1 && pause.isOver(now)) {
       try {
         const opened = await openLane(o, signal);
         lanes.add(opened);
-        retry = RETRY;
+        const since = performance.now();
         void opened.over.then(() => {
           lanes.delete(opened);
-          notBefore = performance.now() + RETRY;
+          pause.ended(since, performance.now());
         });
         continue; // the next one at once
       } catch (error) {
         if (signal.aborted) break;
-        o.log.info("no further lane", { event: "lane-down", reason: messageOf(error), wait: retry });
-        notBefore = performance.now() + retry;
-        retry = Math.min(RETRY_MAX, 2 * retry);
+        o.log.info("no further lane", { event: "lane-down", reason: messageOf(error), wait: pause.next });
+        pause.begin(performance.now());
       }
     }
     await sleep(LOOK, signal);
@@ -110,6 +135,7 @@ async function openLane(o: LanesOptions, signal: AbortSignal): Promise<{ lane: L
   }
   const stop = (): void => lane.stop("the tunnel ends");
   signal.addEventListener("abort", stop);
+  if (signal.aborted) stop();
   void lost.then(() => lane.stop("a connection below it ended"));
   const up = await Promise.race([lane.up.then(() => true as const), lane.ended]);
   const over = lane.ended.then(async (linkEnd) => {
