@@ -22,7 +22,7 @@ export class FrameSink {
   /** Frames that the guard refused, or whose virtio-net header was wrong. */
   refused = 0;
   /** Frames that the TAP did not take. */
-  lost = 0;
+  #untaken = 0;
   readonly #guard: Guard | undefined;
   readonly #groups = new GroupLimit();
   /** Made for the first further lane. */
@@ -42,6 +42,11 @@ export class FrameSink {
     readonly stop: (end: End) => void,
   ) {
     this.#guard = guard === undefined ? undefined : parseGuard(guard);
+  }
+
+  /** Frames that the TAP did not take, or for which there was no room while they waited for others. */
+  get lost(): number {
+    return this.#untaken + (this.#reorder?.lost ?? 0);
   }
 
   /** The peer numbers all frames from here on. */
@@ -124,7 +129,7 @@ export class FrameSink {
     } else {
       // EIO: the TAP is down. ENOMEM or ENOBUFS: the host is short of memory. The frame is lost, as frames
       // may be on any network.
-      this.lost++;
+      this.#untaken++;
     }
   }
 

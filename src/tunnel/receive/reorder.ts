@@ -38,6 +38,8 @@ export class Reorder implements SlotHolder {
   #heldBytes = 0;
   /** Frames that wait. */
   waiting = 0;
+  /** Frames that were dropped as there was no room for them. */
+  lost = 0;
   /** NUMBERING has come. */
   #begun = false;
   /** When to look next for frames that waited too long, ms. */
@@ -78,11 +80,18 @@ export class Reorder implements SlotHolder {
     // Before NUMBERING nothing can go on: the first lane, on which it comes, is late.
     const full = !this.#begun && this.#heldBytes > REORDER_MAX - SLOT_BYTES[LARGE];
     const fits = LEAD + VIRTIO + length <= SLOT_BYTES[LARGE];
-    if (full || !fits || ahead(number, this.#next[flow] ?? 0) < 0) return;
+    if (ahead(number, this.#next[flow] ?? 0) < 0) return;
+    if (full || !fits) {
+      this.lost++;
+      return;
+    }
     const pool = threadPool();
     // The virtio-net header, which a frame may lack, lies at LEAD. In front of it the flow's number is kept.
     const slot = pool.claim(LEAD + VIRTIO + length);
-    if (slot < 0) return;
+    if (slot < 0) {
+      this.lost++;
+      return;
+    }
     const start = pool.offset(slot) + LEAD + (offloaded ? 0 : VIRTIO);
     libc.memcpy(at(pool.memory.address + start), at(memory.address + offset), length);
     pool.start[slot] = start;
@@ -103,6 +112,7 @@ export class Reorder implements SlotHolder {
 
   /** The peer numbers its frames from here on: deliver those that are next. */
   begin(now: number): void {
+    if (this.#begun) return;
     this.#begun = true;
     for (let flow = 0; flow < FLOWS; flow++) this.#drain(flow, now);
   }
@@ -124,6 +134,7 @@ export class Reorder implements SlotHolder {
       for (let slot = this.#head[flow] ?? -1; slot >= 0; slot = pool.next[slot] ?? -1) {
         if (pool.sizeOf(slot) === size) {
           this.#drop(flow, before, slot);
+          this.lost++;
           return;
         }
         before = slot;

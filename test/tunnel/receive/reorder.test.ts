@@ -2,8 +2,8 @@
 
 import { afterEach, expect, test } from "bun:test";
 import { allocate } from "../../../src/linux/libc.ts";
-import { threadPool } from "../../../src/tunnel/frame/frame-pool.ts";
-import { HOLD, Reorder } from "../../../src/tunnel/receive/reorder.ts";
+import { SLOT_BYTES, SMALL, threadPool } from "../../../src/tunnel/frame/frame-pool.ts";
+import { HOLD, REORDER_MAX, Reorder } from "../../../src/tunnel/receive/reorder.ts";
 
 const FLOW = 40;
 const FRAME = 60;
@@ -70,4 +70,19 @@ test("the tunnel ends while a frame that waited is delivered: no slot is given b
   const taken = [0, 1, 2, 3].map(() => pool.take(FRAME));
   expect(new Set(taken).size).toBe(4);
   for (const slot of taken) pool.free(slot);
+});
+
+test("a frame for which there is no room counts as lost, one that came before does not", () => {
+  begin();
+  waits(2, 0);
+  waits(2, 0);
+  expect(order.lost).toBe(0);
+  order.give(SMALL);
+  expect([order.waiting, order.lost]).toEqual([0, 1]);
+  // Before NUMBERING nothing goes on, and what waits is bounded.
+  order.free();
+  order = new Reorder(() => {});
+  for (let number = 0; number < 4000; number++) waits(number, 0);
+  expect(order.waiting).toBeLessThanOrEqual(REORDER_MAX / SLOT_BYTES[SMALL]);
+  expect(order.waiting + order.lost).toBe(4000);
 });
