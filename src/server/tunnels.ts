@@ -27,7 +27,9 @@ import type { Present } from "./spread.ts";
 const OPENED = { burst: 32, perSecond: 1 };
 /** Further lanes of one device: a refused one is asked for again. */
 const LANES = { burst: 16, perSecond: 0.2 };
-/** Further lanes of all devices: a bridge full of tunnels, and this many lanes, leave a few connections free (endpoint.ts). */
+/**
+ * Further lanes of all devices. With as many tunnels as a bridge has ports, 257 of the endpoint's connections are left.
+ */
 const LANES_OF_ALL = 768;
 
 /** What is known of a node's tunnel. */

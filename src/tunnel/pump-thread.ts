@@ -393,6 +393,7 @@ export class PumpThread {
     const link = this.#links.get(id);
     if (link === undefined) return;
     this.#links.delete(id);
+    link.ssh?.bytes.fill(0); // a link that was refused has not read its keys
     link.channels?.stop();
     link.end(end);
     this.#freeSlots.push(link.slot);

@@ -205,10 +205,13 @@ describeWith([LAB, { programs: ["ping"] }], "a tunnel between two bridges", () =
   test("a link that cannot begin ends and closes its file descriptors, and the thread goes on", async () => {
     const [stream, peer] = streamPair();
     const tap = libc.fcntl(left.tap, 1030, 0);
-    const link = pumps.add({ tap, stream, mtu: 1500, silence: 5000, ssh: allocate(10) });
+    const ssh = allocate(10);
+    ssh.bytes.fill(0xff);
+    const link = pumps.add({ tap, stream, mtu: 1500, silence: 5000, ssh });
     expect((await eventually("its end", link.ended)).text).toMatch(
       /^internal error in the pump thread: malformed SSH data/,
     );
+    expect(ssh.bytes.every((byte) => byte === 0)).toBe(true); // keys would be in it
     expect(readNow(peer)).toBeUndefined();
     libc.close(peer);
     const [a, b] = streamPair();
