@@ -26,7 +26,7 @@ export function tableView(api: ApiClient): View {
   const options = { columns: stdout.columns, colours: hasColours(), table: true };
   const screen = new MonitorScreen(options);
   const table = new MonitorTable(screen);
-  const region = new LiveRegion(() => stdout.columns);
+  const region = new LiveRegion(stdout);
   let isLost = false;
   let isRaw = false;
   const draw = (printed?: string): void => region.draw(table.lines(stdout.rows), printed);
@@ -67,7 +67,7 @@ export function tableView(api: ApiClient): View {
       };
       const resize = (): void => {
         options.columns = stdout.columns;
-        draw();
+        region.redraw(table.lines(stdout.rows));
       };
       // What was typed before the table was there is not for it.
       table.quiet(Date.now());
