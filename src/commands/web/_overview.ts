@@ -73,7 +73,10 @@ export class LiveOverview {
   async after(seen: number, signal: AbortSignal): Promise<Overview> {
     if (seen >= this.#version) {
       const over = new AbortController();
-      await Promise.race([this.#changed.promise, sleep(this.refresh, AbortSignal.any([signal, over.signal]))]);
+      await Promise.race([
+        this.#changed.promise,
+        sleep(this.refresh, AbortSignal.any([signal, over.signal])),
+      ]);
       over.abort();
     }
     const version = this.#version;
