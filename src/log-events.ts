@@ -30,6 +30,8 @@ export const LOG_EVENTS = {
   "enrolment-revoked": "A revoked device asked for access. It was denied.",
   "enrolment-repeated": "A device that was accepted before asked again, and got its credentials.",
   "enrolment-denied": "A request was denied; `reason` says why.",
+  "enrolment-blocked":
+    "An operator blocked a key, or for an hour all that comes from a source (`block`): its requests are denied, and not shown.",
   "enrolment-overload": "Requests were denied because too many came at once.",
   "device-accepted": "A device was accepted; `by` says by whom, or by which token.",
   "invitation-added": "An operator made a token, or expects a board.",

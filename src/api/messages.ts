@@ -25,6 +25,10 @@ const MAX_COUNT = Number.MAX_SAFE_INTEGER;
 
 export const REENROL = ["no", "ordered", "told"] as const;
 
+/** What a denial can block. */
+const BLOCKS = ["key", "source"] as const;
+export type Block = (typeof BLOCKS)[number];
+
 const INVITATION_KINDS = ["token", "board"] as const;
 /** Devices that may come in by one token. */
 export const MAX_USES = 10_000;
@@ -238,6 +242,8 @@ export function parseAnswer(f: Fields) {
     by: parseOperator(f),
     /** What the node of an accepted device is to be called. */
     ...f.optional("name", (key) => parseNodeName(f.text(key))),
+    /** Of a denial: do not show this key again, or what comes from where it came from for an hour. */
+    ...f.optional("block", (key) => f.choice(key, BLOCKS)),
   };
 }
 

@@ -7,9 +7,11 @@
 
 import { ApiError } from "../api/api-error.ts";
 import type { ListedRequest, MonitorEvent, Outcome, PendingRequest } from "../api/events.ts";
+import type { Block } from "../api/messages.ts";
 import type { DenialReason, EnrolmentRequest, Grant } from "../enrolment/messages.ts";
 import { sourceOf } from "../source.ts";
 import { fingerprint, shortCode } from "../ssh/keys/ed25519.ts";
+import { BlockedSources } from "./blocked-sources.ts";
 import { alike, CLAIMS, type Claim, sameClaim, warningText } from "./claims.ts";
 import { type Remembered, RememberedRequests } from "./remembered-requests.ts";
 import { RequestLimits } from "./request-limits.ts";
@@ -36,6 +38,8 @@ export interface AccessRequestsOptions {
    * @param by the operator who denied it; undefined when nobody answered in time.
    */
   record(kind: "enrolment-requested" | "enrolment-denied", request: PendingRequest, by?: string): void;
+  /** Requests of this key, or from this source, are not shown any more. */
+  blocked(block: Block, shown: PendingRequest, by: string): void;
   /** So many more requests, from these addresses, were denied because of the limits; at most once in 10 s. */
   overloaded(denied: number, from: readonly string[]): void;
   /** ms since the epoch. */
@@ -66,6 +70,8 @@ export interface Answer {
   by: string;
   /** What the node of an accepted device is to be called; undefined: the server chooses. */
   name?: string | undefined;
+  /** Of a denial: no monitor is to be shown this key again, or what comes from its source for an hour. */
+  block?: Block | undefined;
 }
 
 interface Waiting {
@@ -86,6 +92,7 @@ export class AccessRequests {
   readonly #waiting = new Map<string, Waiting>();
   readonly #limits = new RequestLimits();
   readonly #remembered = new RememberedRequests();
+  readonly #blocked = new BlockedSources();
   /** Of requests that are remembered: a flood of new keys does not push out those of honest boards. */
   readonly #memoryLimits = new RequestLimits();
   /** What ended within the last `answerTimeout` without being accepted, oldest first. */
@@ -147,6 +154,7 @@ export class AccessRequests {
     const source = sourceOf(address);
     const print = fingerprint(request.publicKey);
     const remembered = this.#remembered.of(print);
+    if (this.#blocked.has(source, now)) return deniedAtOnce("operator");
     const denied = remembered?.deniedBy !== undefined;
     const later = denied || this.#monitors.size === 0;
     // A key that describes its board in other words is another request: an answer to the first is not for it.
@@ -234,7 +242,12 @@ export class AccessRequests {
         `It is of the key ${shown.fingerprint}, with the short code ${shown.code}.`,
       );
     }
-    if (!accept) this.options.record("enrolment-denied", shown, by);
+    if (!accept) {
+      this.options.record("enrolment-denied", shown, by);
+      const { source, request } = waiting ?? remembered ?? {};
+      if (answer.block !== undefined && source !== undefined && request !== undefined)
+        this.#block(answer.block, { shown, source, request }, by);
+    }
     if (waiting === undefined) return this.#answerLater(remembered, answer);
     if (!accept) {
       this.#end(id, { denied: "operator" }, "denied", by);
@@ -244,6 +257,22 @@ export class AccessRequests {
     const node = granted.name ?? granted.node;
     this.#end(id, { granted }, "accepted", by, node);
     return node;
+  }
+
+  /** A key is blocked as a request that was denied later is: it stays in the list, and can still be accepted. */
+  #block(
+    block: Block,
+    { shown, source, request }: Pick<Waiting, "shown" | "source" | "request">,
+    by: string,
+  ): void {
+    const now = this.options.now();
+    if (block === "source") this.#blocked.block(source, now);
+    else this.#remembered.note(shown, request, source, now, by);
+    this.options.blocked(block, shown, by);
+    if (block === "key") return;
+    for (const other of [...this.#waiting.values()])
+      if (other.source === source && other.shown !== shown)
+        this.#end(other.shown.id, { denied: "operator" }, "denied", by);
   }
 
   /** The answer to a request whose device asks again in a while. */

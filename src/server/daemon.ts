@@ -178,6 +178,11 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
       const timer = setTimeout(what, ms);
       return () => clearTimeout(timer);
     },
+    blocked: (block, { code, fingerprint, address }, by) =>
+      log.info("requests for access are blocked", {
+        event: "enrolment-blocked",
+        ...{ block, code, fingerprint, from: address, by },
+      }),
     overloaded: (denied, from) =>
       log.warn("requests for access were denied: too many at once", {
         event: "enrolment-overload",

@@ -36,8 +36,17 @@ export class RememberedRequests {
     return [...this.#all.values()].find((one) => one.shown.id === id);
   }
 
-  /** A key asked. Of the source that has most of what is remembered, the key that asked longest ago makes room. */
-  note(shown: PendingRequest, request: EnrolmentRequest, source: string, now: number): void {
+  /**
+   * A key asked. Of the source that has most of what is remembered, the key that asked longest ago makes room.
+   * @param deniedBy the operator who denied it for as long as it is remembered; the one of before unless given.
+   */
+  note(
+    shown: PendingRequest,
+    request: EnrolmentRequest,
+    source: string,
+    now: number,
+    deniedBy?: string,
+  ): void {
     this.#forgetOld(now);
     const before = this.#all.get(shown.fingerprint);
     this.#all.delete(shown.fingerprint);
@@ -48,7 +57,7 @@ export class RememberedRequests {
       source,
       asked: (before?.asked ?? 0) + 1,
       lastAskedAt: now,
-      deniedBy: before?.deniedBy,
+      deniedBy: deniedBy ?? before?.deniedBy,
     });
   }
 

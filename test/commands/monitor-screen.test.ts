@@ -30,6 +30,7 @@ function shown(actions: readonly Action[]): string {
   const text = actions.map((action) => {
     if ("print" in action) return `${action.print}\n`;
     if ("prompt" in action) return `${action.prompt}\n`;
+    if ("say" in action) return `${action.say}\n`;
     const { accept, id, fingerprint, name } = action.answer;
     return `-> ${accept ? "accept" : "deny"} ${id} ${fingerprint}${name === undefined ? "" : ` ${name}`}\n`;
   });

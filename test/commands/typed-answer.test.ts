@@ -64,3 +64,16 @@ test("`as` names the node of a device that is accepted, and of no other", () => 
   ] as const)
     expect([text, parseAnswer(text)]).toEqual([text, { kind: "wrong", why: expect.stringContaining(why) }]);
 });
+
+test("a note stands behind the name, or without one; a block is a denial that says what it blocks", () => {
+  const accept = { kind: "code", accept: true, code: "PG2WB" } as const;
+  expect(parseAnswer("pg2wb as lab-3 note behind the door")).toEqual({
+    ...accept,
+    ...{ name: "lab-3", note: "behind the door" },
+  });
+  expect(parseAnswer("a pg2wb note  shelf 2")).toEqual({ ...accept, note: "shelf 2" });
+  expect(parseAnswer("block pg2")).toEqual({ kind: "code", accept: false, code: "PG2", block: "key" });
+  expect(parseAnswer("block-source pg2")).toMatchObject({ accept: false, block: "source" });
+  for (const text of ["block pg2 note x", "deny pg2 as lab-3", "pg2 note", "pg2 as", "block", "pg2 as a b"])
+    expect([text, parseAnswer(text).kind]).toEqual([text, "wrong"]);
+});

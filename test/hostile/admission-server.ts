@@ -49,6 +49,7 @@ export class AdmissionServer implements AsyncDisposable {
     const { registry, keys, devices } = openDevices(folder, log);
     const requests = new AccessRequests({
       ...{ answerTimeout: 300_000, remember: true, now: Date.now, after: () => () => {} },
+      blocked: () => {},
       overloaded: () => {},
       record: () => {},
       accept: (request, by) => devices.accept(request, by),

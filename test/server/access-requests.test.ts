@@ -33,6 +33,7 @@ let accepted: { request: EnrolmentRequest; by: string; name?: string }[];
 let recorded: [kind: string, code: string, by: string | undefined][];
 let acceptFails: Error | undefined;
 let overloads: (number | string)[][];
+let blocks: [block: string, code: string, by: string][];
 
 beforeEach(() => {
   clock = new Clock();
@@ -40,10 +41,12 @@ beforeEach(() => {
   recorded = [];
   acceptFails = undefined;
   overloads = [];
+  blocks = [];
   requests = new AccessRequests({
     answerTimeout: TIMEOUT,
     now: () => clock.now,
     after: clock.after,
+    blocked: (block, { code }, by) => blocks.push([block, code, by]),
     overloaded: (denied, from) => overloads.push([denied, ...from]),
     remember: true,
     record: (kind, { code }, by) => recorded.push([kind, code, by]),
@@ -643,4 +646,60 @@ test("a name comes with the answer, and goes to whoever registers the device; al
   const [remembered] = requests.list();
   requests.answer(remembered?.id ?? "", { ...named, fingerprint: fingerprint(two.publicKey), name: "lab-4" });
   expect(accepted).toMatchObject([{ name: "lab-3" }, { name: "lab-4" }]);
+});
+
+describe("a block", () => {
+  const deny = (id: string, block: "key" | "source"): void => {
+    const shown = requests.pending.find((one) => one.id === id);
+    requests.answer(id, { accept: false, fingerprint: shown?.fingerprint ?? "", by: "alice", block });
+  };
+
+  test("of a key: no monitor sees it again, others are seen, and it can still be accepted", async () => {
+    const { events } = monitor();
+    const asked = request();
+    const ticket = requests.ask(asked, "192.0.2.1");
+    deny(ticket.id, "key");
+    expect(await ticket.decision).toEqual({ denied: "operator" });
+    events.length = 0;
+    expect(await decided(requests.ask(asked, "198.51.100.1"))).toEqual({ denied: "operator" });
+    expect(events).toEqual([]);
+    expect(requests.ask(request(), "192.0.2.1").waits).toBe(true);
+    expect(blocks).toEqual([["key", shortCode(asked.publicKey), "alice"]]);
+    const listed = requests.list().find(({ code }) => code === shortCode(asked.publicKey));
+    expect(listed).toMatchObject({ state: "denied" });
+    const { id = "", fingerprint: print = "" } = listed ?? {};
+    expect(requests.answer(id, { accept: true, fingerprint: print, by: "bob" })).toBeDefined();
+  });
+
+  test("of a source: all that waits from there is denied, and what comes within an hour", async () => {
+    const { events } = monitor();
+    const [one, two, other] = [
+      requests.ask(request(), "192.0.2.1"),
+      requests.ask(request(), "192.0.2.1"),
+      requests.ask(request(), "198.51.100.1"),
+    ];
+    deny(one.id, "source");
+    expect([await one.decision, await two.decision]).toEqual([
+      { denied: "operator" },
+      { denied: "operator" },
+    ]);
+    expect(await decided(other)).toBeUndefined();
+    events.length = 0;
+    clock.pass(3_599_000);
+    expect(await decided(requests.ask(request(), "192.0.2.1"))).toEqual({ denied: "operator" });
+    expect(events.filter(({ type }) => type === "request")).toEqual([]);
+    clock.pass(1000);
+    expect(requests.ask(request(), "192.0.2.1").waits).toBe(true);
+  });
+
+  test("of sources is bounded: the one that was blocked first is free again", async () => {
+    monitor();
+    const from = (i: number): string => `10.${i >> 8}.${i & 255}.1`;
+    for (let i = 0; i <= 256; i++) {
+      clock.pass(1000);
+      deny(requests.ask(request(), from(i)).id, "source");
+    }
+    expect(requests.ask(request(), from(0)).waits).toBe(true);
+    expect(requests.ask(request(), from(1)).waits).toBe(false);
+  });
 });

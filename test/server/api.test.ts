@@ -134,6 +134,7 @@ beforeEach(() => {
     answerTimeout: 60_000,
     now: Date.now,
     after: () => () => {},
+    blocked: () => {},
     overloaded: () => {},
     record: () => {},
     remember: true,

@@ -61,6 +61,7 @@ beforeEach(() => {
     answerTimeout: 60_000,
     now: Date.now,
     after: () => () => {},
+    blocked: () => {},
     overloaded: () => {},
     record: () => {},
     remember: true,

@@ -10,12 +10,21 @@ import type { MonitorEvent, PendingRequest } from "../../api/events.ts";
 import { SHOWN_NOTICES } from "../../api/notice.ts";
 import { codeBegins } from "../../enrolment/typed-code.ts";
 import { plainText } from "../../text.ts";
-import { parseAnswer } from "./_typed-answer.ts";
+import { parseAnswer, type Wishes } from "./_typed-answer.ts";
 
 export type Action =
   | { print: string }
   | { prompt: string }
-  | { answer: { id: string; fingerprint: string; accept: boolean; name?: string } };
+  /** Words about what was typed, for the place below the table. */
+  | { say: string }
+  | { answer: GivenAnswer };
+
+/** An answer for the server. */
+export interface GivenAnswer extends Wishes {
+  id: string;
+  fingerprint: string;
+  accept: boolean;
+}
 
 /** ms that a request has been on the screen before an answer to it counts: nobody reads faster. */
 export const READING_TIME = 500;
@@ -38,7 +47,12 @@ export interface ScreenOptions {
   columns: number;
   /** Whether the terminal shows colours. */
   colours: boolean;
+  /** Whether what waits stands in a table (_monitor-table.ts): then it is told once, and nothing is asked. */
+  table?: boolean;
 }
+
+/** An answer, without the request that it is for. */
+export type Decision = Omit<GivenAnswer, "id" | "fingerprint">;
 
 interface Shown {
   request: PendingRequest;
@@ -114,7 +128,7 @@ export class MonitorScreen {
       const [only, ...more] = this.#waiting.values();
       if (only === undefined || more.length > 0)
         return this.#complain("Several devices are waiting: type `deny` and the code of one.", now);
-      return this.#answer(only, false, now);
+      return this.#answer(only, { accept: false }, now);
     }
     const fits = [...this.#waiting.values()].filter((one) => begins(one, answer.code));
     const codes = new Set(fits.map((one) => one.request.code));
@@ -133,7 +147,19 @@ export class MonitorScreen {
           : `No device that waits has a code that begins like "${said}".`;
       return this.#complain(why, now);
     }
-    return this.#answer(first, answer.accept, now, answer.name);
+    const { kind: _, code: __, ...decision } = answer;
+    return this.#answer(first, decision, now);
+  }
+
+  /** What waits, in the order of the table. */
+  get rows(): PendingRequest[] {
+    return this.#sorted().map(({ request }) => request);
+  }
+
+  /** An answer to the request that the operator has chosen in the table. */
+  decide(id: string, decision: Decision, now: number): Action[] {
+    const shown = this.#waiting.get(id);
+    return shown === undefined ? [] : this.#answer(shown, decision, now);
   }
 
   /** An answer that the server did not take: it tells why. */
@@ -163,6 +189,8 @@ export class MonitorScreen {
       );
       return [...lines, ...this.#prompt()];
     }
+    if (this.options.table)
+      return [this.#line(now, `${request.code} (${request.mac}) asks for access to the VPN`)];
     if (this.#waiting.size === 1) {
       return [this.#line(now, "A device asks for access to the VPN:"), ...this.#rest()];
     }
@@ -171,12 +199,12 @@ export class MonitorScreen {
       .slice(0, MAX_ROWS);
     return [
       this.#line(now, `One more device asks for access; ${this.#waiting.size} are waiting:`),
-      { print: alike.flatMap((one) => this.#row(one.request)).join("\n") },
+      { print: alike.flatMap((one) => this.row(one.request)).join("\n") },
       ...this.#prompt(),
     ];
   }
 
-  #answer(shown: Shown, accept: boolean, now: number, name?: string): Action[] {
+  #answer(shown: Shown, decision: Decision, now: number): Action[] {
     const { request } = shown;
     if (elapsed(shown.at, now) < READING_TIME) {
       return this.#complain(
@@ -187,34 +215,34 @@ export class MonitorScreen {
     this.#waiting.delete(request.id);
     this.#answered.set(request.id, request);
     const { id, fingerprint } = request;
-    const named = name === undefined ? {} : { name };
-    return [{ answer: { id, fingerprint, accept, ...named } }, ...this.#rest()];
+    return [{ answer: { id, fingerprint, ...decision } }, ...this.#rest()];
   }
 
   /** What is wrong with a line: not more often than it can be read, however fast lines come. */
   #complain(why: string, now: number): Action[] {
     if (elapsed(this.#complained, now) < READING_TIME) return [];
     this.#complained = now;
-    return [{ print: why }, ...this.#prompt()];
+    return this.options.table ? [{ say: why }] : [{ print: why }, ...this.#prompt()];
   }
 
   /** What waits, with the question. */
   #rest(): Action[] {
+    if (this.options.table) return [];
     const rows = this.#sorted();
     const [first] = rows;
     if (first === undefined) return [];
-    if (rows.length === 1) return [{ print: this.#block(first.request) }, ...this.#prompt()];
+    if (rows.length === 1) return [{ print: this.block(first.request) }, ...this.#prompt()];
     const hidden = rows.length - MAX_ROWS;
     const lines = [
       `${rows.length} devices are waiting:`,
-      ...rows.slice(0, MAX_ROWS).flatMap((one) => this.#row(one.request)),
+      ...rows.slice(0, MAX_ROWS).flatMap((one) => this.row(one.request)),
       ...(hidden > 0 ? [`  and ${hidden} more`] : []),
     ];
     return [{ print: lines.join("\n") }, ...this.#prompt()];
   }
 
   #prompt(): Action[] {
-    if (this.#waiting.size === 0) return [];
+    if (this.#waiting.size === 0 || this.options.table) return [];
     return [
       {
         prompt:
@@ -242,7 +270,7 @@ export class MonitorScreen {
    * One request, for a person who has to decide: the code first, and apart from what the device says about
    * itself.
    */
-  #block(r: PendingRequest): string {
+  block(r: PendingRequest): string {
     const width = Math.max(8, Math.min(40, this.options.columns - 18));
     return [
       "",
@@ -259,7 +287,7 @@ export class MonitorScreen {
   }
 
   /** One request on one line of the terminal, and its warnings below. */
-  #row(r: PendingRequest): string[] {
+  row(r: PendingRequest): string[] {
     const rest = `  ${r.mac}  ${plainText(r.model, 26).padEnd(26)}  ${plainText(r.serialNumber, 16)}`;
     const width = Math.max(0, this.options.columns - 1 - 2 - r.code.length);
     return [`  ${this.#bold(r.code)}${rest.slice(0, width).trimEnd()}`, ...this.#warnings(r)];
@@ -283,7 +311,7 @@ export class MonitorScreen {
 }
 
 /** ms from `at` to `now`; a clock that was set back in between says nothing, and nobody is to wait for it. */
-function elapsed(at: number, now: number): number {
+export function elapsed(at: number, now: number): number {
   return now < at ? Number.POSITIVE_INFINITY : now - at;
 }
 

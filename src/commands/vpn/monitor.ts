@@ -1,18 +1,20 @@
 /** `walt vpn monitor` */
 
 import { type ApiClient, MisfitError } from "../../api/client.ts";
-import type { MonitorEvent, PendingRequest } from "../../api/events.ts";
+import type { PendingRequest } from "../../api/events.ts";
 import { SERVER } from "../../api/routes.ts";
 import { parseCode } from "../../enrolment/typed-code.ts";
-import { messageOf, usageError, WaltError } from "../../errors.ts";
+import { usageError, WaltError } from "../../errors.ts";
 import { readLines } from "../../linux/lines.ts";
 import { sleep } from "../../linux/sleep.ts";
 import { safeText } from "../../text.ts";
 import { command, print, refuseUnread, UnreadError, untilStopped, write } from "../_command.ts";
 import { operator, serverOptions, withServer } from "../_server.ts";
 import { type Action, MonitorScreen, READING_TIME } from "./_monitor-screen.ts";
+import { hasTable, tableView } from "./_monitor-terminal.ts";
+import { hasColours, saidOf, sendAnswer, type View, wordsOf } from "./_monitor-view.ts";
 import { NotifyCommand } from "./_notify.ts";
-import { nameOf } from "./_typed-answer.ts";
+import { wishesOf } from "./_typed-answer.ts";
 
 /** ms between attempts to reach a server that went away. */
 const RECONNECT = 2000;
@@ -48,12 +50,10 @@ export default command({
     await withServer(args, async (api) => {
       const over = new AbortController();
       const signal = AbortSignal.any([untilStopped(), over.signal]);
-      const view = args.json ? jsonView(api) : personView(api);
+      const view = args.json ? jsonView(api) : hasTable() ? tableView(api) : personView(api);
       const connected = Promise.withResolvers<void>();
       // Not before we know whether there is a server at all: that is the better thing to complain about.
-      const input = connected.promise
-        .then(() => readLines(process.stdin, "standard input", MAX_LINE, signal, view.line))
-        .finally(() => over.abort());
+      const input = connected.promise.then(() => view.input(signal)).finally(() => over.abort());
       input.catch(() => {}); // it is awaited below
       try {
         await follow(api, signal, view, connected.resolve, notify);
@@ -71,16 +71,6 @@ export default command({
     });
   },
 });
-
-interface View {
-  event(event: MonitorEvent): void;
-  /** @throws WaltError when standard input is nobody's answers. */
-  line(text: string): void | Promise<void>;
-  /** The server went away; we go on trying. */
-  lost(): void;
-  /** The command ends. */
-  stop(): void;
-}
 
 /** Show the server's events until `signal`, also over restarts of the server. */
 async function follow(
@@ -110,23 +100,14 @@ async function follow(
   }
 }
 
-/** The words of an error and of its hint, on one line. */
-function wordsOf(error: unknown): string {
-  const hint = error instanceof WaltError ? error.hint : undefined;
-  return hint === undefined ? messageOf(error) : `${messageOf(error)}. ${hint}`;
-}
+/** Lines of standard input, each for `take`. */
+const linesTo = (take: (line: string) => void | Promise<void>) => (signal: AbortSignal) =>
+  readLines(process.stdin, "standard input", MAX_LINE, signal, take);
 
-function sendAnswer(
-  api: ApiClient,
-  answer: { id: string; fingerprint: string; accept: boolean; name?: string },
-): Promise<unknown> {
-  return api.call(SERVER.answer, { ...answer, by: operator() });
-}
-
+/** Lines, for whatever is no terminal with room for the table. */
 function personView(api: ApiClient): View {
-  const { isTTY, columns = 80 } = process.stdout;
-  const { NO_COLOR = "", TERM = "dumb" } = process.env;
-  const screen = new MonitorScreen({ columns, colours: isTTY && NO_COLOR === "" && TERM !== "dumb" });
+  const { columns = 80 } = process.stdout;
+  const screen = new MonitorScreen({ columns, colours: hasColours() });
   let lost = false;
   /** Whether the cursor stands behind a prompt, and since when. */
   let prompted = false;
@@ -140,14 +121,19 @@ function personView(api: ApiClient): View {
   const act = (actions: readonly Action[]): void => {
     for (const action of actions) {
       if ("print" in action) show(action.print);
+      else if ("say" in action) show(action.say);
       else if ("prompt" in action) {
         write(`${prompted ? "\n" : ""}${action.prompt}`);
         prompted = true;
         promptedAt = Date.now();
       } else {
-        const { id } = action.answer;
-        sendAnswer(api, action.answer).catch((error: unknown) =>
-          act(screen.failed(id, wordsOf(error), Date.now())),
+        const { answer } = action;
+        sendAnswer(api, answer).then(
+          () => {
+            const said = saidOf(answer);
+            if (said !== undefined) show(said);
+          },
+          (error: unknown) => act(screen.failed(answer.id, wordsOf(error), Date.now())),
         );
       }
     }
@@ -158,7 +144,7 @@ function personView(api: ApiClient): View {
       lost = false;
       act(screen.event(event, Date.now()));
     },
-    line: (text) => {
+    input: linesTo((text) => {
       const now = Date.now();
       if (Math.abs(now - second) >= 1000) [second, lines] = [now, 0];
       if (++lines > TOO_MANY) {
@@ -173,7 +159,7 @@ function personView(api: ApiClient): View {
       // were typed ahead.
       if (process.stdin.isTTY && now - promptedAt >= READING_TIME) prompted = false;
       act(screen.line(text, now));
-    },
+    }),
     lost: () => {
       if (!lost) show("The connection to the server is lost; trying again.");
       lost = true;
@@ -195,13 +181,10 @@ function jsonView(api: ApiClient): View {
   const answer = async (text: string): Promise<void> => {
     const [verb, typed = "", ...more] = text.trim().split(/\s+/);
     const code = parseCode(typed, 10);
-    const name = verb === "accept" ? nameOf(more) : undefined;
-    if (name instanceof Error) throw name;
-    if (
-      (verb !== "accept" && verb !== "deny") ||
-      code === undefined ||
-      (more.length > 0 && name === undefined)
-    )
+    const wishes = wishesOf(verb === "accept" ? more : []);
+    if (wishes instanceof Error) throw wishes;
+    const tooMuch = verb === "deny" && more.length > 0;
+    if ((verb !== "accept" && verb !== "deny") || code === undefined || wishes === undefined || tooMuch)
       throw usageError(`this is not "accept CODE" or "deny CODE": ${JSON.stringify(safeText(text))}`);
     const fits = [...waiting.values()].filter((one) => one.code.replaceAll("-", "") === code);
     const [request] = fits;
@@ -210,8 +193,7 @@ function jsonView(api: ApiClient): View {
         `${fits.length === 0 ? "no" : "more than one"} request with the code ${typed} waits`,
       );
     const { id, fingerprint } = request;
-    const named = name === undefined ? {} : { name };
-    await sendAnswer(api, { id, fingerprint, accept: verb === "accept", ...named });
+    await sendAnswer(api, { id, fingerprint, accept: verb === "accept", ...wishes });
   };
   return {
     event: (event) => {
@@ -220,7 +202,7 @@ function jsonView(api: ApiClient): View {
       if (event.type === "answered") waiting.delete(event.id);
       if (event.type !== "alive") print(JSON.stringify(event));
     },
-    line: async (text) => {
+    input: linesTo(async (text) => {
       try {
         await answer(text);
         wrong = 0;
@@ -231,7 +213,7 @@ function jsonView(api: ApiClient): View {
           hint: "Answers are lines `accept CODE` and `deny CODE`.",
         });
       }
-    },
+    }),
     lost: () => {
       waiting.clear();
       problem(new WaltError("the connection to the server is lost; trying again"));

@@ -35,10 +35,14 @@ export class LiveOverview {
   /** What is being asked, or was a moment ago. */
   #asked: Promise<Gathered> | undefined;
 
-  /** @param address `local`, or that of another machine. */
+  /**
+   * @param address `local`, or that of another machine.
+   * @param refresh ms after which a page gets what is there; a parameter for tests.
+   */
   constructor(
     readonly api: ApiClient,
     readonly address: string,
+    readonly refresh = REFRESH,
   ) {
     this.#last = { server: "", problem: null, nodes: [], requests: [], attention: [], events: [] };
   }
@@ -69,7 +73,10 @@ export class LiveOverview {
   async after(seen: number, signal: AbortSignal): Promise<Overview> {
     if (seen >= this.#version) {
       const over = new AbortController();
-      await Promise.race([this.#changed.promise, sleep(REFRESH, AbortSignal.any([signal, over.signal]))]);
+      await Promise.race([
+        this.#changed.promise,
+        sleep(this.refresh, AbortSignal.any([signal, over.signal])),
+      ]);
       over.abort();
     }
     const version = this.#version;

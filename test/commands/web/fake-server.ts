@@ -49,7 +49,8 @@ export class FakeServer implements AsyncDisposable {
   /** Answers, notes, orders and what was typed, in order. */
   readonly told: unknown[] = [];
   readonly #server: Bun.Server<undefined>;
-  #tell: (event: MonitorEvent) => void = () => {};
+  /** Tells the monitor that watches. */
+  tell: (event: MonitorEvent) => void = () => {};
 
   constructor() {
     const handle = apiHandler(
@@ -65,7 +66,10 @@ export class FakeServer implements AsyncDisposable {
         serve(SERVER.answer, (answer) => {
           this.told.push(answer);
           this.requests = this.requests.filter(({ id }) => id !== answer.id);
-          return { node: answer.accept ? (answer.name ?? "vpn-010203") : null };
+          const node = answer.accept ? { node: answer.name ?? "vpn-010203" } : {};
+          const outcome = answer.accept ? "accepted" : "denied";
+          this.tell({ type: "answered", id: answer.id, outcome, by: "root", ...node });
+          return { node: node.node ?? null };
         }),
         serve(SERVER.note, (order) => {
           this.told.push(order);
@@ -80,7 +84,7 @@ export class FakeServer implements AsyncDisposable {
           return asked.order.order === "console" ? consoleEvents(signal) : rebootEvents();
         }),
         serveStream(SERVER.monitor, (_, tell) => {
-          this.#tell = tell;
+          this.tell = tell;
           tell({ type: "watching" });
           return () => {};
         }),
@@ -144,7 +148,7 @@ export class FakeServer implements AsyncDisposable {
   /** A device asks for access. */
   ask(request: ListedRequest = REQUEST): void {
     this.requests = [...this.requests, request];
-    this.#tell({ type: "request", request });
+    this.tell({ type: "request", request });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -16,7 +16,8 @@ const over = new AbortController();
 let [origin, token, host] = ["", "", ""];
 beforeAll(async () => {
   fake = new FakeServer();
-  const live = new LiveOverview(fake.api, "local");
+  // Only what happens ends a wait: a page that hears of nothing would wait for longer than a test.
+  const live = new LiveOverview(fake.api, "local", 600_000);
   const connected = Promise.withResolvers<void>();
   void live.watch(over.signal, connected.resolve);
   await eventually("it watches", connected.promise);

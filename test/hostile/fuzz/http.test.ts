@@ -54,6 +54,7 @@ beforeAll(async () => {
   const devices = new Devices(registry, keys, { setNodes: () => {} }, () => [...none], 1000, log);
   const requests = new AccessRequests({
     ...{ answerTimeout: 60_000, remember: true, now: Date.now, after: () => () => {} },
+    blocked: () => {},
     overloaded: () => {},
     record: () => {},
     accept: (request, by) => devices.accept(request, by),
