@@ -230,7 +230,9 @@ put() { # file, text: whether it was changed
 reload_sshd() {
   if command -v systemctl >/dev/null && { systemctl reload ssh || systemctl reload sshd; } 2>/dev/null; then return 0; fi
   pid=$(cat /run/sshd.pid /var/run/sshd.pid 2>/dev/null | head -n 1)
-  if [ -z "$pid" ] || ! kill -HUP "$pid" 2>/dev/null; then say "note: reload sshd now"; fi
+  if [ -n "$pid" ] && kill -HUP "$pid" 2>/dev/null; then return 0; fi
+  say "note: reload sshd now"
+  return 1
 }
 revoked_of_others() { # what other servers have in the file of revoked keys
   [ ! -f "$revoked_keys" ] || grep -v " $mark\$" "$revoked_keys" || :
@@ -240,8 +242,8 @@ remove_limits() {
   limited "$sshd_limits" || return 0
   rm -f "$sshd_limits"
   if limited "$process_limits"; then rm -f "$process_limits"; fi
-  reload_sshd
-  rm -f "$revoked_keys"
+  # An sshd that still has the old configuration would let nobody in without this file.
+  if reload_sshd; then rm -f "$revoked_keys"; else say "note: remove $revoked_keys after that"; fi
   say "removed the limits of $user"
 }
 
@@ -372,7 +374,7 @@ $sshd_text"
   if put "$sshd_limits" "$sshd_text"; then
     if problem=$(sshd -t 2>&1); then
       say "wrote $sshd_limits"
-      reload_sshd
+      reload_sshd || :
     else
       case $problem in *"$sshd_limits"*) rm -f "$sshd_limits"; fail "sshd does not accept $sshd_limits, which was removed again:
 $problem" ;; esac

@@ -69,6 +69,8 @@ for (const shell of SHELLS) {
   describeWith([LAB, { programs: ["sshd", "useradd", shell[0] ?? ""] }], `under ${shell.join(" ")}`, () => {
     let lab: Lab;
     let host: Host;
+    /** The one that runs all the time, on port 22. */
+    let first: Sshd;
     const setup = async (...args: string[]) =>
       host.run([...shell, join(host.dir, "proxy-setup.sh"), ...args]);
     const configure = (text: string) => host.writeFile("/etc/ssh/sshd_config.d/test.conf", text);
@@ -77,7 +79,7 @@ for (const shell of SHELLS) {
     beforeAll(async () => {
       lab = await Lab.create();
       host = await lab.host("proxy");
-      await startSshd(host);
+      first = await startSshd(host);
       host.writeFile(join(host.dir, "proxy-setup.sh"), script, 0o755);
     });
     afterAll(() => lab?.stop());
@@ -316,7 +318,11 @@ for (const shell of SHELLS) {
         shell_("grep ^walt-vpn: /etc/passwd /etc/shadow; find /home -ls | awk '{ print $3, $5, $6, $11 }'");
       beforeEach(clean);
       afterEach(async () => {
-        await sshd?.stop();
+        if (sshd !== undefined) {
+          // Its configuration took the place of the first one's, which would read it at its next reload.
+          await Promise.all([sshd.stop(), first.stop()]);
+          first = await startSshd(host);
+        }
         sshd = undefined;
         expect(await host.must(["ls", "-A", "/home"])).not.toContain(".walt-vpn.");
       });
