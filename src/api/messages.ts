@@ -37,9 +37,9 @@ export const MAX_EXPIRES = 10 * 365 * 86_400_000;
 /** Characters of a note. */
 export const MAX_NOTE = 200;
 
-/** The counters of a tunnel. */
+/** The counters of a tunnel. One that an earlier version does not have is 0, which means that it is not known. */
 export function parseTraffic(f: Fields): LinkStats {
-  const counters = COUNTER_NAMES.map((name) => [name, f.number(name, 0, MAX_COUNT)]);
+  const counters = COUNTER_NAMES.map((name) => [name, f.has(name) ? f.number(name, 0, MAX_COUNT) : 0]);
   return Object.fromEntries(counters) as LinkStats;
 }
 
