@@ -62,7 +62,7 @@ describe("what looks for losses and leftovers", () => {
   });
 
   test("knows a process by its command line, and an unknown one by all of it", () => {
-    expect(kindOf("/work/dist/walt-linux-x64 server run")).toBe("daemon");
+    expect(kindOf("/srv/dist/walt-linux-x64 server run")).toBe("daemon");
     expect(kindOf("ssh -F /dev/null -T -o HostKeyAlias=walt-server 127.0.0.1 renew")).toBe("inner ssh");
     expect(kindOf("sshd: walt-vpn [priv]")).toBe("sshd, root's part of a session");
     expect(kindOf("cat")).toBe("heartbeat's cat");
