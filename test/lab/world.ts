@@ -291,7 +291,9 @@ function configureServer(server: Host, more = ""): void {
 
 async function startServer(host: Host, binary: string): Promise<LabProcess> {
   const daemon = host.spawn(serverCommand(binary), { env: await serviceEnvironment() });
-  await daemon.waitFor(/event=server-ready/);
+  // All namespaces share the kernel's lock for interfaces: where a test beside this one ends a thousand TAPs, the
+  // first TAP of the server waits for that.
+  await daemon.waitFor(/event=server-ready/, { timeout: 180_000 });
   return daemon;
 }
 
