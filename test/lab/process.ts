@@ -57,6 +57,8 @@ export class LabProcess {
       stdin: "pipe",
       stdout: "pipe",
       stderr: "pipe",
+      // Without this, all that a program prints without end would be kept until it is read.
+      lazy: true,
       detached: true,
     });
     const outputs = [this.#read(this.#child.stdout, this.#out), this.#read(this.#child.stderr, this.#err)];
