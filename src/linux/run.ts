@@ -20,7 +20,7 @@ export class TookTooLong extends WaltError {}
 export class PrintedTooMuch extends WaltError {}
 
 /** Bytes that a program may print to either output: `ip -j address` of a server with 1000 tunnels has some 1 MB. */
-export const OUTPUT_MOST = 16 << 20;
+export const OUTPUT_MOST = 4 << 20;
 
 /** Characters of what a program that failed has printed, in the message of the error: the last ones. */
 const WORDS_MOST = 4000;

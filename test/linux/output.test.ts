@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { messageOf } from "../../src/errors.ts";
 import { Children } from "../../src/linux/child.ts";
 import { Pace } from "../../src/linux/pace.ts";
-import { PrintedTooMuch, runAny } from "../../src/linux/run.ts";
+import { OUTPUT_MOST, PrintedTooMuch, runAny } from "../../src/linux/run.ts";
 import { sleep } from "../../src/linux/sleep.ts";
 import { eventually } from "../lab/eventually.ts";
 
@@ -15,7 +15,7 @@ test("a program that prints without end is killed, and named", async () => {
     const before = memory();
     const error: unknown = await runAny(["sh", "-c", script]).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(PrintedTooMuch);
-    expect(messageOf(error)).toBe(`sh -c ${script} printed more than 16777216 bytes and was killed`);
+    expect(messageOf(error)).toBe(`sh -c ${script} printed more than ${OUTPUT_MOST} bytes and was killed`);
     expect(memory() - before).toBeLessThan(150e6);
   }
 });
