@@ -116,7 +116,7 @@ const DEVICE: readonly (readonly [program: string, words: Readonly<Record<Kind, 
       missing: /cannot run ip: /,
       fails: /ip -j address failed \(exit 1\): broken/,
       hangs: /ip -j address took longer than 15000 ms and was killed/,
-      talks: /ip -j address printed more than 16777216 bytes and was killed/,
+      talks: /ip -j address printed more than 4194304 bytes and was killed/,
     },
   ],
   [
@@ -173,7 +173,7 @@ const COMMAND: Readonly<Record<Kind, RegExp>> = {
   missing: /^walt: cannot run ssh: .*\nIs ssh installed\?/m,
   fails: /^walt: ssh to lab\.example ended with status 1/m,
   hangs: /^walt: ssh -V took longer than 15000 ms and was killed/m,
-  talks: /^walt: ssh -V printed more than 16777216 bytes and was killed/m,
+  talks: /^walt: ssh -V printed more than 4194304 bytes and was killed/m,
 };
 
 describeWith([LAB], "a command with an ssh that does not work", () => {
@@ -206,7 +206,7 @@ const SERVER: typeof DEVICE = [
       missing: /^walt: cannot run ip: /m,
       fails: /^walt: ip -j -4 \w+ failed \(exit 1\): broken/m,
       hangs: /^walt: ip link show dev walt-net took longer than 15000 ms and was killed/m,
-      talks: /^walt: ip link show dev walt-net printed more than 16777216 bytes and was killed/m,
+      talks: /^walt: ip link show dev walt-net printed more than 4194304 bytes and was killed/m,
     },
   ],
   [
