@@ -4,7 +4,7 @@
  */
 
 import { expect, test } from "bun:test";
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import type { Diagnosis, Fault, Finding } from "../../src/api/diagnosis.ts";
 import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
@@ -326,9 +326,20 @@ describeWith([...INTEGRATION, { programs: ["iptables"] }], "the doctor of a serv
     async () => {
       await using world = await World.create({ proxies: 0 });
       const { server } = world;
+      // For a bridge of its own the daemon adds the rule itself.
+      await world.stopServer();
+      await server.ip(
+        "link add br-lab type bridge",
+        "address add 192.168.7.1/24 dev br-lab",
+        "link set br-lab up",
+      );
+      const toml = readFileSync(server.path("/etc/walt/vpn.toml"), "utf8");
+      const network = '[server.network]\nmanaged = false\nbridge = "br-lab"\n';
+      server.writeFile("/etc/walt/vpn.toml", `${toml}${network}`);
+      await world.startServer();
       await server.must(["sh", "-c", `echo 1 > ${NF_CALL} && iptables -P FORWARD DROP`]);
       const { what, cure } = onlyFault(await doctor(world, server), "bridge-filter");
-      expect(what).toContain("the firewall drops frames between the ports of walt-net");
+      expect(what).toContain("the firewall drops frames between the ports of br-lab");
       await server.must(["sh", "-c", cure.split(";")[0] ?? ""]);
       expect(checksOf(await doctor(world, server))).toEqual([]);
     },
