@@ -10,7 +10,6 @@ export function outcomeOf(outcome: RebootOutcome): Outcome {
       return { text: "the virtual machine is switched on" };
     case "powered-off":
       return { text: "the virtual machine is switched off" };
-      return { text: "rebooted" };
     case "rebooted":
       return { text: `rebooted${usbWords(outcome.usb)}` };
     case "board-reboots":
