@@ -17,7 +17,9 @@ export interface BoardRecord {
   readonly ownMemory: number | undefined;
   /** Milliseconds that a trial start of QEMU may take (vm/kvm-probe.ts). */
   readonly probeTimeout: number;
-  /** Types of thermal zones that tell the processor's temperature; the first one that the kernel has counts. */
+  /**
+   * Types of thermal zones that tell the processor's temperature; the first one that the kernel has counts.
+   */
   readonly thermalZones: readonly string[];
   /**
    * File in which Raspberry Pi's own kernel shows the firmware's flags of under-voltage and throttling, below
@@ -27,8 +29,9 @@ export interface BoardRecord {
   /** Which USB ports the node may use. */
   readonly usb: UsbPorts;
   /**
-   * Ports that the power of all external ports is switched by, although the hubs say that they switch each port
-   * alone; undefined where the hubs are right. As reported of real boards by users of uhubctl; not measured here.
+   * Ports that the power of all external ports is switched by, although the hubs say that they switch each
+   * port alone; undefined where the hubs are right. As reported of real boards by users of uhubctl; not
+   * measured here.
    */
   readonly usbSwitch: readonly string[] | undefined;
 }

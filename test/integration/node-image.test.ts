@@ -1,4 +1,7 @@
-/** `walt image build --node`, and nothing else of the lab's own: a node boots the image through the tunnel, and people log in. */
+/**
+ * `walt image build --node`, and nothing else of the lab's own: a node boots the image through the tunnel,
+ * and people log in.
+ */
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";

@@ -1,6 +1,7 @@
 /**
- * Cuts the power of the node's USB ports for a moment, so that what is plugged in there starts anew. A hub switches a
- * port by a request to the hub (USB 2.0, 11.24.2), which a program sends through the hub's file in /dev/bus/usb.
+ * Cuts the power of the node's USB ports for a moment, so that what is plugged in there starts anew. A hub
+ * switches a port by a request to the hub (USB 2.0, 11.24.2), which a program sends through the hub's file in
+ * /dev/bus/usb.
  */
 
 import type { BoardRecord, UsbPorts } from "../../boards.ts";
@@ -16,7 +17,10 @@ const OFF = 2000;
 /** Milliseconds that a hub may take for an answer. */
 const ANSWER = 1000;
 
-/** USBDEVFS_CONTROL, and the bytes of its struct usbdevfs_ctrltransfer (linux/usbdevice_fs.h), on 64-bit machines. */
+/**
+ * USBDEVFS_CONTROL, and the bytes of its struct usbdevfs_ctrltransfer (linux/usbdevice_fs.h), on 64-bit
+ * machines.
+ */
 const USBDEVFS_CONTROL = 0xc0185500;
 const TRANSFER_SIZE = 24;
 
@@ -43,7 +47,10 @@ export interface ControlRequest {
   readonly length: number;
 }
 
-/** Send a request to the device behind a file of usbfs, and return the answer. @throws WaltError with the reason. */
+/**
+ * Send a request to the device behind a file of usbfs, and return the answer.
+ * @throws WaltError with the reason.
+ */
 export type Control = (file: string, request: ControlRequest) => Uint8Array;
 
 /** What `cyclePower` works on. */
@@ -101,7 +108,10 @@ export async function cyclePower(o: PowerOptions): Promise<UsbPower | undefined>
   return { ...(cycled.length === 0 ? {} : { cycled }), ...(kept === "" ? {} : { kept }) };
 }
 
-/** The hub that a port belongs to, by its name in /sys, and the port's number there. `1-2` is of the root hub `usb1`. */
+/**
+ * The hub that a port belongs to, by its name in /sys, and the port's number there. `1-2` is of the root hub
+ * `usb1`.
+ */
 function hubOf(port: string): { hub: string; number: number } {
   const [, bus = "", parents = "", number = ""] = /^(\d+)-((?:\d+\.)*)(\d+)$/.exec(port) ?? [];
   return { hub: parents === "" ? `usb${bus}` : `${bus}-${parents.slice(0, -1)}`, number: Number(number) };
@@ -127,7 +137,8 @@ function refusalOf(control: Control, file: string): string | undefined {
   } catch {
     descriptor = ask(SUPERSPEED_HUB);
   }
-  // The two lowest bits of wHubCharacteristics: 0 together, 1 one by one, 2 and 3 not at all (USB 2.0, 11.23.2.1).
+  // The two lowest bits of wHubCharacteristics: 0 together, 1 one by one, 2 and 3 not at all (USB 2.0,
+  // 11.23.2.1).
   const mode = (descriptor[3] ?? 2) & 3;
   if (mode === 1) return undefined;
   return mode === 0

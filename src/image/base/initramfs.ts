@@ -1,4 +1,7 @@
-/** The initramfs of a system: busybox, the kernel modules that reach its root, and the recipe's `initramfs/init`. */
+/**
+ * The initramfs of a system: busybox, the kernel modules that reach its root, and the recipe's
+ * `initramfs/init`.
+ */
 
 import { readFileSync } from "node:fs";
 import { cpioNewc, type Entry } from "./cpio.ts";

@@ -1,4 +1,7 @@
-/** Reads the files of `device/` and `node/` while the program is bundled, so that the compiled binary contains them. */
+/**
+ * Reads the files of `device/` and `node/` while the program is bundled, so that the compiled binary contains
+ * them.
+ */
 
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";

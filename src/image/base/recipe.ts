@@ -102,9 +102,9 @@ export function loadRecipe(files: readonly RecipeFile[] = DEVICE): DeviceRecipe 
 }
 
 /**
- * The recipe of a node's system that this program contains, for one architecture. In its lists, a line that begins with
- * `amd64:` or `arm64:` is for that architecture only, and `{arch}`, `{libraries}` and `{console}` stand for what the
- * fields of `Architecture` say.
+ * The recipe of a node's system that this program contains, for one architecture. In its lists, a line that
+ * begins with `amd64:` or `arm64:` is for that architecture only, and `{arch}`, `{libraries}` and `{console}`
+ * stand for what the fields of `Architecture` say.
  * @throws WaltError when a file of it is missing or malformed.
  */
 export function loadNodeRecipe(arch: Architecture, files: readonly RecipeFile[] = NODE): Recipe {

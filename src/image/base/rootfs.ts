@@ -40,7 +40,8 @@ export interface RootOptions {
 
 /**
  * The files of packages that the root gets: absolute path in the root → file.
- * @throws WaltError when a file or library is in no package, or when the walt binary is for another architecture.
+ * @throws WaltError when a file or library is in no package, or when the walt binary is for another
+ *   architecture.
  */
 export function rootFiles(o: RootOptions): Map<string, Found> {
   const files = new Map<string, Found>();

@@ -20,8 +20,8 @@ export interface Found {
 const MAX_LINKS = 32;
 
 /**
- * A path with its first part below /usr: `/lib/x` becomes `/usr/lib/x`. In Debian 13, /bin, /sbin, /lib and /lib64
- * are links into /usr, but some packages and programs still use the short names.
+ * A path with its first part below /usr: `/lib/x` becomes `/usr/lib/x`. In Debian 13, /bin, /sbin, /lib and
+ * /lib64 are links into /usr, but some packages and programs still use the short names.
  */
 export function merged(path: string): string {
   return normalize(path).replace(/^\/(bin|sbin|lib64|lib)(?=\/|$)/, "/usr/$1");

@@ -1,4 +1,7 @@
-/** Puts a node's image where the server's boot service looks for it: `<folder>/<architecture>/{vmlinuz,initrd.img,cmdline}`. */
+/**
+ * Puts a node's image where the server's boot service looks for it:
+ * `<folder>/<architecture>/{vmlinuz,initrd.img,cmdline}`.
+ */
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -28,8 +31,8 @@ export function refuseForeign(folder: string, image: Pick<NodeImage, "architectu
 }
 
 /**
- * Write the boot files, readable for everybody. Files of an earlier image are replaced: a node that boots at that moment
- * may get parts of both, and restarts.
+ * Write the boot files, readable for everybody. Files of an earlier image are replaced: a node that boots at
+ * that moment may get parts of both, and restarts.
  * @param keys content of `authorized_keys`: whoever has one of these keys may log in as root.
  * @returns the folder of the files, and the bytes that a node loads.
  * @throws WaltError as `refuseForeign`, or when a file cannot be written.

@@ -1,6 +1,7 @@
 /**
- * Builds a node's image from its recipe: a kernel, and an initramfs with the whole system in it, a squashfs that the
- * node keeps in memory. As for a base of cards, this needs no root, and runs no program of the packages.
+ * Builds a node's image from its recipe: a kernel, and an initramfs with the whole system in it, a squashfs
+ * that the node keeps in memory. As for a base of cards, this needs no root, and runs no program of the
+ * packages.
  */
 
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
@@ -51,7 +52,8 @@ export interface NodeImage {
 
 /**
  * Build the image with the newest packages of Debian, unless the cache has the same image already.
- * @throws WaltError when a tool of this machine or a package is missing, or when the mirror cannot be reached.
+ * @throws WaltError when a tool of this machine or a package is missing, or when the mirror cannot be
+ *   reached.
  */
 export async function buildNode(o: NodeBuildOptions): Promise<NodeImage> {
   needTools(SYSTEM_TOOLS, o.keyring === undefined);
@@ -125,8 +127,8 @@ async function build(
 
   o.step("initramfs");
   const initramfs = join(work, "initrd.img");
-  // The kernel unpacks one archive after the other (Documentation/driver-api/early-userspace/buffer-format.rst).
-  // The squashfs is compressed already.
+  // The kernel unpacks one archive after the other
+  // (Documentation/driver-api/early-userspace/buffer-format.rst). The squashfs is compressed already.
   const data = readFileSync(squashfs);
   writeFileAtomic(
     initramfs,

@@ -1,4 +1,7 @@
-/** The power of USB ports: what is asked of which hub, on a /sys of a Raspberry Pi 3 B+, with hubs that are functions. */
+/**
+ * The power of USB ports: what is asked of which hub, on a /sys of a Raspberry Pi 3 B+, with hubs that are
+ * functions.
+ */
 
 import { expect, test } from "bun:test";
 import { BOARDS } from "../../../src/boards.ts";
@@ -8,7 +11,9 @@ import { PI_3_B_PLUS, Sysfs } from "./sysfs.ts";
 
 const PI = BOARDS["rpi-3-b-plus"];
 
-/** Hubs that say of themselves how they switch power (USB 2.0, 11.23.2.1), and note what they are asked to do. */
+/**
+ * Hubs that say of themselves how they switch power (USB 2.0, 11.23.2.1), and note what they are asked to do.
+ */
 function hubs(modes: Record<string, number>, refuses: string[] = []): { control: Control; asked: string[] } {
   const asked: string[] = [];
   const control: Control = (file, { type, request, value, index }) => {
