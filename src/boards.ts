@@ -17,7 +17,9 @@ export interface BoardRecord {
   readonly ownMemory: number | undefined;
   /** Milliseconds that a trial start of QEMU may take (vm/kvm-probe.ts). */
   readonly probeTimeout: number;
-  /** Types of thermal zones that tell the processor's temperature; the first one that the kernel has counts. */
+  /**
+   * Types of thermal zones that tell the processor's temperature; the first one that the kernel has counts.
+   */
   readonly thermalZones: readonly string[];
   /**
    * File in which Raspberry Pi's own kernel shows the firmware's flags of under-voltage and throttling, below
@@ -26,6 +28,12 @@ export interface BoardRecord {
   readonly throttled: string | undefined;
   /** Which USB ports the node may use. */
   readonly usb: UsbPorts;
+  /**
+   * Ports that the power of all external ports is switched by, although the hubs say that they switch each
+   * port alone; undefined where the hubs are right. As reported of real boards by users of uhubctl; not
+   * measured here.
+   */
+  readonly usbSwitch: readonly string[] | undefined;
 }
 
 /**
@@ -64,6 +72,7 @@ export const BOARDS = {
     // One chip (LAN7515) has two hubs and the network card. The second hub is at port 1 of the first, and the
     // network card at port 1 of the second.
     usb: { external: ["1-1.1.2", "1-1.1.3", "1-1.2", "1-1.3"], own: ["1-1.1.1"] },
+    usbSwitch: ["1-1.2"],
   },
   "rpi-3-b": {
     ...PI,
@@ -71,6 +80,7 @@ export const BOARDS = {
     image: "rpi3b-vpn.dd",
     // One chip (LAN9514) has a hub and the network card, which is at port 1 of the hub.
     usb: { external: ["1-1.2", "1-1.3", "1-1.4", "1-1.5"], own: ["1-1.1"] },
+    usbSwitch: ["1-1.2"],
   },
   generic: {
     model: undefined,
@@ -83,6 +93,7 @@ export const BOARDS = {
     throttled: undefined,
     // The ports of an unknown machine are unknown: the node gets only those that the configuration names.
     usb: { external: [], own: [] },
+    usbSwitch: undefined,
   },
 } as const satisfies Record<string, BoardRecord>;
 

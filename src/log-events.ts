@@ -122,6 +122,8 @@ export const LOG_EVENTS = {
   "vm-left-over": "A QEMU of an earlier run was still running, and is ended.",
   "vm-emulated": "KVM does not work, or is tried again. The text says why.",
   "board-reboots": "The whole board is rebooted, or cannot be. The text says why.",
+  "usb-power":
+    "A hard reboot has cut the power of USB ports of the node (`ports`) and given it back. `reason` is why others keep it.",
   "usb-plugged": "A USB device was given to the node.",
   "usb-unplugged": "A USB device was taken from the node.",
   "usb-failed":

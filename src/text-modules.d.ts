@@ -19,3 +19,13 @@ declare module "*.socket" {
   const text: string;
   export default text;
 }
+
+declare module "*.ipxe" {
+  const text: string;
+  export default text;
+}
+
+declare module "*Containerfile" {
+  const text: string;
+  export default text;
+}

@@ -35,7 +35,7 @@ const ROOMS: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ["console", "log"],
   ],
   server: [["doctor"], [HALL], ["install"], ["net", "snmp"]],
-  image: [[HALL], ["card"], ["base"], ["disk"]],
+  image: [[HALL], ["card", "node", "walt"], ["base"], ["disk"]],
   tunnel: [[HALL], ["send", "receive"], ["transport", "frame"]],
   ssh: [[HALL], ["client", "server"], ["handshake", "openssh"], ["keys"]],
 };

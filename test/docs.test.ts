@@ -5,7 +5,12 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 
 const ROOT = join(import.meta.dir, "..");
-const pages = ["README.md", "device/README.md", ...new Bun.Glob("docs/*.md").scanSync(ROOT)];
+const pages = [
+  "README.md",
+  "device/README.md",
+  "node/README.md",
+  ...new Bun.Glob("docs/*.md").scanSync(ROOT),
+];
 const textOf = (page: string): string => readFileSync(join(ROOT, page), "utf8");
 
 /** How GitHub makes an anchor of a heading. */

@@ -97,8 +97,9 @@ export const root = group("walt", DESCRIPTION, EXAMPLES, {
       forget: async (): Loaded => (await import("./device/forget.ts")).default,
     }),
   image: async (): Promise<Group> =>
-    group("walt image", "Build SD-card images", ["walt image build"], {
+    group("walt image", "Build SD-card images, and images for nodes", ["walt image build"], {
       build: async (): Loaded => (await import("./image/build.ts")).default,
+      recipe: async (): Loaded => (await import("./image/recipe.ts")).default,
     }),
   config: async (): Promise<Group> =>
     group("walt config", "Check or show vpn.toml", ["walt config check", "walt config show"], {

@@ -2,6 +2,7 @@
 
 import { formatEntrypoint } from "../address.ts";
 import { type DeviceStatus, MAX_DETAIL } from "../api/device-status.ts";
+import { BOARDS } from "../boards.ts";
 import type { Config } from "../config/schema.ts";
 import { type Settings, withSettings } from "../config/settings.ts";
 import { codeOf, messageOf, WaltError } from "../errors.ts";
@@ -37,6 +38,7 @@ import { entrypointsOf } from "./route/entrypoints.ts";
 import { readSettings, writeSettings } from "./settings.ts";
 import { type StatusSource, serveStatus } from "./status.ts";
 import { usbPorts } from "./usb/ports.ts";
+import { cyclePower } from "./usb/power.ts";
 import { Usb } from "./usb/usb.ts";
 import { BootWatch } from "./vm/boot-watch.ts";
 import { VmKeeper, type VmKeeperOptions } from "./vm/keeper.ts";
@@ -343,6 +345,17 @@ function keepVm({
         console.note(reason);
       });
       return vm;
+    },
+    cycleUsb: async () => {
+      const ports = usbPorts(board, config["device.vm"].usb);
+      const power = await cyclePower({ ports, usbSwitch: BOARDS[board].usbSwitch });
+      if (power !== undefined)
+        log.info("the power of the node's USB ports was cycled", {
+          event: "usb-power",
+          ports: power.cycled?.join(" "),
+          reason: power.kept,
+        });
+      return power;
     },
     tell,
     log,

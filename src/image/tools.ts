@@ -12,13 +12,18 @@ export const TOOL_PATH = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin
 /** Paths of Debian's archive keyring; the suffix depends on the release. */
 const KEYRINGS = ["gpg", "pgp"].map((type) => `/usr/share/keyrings/debian-archive-keyring.${type}`);
 
-/** Programs that build a base: program → package. */
-export const BUILD_TOOLS: Readonly<Record<string, string>> = {
+/** Programs that build a node's image: program → package. */
+export const SYSTEM_TOOLS: Readonly<Record<string, string>> = {
   "apt-get": "apt",
   "dpkg-deb": "dpkg",
   xz: "xz-utils",
   depmod: "kmod",
   mksquashfs: "squashfs-tools",
+};
+
+/** Programs that build a base of cards: program → package. */
+export const BUILD_TOOLS: Readonly<Record<string, string>> = {
+  ...SYSTEM_TOOLS,
   "mkfs.vfat": "dosfstools",
   mcopy: "mtools",
   "mkfs.ext4": "e2fsprogs",

@@ -5,6 +5,8 @@ import { parseReboot, printReboot, type RebootOutcome } from "../../src/control/
 
 test.each<RebootOutcome>([
   { did: "rebooted" },
+  { did: "rebooted", usb: { cycled: ["1-1.2", "1-1.3"] } },
+  { did: "rebooted", usb: { kept: "1-1: a chip of the board is behind it" } },
   { did: "not-started", reason: "no QEMU" },
   { did: "no-reaction", seconds: 120 },
   { did: "not-running" },

@@ -1,8 +1,9 @@
 /** Debian packages for arm64, on a machine of any architecture: downloaded as for a card's base, and unpacked. */
 
 import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { Apt } from "../../src/image/base/apt.ts";
+import { ARM64 } from "../../src/image/base/architecture.ts";
+import { aptFolder } from "../../src/image/base/cache.ts";
 import { loadRecipe } from "../../src/image/base/recipe.ts";
 import { findMirrors } from "../../src/image/base/sources.ts";
 import { debianKeyring } from "../../src/image/tools.ts";
@@ -16,7 +17,8 @@ export async function unpackArm64(names: readonly string[], into: string, cache:
   mkdirSync(into, { recursive: true });
   const { packages } = loadRecipe();
   const apt = await Apt.create({
-    folder: join(cache, "apt"),
+    folder: aptFolder(cache, ARM64),
+    architecture: ARM64,
     mirrors: await findMirrors(undefined),
     keyring: debianKeyring() ?? "",
     packages: { ...packages, withDependencies: [], alone: [...names] },

@@ -1,6 +1,6 @@
 /** What came of an order to reboot, or to switch the power, in words. */
 
-import type { RebootOutcome } from "../../control/reboot.ts";
+import type { RebootOutcome, UsbPower } from "../../control/reboot.ts";
 import type { Outcome } from "./_side-by-side.ts";
 
 /** What came of it, in words. */
@@ -11,7 +11,7 @@ export function outcomeOf(outcome: RebootOutcome): Outcome {
     case "powered-off":
       return { text: "the virtual machine is switched off" };
     case "rebooted":
-      return { text: "rebooted" };
+      return { text: `rebooted${usbWords(outcome.usb)}` };
     case "board-reboots":
       return { text: "the board reboots" };
     case "not-started":
@@ -24,4 +24,13 @@ export function outcomeOf(outcome: RebootOutcome): Outcome {
     case "not-running":
       return { text: "no virtual machine is running", status: 1 };
   }
+}
+
+/** What was done to the power of the node's USB ports, in words. */
+function usbWords(usb: UsbPower | undefined): string {
+  const parts = [
+    ...(usb?.cycled === undefined ? [] : [`the power of USB ${usb.cycled.join(", ")} was cut and is back`]),
+    ...(usb?.kept === undefined ? [] : [`the power of USB was not cut: ${usb.kept}`]),
+  ];
+  return parts.map((part) => `; ${part}`).join("");
 }

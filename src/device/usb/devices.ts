@@ -51,7 +51,7 @@ const HUB_CLASS = "09";
 export function readUsbDevices(folder: string = USB_DEVICES): UsbDevice[] {
   // The folder also has interfaces of devices (`1-1.2:1.0`) and root hubs (`usb1`), which do not match.
   const ports = list(folder).filter((name) => /^\d{1,3}-\d{1,3}(\.\d{1,3}){0,6}$/.test(name));
-  const devices = ports.slice(0, MAX_DEVICES).map((port) => readDevice(folder, port));
+  const devices = ports.slice(0, MAX_DEVICES).map((port) => readUsbDevice(folder, port));
   return devices
     .filter((device) => device !== undefined)
     .sort((a, b) => a.port.localeCompare(b.port, "en", { numeric: true }));
@@ -66,7 +66,11 @@ function list(folder: string): string[] {
   }
 }
 
-function readDevice(folder: string, port: string): UsbDevice | undefined {
+/**
+ * One device; undefined when it is not there.
+ * @param port of the device, or `usb1` for the root hub of bus 1.
+ */
+export function readUsbDevice(folder: string, port: string): UsbDevice | undefined {
   const read = (file: string): string => attribute(join(folder, port, file));
   const appearance = statSync(join(folder, port), { throwIfNoEntry: false })?.ino;
   const [bus, number] = [read("busnum"), read("devnum")];

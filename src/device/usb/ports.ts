@@ -13,7 +13,7 @@ export function usbPorts(board: Board, configured: string): UsbPorts {
 }
 
 /** Whether a device is plugged into one of the ports, or into a hub that is. */
-function below(name: string, ports: readonly string[]): boolean {
+export function below(name: string, ports: readonly string[]): boolean {
   return ports.some((port) => name === port || name.startsWith(`${port}.`));
 }
 

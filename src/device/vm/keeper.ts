@@ -3,7 +3,7 @@
  */
 
 import type { DeviceStatus } from "../../api/device-status.ts";
-import type { RebootOutcome } from "../../control/reboot.ts";
+import type { RebootOutcome, UsbPower } from "../../control/reboot.ts";
 import { messageOf } from "../../errors.ts";
 import { aborted, backoff, sleep, withJitter } from "../../linux/sleep.ts";
 import type { Log } from "../../log.ts";
@@ -44,6 +44,8 @@ export interface VmKeeperOptions {
   start(signal: AbortSignal): Promise<Running>;
   /** Called with each new state. `error` is the reason of an end for which the node itself did not ask. */
   tell(vm: DeviceStatus["vm"], error?: string): void;
+  /** Cut the power of the node's USB ports for a moment, while no machine has them. */
+  readonly cycleUsb?: () => Promise<UsbPower | undefined>;
   readonly log: Log;
   /** Waits `ms` milliseconds, or until `signal` is aborted; tests give another function. */
   readonly wait?: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -60,6 +62,8 @@ export class VmKeeper {
   #start = Promise.withResolvers<string | undefined>();
   /** Aborted to end the present wait. */
   #hurry = new AbortController();
+  /** A hard reboot wants the power of USB to be cycled before the next start; then what came of it. */
+  #cycle: PromiseWithResolvers<UsbPower | undefined> | undefined;
   /** Somebody has ordered the end of the machine that runs. */
   #ordered = false;
   /** Resolves when the machine is to run again; undefined unless it is to stay off. */
@@ -95,7 +99,13 @@ export class VmKeeper {
       this.#powerOn();
     } else if (how === "hard") {
       this.#ordered = true;
+      this.#cycle ??= Promise.withResolvers();
+      const cycle = this.#cycle.promise;
       await vm.stop(`rebooted by ${by}`);
+      const reason = await start;
+      if (reason !== undefined) return { did: "not-started", reason };
+      const usb = await cycle;
+      return { did: "rebooted", ...(usb === undefined ? {} : { usb }) };
     } else if (!(await this.#shutDown(vm, reacts))) {
       return { did: "no-reaction", seconds: Math.round(reacts / 1000) };
     }
@@ -113,6 +123,7 @@ export class VmKeeper {
       this.#off ??= Promise.withResolvers();
       this.#hurry.abort();
       this.#ordered = this.#vm !== undefined;
+      if (this.#vm !== undefined) this.#cycle ??= Promise.withResolvers();
       await this.#vm?.stop(`powered off by ${by}`);
       return { did: "powered-off" };
     }
@@ -174,10 +185,18 @@ export class VmKeeper {
       else log.warn(`${reason}; ${next}`, fields);
       if (fine) tell("waiting");
       else tell("waiting", `virtual machine: ${reason}`);
+      await this.#cycleUsb();
       if (ms > 0) await wait(ms, AbortSignal.any([signal, this.#hurry.signal]));
     }
     this.#started(STOPPING);
     tell("off");
+  }
+
+  /** Cycle the power of USB, if a hard reboot wants it. */
+  async #cycleUsb(): Promise<void> {
+    const cycle = this.#cycle;
+    this.#cycle = undefined;
+    cycle?.resolve(await this.options.cycleUsb?.().catch((error: unknown) => ({ kept: messageOf(error) })));
   }
 
   /** Tell those who wait for a start what came of it. */

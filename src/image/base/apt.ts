@@ -10,17 +10,15 @@ import { createReadStream, mkdirSync, rmSync, statSync, writeFileSync } from "no
 import { join } from "node:path";
 import { messageOf, WaltError } from "../../errors.ts";
 import { proxyEnvironment, tool } from "../process.ts";
+import type { Architecture } from "./architecture.ts";
 import type { Recipe } from "./recipe.ts";
 import type { Mirrors } from "./sources.ts";
-
-/** Debian's name for the architecture of the boards. */
-const ARCHITECTURE = "arm64";
 
 /** A package, as the signed index of its suite describes it. */
 export interface Package {
   name: string;
   version: string;
-  /** `arm64` or `all`. */
+  /** `arm64`, `amd64` or `all`. */
   architecture: string;
   /** Size of the .deb, in bytes. */
   size: number;
@@ -44,6 +42,8 @@ export interface AptOptions {
   mirrors: Mirrors;
   /** Path of the keyring with the keys that sign Debian's archive. */
   keyring: string;
+  /** Of the packages. */
+  architecture: Architecture;
   /** The recipe's packages, suites and components. */
   packages: Recipe["packages"];
 }
@@ -94,7 +94,7 @@ export class Apt {
    * read.
    */
   #settings(): string[] {
-    const { folder } = this.options;
+    const { folder, architecture } = this.options;
     return [
       `Dir "${folder}/";`,
       'Dir::Etc "etc/";',
@@ -106,8 +106,8 @@ export class Apt {
       `Dir::State::status "${folder}/status";`, // nothing is installed
       'Dir::Cache "cache/";',
       `Dir::Cache::archives "${this.#archives}/";`,
-      `APT::Architecture "${ARCHITECTURE}";`,
-      `APT::Architectures { "${ARCHITECTURE}"; };`,
+      `APT::Architecture "${architecture.debian}";`,
+      `APT::Architectures { "${architecture.debian}"; };`,
       'APT::Install-Recommends "0";',
       'Acquire::Languages "none";',
     ];
@@ -115,14 +115,14 @@ export class Apt {
 
   /** The content of a `.sources` file: sources.list(5), in its deb822 format. */
   #sources(): string {
-    const { mirrors, packages, keyring } = this.options;
+    const { mirrors, packages, keyring, architecture } = this.options;
     const stanza = (uri: string, suites: readonly string[]): string =>
       [
         "Types: deb",
         `URIs: ${uri}`,
         `Suites: ${suites.join(" ")}`,
         `Components: ${packages.components.join(" ")}`,
-        `Architectures: ${ARCHITECTURE}`,
+        `Architectures: ${architecture.debian}`,
         `Signed-By: ${keyring}`,
         "",
       ].join("\n");
@@ -142,7 +142,7 @@ export class Apt {
     } catch (error) {
       throw new WaltError(`cannot download the list of Debian's packages: ${aptReason(error)}`, {
         hint:
-          "Is the mirror reachable from here, and does it have the suites of device/packages.txt? " +
+          `Is the mirror reachable from here, and does it have the suites ${this.options.packages.suites.join(", ")}? ` +
           "Choose another one with --mirror. For a mirror that signs with a key of its own, name that with --keyring.",
         cause: error,
       });
@@ -171,7 +171,7 @@ export class Apt {
       uris += await this.#run("apt-get", "download", "--print-uris", "-qq", ...noArchives, ...kernels);
     } catch (error) {
       const reason = aptReason(error);
-      throw new WaltError(`Debian does not have the packages of device/packages.txt: ${reason}`, {
+      throw new WaltError(`Debian does not have the packages of the recipe: ${reason}`, {
         cause: error,
       });
     }

@@ -23,28 +23,23 @@ import { BOOT_SIZE, layout, masterBootRecord, STATE_SIZE } from "../disk/disk.ts
 import { makeFat, writeFat } from "../disk/fat.ts";
 import { copySparse } from "../disk/sparse.ts";
 import { tool } from "../process.ts";
-import { BUILD_TOOLS, debianKeyring, needTools } from "../tools.ts";
+import { BUILD_TOOLS, needTools } from "../tools.ts";
 import { WorkFolder } from "../work-folder.ts";
-import { Apt, type Package, sha256File } from "./apt.ts";
+import { type Package, sha256File } from "./apt.ts";
+import { ARM64 } from "./architecture.ts";
 import { type BaseFiles, baseFiles, inputsHash } from "./cache.ts";
 import { buildInitramfs } from "./initramfs.ts";
-import { type BaseRecord, type Manifest, readRecord } from "./manifest.ts";
+import { type BaseRecord, type CardManifest, readRecord } from "./manifest.ts";
 import { Modules } from "./modules.ts";
-import { loadRecipe, type Recipe } from "./recipe.ts";
+import { listed, newestPackages, type PackageSource, sizeOf, unpack } from "./packages.ts";
+import { type DeviceRecipe, loadRecipe } from "./recipe.ts";
 import { assembleRoot, MANIFEST_PATH, makeSquashfs, normalizeModes, rootFiles } from "./rootfs.ts";
-import { findMirrors } from "./sources.ts";
-import { Tree } from "./tree.ts";
+import type { Tree } from "./tree.ts";
 
 /** How a base is built. */
-export interface BuildOptions {
-  /** The cache: folder of downloaded packages and finished bases. */
-  cache: string;
+export interface BuildOptions extends PackageSource {
   /** Path of the arm64 walt binary. */
   binary: string;
-  /** Address of a Debian mirror; the mirror of this machine's apt unless given. */
-  mirror?: string | undefined;
-  /** Path of the keyring that the mirror's signatures are checked with; Debian's unless given. */
-  keyring?: string | undefined;
   /** Build even when the cache has the same base already. */
   force?: boolean;
   /** Number of processors that compress; all unless given. */
@@ -70,18 +65,13 @@ export async function buildBase(o: BuildOptions): Promise<Base> {
   needTools(BUILD_TOOLS, o.keyring === undefined);
   const recipe = loadRecipe();
   const files = await baseFiles(o.cache, recipe, o.binary);
-  const keyring = o.keyring ?? debianKeyring() ?? "";
-  const mirrors = await findMirrors(o.mirror);
-  const apt = await Apt.create({ folder: join(o.cache, "apt"), mirrors, keyring, packages: recipe.packages });
   o.step("list of Debian's packages");
-  await apt.update();
-  const packages = await apt.resolve();
+  const { apt, packages } = await newestPackages(o, recipe, ARM64);
   const walt = await sha256File(o.binary);
   const inputs = inputsHash(recipe, walt, packages);
   const known = o.force ? undefined : readBase(files);
   if (known?.inputs === inputs) return { files, record: known, cached: true };
-  const size = packages.reduce((sum, one) => sum + one.size, 0);
-  o.step(`${packages.length} packages, ${Math.round(size / 1e6)} MB`);
+  o.step(sizeOf(packages));
   await apt.download(packages);
   using work = new WorkFolder(join(o.cache, ".build-"));
   const record = await build(o, recipe, packages, { work: work.path, walt, inputs, files });
@@ -126,19 +116,13 @@ interface Work {
 /** Build a base from packages that are downloaded, and put it into the cache. */
 async function build(
   o: BuildOptions,
-  recipe: Recipe,
+  recipe: DeviceRecipe,
   packages: readonly Package[],
   w: Work,
 ): Promise<BaseRecord> {
   const { work } = w;
   o.step("unpacking");
-  const tree = new Tree();
-  for (const { name, file } of packages) {
-    const folder = join(work, "packages", name);
-    mkdirSync(folder, { recursive: true });
-    await tool(["dpkg-deb", "-x", file, folder]);
-    tree.add(name, folder);
-  }
+  const tree = await unpack(packages, join(work, "packages"), ARM64);
   const modules = Modules.of(tree);
   const kernel = tree.get(`/boot/vmlinuz-${modules.version}`);
   const epoch = sourceDate(kernel.source);
@@ -146,16 +130,14 @@ async function build(
   const files = rootFiles(options);
   const used = new Set([...files.values()].map((found) => found.owner));
   used.add(kernel.owner).add("raspi-firmware");
-  const manifest: Manifest = {
+  const manifest: CardManifest = {
     format: 1,
     boards: CARD_BOARDS,
     walt: { version: VERSION, sha256: w.walt },
     recipe: recipe.hash,
     kernel: modules.version,
     epoch,
-    packages: packages
-      .filter(({ name }) => used.has(name))
-      .map(({ name, version, architecture, sha256 }) => ({ name, version, architecture, sha256 })),
+    packages: listed(packages, used),
   };
 
   o.step("root file system");
@@ -202,7 +184,7 @@ async function build(
  * The modification time of all files of the base, in seconds since 1970: SOURCE_DATE_EPOCH where it is set
  * (reproducible-builds.org), otherwise that of the kernel, which is the newest file among the inputs.
  */
-function sourceDate(kernel: string): number {
+export function sourceDate(kernel: string): number {
   const given = process.env["SOURCE_DATE_EPOCH"];
   if (given === undefined || given === "") return Math.floor(statSync(kernel).mtimeMs / 1000);
   if (!/^\d{1,10}$/.test(given))
@@ -212,7 +194,7 @@ function sourceDate(kernel: string): number {
 
 /** The files of the boot partition except the device's configuration: name → content. */
 async function bootFiles(
-  recipe: Recipe,
+  recipe: DeviceRecipe,
   tree: Tree,
   modules: Modules,
   kernel: string,

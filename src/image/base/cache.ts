@@ -5,6 +5,7 @@ import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { messageOf, WaltError } from "../../errors.ts";
 import { sha256File } from "./apt.ts";
+import type { Architecture } from "./architecture.ts";
 import type { Recipe } from "./recipe.ts";
 
 /** To be increased whenever a change of this program makes another base from the same inputs. */
@@ -31,6 +32,11 @@ export function cacheFolder(given?: string, env: Record<string, string | undefin
   return folder;
 }
 
+/** The folder of apt's lists and downloads in the cache. */
+export function aptFolder(cache: string, { debian }: Architecture): string {
+  return join(cache, debian === "arm64" ? "apt" : `apt-${debian}`);
+}
+
 /** Paths of the two files of a base. */
 export interface BaseFiles {
   /** Path of the raw image. */
@@ -50,7 +56,21 @@ export async function baseFiles(cache: string, recipe: Recipe, binary: string): 
   return { image: `${stem}.img`, record: `${stem}.json` };
 }
 
-/** SHA-256 over everything that goes into a base, in hex. The order of `packages` does not matter. */
+/** The paths of a node's image: as `baseFiles`. */
+export function nodeFiles(
+  cache: string,
+  recipe: Recipe,
+  { debian }: Architecture,
+): { kernel: string; initramfs: string; record: string } {
+  const hash = createHash("sha256").update(`${FORMAT}\0${recipe.hash}`);
+  const stem = join(cache, `node-${debian}-${hash.digest("hex").slice(0, 16)}`);
+  return { kernel: `${stem}.vmlinuz`, initramfs: `${stem}.initrd`, record: `${stem}.json` };
+}
+
+/**
+ * SHA-256 over everything that goes into an image, in hex. The order of `packages` does not matter.
+ * @param binarySha256 that of the walt binary, "" when there is none in it.
+ */
 export function inputsHash(
   recipe: Recipe,
   binarySha256: string,

@@ -19,9 +19,6 @@ export interface Elf {
   interpreter: string | undefined;
 }
 
-/** EM_AARCH64 of elf.h: the value of e_machine on arm64. */
-export const AARCH64 = 183;
-
 /** Types of segments, and tags of entries in the dynamic section: elf.h. */
 const PT = { LOAD: 1, DYNAMIC: 2, INTERP: 3 } as const;
 const DT = { NULL: 0, NEEDED: 1, STRTAB: 5, RPATH: 15, RUNPATH: 29 } as const;

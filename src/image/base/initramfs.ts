@@ -1,4 +1,7 @@
-/** The initramfs of a card: busybox, the kernel modules that read the card, and `device/initramfs/init`. */
+/**
+ * The initramfs of a system: busybox, the kernel modules that reach its root, and the recipe's
+ * `initramfs/init`.
+ */
 
 import { readFileSync } from "node:fs";
 import { cpioNewc, type Entry } from "./cpio.ts";
@@ -6,13 +9,13 @@ import type { Modules } from "./modules.ts";
 import type { Recipe } from "./recipe.ts";
 
 /** The commands of busybox that `init` uses. */
-const APPLETS = ["sh", "mount", "umount", "mkdir", "sleep", "insmod", "reboot", "switch_root"];
+const APPLETS = ["sh", "mount", "umount", "mkdir", "sleep", "insmod", "reboot", "switch_root", "cp"];
 /** Folders that `init` needs: mount points, and places for the programs and modules. */
 const FOLDERS = ["bin", "dev", "proc", "sys", "modules", "lower", "layer", "root"];
 
 /**
  * The archive that the kernel unpacks, compressed with zstd (CONFIG_RD_ZSTD).
- * @param busybox path of the statically linked arm64 busybox: the initramfs has no libraries.
+ * @param busybox path of the statically linked busybox: the initramfs has no libraries.
  * @throws WaltError when the kernel lacks one of the early modules.
  */
 export async function buildInitramfs(recipe: Recipe, modules: Modules, busybox: string): Promise<Buffer> {

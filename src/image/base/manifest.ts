@@ -5,15 +5,11 @@ import { WaltError } from "../../errors.ts";
 import { readText } from "../../linux/files.ts";
 import { Fields } from "../../parse.ts";
 
-/** The manifest, which is a file in the root partition (`MANIFEST_PATH`) and a part of the base's record. */
+/** The manifest, which is a file in the root (`MANIFEST_PATH`) and a part of the record. */
 export interface Manifest {
   /** Version of this format. */
   format: 1;
-  /** Models of boards that a card with this base boots on. */
-  boards: readonly string[];
-  /** Version and SHA-256 (hex) of the arm64 walt binary. */
-  walt: { version: string; sha256: string };
-  /** SHA-256 (hex) of `device/`. */
+  /** SHA-256 (hex) of the recipe. */
   recipe: string;
   /** Version of the kernel, such as `6.12.0-arm64`. */
   kernel: string;
@@ -23,17 +19,32 @@ export interface Manifest {
   packages: readonly { name: string; version: string; architecture: string; sha256: string }[];
 }
 
+/** The manifest of a card's base. */
+export interface CardManifest extends Manifest {
+  /** Models of boards that a card with this base boots on. */
+  boards: readonly string[];
+  /** Version and SHA-256 (hex) of the arm64 walt binary. */
+  walt: { version: string; sha256: string };
+}
+
+/** The manifest of a node's image. */
+export interface NodeManifest extends Manifest {
+  /** Debian's name of the architecture. */
+  architecture: string;
+}
+
 /**
- * The record of a base: a JSON file beside the base's image, which holds the manifest besides these fields.
+ * The record of a base: a JSON file beside the base's image, or the initramfs of a node's,
+ * which holds the manifest besides these fields.
  */
 export interface BaseRecord {
   /** SHA-256 (hex) over everything that the base was built from (`inputsHash`). */
   inputs: string;
-  /** SHA-256 (hex) of the base's image. */
+  /** SHA-256 (hex) of that file. */
   sha256: string;
   /** Modification time of every file in the image, in seconds since 1970. */
   epoch: number;
-  /** Size of the base's image, in bytes. */
+  /** Size of that file, in bytes. */
   size: number;
 }
 

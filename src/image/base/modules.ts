@@ -83,7 +83,7 @@ export class Modules {
     const path = this.#paths.get(name);
     if (path === undefined) {
       throw new WaltError(`the kernel ${this.version} has no module ${name}`, {
-        hint: "Is device/modules.txt right?",
+        hint: "Is modules.txt of the recipe right?",
       });
     }
     const { source } = this.tree.get(path);

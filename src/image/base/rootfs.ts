@@ -1,6 +1,6 @@
 /**
- * The root file system of a card, packed as a squashfs. It has files of Debian packages with the libraries
- * that they need, the files of `device/root`, kernel modules, and the walt binary.
+ * The root file system of a system, packed as a squashfs. It has files of Debian packages with the libraries
+ * that they need, the files of the recipe's `root/`, kernel modules, and on a card the walt binary.
  */
 
 import {
@@ -18,7 +18,7 @@ import {
 import { dirname, join } from "node:path";
 import { WaltError } from "../../errors.ts";
 import { tool } from "../process.ts";
-import { AARCH64, parseElf } from "./elf.ts";
+import { isElf, parseElf } from "./elf.ts";
 import type { Modules } from "./modules.ts";
 import { MODULE_KINDS, type Recipe } from "./recipe.ts";
 import type { Found, Tree } from "./tree.ts";
@@ -28,61 +28,56 @@ export const WALT_PATH = "/usr/local/bin/walt";
 /** Path of the manifest in the root. */
 export const MANIFEST_PATH = "/usr/share/walt/manifest.json";
 
-/** Folders that are there even if no file is put in them. */
-const FOLDERS = [
-  "boot",
-  "dev",
-  "proc",
-  "sys",
-  "run",
-  "tmp",
-  "root",
-  "var/lib/walt-vpn",
-  "usr/bin",
-  "usr/sbin",
-];
-/** Symbolic links of the root: path → target. */
-const LINKS: Readonly<Record<string, string>> = {
-  bin: "usr/bin",
-  sbin: "usr/sbin",
-  lib: "usr/lib",
-  "etc/resolv.conf": "../run/resolv.conf",
-  "etc/walt": "../boot", // so that `walt device status` needs no --config
-  "usr/sbin/init": "../bin/busybox",
-  "usr/bin/nc": "nc.openbsd",
-  "usr/bin/walt": "../local/bin/walt", // an SSH login's PATH does not have /usr/local/bin
-};
-
 /** What a root is put together from. */
 export interface RootOptions {
   recipe: Recipe;
   /** The unpacked packages. */
   tree: Tree;
   modules: Modules;
-  /** Path of the arm64 walt binary on this machine. */
-  walt: string;
+  /** Path on this machine of the walt binary that the root gets; undefined when it gets none. */
+  walt: string | undefined;
 }
 
 /**
  * The files of packages that the root gets: absolute path in the root → file.
- * @throws WaltError when a file or library is in no package, or when the walt binary is not for arm64.
+ * @throws WaltError when a file or library is in no package, or when the walt binary is for another
+ *   architecture.
  */
 export function rootFiles(o: RootOptions): Map<string, Found> {
   const files = new Map<string, Found>();
   for (const { kind, path } of o.recipe.root) {
     if (kind === "file") files.set(path, o.tree.get(path));
+    else if (kind === "all") addFolder(o.tree, path, files);
     else o.tree.closure(path, files);
   }
-  const elf = parseElf(readFileSync(o.walt), o.walt);
-  if (elf.machine !== AARCH64) throw new WaltError(`${o.walt} is not an arm64 binary`);
-  for (const name of [elf.interpreter ?? "", ...elf.needed.map((n) => `/usr/lib/aarch64-linux-gnu/${n}`)])
-    o.tree.closure(name, files);
+  if (o.walt !== undefined) addNeeds(o.tree, o.walt, files);
   // The licences of the packages require that their copyright files go with them.
   for (const owner of new Set([...files.values()].map((found) => found.owner))) {
     const found = o.tree.find(`/usr/share/doc/${owner}/copyright`);
     if (found !== undefined) files.set(`/usr/share/doc/${owner}/copyright`, found);
   }
   return files;
+}
+
+/** Add all files below a folder, with the libraries that they need. @throws WaltError when there are none. */
+function addFolder(tree: Tree, folder: string, files: Map<string, Found>): void {
+  const paths = [...tree.paths()].filter((path) => path.startsWith(`${folder}/`));
+  if (paths.length === 0) throw new WaltError(`no package contains the folder ${folder}`);
+  for (const path of paths) {
+    const found = tree.find(path);
+    if (found === undefined) continue; // a link to what another package would have
+    if (isElf(readFileSync(found.source))) tree.closure(path, files);
+    else files.set(path, found);
+  }
+}
+
+/** Add what a program of this machine needs. @throws WaltError when it is for another architecture. */
+function addNeeds(tree: Tree, program: string, files: Map<string, Found>): void {
+  const { debian, libraries, machine } = tree.architecture;
+  const elf = parseElf(readFileSync(program), program);
+  if (elf.machine !== machine) throw new WaltError(`${program} is not an ${debian} binary`);
+  for (const name of [elf.interpreter ?? "", ...elf.needed.map((n) => `/usr/lib/${libraries}/${n}`)])
+    tree.closure(name, files);
 }
 
 /** Put the root together in `root`, an empty folder. @param files what `rootFiles` returned. */
@@ -95,16 +90,17 @@ export async function assembleRoot(root: string, files: Map<string, Found>, o: R
   };
   const text = (path: string, content: string): void =>
     place(path, 0o644, (to) => writeFileSync(to, content));
-  for (const folder of FOLDERS) mkdirSync(join(root, folder), { recursive: true, mode: 0o755 });
+  for (const folder of o.recipe.folders) mkdirSync(join(root, folder), { recursive: true, mode: 0o755 });
   for (const [path, { source }] of files) {
     // The set-user-id bits of packages are dropped.
     const mode = (lstatSync(source).mode & 0o111) === 0 ? 0o644 : 0o755;
     place(path, mode, (to) => copyFileSync(source, to));
   }
-  place(WALT_PATH, 0o755, (to) => copyFileSync(o.walt, to));
+  const { walt } = o;
+  if (walt !== undefined) place(WALT_PATH, 0o755, (to) => copyFileSync(walt, to));
   for (const file of o.recipe.rootFiles)
     place(file.path, file.executable ? 0o755 : 0o644, (to) => writeFileSync(to, file.text));
-  for (const [path, target] of Object.entries(LINKS)) link(join(root, path), target);
+  for (const { path, target } of o.recipe.links) link(join(root, path), target);
   for (const { kind, name } of o.recipe.applets) {
     const to = join(root, "usr", kind, name);
     if (!existsSync(to)) link(to, kind === "bin" ? "busybox" : "../bin/busybox");

@@ -3,7 +3,8 @@
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { WaltError } from "../../errors.ts";
-import { AARCH64, isElf, parseElf } from "./elf.ts";
+import type { Architecture } from "./architecture.ts";
+import { isElf, parseElf } from "./elf.ts";
 
 /** A file of a package. */
 export interface Found {
@@ -15,17 +16,15 @@ export interface Found {
   owner: string;
 }
 
-/** Where ld.so(8) looks for libraries on arm64. */
-const LIBRARIES = ["/usr/lib/aarch64-linux-gnu", "/usr/lib"];
 /** Links that are followed one after the other before a path counts as one that does not exist. */
 const MAX_LINKS = 32;
 
 /**
- * A path with its first part below /usr: `/lib/x` becomes `/usr/lib/x`. In Debian 13, /bin, /sbin and /lib
- * are links into /usr, but some packages and programs still use the short names.
+ * A path with its first part below /usr: `/lib/x` becomes `/usr/lib/x`. In Debian 13, /bin, /sbin, /lib and
+ * /lib64 are links into /usr, but some packages and programs still use the short names.
  */
 export function merged(path: string): string {
-  return normalize(path).replace(/^\/(bin|sbin|lib)(?=\/|$)/, "/usr/$1");
+  return normalize(path).replace(/^\/(bin|sbin|lib64|lib)(?=\/|$)/, "/usr/$1");
 }
 
 /**
@@ -43,6 +42,9 @@ export function walk(folder: string, below = ""): string[] {
 /** Files and links of packages, by their absolute paths. */
 export class Tree {
   readonly #entries = new Map<string, { source: string; owner: string; link: string | undefined }>();
+
+  /** @param architecture of the packages. */
+  constructor(readonly architecture: Architecture) {}
 
   /**
    * Add the files of a package; where two packages have the same path, the one that is added last is found.
@@ -81,7 +83,7 @@ export class Tree {
     const found = this.find(path);
     if (found === undefined)
       throw new WaltError(`no package contains ${path}`, {
-        hint: "Are device/root.txt and device/packages.txt right?",
+        hint: "Are root.txt and packages.txt of the recipe right?",
       });
     return found;
   }
@@ -89,7 +91,7 @@ export class Tree {
   /**
    * A file and everything that it needs to run: the loader and the shared libraries, and what those need.
    * @param into where to add them, and what is returned: the path at which each is looked for → file.
-   * @throws WaltError naming a library that no package has, or a file that is not for arm64.
+   * @throws WaltError naming a library that no package has, or a file for another architecture.
    */
   closure(path: string, into = new Map<string, Found>()): Map<string, Found> {
     const at = merged(path);
@@ -99,11 +101,13 @@ export class Tree {
     const bytes = readFileSync(found.source);
     if (!isElf(bytes)) return into;
     const elf = parseElf(bytes, found.path);
-    if (elf.machine !== AARCH64)
-      throw new WaltError(`${found.path} of ${found.owner} is not an arm64 program`);
+    const { debian, libraries, machine } = this.architecture;
+    if (elf.machine !== machine)
+      throw new WaltError(`${found.path} of ${found.owner} is not an ${debian} program`);
     if (elf.interpreter !== undefined) this.closure(elf.interpreter, into);
     for (const name of elf.needed) {
-      const folders = [...elf.runpath.map((p) => expand(p, found.path)), ...LIBRARIES];
+      // Where ld.so(8) looks.
+      const folders = [...elf.runpath.map((p) => expand(p, found.path)), `/usr/lib/${libraries}`, "/usr/lib"];
       const library = folders.map((folder) => join(folder, name)).find((p) => this.find(p) !== undefined);
       if (library === undefined)
         throw new WaltError(`${found.path} needs ${name}, which no package contains`);

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { messageOf, usageError, WaltError } from "../../errors.ts";
 import { openFile } from "../../linux/files.ts";
 import { isCompiled } from "../../linux/this-program.ts";
-import { AARCH64 } from "../base/elf.ts";
+import { ARM64 } from "../base/architecture.ts";
 
 /** Name of the arm64 binary, as `bun run build` makes it. */
 export const ARM64_NAME = "walt-linux-arm64";
@@ -40,7 +40,7 @@ export function findBinary(given?: string, places = binaryPlaces()): string {
     );
   }
   const machine = machineOf(found);
-  if (machine === AARCH64) return found;
+  if (machine === ARM64.machine) return found;
   const is = machine === undefined ? "no program" : `for ${MACHINES[machine] ?? "another processor"}`;
   throw usageError(
     `${found} is not an arm64 binary: it is ${is}`,

@@ -14,7 +14,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf } from "../../errors.ts";
 import { openFile } from "../../linux/files.ts";
-import { AARCH64, isElf, parseElf } from "../base/elf.ts";
+import { ARM64 } from "../base/architecture.ts";
+import { isElf, parseElf } from "../base/elf.ts";
 import { loadRecipe } from "../base/recipe.ts";
 import { MANIFEST_PATH, WALT_PATH } from "../base/rootfs.ts";
 import { Tree, walk } from "../base/tree.ts";
@@ -190,7 +191,7 @@ async function checkPermissions(image: string, l: Layout): Promise<string[]> {
 
 /** Every program and library in the root partition finds the libraries that it needs there. */
 function checkLibraries(root: string, paths: readonly string[]): string[] {
-  const tree = new Tree();
+  const tree = new Tree(ARM64);
   tree.add("root", root);
   const problems: string[] = [];
   for (const path of paths) {
@@ -198,7 +199,7 @@ function checkLibraries(root: string, paths: readonly string[]): string[] {
     if (!isElf(bytes) || path.endsWith(".ko")) continue;
     try {
       const elf = parseElf(bytes, path);
-      if (elf.machine === AARCH64) tree.closure(`/${path}`);
+      if (elf.machine === ARM64.machine) tree.closure(`/${path}`);
       else problems.push(`${path} is a program, but not for arm64`);
     } catch (error) {
       problems.push(messageOf(error));

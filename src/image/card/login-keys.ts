@@ -1,9 +1,9 @@
-/** The public keys that may log in to the board: `authorized_keys` on the card's boot partition. */
+/** The public keys that may log in to a board or a node: the `authorized_keys` of an image. */
 
 import { usageError, WaltError } from "../../errors.ts";
 import { readEditedIfAny } from "../../linux/files.ts";
 
-/** Types of keys that the card's SSH server, dropbear(8), knows. */
+/** Types of keys that the SSH servers of both know: dropbear(8), sshd(8). */
 const TYPES =
   /^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)$/;
 /** Bytes. */
@@ -22,7 +22,7 @@ export function loginKeysFile(path: string): string {
   if (text === undefined) throw new WaltError(`${path} does not exist`);
   if (text.includes("PRIVATE KEY"))
     throw usageError(
-      `${path} is a private key, which must not be on a card`,
+      `${path} is a private key, which must not be in an image`,
       "Name the file with the public key, which ends in .pub.",
     );
   const lines = text.split("\n").map((line, index) => ({ line: line.trim(), number: index + 1 }));

@@ -1,6 +1,7 @@
 /** A virtual machine that ends is started again: at once when it ran for a while, later and later when not. */
 
 import { expect, test } from "bun:test";
+import type { UsbPower } from "../../../src/control/reboot.ts";
 import type { VmEnd } from "../../../src/device/vm/end.ts";
 import { GUEST_REACTS, type Running, SHORT_LIFE, VmKeeper } from "../../../src/device/vm/keeper.ts";
 import { aborted, FIRST_WAIT } from "../../../src/linux/sleep.ts";
@@ -20,7 +21,7 @@ const CRASH: VmEnd = {
 type Life = number | readonly [ms: number, end: VmEnd] | Error;
 
 /** Machines that live as `lives` says (ms by a clock of our own), then one that stays. `startup` ms pass before each runs. */
-function keep(lives: readonly Life[], startup = 0, reacts = true) {
+function keep(lives: readonly Life[], startup = 0, reacts = true, usb?: UsbPower) {
   const told: string[] = [];
   const waits: number[] = [];
   const stays = Promise.withResolvers<void>();
@@ -55,6 +56,10 @@ function keep(lives: readonly Life[], startup = 0, reacts = true) {
           resolve({ kind: "stopped", reason: `stopped: ${why}`, exitCode: 0, signal: null });
         },
       };
+    },
+    cycleUsb: async () => {
+      told.push("USB");
+      return usb;
     },
     tell: (vm, error) => {
       told.push(error === undefined ? vm : `${vm}: ${error}`);
@@ -200,11 +205,23 @@ test.each([
     expect(await k.keeper.reboot(how, "ann")).toEqual({ did: "rebooted" });
     expect(k.count()).toEqual(count);
     expect(k.waits.filter((ms) => ms !== GUEST_REACTS)).toEqual([]);
-    expect(k.told).toEqual(["starting", "running", "waiting", "starting", "running"]);
+    const cycled = how === "hard" ? ["USB"] : [];
+    expect(k.told).toEqual(["starting", "running", "waiting", ...cycled, "starting", "running"]);
     expect(k.keeper.lastEnd?.reason).toBe(reason);
     await k.keeper.stop();
   },
 );
+
+test("a hard reboot tells what it did to the power of USB; powering off cuts it as well, once", async () => {
+  const usb = { cycled: ["1-1.2"] };
+  const k = keep([], 0, true, usb);
+  await k.stays;
+  expect(await k.keeper.reboot("hard", "ann")).toEqual({ did: "rebooted", usb });
+  expect(await k.keeper.power(false, "ann")).toEqual({ did: "powered-off" });
+  expect(await k.keeper.power(true, "ann")).toEqual({ did: "powered-on" });
+  await k.keeper.stop();
+  expect(k.told.filter((one) => one === "USB")).toHaveLength(2);
+});
 
 test("a guest that does not react runs on, and that is said; it can still be rebooted the hard way", async () => {
   const k = keep([], 0, false);

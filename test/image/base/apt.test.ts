@@ -5,6 +5,7 @@ import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../../../src/errors.ts";
 import { Apt } from "../../../src/image/base/apt.ts";
+import { ARM64 } from "../../../src/image/base/architecture.ts";
 import { debianKeyring } from "../../../src/image/tools.ts";
 import { describeWith } from "../../lab/need.ts";
 import { elfFile, folder, textFile } from "../rig.ts";
@@ -45,6 +46,7 @@ describeWith(
         folder: join(work.path, "apt"),
         mirrors,
         keyring: KEYRING ?? "",
+        architecture: ARM64,
         packages,
       });
       const error = await apt.update().then(

@@ -4,6 +4,7 @@ import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { messageOf } from "../../../src/errors.ts";
+import { ARM64 } from "../../../src/image/base/architecture.ts";
 import { isElf, parseElf } from "../../../src/image/base/elf.ts";
 import { Tree } from "../../../src/image/base/tree.ts";
 import { run } from "../../../src/linux/run.ts";
@@ -46,7 +47,7 @@ test("a file cut off anywhere is refused or read, never trusted beyond its end",
 
 /** Packages as unpacked folders. */
 function packages(root: string, files: Record<string, Buffer | string>): Tree {
-  const tree = new Tree();
+  const tree = new Tree(ARM64);
   const owners = new Set<string>();
   for (const [name, content] of Object.entries(files)) {
     const path = join(root, name);

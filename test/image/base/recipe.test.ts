@@ -13,7 +13,7 @@ const DEVICE = join(import.meta.dir, "../../../device");
 
 test("it is the folder as it is", () => {
   const recipe = loadRecipe();
-  expect(recipe.hash).toBe(loadRecipe(readRecipe()).hash);
+  expect(recipe.hash).toBe(loadRecipe(readRecipe("device")).hash);
   expect(recipe.configTxt).toBe(readFileSync(join(DEVICE, "config.txt"), "utf8"));
   const init = recipe.initramfsFiles.find((file) => file.path === "init");
   expect(init?.executable).toBe(true);
@@ -39,9 +39,9 @@ test("a list with a mistake is an error that names its line", () => {
   expect(parseList("# nothing\n\nfile /a /b # two\n", "x.txt", ["file"])).toEqual([
     { kind: "file", words: ["/a", "/b"] },
   ]);
-  expect(() => parseList("file /a\nfiel /b\n", "x.txt", ["file"])).toThrow('device/x.txt, line 2: "fiel /b"');
-  expect(() => parseList("file\n", "x.txt", ["file"])).toThrow("device/x.txt, line 1");
-  expect(() => loadRecipe(readRecipe().filter((file) => file.path !== "root.txt"))).toThrow(
+  expect(() => parseList("file /a\nfiel /b\n", "x.txt", ["file"])).toThrow('x.txt, line 2: "fiel /b"');
+  expect(() => parseList("file\n", "x.txt", ["file"])).toThrow("x.txt, line 1");
+  expect(() => loadRecipe(readRecipe("device").filter((file) => file.path !== "root.txt"))).toThrow(
     "device/root.txt is missing",
   );
 });

@@ -24,7 +24,7 @@ describeWith({ programs: ["ssh-keygen"] }, "login keys", () => {
     expect(keys.match(/^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp384) \S+ ada \[31m\w+$/gm)?.length).toBe(3);
     await run(["ssh-keygen", "-l", "-f", textFile(join(work.path, "made"), keys)]);
     expect(() => loginKeysFile(join(work.path, "ed25519"))).toThrow(
-      "is a private key, which must not be on a card",
+      "is a private key, which must not be in an image",
     );
   });
 

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Puts the boot files of the model qemu-arm-64 into an image of WalT. The Containerfile runs it in the image.
+# ROOT is the image's root instead of / (for tests).
+set -eu
+
+ROOT=${ROOT:-}
+here=$(dirname "$0")
+boot=$ROOT/boot/qemu-arm-64
+
+refuse() {
+  echo "walt: this image cannot run in the virtual machine: $1" >&2
+  exit 1
+}
+
+[ -e "$ROOT/bin/walt-init" ] || refuse "it has no /bin/walt-init, so it is not an image of WalT"
+# The newest of Debian's kernels for arm64. Those of Raspberry Pi boards have other names and no virtio.
+version=$(for file in "$ROOT"/boot/vmlinuz-*-arm64; do
+  [ -f "$file" ] && echo "${file##*/vmlinuz-}"
+done | sort -V | tail -n 1)
+[ -n "$version" ] || refuse "it has no /boot/vmlinuz-…-arm64; install Debian's package linux-image-arm64 in it first"
+grep -q '^CONFIG_VIRTIO_NET=[my]' "$ROOT/boot/config-$version" || refuse "its kernel $version has no virtio"
+
+# How WalT's initramfs mounts the root: since 2025 by the script `walt`, before by `netroot`.
+how=
+for name in walt netroot; do
+  for folder in "$ROOT/etc/initramfs-tools/scripts" "$ROOT/usr/share/initramfs-tools/scripts"; do
+    if [ -z "$how" ] && [ -e "$folder/$name" ]; then how=$name; fi
+  done
+done
+[ -n "$how" ] || refuse "its initramfs-tools have neither the script walt nor netroot, by which WalT mounts the root"
+
+# The initramfs needs the virtual machine's network card, and NFS.
+for module in virtio_pci virtio_net virtio-rng nfs; do
+  grep -qxF "$module" "$ROOT/etc/initramfs-tools/modules" 2>/dev/null ||
+    echo "$module" >>"$ROOT/etc/initramfs-tools/modules"
+done
+if [ -f "$ROOT/boot/initrd.img-$version" ]; then action=-u; else action=-c; fi
+${UPDATE_INITRAMFS:-update-initramfs} $action -k "$version"
+
+mkdir -p "$boot"
+# iPXE unpacks it. On a slow line that saves most of the time.
+gzip -9nc "$ROOT/boot/vmlinuz-$version" >"$boot/kernel"
+cp "$ROOT/boot/initrd.img-$version" "$boot/initrd"
+sed "s/@boot@/boot=$how rootfstype=$how/" "$here/start.ipxe" >"$boot/start.ipxe"
+chmod 644 "$boot/kernel" "$boot/initrd" "$boot/start.ipxe"
+echo "walt: qemu-arm-64 boots the kernel $version, with boot=$how"
