@@ -41,7 +41,8 @@ export class Child {
     );
     const read = this.#readStderr().catch(() => {});
     this.exited = this.#process.exited.then(async (status) => {
-      // Do not wait for long: a process that the child has started may keep the pipe open.
+      endGroup(this.#process);
+      // Do not wait for long: a process that has left the group may keep the pipe open.
       await Promise.race([read, Bun.sleep(200)]);
       return status;
     });
@@ -121,6 +122,18 @@ export class Child {
     } finally {
       clearTimeout(timer);
     }
+  }
+}
+
+/**
+ * End the processes that a program has left behind, after its own end. They would keep its pipes open, and Bun
+ * would read, and keep, all that they print. The program must have been started with `detached`.
+ */
+export function endGroup({ pid }: { readonly pid: number }): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // It has left none.
   }
 }
 

@@ -37,6 +37,25 @@ test("a child that prints without end costs no memory, whether it is read or not
   await children.stop();
 });
 
+test("what a child has started ends with it", async () => {
+  const children = new Children();
+  const child = children.spawn(["sh", "-c", "yes & echo $! >&2; exec sleep 1234"], "pipe");
+  await eventually("its process id is told", () => child.stderr.endsWith("\n"));
+  const pid = Number(child.stderr);
+  expect(isAlive(pid)).toBe(true);
+  await children.stop();
+  await eventually("it ends as well", () => !isAlive(pid));
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 test("a loop that fails at once has a pause, and ends with its signal", async () => {
   const stop = new AbortController();
   let turns = 0;

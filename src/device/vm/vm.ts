@@ -2,6 +2,7 @@
 
 import { rmSync } from "node:fs";
 import { messageOf, WaltError } from "../../errors.ts";
+import { endGroup } from "../../linux/child.ts";
 import { libc } from "../../linux/libc.ts";
 import { paced } from "../../linux/output.ts";
 import { started } from "../../linux/run.ts";
@@ -65,7 +66,8 @@ export class Vm {
       this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT);
     });
     this.ended = this.#child.exited.then(async () => {
-      // Not for long: a process that QEMU has started may keep both open.
+      endGroup(this.#child);
+      // Not for long: a process that has left the group may keep both open.
       await Promise.race([Promise.all([allStderr, line.ended]), Bun.sleep(LAST_WORDS)]);
       line.stop();
       this.#qmp?.stop();
