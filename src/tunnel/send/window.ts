@@ -14,7 +14,7 @@
  * (as in FAST TCP, Wei et al. 2006). A mean below `target` lets the window grow by their ratio in every round
  * trip; one above it lets it shrink as fast. `target` is the round trip time that a small standing queue gives:
  *
- *     target = 1.1 × base + 3 ms + spread
+ *     target = 1.1 × base + 3 ms + 1.25 × spread
  *
  * - `base` is the mean round trip time while no queue of ours stands. A mean, since on a path that jitters
  *   hardly any byte is as fast as the fastest one: a window made for the fastest would be too small, the
@@ -28,8 +28,8 @@
  * `base`: the path jitters more, is longer, or a queue of somebody else stands on it. A dip is due from time
  * to time, and when the window goes on falling.
  *
- * Beside a queue of somebody else the target is 1.5 × base. Otherwise his flow would take what this one
- * gives up. TCP below the tunnel then gets the share that any TCP gets.
+ * Beside a queue of somebody else the target is 3 × base. Otherwise his flow would take what this one gives
+ * up. TCP below the tunnel then gets the share that any TCP gets.
  *
  * There are three phases: `startup`, in which the window doubles every round trip as in TCP's slow start;
  * `steady`; and `dip`. pace.ts spreads over the round trip what the window lets go. There is no clock and no I/O
@@ -41,8 +41,11 @@ import { Least } from "./least.ts";
 import { Pace } from "./pace.ts";
 import { Round } from "./round.ts";
 
-/** Bytes that may be in flight on a path of which nothing is known yet. */
-const INITIAL = 32 << 10;
+/**
+ * Bytes that may be in flight on a path of which nothing is known yet: what TCP below us sends at first (RFC
+ * 6928). What is more would wait in its socket for another round trip, and look like a queue.
+ */
+const INITIAL = 14 << 10;
 /** The smallest window, bytes: four full frames. */
 export const WINDOW_MIN = 6000;
 /** The largest window, bytes. */
@@ -50,12 +53,14 @@ export const WINDOW_MAX = 8 << 20;
 
 /** The standing queue may take this share of `base` … */
 const SLACK_PART = 0.1;
-/** … and this many ms. */
+/** … and this many ms … */
 const SLACK = 3;
+/** … and this share of `spread`. */
+const SLACK_SPREAD = 1.25;
 /** The share of `base` beside a queue of somebody else. */
-const SHARED_PART = 0.5;
+const SHARED_PART = 2;
 /** That is where `base` is this many times the least one of the last time (least.ts). */
-const SHARED_FROM = 1.4;
+const SHARED_FROM = 1.6;
 
 /** A round is one round trip, or this many ms if that is longer: a shorter one tells of processors only. */
 const ROUND = 20;
@@ -101,7 +106,7 @@ const STARTUP_QUEUE = 1.5;
 const RESTART = 1000;
 
 /** So many times the rate that fills the window once in a round trip may be sent (pace.ts). */
-const PACE = 1.7;
+const PACE = 2;
 
 export type Phase = "startup" | "steady" | "dip";
 
@@ -204,7 +209,7 @@ export class Window {
 
   /** Round trip time at which the window neither grows nor shrinks, ms. */
   get #target(): number {
-    return this.#base * (1 + (this.#shared ? SHARED_PART : SLACK_PART)) + SLACK + this.#spread;
+    return this.#base * (1 + (this.#shared ? SHARED_PART : SLACK_PART)) + SLACK + SLACK_SPREAD * this.#spread;
   }
 
   /** What the path needs to be full, bytes; 0 = unknown. */

@@ -111,7 +111,29 @@ export class Tcp<Message> {
       this.#packets.push(packet);
       this.#put(packet, now);
     }
+    this.#use();
     if (this.timer === Number.POSITIVE_INFINITY) this.#arm(now);
+  }
+
+  /**
+   * Record how far the window is used. As in Linux (tcp_cwnd_validate), having used all of it once counts for
+   * the whole round trip.
+   */
+  #use(): void {
+    const limited = this.#flight.length >= this.cwnd;
+    const over = (this.#packets[0]?.id ?? this.#nextId) >= this.#useEnd;
+    if (!over && !limited && (this.#limited || this.#flight.length <= this.#mostFlight)) return;
+    this.#limited = limited;
+    this.#mostFlight = this.#flight.length;
+    this.#useEnd = this.#nextId;
+  }
+  #limited = false;
+  #mostFlight = 0;
+  #useEnd = 0;
+
+  /** The window may grow: it is what limits. */
+  get #mayGrow(): boolean {
+    return this.#limited || (this.cwnd < this.#ssthresh && this.cwnd < 2 * this.#mostFlight);
   }
 
   #put(packet: Packet, now: number): void {
@@ -194,9 +216,6 @@ export class Tcp<Message> {
   #acknowledged(packet: Packet, order: number, expected: number, now: number, first: boolean): void {
     const fresh = !packet.acked;
     packet.acked = true;
-    const full =
-      this.#flight.length + 1 >= this.cwnd ||
-      (this.cwnd < this.#ssthresh && 2 * this.#flight.length >= this.cwnd);
     while (this.#packets[0] !== undefined && this.#packets[0].id < expected) {
       const done = this.#packets.shift();
       if (done !== undefined) done.acked = true;
@@ -223,7 +242,7 @@ export class Tcp<Message> {
       this.#ssthresh = this.cwnd;
       this.#epoch = -1;
       this.#recovery = this.#nextId;
-    } else if (fresh && full && expected >= this.#recovery) this.#grow(now);
+    } else if (fresh && this.#mayGrow && expected >= this.#recovery) this.#grow(now);
     if (!first) {
       this.timer = Number.POSITIVE_INFINITY;
       this.#transmit(now);
