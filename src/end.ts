@@ -24,6 +24,8 @@ export type EndKind =
   | "refused"
   /** The peer has another host key than the one that we know it by. */
   | "wrong-host-key"
+  /** The peer is a proxy of WalT's own VPN, which lets nobody through without an agent. */
+  | "walt-proxy"
   /** The peer cannot be reached. */
   | "unreachable"
   /** The local port that was chosen for an SSH forward cannot be used. */

@@ -101,7 +101,7 @@ export const LOG_EVENTS = {
   "device-stops": "The device stops.",
   stage: "The boot of the device reached another stage, or the next step of one.",
   failure:
-    "Something failed on the device. The text says why. If the device waits, it tries again after `wait` ms.",
+    "Something failed on the device. The text says why, and `kind` for programs: `walt-proxy`, for example. If the device waits, it tries again after `wait` ms.",
   doctor:
     "The device cannot connect and has examined itself. The text is the first fault; `check`, `evidence` and `cure` tell more, and `more` names the other faults.",
   network: "The device has a network.",

@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import type { DeviceStatus } from "../../src/api/device-status.ts";
 import { waltBinary } from "../lab/binary.ts";
+import { eventually } from "../lab/eventually.ts";
 import type { Host } from "../lab/host.ts";
 import { INTERNET, Lab } from "../lab/lab.ts";
 import { describeWith } from "../lab/need.ts";
@@ -48,6 +49,48 @@ function pids(host: Host, command: RegExp): number[] {
 
 async function upAgain(world: World, after: number): Promise<void> {
   await world.daemon.waitFor(/event=tunnel-up .*framing=original/, { after });
+}
+
+/** A device that is to reach a server of WalT's own VPN through a proxy. Both have sshd, and nobody lets it in yet. */
+async function machines(lab: Lab) {
+  const [binary, host] = [await waltBinary(), await lab.host("device1")];
+  const gate = await lab.host("gate1", { networks: [INTERNET, "lan"] });
+  const server = await lab.host("server", { networks: ["lan"] });
+  await server.ip(
+    "link add walt-net address 02:00:00:00:00:01 type bridge forward_delay 0",
+    `address add ${WALT_NET}/22 dev walt-net`,
+    "link set walt-net up",
+  );
+  const [sshd, inner] = [
+    await startSshd(gate, { patient: true }),
+    await startSshd(server, { patient: true }),
+  ];
+  await gate.must(["useradd", "-m", "-s", "/bin/sh", "walt-vpn"]);
+  host.hosts({ [GATE]: gate.address() });
+  gate.hosts({ [SERVER]: server.address("lan") });
+  const pinned = (alias: string, keys: readonly string[]): string =>
+    keys.map((key) => `${alias} ${key}\n`).join("");
+  /** @param lines more lines of the table [device] */
+  const configure = (entrypoint: string, lines = 'framing = "original"'): void => {
+    const isDirect = entrypoint.startsWith("ssh://");
+    host.writeFile(
+      "/etc/walt/known_hosts",
+      pinned("walt-server", isDirect ? sshd.hostKeys : inner.hostKeys) + pinned(`${GATE}:22`, sshd.hostKeys),
+    );
+    host.writeFile(
+      "/etc/walt/vpn.toml",
+      `role = "device"
+[device]
+entrypoint = "${entrypoint}"
+${isDirect ? "" : `server = "${SERVER}:22"`}
+silence = "3s"
+${lines}
+[device.vm]
+start = false
+`,
+    );
+  };
+  return { binary, host, gate, server, inner, configure };
 }
 
 describeWith(INTEGRATION, "the original framing", () => {
@@ -121,41 +164,9 @@ describeWith(INTEGRATION, "the original framing", () => {
 
   test("our device at WalT's server, which is an sshd with a program behind it, through a proxy", async () => {
     await using lab = await Lab.create();
-    const [binary, host] = [await waltBinary(), await lab.host("device1")];
-    const gate = await lab.host("gate1", { networks: [INTERNET, "lan"] });
-    const server = await lab.host("server", { networks: ["lan"] });
-    await server.ip(
-      "link add walt-net address 02:00:00:00:00:01 type bridge forward_delay 0",
-      `address add ${WALT_NET}/22 dev walt-net`,
-      "link set walt-net up",
-    );
-    const [sshd, inner] = [
-      await startSshd(gate, { patient: true }),
-      await startSshd(server, { patient: true }),
-    ];
-    await gate.must(["useradd", "-m", "-s", "/bin/sh", "walt-vpn"]);
+    const { binary, host, gate, server, inner, configure } = await machines(lab);
     await server.must(["useradd", "-o", "-u", "0", "-m", "-s", "/bin/sh", "walt-vpn"]);
-    host.hosts({ [GATE]: gate.address() });
-    gate.hosts({ [SERVER]: server.address("lan") });
-    host.writeFile(
-      "/etc/walt/known_hosts",
-      [
-        ...inner.hostKeys.map((key) => `walt-server ${key}\n`),
-        ...sshd.hostKeys.map((key) => `${GATE}:22 ${key}\n`),
-      ].join(""),
-    );
-    host.writeFile(
-      "/etc/walt/vpn.toml",
-      `role = "device"
-[device]
-entrypoint = "${GATE}"
-server = "${SERVER}:22"
-framing = "original"
-silence = "3s"
-[device.vm]
-start = false
-`,
-    );
+    configure(GATE);
     const status = async (): Promise<DeviceStatus> =>
       JSON.parse(await host.must([binary, "device", "status", "--json"])) as DeviceStatus;
 
@@ -224,5 +235,87 @@ start = false
     expect(inner.process.output).toMatch(/Accepted publickey for walt-vpn .* ED25519-CERT .* ID vpn_/);
     expect(await device.stop()).toBe(0);
     expect(await host.must(["ip", "-o", "link"])).not.toMatch(/walt-/);
+  }, 120_000);
+
+  test("a proxy of WalT's own is recognised by what it permits, and said", async () => {
+    await using lab = await Lab.create();
+    const { binary, host, gate, server, inner, configure } = await machines(lab);
+    // What such a proxy does: to its own ssh, which wants the device's agent, and to nothing else.
+    const ssh = "ssh -T -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null";
+    const options = (command: string): string => `restrict,agent-forwarding,command="${command}"`;
+    const onwards = options(`${ssh} walt-vpn@${SERVER}`);
+    await server.must(["useradd", "-m", "-s", "/bin/sh", "walt-vpn"]);
+
+    /** The device's first failure once it runs, what it tells of it, and an error on its screen. */
+    const failure = async (): Promise<{ line: string; lastError: string | null; screen: string }> => {
+      const device = host.spawn([binary, "device", "run"]);
+      const [line] = await device.waitFor(/.*event=failure.*/);
+      const { lastError } = JSON.parse(
+        await host.must([binary, "device", "status", "--json"]),
+      ) as DeviceStatus;
+      const socket = ["--unix-socket", "/run/walt-vpn/device.sock", "http://device/v1/screen"];
+      const look = (): Promise<string> => host.must(["curl", "-s", ...socket]);
+      // Without an agent there is a tunnel for a moment, each time that it tries.
+      const screen = await eventually("an error on the screen", look, {
+        fits: (text) => /^Error/m.test(text),
+      });
+      await device.stop();
+      return { line, lastError, screen };
+    };
+    const said = (who: string) => {
+      const words = `${who}: this is a proxy of WalT's own: it needs agent forwarding, which this device does not do`;
+      return {
+        line: expect.stringContaining("event=failure kind=walt-proxy"),
+        lastError: expect.stringContaining(words),
+        screen: expect.stringContaining(`Error    ${words}`),
+      };
+    };
+
+    // A certificate of WalT's CA, as its own devices have one.
+    configure(GATE);
+    const first = host.spawn([binary, "device", "run"]);
+    const [, key = ""] = await first.waitFor(/event=key-to-install key="(ssh-ed25519 [^"]+)"/);
+    await first.waitFor(/event=failure kind=key-refused/);
+    await first.stop();
+    gate.writeFile("/root/device_key.pub", `${key}\n`);
+    await gate.must(["ssh-keygen", "-q", "-t", "ecdsa", "-b", "521", "-N", "", "-f", "/root/ca"]);
+    const sign = [
+      "ssh-keygen",
+      "-q",
+      "-s",
+      "/root/ca",
+      "-I",
+      "vpn_1",
+      "-n",
+      "walt-vpn",
+      "/root/device_key.pub",
+    ];
+    await gate.must(sign);
+    const certificate = await Bun.file(gate.path("/root/device_key-cert.pub")).text();
+    host.writeFile("/var/lib/walt-vpn/device_key-cert.pub", certificate);
+    const ca = await Bun.file(gate.path("/root/ca.pub")).text();
+    gate.writeFile(KEYS, `cert-authority,${onwards} ${ca}`);
+    expect(await failure()).toEqual(said(`proxy ${GATE}:22`));
+
+    // The same as the server of the configuration, which is how WalT's own devices use one.
+    configure(`ssh://${GATE}:22`);
+    expect(await failure()).toEqual(said(`the server ${GATE}:22`));
+
+    // Its server is away, so that its ssh does not get as far as to ask for an agent. By the enrolment key, in our framing.
+    await inner.stop();
+    configure(GATE, "");
+    await host.must(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/etc/walt/enrolment_key"]);
+    const enrolmentKey = await Bun.file(host.path("/etc/walt/enrolment_key.pub")).text();
+    gate.writeFile(KEYS, `${onwards} ${enrolmentKey}`);
+    expect(await failure()).toEqual(said(`proxy ${GATE}:22`));
+    expect((await host.run([binary, "doctor", "--json"])).stdout).toContain("ended: walt-proxy");
+
+    // Other accounts that come to nothing are not taken for one.
+    for (const other of ['restrict,command="false"', `restrict,command="${ssh} localhost"`]) {
+      gate.writeFile(KEYS, `${other} ${enrolmentKey}`);
+      const { line } = await failure();
+      expect(line).toContain(`proxy ${GATE}:22`);
+      expect(line).not.toMatch(/walt-proxy|key-refused/);
+    }
   }, 120_000);
 });

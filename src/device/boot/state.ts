@@ -9,7 +9,7 @@
 
 import { type Entrypoint, formatEntrypoint } from "../../address.ts";
 import type { DeviceStatus } from "../../api/device-status.ts";
-import type { End } from "../../end.ts";
+import type { End, EndKind } from "../../end.ts";
 import type { Denial } from "../../enrolment/messages.ts";
 import { backoff, FIRST_WAIT } from "../../linux/sleep.ts";
 
@@ -379,6 +379,9 @@ function failed(state: State, event: Extract<Event, { type: "failed" }>): State 
   return tryNextEntrypoint(next, error, event.proxies && action.do !== "renew");
 }
 
+/** Kinds of ends of a tunnel that was up in vain. */
+const CARRIED_NOTHING: readonly EndKind[] = ["silent", "stalled", "walt-proxy"];
+
 /** The tunnel ended: try the same entrypoint again, or the next one. */
 function tunnelEnded(state: State, event: Extract<Event, { type: "tunnel-ended" }>): State {
   const { kind, text } = event.end;
@@ -388,8 +391,9 @@ function tunnelEnded(state: State, event: Extract<Event, { type: "tunnel-ended" 
   const tried = event.up > 0 ? { ...state, failures: 0 } : state;
   const next = stable ? { ...tried, failed: 0, lastEndedSoon: false } : tried;
   // An entrypoint through which a tunnel came up gets a second chance, but only one if that tunnel ended
-  // soon. A tunnel that was silent or stalled does not count: nothing passed through it in the end.
-  const carried = event.up > 0 && kind !== "silent" && kind !== "stalled" && !next.lastEndedSoon;
+  // soon. A tunnel that was silent or stalled does not count: nothing passed through it in the end. Nor does
+  // one to a proxy of WalT's own.
+  const carried = event.up > 0 && !CARRIED_NOTHING.includes(kind) && !next.lastEndedSoon;
   if (carried) return again({ ...next, lastEndedSoon: !stable }, text, event.proxies);
   return tryNextEntrypoint(next, text, event.proxies);
 }

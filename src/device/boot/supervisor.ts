@@ -52,7 +52,7 @@ export class Supervisor {
     this.#state = step(before, event);
     if (this.#state.stage !== before.stage) this.#since = new Date();
     // When a virtual machine has ended, its keeper logs that.
-    if (event.type !== "vm" || event.vm !== "waiting") this.#show(before);
+    if (event.type !== "vm" || event.vm !== "waiting") this.#show(before, event);
     this.changed(this.#state);
   };
 
@@ -79,11 +79,13 @@ export class Supervisor {
   }
 
   /** Log one line for each new stage and each new error. */
-  #show(before: State): void {
+  #show(before: State, event: Event): void {
     const { stage, detail, lastError, action } = this.#state;
     const waits = action.do === "wait" && before.action !== action;
     if (lastError !== null && (lastError !== before.lastError || waits)) {
-      this.log.warn(lastError, { event: "failure", wait: action.do === "wait" ? action.ms : undefined });
+      const kind = "end" in event ? event.end.kind : undefined;
+      const wait = action.do === "wait" ? action.ms : undefined;
+      this.log.warn(lastError, { event: "failure", kind, wait });
     }
     if ((stage !== before.stage || detail !== before.detail) && action.do !== "wait") {
       this.log.info(`${stage}: ${detail}`, { event: "stage", stage });

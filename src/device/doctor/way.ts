@@ -118,9 +118,11 @@ export const WAY_CHECKS: readonly Check<WayCase>[] = [
       const { server } = way.device.config.device;
       const to = server === undefined ? "the next hop" : formatHostPort(server);
       const cure =
-        failure.kind === "refused"
-          ? `Set the proxy up with \`walt vpn setup-proxy --next\` and the very text that this device uses (device.server = "${to}"). If it is, its sshd forbids forwarding: \`sshd -T\` on the proxy must say \`allowtcpforwarding yes\` (or local) and no other permitopen.`
-          : `Test it on the proxy: \`nc -v ${to.replace(/:(\d+)$/, " $1")}\`. Is the server running, does its name resolve there, and does a firewall let the proxy through?`;
+        failure.kind === "walt-proxy"
+          ? "Use another entrypoint. Or set another user up on that machine (install-device.md says how), and name it in the entrypoint: USER@HOST."
+          : failure.kind === "refused"
+            ? `Set the proxy up with \`walt vpn setup-proxy --next\` and the very text that this device uses (device.server = "${to}"). If it is, its sshd forbids forwarding: \`sshd -T\` on the proxy must say \`allowtcpforwarding yes\` (or local) and no other permitopen.`
+            : `Test it on the proxy: \`nc -v ${to.replace(/:(\d+)$/, " $1")}\`. Is the server running, does its name resolve there, and does a firewall let the proxy through?`;
       return fault(failure.text, evidenceOf(failure, way), cure);
     },
   },
@@ -255,7 +257,7 @@ function failureAt(place: Place, attempt: Attempt): End | undefined {
 /** Which check tells a failure. Behind the proxies the last of them tells why it does not let us through. */
 function placeOf({ at, end }: Extract<Attempt, { is: "failed" }>): Place {
   if (end.kind === "wrong-host-key") return "host-key";
-  if (end.kind === "refused" || end.kind === "unreachable") return "forward";
+  if (["refused", "unreachable", "walt-proxy"].includes(end.kind)) return "forward";
   return at === "proxies" ? "login" : "server";
 }
 

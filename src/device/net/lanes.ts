@@ -140,7 +140,7 @@ async function openLane(o: LanesOptions, signal: AbortSignal): Promise<{ lane: L
   const up = await Promise.race([lane.up.then(() => true as const), lane.ended]);
   const over = lane.ended.then(async (linkEnd) => {
     signal.removeEventListener("abort", stop);
-    const { text } = await transport.explain(linkEnd, up === true);
+    const { text } = await transport.explain(linkEnd, up === true, signal);
     await close();
     if (up === true) log.info("lane down", { event: "lane-down", reason: text });
     return text;

@@ -43,6 +43,8 @@ export interface TunnelOptions extends ServerCommandOptions {
 /** A tunnel, from the attempt to open it to its end. */
 export class Tunnel {
   readonly #stopping = new AbortController();
+  /** Ends the further lanes. */
+  readonly #lanesOver = new AbortController();
   readonly #up = Promise.withResolvers<number>();
   #link: Link | undefined;
   #stopped: string | undefined;
@@ -73,6 +75,7 @@ export class Tunnel {
   stop(reason: string): Promise<End> {
     this.#stopped ??= reason;
     this.#stopping.abort();
+    this.#lanesOver.abort();
     this.#link?.stop(reason);
     return this.ended;
   }
@@ -86,9 +89,9 @@ export class Tunnel {
       void this.#bringUp(transport, link);
       const linkEnd = await link.ended;
       this.#over = true;
-      this.#stopping.abort();
+      this.#lanesOver.abort();
       await this.#lanes;
-      const end = await transport.explain(linkEnd, this.#isUp);
+      const end = await transport.explain(linkEnd, this.#isUp, this.#stopping.signal);
       return this.#stopped === undefined ? end : { kind: "stopped", text: this.#stopped };
     } catch (error) {
       if (this.#stopped !== undefined) return { kind: "stopped", text: this.#stopped };
@@ -119,7 +122,7 @@ export class Tunnel {
         mtu: FRAMINGS[framing].mtu ?? mtu,
       });
     } catch (error) {
-      await transport.explain(endOf(error), false);
+      await transport.explain(endOf(error), false, this.#stopping.signal);
       throw error;
     }
   }
@@ -146,7 +149,7 @@ export class Tunnel {
     if (name === undefined || this.#over || this.#stopped !== undefined) return;
     const { lanes: wanted, openLane, rekeyLimit, log } = this.options;
     const open = (signal: AbortSignal): Promise<LaneTransport> => openLane(name, signal);
-    this.#lanes = keepLanes({ wanted, link, rekeyLimit, log, open }, this.#stopping.signal);
+    this.#lanes = keepLanes({ wanted, link, rekeyLimit, log, open }, this.#lanesOver.signal);
   }
 }
 

@@ -14,6 +14,7 @@ import { proxyArguments } from "../../ssh/openssh/arguments.ts";
 import { explainSshFailure, forwardFailures } from "../../ssh/openssh/failure.ts";
 import { ProxyConnection } from "./proxy-connection.ts";
 import { RouteFailure } from "./route-failure.ts";
+import { unlessWaltProxy } from "./walt-proxy.ts";
 
 /**
  * Seconds in which ssh must have a TCP connection and the peer's first line. It is shorter than our own
@@ -178,10 +179,12 @@ export class ProxyChain {
     const before = this.#proxies.at(-1);
     const mark = before?.mark ?? 0;
     const alias = formatHostPort(proxy);
+    const connect = before === undefined ? proxy : this.#target;
+    const name = `proxy ${alias}`;
     for (let attempt = 1; ; attempt++) {
       const localPort = await freePort();
       const command = proxyArguments({
-        connect: before === undefined ? proxy : this.#target,
+        connect,
         user: proxy.user,
         alias,
         keyFiles: options.keyFiles,
@@ -195,11 +198,17 @@ export class ProxyChain {
       try {
         const connection = await ProxyConnection.open({
           command,
-          name: `proxy ${alias}`,
+          name,
           silence,
           openTimeout: OPEN_TIMEOUT,
           signal: this.#attempt.signal,
           children,
+          explain: (end) =>
+            unlessWaltProxy(
+              { ...options, connect, user: proxy.user, alias, to, signal: this.#attempt.signal },
+              name,
+              end,
+            ),
         });
         this.#proxies.push(connection);
         void connection.ended.then((end) => this.#lost(new RouteFailure(end)));

@@ -11,6 +11,7 @@ import type { End } from "../../end.ts";
 import { messageOf, WaltError } from "../../errors.ts";
 import type { Child, Children } from "../../linux/child.ts";
 import { LineCutter } from "../../linux/lines.ts";
+import { CONNECTED } from "../../ssh/openssh/arguments.ts";
 import { explainSshFailure } from "../../ssh/openssh/failure.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { RouteFailure } from "./route-failure.ts";
@@ -37,6 +38,8 @@ export interface ProxyConnectionOptions {
   readonly signal?: AbortSignal;
   /** The device's child processes; the ssh is added to them. */
   readonly children: Children;
+  /** Finds a better reason for the end of a session that the proxy let us open, and that came to nothing. */
+  explain?(end: End): Promise<End>;
 }
 
 /** A connection to a proxy, from the attempt to open it to its end. */
@@ -47,6 +50,8 @@ export class ProxyConnection {
   readonly #ended = Promise.withResolvers<End>();
   #timer: Timer;
   #isUp = false;
+  /** The proxy has accepted our key. */
+  #letIn = false;
   /** Who waits for the echo of a word. */
   readonly #pings = new Map<string, (rtt: number) => void>();
 
@@ -61,6 +66,9 @@ export class ProxyConnection {
         }),
       options.openTimeout,
     );
+    void this.#child.printed(CONNECTED).then(() => {
+      this.#letIn = true;
+    });
     this.#beat();
     this.#listen().catch((error: unknown) =>
       this.#end({
@@ -68,7 +76,7 @@ export class ProxyConnection {
         text: `${options.name} does not behave like a proxy: ${messageOf(error)}`,
       }),
     );
-    void this.#child.exited.then(() => this.#end(explainSshFailure(this.#child.stderr, options.name)));
+    void this.#child.exited.then(() => this.#end(this.#failure()));
   }
 
   /**
@@ -84,8 +92,9 @@ export class ProxyConnection {
     const end = await Promise.race([proxy.#up.promise, proxy.#ended.promise]);
     signal?.removeEventListener("abort", giveUp);
     if (end === undefined) return proxy;
+    const explained = proxy.#letIn && end.kind !== "stopped" ? await options.explain?.(end) : undefined;
     await proxy.stop();
-    throw new RouteFailure(end);
+    throw new RouteFailure(explained ?? end);
   }
 
   /** Name of the proxy in messages. */
@@ -127,6 +136,14 @@ export class ProxyConnection {
       clearTimeout(timer);
       this.#pings.delete(word);
     }
+  }
+
+  /** Why its ssh has ended. */
+  #failure(): End {
+    const { name } = this.options;
+    const end = explainSshFailure(this.#child.stderr.replace(CONNECTED, ""), name);
+    if (!this.#letIn || end.kind !== "key-refused") return end;
+    return { kind: "refused", text: `${name}: it let us in, and ended the session at once` };
   }
 
   #beat(): string {

@@ -20,12 +20,15 @@ import { serverWords } from "../../ssh/openssh/failure.ts";
 import { CONNECT_TIMEOUT } from "./proxy-chain.ts";
 import { RouteFailure } from "./route-failure.ts";
 import { type ServerCommandOptions, serverCommandLine } from "./server-command.ts";
+import { unlessWaltProxy } from "./walt-proxy.ts";
 
 /**
  * Milliseconds from the TCP connection to the start of the command: a key exchange on a slow board over a
  * slow path.
  */
 const OPEN_TIMEOUT = 30_000;
+/** ms within which a session ends that comes to nothing. A longer one has carried a tunnel. */
+const SOON = 60_000;
 
 /** A transport that is open. */
 export interface TunnelTransport {
@@ -44,8 +47,9 @@ export interface TunnelTransport {
    * End everything that belongs to the transport, and find out why it ended.
    * @param end the reason as the link saw it.
    * @param wasUp whether the tunnel was up before.
+   * @param signal gives up what takes long.
    */
-  explain(end: End, wasUp: boolean): Promise<End>;
+  explain(end: End, wasUp: boolean, signal: AbortSignal): Promise<End>;
 }
 
 /**
@@ -65,8 +69,11 @@ export async function openTransport(
       connectTimeout: CONNECT_TIMEOUT * 1000,
       openTimeout: OPEN_TIMEOUT,
     });
-    const explain = async (end: End, wasUp: boolean): Promise<End> => {
-      if (end.kind === "refused") return { kind: "refused", text: serverWords(end.text) ?? end.text };
+    const explain = async (end: End, wasUp: boolean, giveUp: AbortSignal): Promise<End> => {
+      if (end.kind === "refused") {
+        const text = serverWords(end.text);
+        return text === undefined ? await unlessProxy(o, end, giveUp) : { kind: "refused", text };
+      }
       if (wasUp || !isStreamEnd(end)) return end;
       return await proxies.explainEnd(
         { kind: "closed", text: `${proxies.peer}: it closed the connection` },
@@ -96,11 +103,21 @@ export function openOriginalTransport(o: ServerCommandOptions, silence: number):
     // for a sign of life after `alive` seconds, and gives up after three times that.
     const alive = Math.max(1, Math.round(silence / 3000));
     const child = o.children.spawn(serverCommandLine({ ...o, alive }), theirs);
-    const explain = async (end: End, wasUp: boolean): Promise<End> => {
+    const entered = child.printed(CONNECTED);
+    let enteredAt = -Infinity;
+    void entered.then(() => {
+      enteredAt = performance.now();
+    });
+    const explain = async (end: End, wasUp: boolean, giveUp: AbortSignal): Promise<End> => {
+      const lasted = performance.now() - enteredAt;
       // Its standard input and output are closed by now: an ssh without trouble ends at once, and one that
       // failed has printed why.
       const status = await Promise.race([child.exited, Bun.sleep(300)]);
       await child.stop();
+      if (isStreamEnd(end) && lasted < SOON) {
+        const found = await unlessProxy(o, end, giveUp);
+        if (found !== end) return found;
+      }
       const stderr = child.stderr.replace(CONNECTED, "");
       // The link knows the reason better than ssh, unless all that it saw was the end of ssh.
       if (status !== 255 || stderr.trim() === "" || (wasUp && !isStreamEnd(end))) {
@@ -110,11 +127,24 @@ export function openOriginalTransport(o: ServerCommandOptions, silence: number):
       return await proxies.explainStderr(stderr, mark);
     };
     // This framing has no greeting of the server, so that only ssh tells that the server has let us in.
-    return { stream: ours, entered: child.printed(CONNECTED), explain };
+    return { stream: ours, entered, explain };
   } catch (error) {
     closeSync(ours);
     throw error;
   } finally {
     closeSync(theirs);
   }
+}
+
+/**
+ * The server of the configuration may be a proxy of WalT's own: this end unless it is. See `unlessWaltProxy`.
+ */
+async function unlessProxy(o: ServerCommandOptions, end: End, signal: AbortSignal): Promise<End> {
+  const { proxies, keyFiles, knownHosts } = o;
+  const connect = proxies.target;
+  return await unlessWaltProxy(
+    { connect, alias: SERVER_ALIAS, knownHosts, keyFiles, to: proxies.options.server ?? connect, signal },
+    proxies.peer,
+    end,
+  );
 }

@@ -1,11 +1,21 @@
-/** A command on WalT's server, as a connection that can go on in the pump's thread: what the device's tunnel is. */
+/**
+ * Connections of our own to an SSH server: a command on WalT's server, as a connection that can go on in the
+ * pump's thread, which is what the device's tunnel is; and the question what a server permits.
+ */
 
 import { connect, type Socket } from "node:net";
 import type { HostPort } from "../../address.ts";
 import type { EndKind } from "../../end.ts";
 import { messageOf } from "../../errors.ts";
 import { release } from "../../linux/fd-socket.ts";
-import { ClientHandshake, HandshakeError, KeyRefused, type Wire } from "../handshake/client.ts";
+import {
+  ClientHandshake,
+  HandshakeError,
+  KeyRefused,
+  type Login,
+  type Permissions,
+  type Wire,
+} from "../handshake/client.ts";
 import type { ConnectionState } from "../handshake/connection-state.ts";
 import { WrongHostKey } from "../handshake/key-exchange.ts";
 import { fingerprint, KEY_TYPE, type KeyPair, type PublicKey, publicKeyOfBlob } from "../keys/ed25519.ts";
@@ -13,17 +23,21 @@ import { KEY_REFUSED, wrongHostKey } from "../openssh/failure.ts";
 
 const STOPPED = "this side stopped the attempt";
 
-export interface ChannelOptions {
+export interface ConnectOptions {
   readonly connect: HostPort;
   /** Who we are. */
   readonly key: KeyPair;
+  readonly login?: Login;
   /** What the server's host key may be. */
   readonly hostKeys: readonly PublicKey[];
-  readonly command: string;
-  /** ms that a TCP connection may take, and after it all until the command runs. */
+  /** ms that a TCP connection may take, and after it all until the end of what is asked. */
   readonly connectTimeout: number;
   readonly openTimeout: number;
   readonly signal: AbortSignal;
+}
+
+export interface ChannelOptions extends ConnectOptions {
+  readonly command: string;
 }
 
 /** Why there is no channel: what is wrong with the server, in words that go behind its name. */
@@ -41,6 +55,27 @@ export class ChannelError extends Error {
  * @throws ChannelError
  */
 export async function openChannel(o: ChannelOptions): Promise<{ fd: number; state: ConnectionState }> {
+  return await connected(o, async (handshake, socket, wire) => {
+    const state = await handshake.run(o.command);
+    const fd = release(socket);
+    return { fd, state: { ...state, unread: Buffer.concat([state.unread, ...wire.rest()]) } };
+  });
+}
+
+/**
+ * Connect, check the server's host key, authenticate, and ask what the server permits besides a session.
+ * @param to where it may forward to.
+ * @throws ChannelError
+ */
+export async function askPermissions(o: ConnectOptions, to: HostPort): Promise<Permissions> {
+  return await connected(o, (handshake) => handshake.permissions(to));
+}
+
+/** What `use` returns, with a connection that is closed afterwards unless its socket was released. */
+async function connected<T>(
+  o: ConnectOptions,
+  use: (handshake: ClientHandshake, socket: Socket, wire: SocketWire) => Promise<T>,
+): Promise<T> {
   const socket = await reach(o);
   const silent = "it takes connections, but does not speak SSH (timed out)";
   const wire = new SocketWire(socket);
@@ -49,9 +84,7 @@ export async function openChannel(o: ChannelOptions): Promise<{ fd: number; stat
   o.signal.addEventListener("abort", abort);
   const hostKeys = o.hostKeys.map((key) => key.blob);
   try {
-    const state = await new ClientHandshake(wire, hostKeys, o.key).run(o.command);
-    const fd = release(socket);
-    return { fd, state: { ...state, unread: Buffer.concat([state.unread, ...wire.rest()]) } };
+    return await use(new ClientHandshake(wire, hostKeys, o.key, o.login), socket, wire);
   } catch (error) {
     throw failureOf(error);
   } finally {
@@ -112,7 +145,7 @@ class SocketWire implements Wire {
 }
 
 /** A TCP connection. */
-function reach({ connect: to, connectTimeout, signal }: ChannelOptions): Promise<Socket> {
+function reach({ connect: to, connectTimeout, signal }: ConnectOptions): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host: to.host, port: to.port, noDelay: true });
     const done = (error?: ChannelError): void => {

@@ -1,11 +1,12 @@
 /**
  * The client's part of SSH up to a running command (RFC 4252, 4253, 4254), as far as the device needs it to
  * reach WalT's server: one set of algorithms, the host key pinned, one ed25519 key. From there on
- * ssh-channel.ts of the tunnel goes on, in the pump's thread.
+ * ssh-channel.ts of the tunnel goes on, in the pump's thread. Or up to the question what a server permits.
  */
 
+import type { HostPort } from "../../address.ts";
 import { readU32 } from "../../bytes.ts";
-import { VPN_USER } from "../keys/certificate.ts";
+import { CERTIFICATE_TYPE, VPN_USER } from "../keys/certificate.ts";
 import { KEY_TYPE, type KeyPair, sign } from "../keys/ed25519.ts";
 import { WireReader, WireWriter } from "../keys/wire.ts";
 import { type ConnectionState, WINDOW } from "./connection-state.ts";
@@ -15,6 +16,10 @@ import { PacketStream } from "./packet-stream.ts";
 import { Transport } from "./transport.ts";
 
 const CHANNEL = 0;
+/** The channel by which `permissions` asks for a forward. */
+const FORWARD = 1;
+/** SSH_OPEN_ADMINISTRATIVELY_PROHIBITED (RFC 4254 section 5.1). */
+const PROHIBITED = 1;
 /** What says nothing to us. */
 const IDLE = new Set<number>([MESSAGE.authBanner, MESSAGE.globalRequest]);
 
@@ -23,6 +28,22 @@ export interface Wire {
   /** The next bytes. Rejects at the end. */
   read(): Promise<Uint8Array>;
   write(bytes: Uint8Array): void;
+}
+
+/** As whom a client comes. */
+export interface Login {
+  /** `walt-vpn` unless given. */
+  readonly user?: string | undefined;
+  /** A certificate of the key, as it goes over the wire. Without one, the key itself counts. */
+  readonly certificate?: Uint8Array | undefined;
+}
+
+/** What a server lets a client do besides its session. */
+export interface Permissions {
+  /** It takes a client's agent (`auth-agent-req@openssh.com`, OpenSSH's PROTOCOL.agent). */
+  readonly agent: boolean;
+  /** It may connect to a host for the client: false when it says that this is prohibited. */
+  readonly forward: boolean;
 }
 
 /** The server does not let this key in. */
@@ -38,6 +59,7 @@ export class ClientHandshake {
     readonly wire: Wire,
     hostKeys: readonly Uint8Array[],
     readonly key: KeyPair,
+    readonly login: Login = {},
   ) {
     this.#transport = Transport.begin({ end: "client", hostKeys }, this.#packets);
   }
@@ -48,26 +70,58 @@ export class ClientHandshake {
    * @throws WrongHostKey, KeyRefused, HandshakeError, what the wire throws, Error for what is malformed.
    */
   async run(command: string): Promise<ConnectionState> {
+    return await this.#inside(() => this.#open(command));
+  }
+
+  /**
+   * What the server permits. It is asked for an agent that does not exist and for a connection that is closed
+   * by the end of ours; no command runs.
+   * @param to where it may forward to.
+   * @throws as `run`.
+   */
+  async permissions(to: HostPort): Promise<Permissions> {
+    return await this.#inside(async () => {
+      const { theirChannel } = await this.#openSession();
+      this.#transport.send(
+        new WireWriter()
+          .u8(MESSAGE.channelRequest)
+          .u32(theirChannel)
+          .string("auth-agent-req@openssh.com")
+          .u8(1)
+          .bytes(),
+      );
+      const [agent] = await this.#next(MESSAGE.channelSuccess, MESSAGE.channelFailure);
+      const open = this.#opening("direct-tcpip", FORWARD).string(to.host).u32(to.port);
+      this.#transport.send(open.string("127.0.0.1").u32(0).bytes());
+      const answer = await this.#next(MESSAGE.openConfirmation, MESSAGE.openFailure);
+      const prohibited = answer[0] === MESSAGE.openFailure && readU32(answer, 5) === PROHIBITED;
+      return { agent: agent === MESSAGE.channelSuccess, forward: !prohibited };
+    });
+  }
+
+  /** What `ask` returns, which is called once the server has let us in. */
+  async #inside<T>(ask: () => Promise<T>): Promise<T> {
     const [packets, transport] = [this.#packets, this.#transport];
     try {
       await this.#find(() => transport.greet(packets) || undefined, "what listens there is no SSH server");
       while (!transport.ready) await this.#message();
       await this.#authenticate(transport.session.id);
-      return await this.#open(command);
+      return await ask();
     } finally {
-      packets.free(); // the state has keys of its own
+      packets.free(); // a state that goes on elsewhere has keys of its own
     }
   }
 
   async #authenticate(id: Uint8Array): Promise<void> {
-    const { blob } = this.key.publicKey;
+    const { user, certificate } = this.login;
+    const blob = certificate ?? this.key.publicKey.blob;
     const request = new WireWriter()
       .u8(MESSAGE.authRequest)
-      .string(VPN_USER)
+      .string(user ?? VPN_USER)
       .string("ssh-connection")
       .string("publickey")
       .u8(1)
-      .string(KEY_TYPE)
+      .string(certificate === undefined ? KEY_TYPE : CERTIFICATE_TYPE)
       .string(blob)
       .bytes();
     const signed = sign(this.key, new WireWriter().string(id).raw(request).bytes());
@@ -80,22 +134,26 @@ export class ClientHandshake {
     if (type === MESSAGE.authFailure) throw new KeyRefused("the key is not accepted");
   }
 
-  async #open(command: string): Promise<ConnectionState> {
-    const open = new WireWriter()
-      .u8(MESSAGE.channelOpen)
-      .string("session")
-      .u32(CHANNEL)
-      .u32(WINDOW)
-      .u32(DATA_MAX);
-    this.#transport.send(open.bytes());
+  #opening(type: string, channel: number): WireWriter {
+    return new WireWriter().u8(MESSAGE.channelOpen).string(type).u32(channel).u32(WINDOW).u32(DATA_MAX);
+  }
+
+  /** @returns as the server has it: the channel's number, and what it takes at once and in one packet, in bytes. */
+  async #openSession(): Promise<{ theirChannel: number; theirWindow: number; theirPacket: number }> {
+    this.#transport.send(this.#opening("session", CHANNEL).bytes());
     const confirmed = new WireReader((await this.#next(MESSAGE.openConfirmation)).subarray(1));
     if (confirmed.u32() !== CHANNEL) throw new HandshakeError("a channel that was not asked for");
-    const theirChannel = confirmed.u32();
-    let theirWindow = confirmed.u32();
-    const theirPacket = confirmed.u32();
+    const [theirChannel, theirWindow, theirPacket] = [confirmed.u32(), confirmed.u32(), confirmed.u32()];
     if (theirPacket < PACKET_MIN) {
       throw new HandshakeError(`it takes packets of no more than ${theirPacket} bytes`);
     }
+    return { theirChannel, theirWindow, theirPacket };
+  }
+
+  async #open(command: string): Promise<ConnectionState> {
+    const session = await this.#openSession();
+    const { theirChannel, theirPacket } = session;
+    let { theirWindow } = session;
     const exec = new WireWriter()
       .u8(MESSAGE.channelRequest)
       .u32(theirChannel)

@@ -53,7 +53,7 @@ export interface ServerArguments {
   alive?: number;
 }
 
-/** What an ssh without a command prints to its standard error once the server has let it in. */
+/** What an ssh without a command prints to its standard error once the other end has let it in. */
 export const CONNECTED = "walt-connected\n";
 
 /**
@@ -83,6 +83,7 @@ export function proxyArguments(h: ProxyArguments): string[] {
     ...option("Ciphers", proxyCiphers(h.aes).join(",")),
     ...(h.certificateFiles ?? []).flatMap((file) => option("CertificateFile", path(file))),
     ...option("ExitOnForwardFailure", "yes"),
+    ...tellEntry(),
     "-L",
     `127.0.0.1:${h.forward.localPort}:${formatHostPort(h.forward.to)}`,
     ...["--", h.connect.host],
@@ -100,11 +101,14 @@ export function serverArguments(h: ServerArguments): string[] {
     ...option("KexAlgorithms", "curve25519-sha256,curve25519-sha256@libssh.org"),
     ...option("HostKeyAlgorithms", "ssh-ed25519"),
     ...option("ClearAllForwardings", "yes"),
-    ...(h.command === undefined
-      ? [...option("PermitLocalCommand", "yes"), ...option("LocalCommand", `echo ${CONNECTED.trim()} >&2`)]
-      : []),
+    ...(h.command === undefined ? tellEntry() : []),
     ...["--", h.connect.host, ...(h.command === undefined ? [] : [h.command])],
   ];
+}
+
+/** ssh prints `CONNECTED`. */
+function tellEntry(): string[] {
+  return [...option("PermitLocalCommand", "yes"), ...option("LocalCommand", `echo ${CONNECTED.trim()} >&2`)];
 }
 
 function common(

@@ -377,6 +377,8 @@ describe("several entrypoints", () => {
   test("one whose tunnel falls silent has failed, however long it was up", () => {
     expect(way(over(several), ended({ up: STABLE, end: silent }))).toEqual(["b:22"]);
     expect(way(over(several), ended({ up: 1, end: silent, proxies: true }))).toEqual(["b:22"]);
+    const foreign: End = { kind: "walt-proxy", text: "a proxy of WalT's own" };
+    expect(way(over(several), ended({ up: 1, end: foreign, proxies: true }))).toEqual(["b:22"]);
   });
 
   test("one whose tunnel ends soon gets a second chance, not a third", () => {

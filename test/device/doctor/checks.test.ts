@@ -297,6 +297,10 @@ const CASES: Readonly<Record<string, readonly [Setting, RegExp, ...RegExp[]]>> =
     failed("server", "refused"),
     /^forward: why it failed .*walt.example:2222.*allowtcpforwarding/,
   ],
+  "a proxy of WalT's own": [
+    failed("proxies", "walt-proxy"),
+    /^forward: why it failed \| .*ended: walt-proxy \| Use another entrypoint\. .*USER@HOST/,
+  ],
   "a next hop that is down": [
     failed("server", "unreachable"),
     /^forward: why it failed .*nc -v walt.example 2222/,

@@ -71,6 +71,7 @@ async function listening(port = 0): Promise<Server> {
 const portOf = (server: Server): number => (server.address() as AddressInfo).port;
 const close = (server: Server): Promise<void> => new Promise((resolve) => server.close(() => resolve()));
 
+const { signal } = new AbortController();
 const descriptors = (): number => readdirSync("/proc/self/fd").length;
 
 describe("to WalT's own endpoint", () => {
@@ -117,7 +118,7 @@ describe("to WalT's own endpoint", () => {
   test("its end is told as the link saw it, once it was up", async () => {
     const transport = await open();
     for (const end of [CLOSED, { kind: "silent", text: "silent for 10 s" }] as const)
-      expect(await transport.explain(end, true)).toBe(end);
+      expect(await transport.explain(end, true, signal)).toBe(end);
     closeSync(transport.stream);
   });
 
@@ -125,23 +126,23 @@ describe("to WalT's own endpoint", () => {
     const transport = await open();
     const refused: End = { kind: "refused", text: "walt: the server has too many tunnels\n" };
     for (const wasUp of [false, true])
-      expect(await transport.explain(refused, wasUp)).toEqual({
+      expect(await transport.explain(refused, wasUp, signal)).toEqual({
         kind: "refused",
         text: "the server refuses: the server has too many tunnels",
       });
     const other: End = { kind: "refused", text: "something else" };
-    expect(await transport.explain(other, false)).toEqual(other);
+    expect(await transport.explain(other, false, signal)).toEqual(other);
     closeSync(transport.stream);
   });
 
   test("a stream that ends before the tunnel was up is the server's doing; other ends speak for themselves", async () => {
     const transport = await open();
-    expect(await transport.explain(CLOSED, false)).toEqual({
+    expect(await transport.explain(CLOSED, false, signal)).toEqual({
       kind: "closed",
       text: `the server ${formatHostPort(peer.address)}: it closed the connection`,
     });
     const malformed: End = { kind: "malformed", text: "a frame of 1 bytes" };
-    expect(await transport.explain(malformed, false)).toBe(malformed);
+    expect(await transport.explain(malformed, false, signal)).toBe(malformed);
     closeSync(transport.stream);
   });
 
@@ -198,14 +199,14 @@ describe("to WalT's own endpoint", () => {
       onwards.pipe(socket);
     });
     const transport = await openTransport(options, signal);
-    expect(await transport.explain(CLOSED, false)).toEqual({
+    expect(await transport.explain(CLOSED, false, signal)).toEqual({
       kind: "closed",
       text: "the server walt.example.org:2222: it closed the connection",
     });
     await complain();
-    expect(await transport.explain(CLOSED, false)).toEqual(reason);
+    expect(await transport.explain(CLOSED, false, signal)).toEqual(reason);
     // Once it was up, its own words count.
-    expect(await transport.explain(CLOSED, true)).toBe(CLOSED);
+    expect(await transport.explain(CLOSED, true, signal)).toBe(CLOSED);
     closeSync(transport.stream);
     await close(forward);
   });
@@ -241,7 +242,7 @@ describe("to a server of WalT's original VPN, by an ssh", () => {
     expect(call.options).toMatchObject({ HostKeyAlias: "walt-server", IdentityFile: "/keys/device" });
     closeSync(transport.stream);
     // It ends by itself, without a word: what the link saw is all there is to say.
-    expect(await transport.explain(CLOSED, true)).toBe(CLOSED);
+    expect(await transport.explain(CLOSED, true, signal)).toBe(CLOSED);
   });
 
   test("it is asked for signs of life three times within the silence, and at least once a second", async () => {
@@ -253,7 +254,7 @@ describe("to a server of WalT's original VPN, by an ssh", () => {
       const transport = await open("exec cat", silence);
       expect((await ssh.call(2 * n + 1)).options["ServerAliveInterval"]).toBe(interval);
       closeSync(transport.stream);
-      await transport.explain(CLOSED, false);
+      await transport.explain(CLOSED, false, signal);
       await chain?.stop();
     }
   });
@@ -264,7 +265,7 @@ describe("to a server of WalT's original VPN, by an ssh", () => {
     void refused.entered.then(() => {
       entered = true;
     });
-    expect(await refused.explain(CLOSED, false)).toMatchObject({
+    expect(await refused.explain(CLOSED, false, signal)).toMatchObject({
       kind: "key-refused",
       text: expect.stringContaining(`${name}: it does not accept our key`),
     });
@@ -273,7 +274,7 @@ describe("to a server of WalT's original VPN, by an ssh", () => {
     await chain?.stop();
     const unreached = await open("echo 'Connection closed by 127.0.0.1 port 9' >&2; exit 255");
     await complain();
-    expect(await unreached.explain(CLOSED, false)).toEqual({
+    expect(await unreached.explain(CLOSED, false, signal)).toEqual({
       kind: "unreachable",
       text: `proxy ${GATE}: it cannot reach the next hop (Connection refused)`,
     });
@@ -291,7 +292,7 @@ describe("to a server of WalT's original VPN, by an ssh", () => {
     ] as const) {
       const transport = await open(silent);
       await transport.entered;
-      expect(await transport.explain(end, true)).toEqual(expected);
+      expect(await transport.explain(end, true, signal)).toEqual(expected);
       closeSync(transport.stream);
       await chain?.stop();
     }
@@ -299,7 +300,7 @@ describe("to a server of WalT's original VPN, by an ssh", () => {
 
   test("what the server's program says is a refusal", async () => {
     const transport = await open("echo 'walt: this node is unknown' >&2; exit 1");
-    expect(await transport.explain(CLOSED, false)).toEqual({
+    expect(await transport.explain(CLOSED, false, signal)).toEqual({
       kind: "refused",
       text: "the server refuses: this node is unknown",
     });
@@ -309,7 +310,7 @@ describe("to a server of WalT's original VPN, by an ssh", () => {
   test("an ssh that does not end by itself is ended", async () => {
     const transport = await open("echo walt-connected >&2; trap '' TERM; while :; do sleep 1; done");
     await transport.entered;
-    expect(await transport.explain(CLOSED, true)).toBe(CLOSED);
+    expect(await transport.explain(CLOSED, true, signal)).toBe(CLOSED);
     expect(isAlive((await ssh.call(1)).pid)).toBe(false);
     closeSync(transport.stream);
   });

@@ -9,6 +9,7 @@ import { generateKey, type KeyPair } from "../../../src/ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../../../src/ssh/keys/key-files.ts";
 import { knownHostsLine } from "../../../src/ssh/keys/known-hosts.ts";
 import {
+  CONNECTED,
   explainSshFailure,
   type ProxyArguments,
   proxyArguments,
@@ -103,8 +104,9 @@ describeWith([LAB, { programs: ["ssh", "sshd", "bash", "useradd"] }], "with Open
   };
 
   test("a certificate, and the enrolment key, get the echo and the next hop", async () => {
-    expect(await through({ certificateFiles: [file("good")] })).toBe("got NEXT\n");
-    expect(await through({ keyFiles: [file("enrolment_key")], aes: true })).toBe("got NEXT\n");
+    const expected = `got NEXT\n${CONNECTED}`;
+    expect(await through({ certificateFiles: [file("good")] })).toBe(expected);
+    expect(await through({ keyFiles: [file("enrolment_key")], aes: true })).toBe(expected);
   });
 
   test.each(["expired", "principal", "evil"])("certificate refused: %s", async (name) => {
