@@ -33,10 +33,11 @@ export function showOverview(part: Part): void {
     ),
     none,
   );
+  const drafts: Drafts = new Map();
   const cards = new KeyedList<RequestCard>(
     list(requests),
     ({ id }) => id,
-    (one) => card(part, one),
+    (one) => card(part, one, drafts),
   );
   const warnings = new KeyedList<Attention>(list(attention), ({ what, cure }) => what + cure, attentionOf);
   const histories = new Map<string, History>();
@@ -125,8 +126,14 @@ function row(name: string, histories: ReadonlyMap<string, History>): Shown<NodeR
   };
 }
 
+/**
+ * What was typed for a request: code, name and note, by the fingerprint of its key. It stays when the connection is
+ * lost, and the device asks again.
+ */
+type Drafts = Map<string, readonly string[]>;
+
 /** One request, with its answer: no button does anything before the beginning of its code was typed. */
-function card(part: Part, request: RequestCard): Shown<RequestCard> {
+function card(part: Part, request: RequestCard, drafts: Drafts): Shown<RequestCard> {
   const { id, fingerprint, code } = request;
   const typed = make("input", {
     ...{ required: "", autocomplete: "off", autocapitalize: "characters", spellcheck: "false" },
@@ -144,7 +151,7 @@ function card(part: Part, request: RequestCard): Shown<RequestCard> {
       ...{ id, fingerprint, accept, typed: typed.value },
       ...{ name: name.value.trim(), note: note.value.trim() },
     };
-    await attempt(part, async () => (await act("answer", body)).text);
+    if (await attempt(part, async () => (await act("answer", body)).text)) drafts.delete(fingerprint);
     allow();
   };
   const accept = button("Accept", () => answer(true), { class: "accept" });
@@ -157,7 +164,17 @@ function card(part: Part, request: RequestCard): Shown<RequestCard> {
     typed.setAttribute("aria-invalid", String(said !== undefined && !fits));
   };
   typed.addEventListener("input", allow);
-  const form = make("form", { class: "answer" }, typed, name, note, accept, deny);
+  const inputs = [typed, name, note];
+  for (const [index, input] of inputs.entries()) {
+    input.value = drafts.get(fingerprint)?.[index] ?? "";
+    input.addEventListener("input", () =>
+      drafts.set(
+        fingerprint,
+        inputs.map(({ value }) => value),
+      ),
+    );
+  }
+  const form = make("form", { class: "answer" }, ...inputs, accept, deny);
   // The return key accepts nothing: it is too easily typed.
   form.addEventListener("submit", (event) => event.preventDefault());
   const warnings = make("div", { class: "warnings" });

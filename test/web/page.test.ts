@@ -93,6 +93,25 @@ describeWith(BROWSER, "the page in a browser", () => {
     fake.requests = [];
   });
 
+  test("what is typed for a device stays when it is away for a moment, and asks again", async () => {
+    const page = await browser.open(web.address);
+    fake.ask();
+    const typed = page.getByLabel("of the code that the device shows");
+    await typed.fill("pg2");
+    await page.getByLabel("Name of the node").fill("lab-8");
+    fake.requests = [];
+    fake.tell({ type: "answered", id: "1", outcome: "withdrawn", by: "the device" });
+    await page.locator("li.request").waitFor({ state: "detached" });
+    fake.ask({ ...REQUEST, id: "8" });
+    await typed.waitFor();
+    expect(await typed.inputValue()).toBe("pg2");
+    fake.told.length = 0;
+    await page.getByRole("button", { name: "Accept" }).click();
+    await page.getByText("PG2WB-J9NS3 is accepted as lab-8").waitFor();
+    expect(fake.told).toMatchObject([{ id: "8", accept: true, name: "lab-8" }]);
+    fake.requests = [];
+  });
+
   test("one node: an order is asked about, and given; the console shows and types", async () => {
     const page = await browser.open(`${web.address}`);
     await page.getByRole("link", { name: "lab-3" }).click();
