@@ -252,6 +252,30 @@ export function parseAnswered(f: Fields) {
   return { node: f.orNull("node", (key) => f.words(key)) };
 }
 
+/** A key or a source whose requests no monitor is shown. */
+export type BlockInfo = ReturnType<typeof parseBlock>;
+
+export function parseBlock(f: Fields) {
+  return {
+    kind: f.choice("kind", BLOCKS),
+    /** Fingerprint of the key, or the source: an IPv4 address, or an IPv6 network. */
+    what: f.words("what", 100),
+    /** Of a key: its short code, and the MAC address that its device claims; null of a source. */
+    code: f.orNull("code", (key) => f.words(key, 40)),
+    mac: f.orNull("mac", (key) => f.words(key, 40)),
+    /** The operator. */
+    by: f.words("by"),
+    at: f.time("at"),
+    /** Of a key that asks again it is later. */
+    until: f.time("until"),
+  };
+}
+
+/** An operator's order to show requests of a key, or from a source, again. */
+export function parseLift(f: Fields) {
+  return { kind: f.choice("kind", BLOCKS), what: f.words("what", 100), by: parseOperator(f) };
+}
+
 /** A token, or a board that is expected: devices that are accepted before they ask. */
 export type InvitationInfo = ReturnType<typeof parseInvitation>;
 

@@ -42,7 +42,7 @@ export function saidOf({ block }: GivenAnswer): string | undefined {
   if (block === undefined) return undefined;
   return block === "key"
     ? "This key is blocked: no monitor shows it again. `walt vpn accept` can still accept it."
-    : "What comes from there is denied for an hour.";
+    : "What comes from there is denied for an hour, or until `walt vpn block lift`.";
 }
 
 export function hasColours(): boolean {
