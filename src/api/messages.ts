@@ -26,7 +26,7 @@ const MAX_COUNT = Number.MAX_SAFE_INTEGER;
 export const REENROL = ["no", "ordered", "told"] as const;
 
 /** What a denial can block. */
-const BLOCKS = ["key", "source"] as const;
+export const BLOCKS = ["key", "source"] as const;
 export type Block = (typeof BLOCKS)[number];
 
 const INVITATION_KINDS = ["token", "board"] as const;

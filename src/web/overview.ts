@@ -4,7 +4,7 @@ import type { History } from "../api/history.ts";
 import { codeBegins, LEAST_CODE, parseCode } from "../enrolment/typed-code.ts";
 import { duration } from "../text.ts";
 import { act, read } from "./ask.ts";
-import { button, KeyedList, make, type Shown, setText } from "./dom.ts";
+import { button, confirmed, KeyedList, make, type Shown, setText } from "./dom.ts";
 import { eventList } from "./events.ts";
 import type { Attention, NodeRow, Overview, RequestCard, TypedAnswer } from "./messages.ts";
 import { attempt, type Part, pause, repeat } from "./part.ts";
@@ -146,9 +146,9 @@ function card(part: Part, request: RequestCard, drafts: Drafts): Shown<RequestCa
   });
   const name = make("input", { maxlength: "32", placeholder: "name", "aria-label": "Name of the node" });
   const note = make("input", { maxlength: "200", placeholder: "note", "aria-label": "Note about the node" });
-  const answer = async (accept: boolean): Promise<void> => {
+  const answer = async (accept: boolean, block: Pick<TypedAnswer, "block"> = {}): Promise<void> => {
     const body: TypedAnswer = {
-      ...{ id, fingerprint, accept, typed: typed.value },
+      ...{ id, fingerprint, accept, typed: typed.value, ...block },
       ...{ name: name.value.trim(), note: note.value.trim() },
     };
     if (await attempt(part, async () => (await act("answer", body)).text)) drafts.delete(fingerprint);
@@ -156,11 +156,16 @@ function card(part: Part, request: RequestCard, drafts: Drafts): Shown<RequestCa
   };
   const accept = button("Accept", () => answer(true), { class: "accept" });
   const deny = button("Deny", () => answer(false));
+  const blockKey = button("Block the key", () => answer(false, { block: "key" }));
+  const blockSource = button("Block the source", async () => {
+    const question = `Deny all that comes from ${request.from} for an hour, also of other devices?`;
+    if (await confirmed(question, "Block the source")) await answer(false, { block: "source" });
+  });
+  const buttons = [accept, deny, blockKey, blockSource];
   const allow = (): void => {
     const said = parseCode(typed.value.trim(), LEAST_CODE);
     const fits = said !== undefined && codeBegins(code, said);
-    accept.disabled = !fits;
-    deny.disabled = !fits;
+    for (const one of buttons) one.disabled = !fits;
     typed.setAttribute("aria-invalid", String(said !== undefined && !fits));
   };
   typed.addEventListener("input", allow);
@@ -174,7 +179,7 @@ function card(part: Part, request: RequestCard, drafts: Drafts): Shown<RequestCa
       ),
     );
   }
-  const form = make("form", { class: "answer" }, ...inputs, accept, deny);
+  const form = make("form", { class: "answer" }, ...inputs, ...buttons);
   // The return key accepts nothing: it is too easily typed.
   form.addEventListener("submit", (event) => event.preventDefault());
   const warnings = make("div", { class: "warnings" });
