@@ -32,6 +32,7 @@ export const LOG_EVENTS = {
   "enrolment-denied": "A request was denied; `reason` says why.",
   "enrolment-blocked":
     "An operator blocked a key, or for an hour all that comes from a source (`block`): its requests are denied, and not shown.",
+  "enrolment-block-lifted": "An operator lifted a block of a key or of a source (`block`).",
   "enrolment-overload": "Requests were denied because too many came at once.",
   "device-accepted": "A device was accepted; `by` says by whom, or by which token.",
   "invitation-added": "An operator made a token, or expects a board.",

@@ -15,6 +15,7 @@ export const CODES = {
   "name-taken": 400,
   /** The request for access was answered already, expired, or was withdrawn. */
   "not-waiting": 400,
+  "not-blocked": 400,
   /** There is no such token or expected board, or it was withdrawn. */
   "unknown-invitation": 400,
   /** There are as many as there may be. */

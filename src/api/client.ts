@@ -26,6 +26,10 @@ export interface Peer {
   readonly start: string;
   /** What the user calls it; `the daemon on SOCKET` unless given. */
   readonly name?: string;
+  /** Why the way to it is lost, in words; undefined while it is there. Such a way is tried again. */
+  readonly lost?: () => string | undefined;
+  /** A stream of it has fallen silent. */
+  readonly silent?: () => void;
 }
 
 /** The daemon is of a version that does not fit this one: trying again does not help. */
@@ -94,7 +98,9 @@ export class ApiClient {
       }
     } catch (error) {
       if (signal.aborted || error instanceof WaltError) throw error;
-      throw silence.signal.aborted ? this.#tooLong(this.patience.silence) : this.#unreachable(error);
+      if (!silence.signal.aborted) throw this.#unreachable(error);
+      this.peer.silent?.();
+      throw this.#tooLong(this.patience.silence);
     } finally {
       silence.stop();
     }
@@ -163,6 +169,12 @@ export class ApiClient {
 
   #unreachable(error: unknown): UnreachableError {
     const { socket, start } = this.peer;
+    const lost = this.peer.lost?.();
+    if (lost !== undefined) {
+      return new UnreachableError(`the way to ${this.#name} is lost: ssh: ${lost}`, {
+        hint: "It is tried again. ssh cannot ask for a passphrase meanwhile: an ssh-agent must have the key.",
+      });
+    }
     if (!existsSync(socket)) {
       return new UnreachableError(`no daemon: ${socket} does not exist`, {
         hint: `Start it with \`${start}\`.`,

@@ -26,7 +26,7 @@ const MAX_COUNT = Number.MAX_SAFE_INTEGER;
 export const REENROL = ["no", "ordered", "told"] as const;
 
 /** What a denial can block. */
-const BLOCKS = ["key", "source"] as const;
+export const BLOCKS = ["key", "source"] as const;
 export type Block = (typeof BLOCKS)[number];
 
 const INVITATION_KINDS = ["token", "board"] as const;
@@ -250,6 +250,30 @@ export function parseAnswer(f: Fields) {
 /** What an answer led to: the node's name, or null when the device was denied. */
 export function parseAnswered(f: Fields) {
   return { node: f.orNull("node", (key) => f.words(key)) };
+}
+
+/** A key or a source whose requests no monitor is shown. */
+export type BlockInfo = ReturnType<typeof parseBlock>;
+
+export function parseBlock(f: Fields) {
+  return {
+    kind: f.choice("kind", BLOCKS),
+    /** Fingerprint of the key, or the source: an IPv4 address, or an IPv6 network. */
+    what: f.words("what", 100),
+    /** Of a key: its short code, and the MAC address that its device claims; null of a source. */
+    code: f.orNull("code", (key) => f.words(key, 40)),
+    mac: f.orNull("mac", (key) => f.words(key, 40)),
+    /** The operator. */
+    by: f.words("by"),
+    at: f.time("at"),
+    /** Of a key that asks again it is later. */
+    until: f.time("until"),
+  };
+}
+
+/** An operator's order to show requests of a key, or from a source, again. */
+export function parseLift(f: Fields) {
+  return { kind: f.choice("kind", BLOCKS), what: f.words("what", 100), by: parseOperator(f) };
 }
 
 /** A token, or a board that is expected: devices that are accepted before they ask. */

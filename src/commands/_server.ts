@@ -1,28 +1,19 @@
 /** How commands reach the server's daemon: its socket here, or through ssh the one on another machine. */
 
-import { existsSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
 import type { ArgsDef } from "citty";
 import { type ApiClient, UnreachableError } from "../api/client.ts";
 import { loadConfig } from "../config/load.ts";
 import { WaltError } from "../errors.ts";
-import { smallFolder } from "../linux/files.ts";
-import { paced } from "../linux/output.ts";
-import { runAny, started } from "../linux/run.ts";
-import { within } from "../linux/sleep.ts";
+import { runAny } from "../linux/run.ts";
 import { throughServer } from "../ssh/openssh/node-arguments.ts";
-import {
-  forwardArguments,
-  operatorArguments,
-  operatorSockets,
-  SOCKET_FOLDER_LONGEST,
-} from "../ssh/openssh/operator-arguments.ts";
 import { safeText } from "../text.ts";
 import { configOption } from "./_command.ts";
 import { NamesClient } from "./_names.ts";
+import { OperatorSsh, type Refusals } from "./_operator-ssh.ts";
 import { chooseServer } from "./_servers.ts";
-import { beforeSignal } from "./_signals.ts";
 
 export const serverOptions = {
   ...configOption,
@@ -55,46 +46,17 @@ export interface ServerConnection {
   readonly refusals: Refusals;
 }
 
-/** Lines of refusals that are kept. */
-const MAX_REFUSALS = 1000;
-/** ms between looks whether ssh has logged in. */
-const LOOK = 20;
-/** ms that an ssh may take that does not use the network. */
-const SHORT = 15_000;
-/** ms that ssh may take to end; it is killed then. */
-const ENDING = 2000;
-/** ms until a refusal that was heard of has been read. */
-const READ_TIME = 500;
-
-/** Lines such as `channel 3: open failed: connect failed: Connection refused`. They do not say what was refused. */
-export class Refusals {
-  readonly #lines: string[] = [];
-  #added = Promise.withResolvers<void>();
-
-  get count(): number {
-    return this.#lines.length;
-  }
-
-  add(line: string): void {
-    if (this.#lines.length === MAX_REFUSALS) return;
-    this.#lines.push(line);
-    this.#added.resolve();
-    this.#added = Promise.withResolvers();
-  }
-
-  /** The lines after the first `count`. When there are none, waits a moment for one. */
-  async after(count: number): Promise<string[]> {
-    if (this.count === count) await Promise.race([this.#added.promise, Bun.sleep(READ_TIME)]);
-    return this.#lines.slice(count);
-  }
-}
-
 /**
  * Use the server's API.
  * @throws WaltError when it cannot be reached.
  */
 export function withServer<T>(args: ServerArgs, use: (api: ApiClient) => Promise<T>): Promise<T> {
-  return withServerNetwork(args, (api) => use(api));
+  return reach(args, false, (api) => use(api));
+}
+
+/** As `withServer`, for a command that goes on: ssh connects again when it ends, as long as `use` runs. */
+export function withServerKept<T>(args: ServerArgs, use: (api: ApiClient) => Promise<T>): Promise<T> {
+  return reach(args, true, (api) => use(api));
 }
 
 /**
@@ -102,8 +64,16 @@ export function withServer<T>(args: ServerArgs, use: (api: ApiClient) => Promise
  * @param use gets the connection to the server's machine; undefined where this is the server's machine itself.
  * @throws WaltError when the server cannot be reached.
  */
-export async function withServerNetwork<T>(
+export function withServerNetwork<T>(
   args: ServerArgs,
+  use: (api: ApiClient, connection: ServerConnection | undefined) => Promise<T>,
+): Promise<T> {
+  return reach(args, false, use);
+}
+
+async function reach<T>(
+  args: ServerArgs,
+  isKept: boolean,
   use: (api: ApiClient, connection: ServerConnection | undefined) => Promise<T>,
 ): Promise<T> {
   const remote = chooseServer(args.server);
@@ -112,60 +82,16 @@ export async function withServerNetwork<T>(
     const start = startCommand("walt-vpn", "walt server run");
     return await use(new NamesClient({ socket, start }), undefined);
   }
-  const { user, host, port } = remote;
-  await using parts = new AsyncDisposableStack();
-  const folder = smallFolder((made) => {
-    operatorSockets(made);
-    return made;
-  }, SOCKET_FOLDER_LONGEST);
-  const removeFolder = (): void => rmSync(folder, { recursive: true, force: true });
-  parts.defer(removeFolder);
-  const { control, api: local } = operatorSockets(folder);
-  // A signal that ends this command would leave an ssh behind that nobody ends.
-  const stop = new AbortController();
-  const atSignal = beforeSignal(() => {
-    stop.abort();
-    removeFolder();
-  });
-  parts.defer(() => atSignal[Symbol.dispose]());
-  const short = { timeout: SHORT, signal: stop.signal };
-  const version = await runAny(["ssh", "-V"], short);
-  const machine = host.replace(/^\[|\]$/g, "");
-  // The operator's own ssh, with its agent and passphrase: the login on the server gives the permission.
-  const child = started("ssh", () =>
-    Bun.spawn(operatorArguments({ host: machine, user, port, control, version: version.stderr }), {
-      ...{ stdin: "inherit", stdout: "ignore", stderr: "pipe", lazy: true },
-    }),
-  );
-  const refusals = new Refusals();
-  const passed = passOn(child.stderr, refusals);
-  stop.signal.addEventListener("abort", () => child.kill());
-  parts.defer(async () => {
-    child.kill();
-    await within(ENDING, child.exited, new Error("late")).catch(() => child.kill("SIGKILL"));
-  });
-  // It may ask for a passphrase, so that there is no limit of time.
-  while (!existsSync(control)) {
-    const status = await Promise.race([child.exited, Bun.sleep(LOOK)]);
-    if (status === undefined) continue;
-    await Promise.race([passed, Bun.sleep(ENDING)]);
-    throw new WaltError(`ssh to ${host} ended with status ${status}`, {
-      hint: "The message of ssh is above.",
-    });
-  }
-  const forward = await runAny(forwardArguments(control, local, socket), short);
-  if (forward.status !== 0) {
-    throw new WaltError(
-      `ssh to ${host} does not forward ${socket}: ${safeText(forward.stderr.trim(), 300)}`,
-      {
-        hint: "See that nothing in your ssh_config is for another use of this host (ssh -G shows it).",
-      },
-    );
-  }
+  const { host } = remote;
+  await using ssh = await OperatorSsh.connect(remote, socket);
+  const over = new AbortController();
+  const kept = isKept ? ssh.keep(over.signal) : Promise.resolve();
+  const { control, refusals } = ssh;
   const api = new NamesClient({
-    socket: local,
+    socket: ssh.api,
     start: `systemctl start walt-vpn (on ${host})`,
     name: `the server at ${remote.address}`,
+    ...(isKept && { lost: () => ssh.lost, silent: () => ssh.silent() }),
   });
   try {
     return await use(api, { control, refusals });
@@ -174,6 +100,9 @@ export async function withServerNetwork<T>(
     if (!(error instanceof UnreachableError) || (await refusals.after(0)).length === 0) throw error;
     const isForbidden = await forbidsForwarding(control, refusals);
     throw isForbidden ? forwardingForbidden() : ((await refusedSocket(control, host, socket)) ?? error);
+  } finally {
+    over.abort();
+    await kept;
   }
 }
 
@@ -216,23 +145,6 @@ export function forwardingForbidden(): WaltError {
       "Allow them for your user in its sshd_config: `AllowTcpForwarding local`, and no PermitOpen. " +
       "Or run the command on the server.",
   });
-}
-
-/** Pass on what ssh says, but for what it says of connections through it: these lines are kept. */
-async function passOn(stderr: ReadableStream<Uint8Array>, refusals: Refusals): Promise<void> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  const take = (line: string): void => {
-    if (/^channel \d+: open failed: /.test(line)) refusals.add(line.trim());
-    else process.stderr.write(line);
-  };
-  for await (const bytes of paced(stderr)) {
-    const lines = (rest + decoder.decode(bytes, { stream: true })).split(/(?<=\n)/);
-    // A line that is not complete may be a question.
-    rest = /^c[^\n]*$/.test(lines.at(-1) ?? "") ? (lines.pop() ?? "") : "";
-    for (const line of lines) take(line);
-  }
-  take(rest);
 }
 
 /**

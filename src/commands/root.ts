@@ -25,6 +25,16 @@ export const root = group("walt", DESCRIPTION, EXAMPLES, {
         requests: async (): Loaded => (await import("./vpn/requests.ts")).default,
         accept: async (): Loaded => (await import("./vpn/accept.ts")).default,
         deny: async (): Loaded => (await import("./vpn/deny.ts")).default,
+        block: async (): Promise<Group> =>
+          group(
+            "walt vpn block",
+            "Keys and sources that monitors do not show: `block` in a monitor adds them",
+            ["walt vpn block list", "walt vpn block lift PG2WB-J9NS3"],
+            {
+              list: async (): Loaded => (await import("./vpn/block/list.ts")).default,
+              lift: async (): Loaded => (await import("./vpn/block/lift.ts")).default,
+            },
+          ),
         expect: async (): Loaded => (await import("./vpn/expect.ts")).default,
         token: async (): Promise<Group> =>
           group(

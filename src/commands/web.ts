@@ -1,7 +1,7 @@
 /** `walt web` */
 
 import { command, print, untilStopped } from "./_command.ts";
-import { serverOptions, withServer } from "./_server.ts";
+import { serverOptions, withServerKept } from "./_server.ts";
 import { chooseServer } from "./_servers.ts";
 import { LiveOverview } from "./web/_overview.ts";
 import { parsePort, servePage } from "./web/_server.ts";
@@ -22,7 +22,7 @@ export default command({
   async run(args) {
     const port = parsePort(args.port);
     const remote = chooseServer(args.server);
-    await withServer(args, async (api) => {
+    await withServerKept(args, async (api) => {
       const over = new AbortController();
       const signal = AbortSignal.any([untilStopped(), over.signal]);
       const live = new LiveOverview(api, remote?.address ?? "local");

@@ -31,7 +31,7 @@ server_ca_file='@SERVER_CA_FILE@' # there on the server itself only
 lines='@AUTHORIZED_KEYS@' # first those of CAs, then those of enrolment keys
 written_at='@WRITTEN_AT@' # by the clock of the machine that wrote this script
 written_seconds='@WRITTEN_SECONDS@' # the same in seconds since 1970
-revoked='@REVOKED@' # keys of revoked devices whose certificates are still valid, with the mark
+revoked='@REVOKED@' # keys of revoked devices whose certificates are still valid, with the mark; or: unknown
 
 newline='
 '
@@ -205,6 +205,7 @@ before=''
 sshd_limits=/etc/ssh/sshd_config.d/walt-vpn.conf
 process_limits=/etc/security/limits.d/walt-vpn.conf
 revoked_keys=/etc/ssh/walt-vpn-revoked-keys
+[ "$revoked" != unknown ] || revoked=$(grep " $mark\$" "$revoked_keys" 2>/dev/null || :)
 written='# Written by proxy-setup.sh --limits (WalT VPN): it is replaced and removed by that.'
 # A device needs one session on each connection, and a TCP forwarding. sshd refuses everybody who should log in as this user
 # when it cannot read the file of revoked keys.

@@ -18,8 +18,11 @@ export interface ProxyScriptOptions {
    * The only address that devices may open from the proxy: the server's endpoint, or the next proxy's sshd.
    */
   next: HostPort;
-  /** Keys of revoked devices whose certificates the proxy would let in for a while. */
-  revoked: readonly PublicKey[];
+  /**
+   * Keys of revoked devices whose certificates the proxy would let in for a while; undefined when they are not known:
+   * then those that the proxy has stay.
+   */
+  revoked: readonly PublicKey[] | undefined;
   /** Path of the CA's public key on the server's own machine, by which the script recognises that machine. */
   serverCaFile: string;
   /** Of walt, for the first lines. */
@@ -55,7 +58,9 @@ export function proxySetupScript(o: ProxyScriptOptions): string {
     SERVER_CA_FILE: shellQuote(o.serverCaFile),
     ENROLMENTS: shellQuote(o.enrolments.map(keyText).join("\n")),
     MARK: shellQuote(proxyMark(o.mark)),
-    REVOKED: shellQuote(o.revoked.map((key) => `${keyText(key)} ${proxyMark(o.mark)}`).join("\n")),
+    REVOKED: shellQuote(
+      o.revoked?.map((key) => `${keyText(key)} ${proxyMark(o.mark)}`).join("\n") ?? "unknown",
+    ),
     AUTHORIZED_KEYS: shellQuote(markedKeys(o).trimEnd()),
     WRITTEN_AT: shellQuote(o.written.toISOString()),
     WRITTEN_SECONDS: shellQuote(String(Math.floor(o.written.getTime() / 1000))),

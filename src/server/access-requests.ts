@@ -7,7 +7,7 @@
 
 import { ApiError } from "../api/api-error.ts";
 import type { ListedRequest, MonitorEvent, Outcome, PendingRequest } from "../api/events.ts";
-import type { Block } from "../api/messages.ts";
+import type { Block, BlockInfo } from "../api/messages.ts";
 import type { DenialReason, EnrolmentRequest, Grant } from "../enrolment/messages.ts";
 import { sourceOf } from "../source.ts";
 import { fingerprint, shortCode } from "../ssh/keys/ed25519.ts";
@@ -40,6 +40,8 @@ export interface AccessRequestsOptions {
   record(kind: "enrolment-requested" | "enrolment-denied", request: PendingRequest, by?: string): void;
   /** Requests of this key, or from this source, are not shown any more. */
   blocked(block: Block, shown: PendingRequest, by: string): void;
+  /** They are shown again. @param what fingerprint of the key, or the source. */
+  lifted(block: Block, what: string, by: string): void;
   /** So many more requests, from these addresses, were denied because of the limits; at most once in 10 s. */
   overloaded(denied: number, from: readonly string[]): void;
   /** ms since the epoch. */
@@ -155,7 +157,7 @@ export class AccessRequests {
     const print = fingerprint(request.publicKey);
     const remembered = this.#remembered.of(print);
     if (this.#blocked.has(source, now)) return deniedAtOnce("operator");
-    const denied = remembered?.deniedBy !== undefined;
+    const denied = remembered?.denied !== undefined;
     const later = denied || this.#monitors.size === 0;
     // A key that describes its board in other words is another request: an answer to the first is not for it.
     const known = later && remembered !== undefined && sameBoard(remembered.request, request);
@@ -266,7 +268,7 @@ export class AccessRequests {
     by: string,
   ): void {
     const now = this.options.now();
-    if (block === "source") this.#blocked.block(source, now);
+    if (block === "source") this.#blocked.block(source, by, now);
     else this.#remembered.note(shown, request, source, now, by);
     this.options.blocked(block, shown, by);
     if (block === "key") return;
@@ -275,11 +277,43 @@ export class AccessRequests {
         this.#end(other.shown.id, { denied: "operator" }, "denied", by);
   }
 
+  /** Keys and sources whose requests no monitor is shown. */
+  blocks(): BlockInfo[] {
+    const now = this.options.now();
+    const times = (at: number, until: number): Pick<BlockInfo, "at" | "until"> => ({
+      at: new Date(at).toISOString(),
+      until: new Date(until).toISOString(),
+    });
+    const keys = this.#remembered.denied(now).map(({ shown: { code, fingerprint, mac }, by, at, until }) => ({
+      ...{ kind: "key" as const, what: fingerprint, code, mac, by, ...times(at, until) },
+    }));
+    const sources = this.#blocked.list(now).map(({ source, by, at, until }) => ({
+      ...{ kind: "source" as const, what: source, code: null, mac: null, by, ...times(at, until) },
+    }));
+    return [...keys, ...sources];
+  }
+
+  /** Show again what was blocked. @param what fingerprint of the key, or the source. @throws ApiError if it is not. */
+  lift(block: Block, what: string, by: string): void {
+    const remembered = block === "key" ? this.#remembered.of(what) : undefined;
+    const isBlocked =
+      block === "key" ? remembered?.denied !== undefined : this.#blocked.lift(what, this.options.now());
+    if (!isBlocked) {
+      throw new ApiError(
+        "not-blocked",
+        `the ${block} ${what} is not blocked`,
+        "It was lifted already, or its time is over. `walt vpn block list` shows what is blocked.",
+      );
+    }
+    if (remembered !== undefined) remembered.denied = undefined;
+    this.options.lifted(block, what, by);
+  }
+
   /** The answer to a request whose device asks again in a while. */
   #answerLater(remembered: Remembered | undefined, { accept, by, name }: Answer): string | undefined {
     if (remembered === undefined) return undefined;
     if (!accept) {
-      remembered.deniedBy = by;
+      remembered.denied = { by, at: this.options.now() };
       return undefined;
     }
     const granted = this.options.accept(remembered.request, by, name);

@@ -87,6 +87,11 @@ export function serverHandler(api: ServerApi): Handle {
         node: requests.answer(id, { ...answer, by: operatorOf(user, by) }) ?? null,
       })),
       serve(SERVER.requests, () => requests.list()),
+      serve(SERVER.blocks, () => requests.blocks()),
+      serve(SERVER.lift, ({ kind, what, by }, user) => {
+        requests.lift(kind, what, operatorOf(user, by));
+        return {};
+      }),
       serve(SERVER.invitations, () => devices.invitations()),
       serve(SERVER.addToken, (order, user) => devices.addToken({ ...order, by: operatorOf(user, order.by) })),
       serve(SERVER.expect, (order, user) => devices.expect({ ...order, by: operatorOf(user, order.by) })),

@@ -5,25 +5,41 @@ const BLOCKED_FOR = 3_600_000;
 /** Sources that are blocked at once; of more the one that was blocked first is free again. */
 const MAX_BLOCKED = 256;
 
-export class BlockedSources {
-  /** Until when, ms; the one that was blocked first at the front. */
-  readonly #until = new Map<string, number>();
+export interface BlockedSource {
+  readonly source: string;
+  /** The operator who blocked it. */
+  readonly by: string;
+  /** When, and until when, ms. */
+  readonly at: number;
+  readonly until: number;
+}
 
-  /** @returns until when it is blocked, ms. */
-  block(source: string, now: number): number {
-    this.#until.delete(source);
-    const [first] = this.#until.keys();
-    if (first !== undefined && this.#until.size >= MAX_BLOCKED) this.#until.delete(first);
-    this.#until.set(source, now + BLOCKED_FOR);
-    return now + BLOCKED_FOR;
+export class BlockedSources {
+  /** By source, the one that was blocked first at the front. */
+  readonly #blocked = new Map<string, BlockedSource>();
+
+  block(source: string, by: string, now: number): void {
+    this.#blocked.delete(source);
+    const [first] = this.#blocked.keys();
+    if (first !== undefined && this.#blocked.size >= MAX_BLOCKED) this.#blocked.delete(first);
+    this.#blocked.set(source, { source, by, at: now, until: now + BLOCKED_FOR });
   }
 
   has(source: string, now: number): boolean {
-    const until = this.#until.get(source);
+    const until = this.#blocked.get(source)?.until;
     if (until === undefined) return false;
     // A clock that was set back must not block for longer.
     if (now < until && until - now <= BLOCKED_FOR) return true;
-    this.#until.delete(source);
+    this.#blocked.delete(source);
     return false;
+  }
+
+  list(now: number): BlockedSource[] {
+    return [...this.#blocked.values()].filter(({ source }) => this.has(source, now));
+  }
+
+  /** @returns whether it was blocked. */
+  lift(source: string, now: number): boolean {
+    return this.has(source, now) && this.#blocked.delete(source);
   }
 }

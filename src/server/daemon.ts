@@ -183,6 +183,11 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
         event: "enrolment-blocked",
         ...{ block, code, fingerprint, from: address, by },
       }),
+    lifted: (block, what, by) =>
+      log.info("requests for access are shown again", {
+        event: "enrolment-block-lifted",
+        ...{ block, what, by },
+      }),
     overloaded: (denied, from) =>
       log.warn("requests for access were denied: too many at once", {
         event: "enrolment-overload",

@@ -19,8 +19,8 @@ export interface Remembered {
   asked: number;
   /** ms */
   lastAskedAt: number;
-  /** The operator who denied it; undefined when nobody has answered. */
-  deniedBy: string | undefined;
+  /** The operator who denied it, and when, ms; undefined when nobody has answered. */
+  denied: { readonly by: string; readonly at: number } | undefined;
 }
 
 export class RememberedRequests {
@@ -57,7 +57,7 @@ export class RememberedRequests {
       source,
       asked: (before?.asked ?? 0) + 1,
       lastAskedAt: now,
-      deniedBy: deniedBy ?? before?.deniedBy,
+      denied: deniedBy === undefined ? before?.denied : { by: deniedBy, at: now },
     });
   }
 
@@ -66,13 +66,23 @@ export class RememberedRequests {
     this.#all.delete(fingerprint);
   }
 
+  /** Those that an operator denied: monitors are not shown them. */
+  denied(
+    now: number,
+  ): { readonly shown: PendingRequest; readonly by: string; readonly at: number; readonly until: number }[] {
+    this.#forgetOld(now);
+    return [...this.#all.values()].flatMap(({ shown, denied, lastAskedAt }) =>
+      denied === undefined ? [] : [{ shown, ...denied, until: lastAskedAt + MEMORY }],
+    );
+  }
+
   /** The one that asked last at the end. */
   list(now: number): ListedRequest[] {
     this.#forgetOld(now);
-    return [...this.#all.values()].map(({ shown, asked, lastAskedAt, deniedBy }) => ({
+    return [...this.#all.values()].map(({ shown, asked, lastAskedAt, denied }) => ({
       ...shown,
       expiresAt: new Date(lastAskedAt + MEMORY).toISOString(),
-      state: deniedBy === undefined ? "remembered" : "denied",
+      state: denied === undefined ? "remembered" : "denied",
       asked,
       lastAskedAt: new Date(lastAskedAt).toISOString(),
     }));

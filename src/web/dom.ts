@@ -74,9 +74,13 @@ export class KeyedList<T> {
   }
 }
 
-/** Ask before something happens to a node. */
-export function confirmed(question: string, action: string): Promise<boolean> {
-  const dialog = make("dialog", {}, make("p", {}, question));
+/** Ask before something happens to a node. @param more what stands between the question and its buttons. */
+export function confirmed(
+  question: string,
+  action: string,
+  ...more: readonly HTMLElement[]
+): Promise<boolean> {
+  const dialog = make("dialog", {}, make("p", {}, question), ...more);
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const answer = (yes: boolean) => () => {
     resolve(yes);

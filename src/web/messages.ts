@@ -72,6 +72,8 @@ export interface NodePage {
   readonly events: readonly EventRow[];
   /** Whether its virtual machine was switched off. */
   readonly isOff: boolean;
+  /** What a revocation of its device does, in lines. */
+  readonly revocation: string;
 }
 
 export type Fact = readonly [what: string, value: string];
@@ -93,6 +95,8 @@ export interface TypedAnswer {
   readonly name: string;
   /** An operator's words about the node; may be empty. */
   readonly note: string;
+  /** Of a denial: no monitor is shown this key again, or for an hour what comes from its source. */
+  readonly block?: "key" | "source";
 }
 
 /** What an action led to, in words. */

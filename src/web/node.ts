@@ -45,6 +45,19 @@ export function showNode(part: Part, node: string): void {
   const off = order("Switch off", "End the virtual machine, and keep it off, of", "power", { on: false });
   const on = order("Switch on", "Start the virtual machine of", "power", { on: true }, false);
   on.hidden = true;
+  let revocation = "";
+  const rename = async (): Promise<void> => {
+    const name = make("input", { maxlength: "32", value: node, "aria-label": "New name of the node" });
+    if (!(await confirmed(`What is ${node} to be called?`, "Rename", name))) return;
+    const to = name.value.trim();
+    const body = { node, name: to };
+    await attempt(part, async () => (await act("rename", body)).text, `/node/${encodeURIComponent(to)}`);
+  };
+  const revoke = async (): Promise<void> => {
+    const about = make("pre", {}, revocation);
+    if (!(await confirmed(`Revoke ${node}?`, "Revoke", about))) return;
+    await attempt(part, async () => (await act("revoke", { node })).text, "/");
+  };
   const buttons = make(
     "div",
     { class: "buttons" },
@@ -53,6 +66,8 @@ export function showNode(part: Part, node: string): void {
     off,
     on,
     order("Reboot the board", "Reboot the whole board of", "reboot", { what: "board" }),
+    button("Rename", rename),
+    button("Revoke", revoke, { class: "danger" }),
   );
   const terminal = make("section", { class: "console" }, make("h2", {}, "Console"));
   main.append(
@@ -82,6 +97,7 @@ export function showNode(part: Part, node: string): void {
     setText(why, row.why);
     why.hidden = row.why === "";
     isOff = page.isOff;
+    revocation = page.revocation;
     on.hidden = !isOff;
     off.hidden = isOff;
     usb.replaceChildren(...usbOf(page));

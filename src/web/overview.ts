@@ -4,7 +4,7 @@ import type { History } from "../api/history.ts";
 import { codeBegins, LEAST_CODE, parseCode } from "../enrolment/typed-code.ts";
 import { duration } from "../text.ts";
 import { act, read } from "./ask.ts";
-import { button, KeyedList, make, type Shown, setText } from "./dom.ts";
+import { button, confirmed, KeyedList, make, type Shown, setText } from "./dom.ts";
 import { eventList } from "./events.ts";
 import type { Attention, NodeRow, Overview, RequestCard, TypedAnswer } from "./messages.ts";
 import { attempt, type Part, pause, repeat } from "./part.ts";
@@ -33,10 +33,11 @@ export function showOverview(part: Part): void {
     ),
     none,
   );
+  const drafts: Drafts = new Map();
   const cards = new KeyedList<RequestCard>(
     list(requests),
     ({ id }) => id,
-    (one) => card(part, one),
+    (one) => card(part, one, drafts),
   );
   const warnings = new KeyedList<Attention>(list(attention), ({ what, cure }) => what + cure, attentionOf);
   const histories = new Map<string, History>();
@@ -125,8 +126,14 @@ function row(name: string, histories: ReadonlyMap<string, History>): Shown<NodeR
   };
 }
 
+/**
+ * What was typed for a request: code, name and note, by the fingerprint of its key. It stays when the connection is
+ * lost, and the device asks again.
+ */
+type Drafts = Map<string, readonly string[]>;
+
 /** One request, with its answer: no button does anything before the beginning of its code was typed. */
-function card(part: Part, request: RequestCard): Shown<RequestCard> {
+function card(part: Part, request: RequestCard, drafts: Drafts): Shown<RequestCard> {
   const { id, fingerprint, code } = request;
   const typed = make("input", {
     ...{ required: "", autocomplete: "off", autocapitalize: "characters", spellcheck: "false" },
@@ -139,25 +146,40 @@ function card(part: Part, request: RequestCard): Shown<RequestCard> {
   });
   const name = make("input", { maxlength: "32", placeholder: "name", "aria-label": "Name of the node" });
   const note = make("input", { maxlength: "200", placeholder: "note", "aria-label": "Note about the node" });
-  const answer = async (accept: boolean): Promise<void> => {
+  const answer = async (accept: boolean, block: Pick<TypedAnswer, "block"> = {}): Promise<void> => {
     const body: TypedAnswer = {
-      ...{ id, fingerprint, accept, typed: typed.value },
+      ...{ id, fingerprint, accept, typed: typed.value, ...block },
       ...{ name: name.value.trim(), note: note.value.trim() },
     };
-    await attempt(part, async () => (await act("answer", body)).text);
+    if (await attempt(part, async () => (await act("answer", body)).text)) drafts.delete(fingerprint);
     allow();
   };
   const accept = button("Accept", () => answer(true), { class: "accept" });
   const deny = button("Deny", () => answer(false));
+  const blockKey = button("Block the key", () => answer(false, { block: "key" }));
+  const blockSource = button("Block the source", async () => {
+    const question = `Deny all that comes from ${request.from} for an hour, also of other devices?`;
+    if (await confirmed(question, "Block the source")) await answer(false, { block: "source" });
+  });
+  const buttons = [accept, deny, blockKey, blockSource];
   const allow = (): void => {
     const said = parseCode(typed.value.trim(), LEAST_CODE);
     const fits = said !== undefined && codeBegins(code, said);
-    accept.disabled = !fits;
-    deny.disabled = !fits;
+    for (const one of buttons) one.disabled = !fits;
     typed.setAttribute("aria-invalid", String(said !== undefined && !fits));
   };
   typed.addEventListener("input", allow);
-  const form = make("form", { class: "answer" }, typed, name, note, accept, deny);
+  const inputs = [typed, name, note];
+  for (const [index, input] of inputs.entries()) {
+    input.value = drafts.get(fingerprint)?.[index] ?? "";
+    input.addEventListener("input", () =>
+      drafts.set(
+        fingerprint,
+        inputs.map(({ value }) => value),
+      ),
+    );
+  }
+  const form = make("form", { class: "answer" }, ...inputs, ...buttons);
   // The return key accepts nothing: it is too easily typed.
   form.addEventListener("submit", (event) => event.preventDefault());
   const warnings = make("div", { class: "warnings" });

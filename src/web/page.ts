@@ -30,6 +30,11 @@ function show(): void {
     done: line("done"),
     problem: line("problem"),
     server: line("server"),
+    leave: (address, text) => {
+      // After `show`, which says nothing.
+      addEventListener("hashchange", () => part.done(text), { once: true });
+      location.hash = address;
+    },
   };
   main.replaceChildren();
   part.problem(null);

@@ -14,6 +14,8 @@ export interface Part {
   done(text: string): void;
   /** Say what is wrong; null: nothing is any more. */
   problem(text: string | null): void;
+  /** Show another part, by its address behind the `#`, which says what was done. */
+  leave(address: string, text: string): void;
   /** Say which server it is. */
   server(text: string): void;
 }
@@ -43,11 +45,14 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Do something, and say what came of it. */
-export async function attempt({ done, problem }: Part, what: () => Promise<string>): Promise<boolean> {
+/** Do something, and say what came of it. @param next the address of the part that is shown then, if another one. */
+export async function attempt(part: Part, what: () => Promise<string>, next?: string): Promise<boolean> {
+  const { done, problem } = part;
   try {
-    done(await what());
+    const text = await what();
     problem(null);
+    if (next === undefined) done(text);
+    else part.leave(next, text);
     return true;
   } catch (error) {
     if (!(error instanceof AskError)) throw error;

@@ -266,11 +266,15 @@ describe("a stream", () => {
     await api.stop();
   });
 
-  test("that falls silent, or never begins, is given up", async () => {
-    client = new ApiClient({ socket, start: "walt x run", name: "the place" }, { answer: 50, silence: 50 });
+  test("that falls silent, or never begins, is given up; who keeps the way hears of it", async () => {
+    let silences = 0;
+    const silent = (): void => void silences++;
+    const peer = { socket, start: "walt x run", name: "the place", silent };
+    client = new ApiClient(peer, { answer: 50, silence: 50 });
     for (const begun of ["", `${head}Content-Length: 1000\r\n\r\n{"type":"alive"}\n`])
       expect(await answering(socket, begun, stream, false)).toStartWith(
         "the place takes longer than 0.05 s to answer\n",
       );
+    expect(silences).toBe(2);
   });
 });

@@ -197,3 +197,33 @@ test("however many wait, the table fits the terminal, and has the chosen line", 
   }
   expect(lines().join("\n")).toContain("above");
 });
+
+test("a lost connection keeps what is typed for a device, until it asks again", () => {
+  asks("1", "PG2WB-J9NS3");
+  press("↓⏎alab-");
+  expect(lines().at(-1)).toEndWith("server chooses): lab-");
+  table.lost();
+  screen.lost();
+  expect(lines()).toEqual([]);
+  // Another device is no reason to go on with the form of the first one.
+  asks("2", "7KQ2M-X9ABC");
+  expect(lines().at(-1)).toEndWith("(or deny CODE): ");
+  asks("3", "PG2WB-J9NS3", { fingerprint: "SHA256:1" });
+  expect(lines().at(-1)).toEndWith("server chooses): lab-");
+  // Keys of the moment in which it comes back are for what was there before.
+  expect(press("x", 10)).toEqual([]);
+  expect(answers(press("8⏎⏎"))).toEqual([{ id: "3", fingerprint: "SHA256:1", accept: true, name: "lab-8" }]);
+});
+
+test("a lost connection keeps the beginning of a code; a request that is withdrawn does not", () => {
+  asks("1", "PG2WB-J9NS3");
+  press("pg");
+  table.lost();
+  screen.lost();
+  table.settle(now);
+  asks("2", "PG2WB-J9NS3", { fingerprint: "SHA256:1" });
+  expect(lines().at(-1)).toEndWith("(or deny CODE): pg");
+  gone("2");
+  asks("3", "PG2WB-J9NS3", { fingerprint: "SHA256:1" });
+  expect(lines().at(-1)).toEndWith("(or deny CODE): ");
+});

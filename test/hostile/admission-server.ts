@@ -50,6 +50,7 @@ export class AdmissionServer implements AsyncDisposable {
     const requests = new AccessRequests({
       ...{ answerTimeout: 300_000, remember: true, now: Date.now, after: () => () => {} },
       blocked: () => {},
+      lifted: () => {},
       overloaded: () => {},
       record: () => {},
       accept: (request, by) => devices.accept(request, by),

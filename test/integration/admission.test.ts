@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import type { ListedRequest } from "../../src/api/events.ts";
 import type { InvitationInfo } from "../../src/api/messages.ts";
+import { eventually } from "../lab/eventually.ts";
 import { describeWith } from "../lab/need.ts";
 import { sharedWorld } from "../lab/shared-world.ts";
 import { INTEGRATION, type World } from "../lab/world.ts";
@@ -50,6 +51,36 @@ describeWith(INTEGRATION, "admission", () => {
     expect((await requests(world))[0]?.asked).toBeGreaterThan(seen);
     expect(monitor.events().map((event) => event.type)).not.toContain("request");
     await world.must(world.server, "vpn", "accept", code);
+    await log.waitFor(/tunnel is up/);
+  });
+
+  test("what was blocked is listed, and lifted: monitors show it again", async () => {
+    const world = await fresh();
+    const device = await world.device("device1");
+    const monitor = await world.monitor();
+    const log = device.start();
+    const { code } = await monitor.question();
+    await monitor.type(`block ${code}`);
+    await log.waitFor(/denied: the operator denied this device/);
+    const listed = JSON.parse(await world.must(world.server, "vpn", "block", "list", "--json")) as unknown;
+    expect(listed).toMatchObject([{ kind: "key", code, by: "root" }]);
+    expect(await world.walt(world.server, "vpn", "block", "lift", "192.0.2.99")).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining("nothing is blocked that is called 192.0.2.99"),
+    });
+    const after = monitor.process.position;
+    const lifted = await world.must(world.server, "vpn", "block", "lift", code.slice(0, 4).toLowerCase());
+    expect(lifted).toContain(`The key ${code} is not blocked any more.`);
+    await monitor.process.waitFor(/asks for access/, { after });
+    await monitor.type(`block-source ${code}`);
+    const source = async (): Promise<string> =>
+      (await world.must(world.server, "vpn", "block", "list", "--columns", "blocked")).split("\n")[1] ?? "";
+    const from = await eventually("the source is listed", source, { fits: (text) => text !== "" });
+    const last = monitor.process.position;
+    await world.must(world.server, "vpn", "block", "lift", from);
+    expect(await world.must(world.server, "vpn", "block", "list")).toBe("Nothing is blocked.\n");
+    await world.daemon.waitFor(/event=enrolment-block-lifted .*block=source/);
+    await monitor.answer("accept", { after: last });
     await log.waitFor(/tunnel is up/);
   });
 

@@ -388,6 +388,10 @@ for (const shell of SHELLS) {
           await run1({ ...first, revoked: [] });
           expect(await revoked()).toEqual([text(three, both)]);
           await run1(first);
+          // `walt proxy setup` does not know whose keys are revoked: they stay.
+          const unknown = await run1({ ...first, revoked: undefined });
+          expect([unknown.status, unknown.stderr]).toEqual([0, ""]);
+          expect((await revoked()).toSorted()).toEqual([text(one, first), text(three, both)].toSorted());
 
           expect((await script2(both, "--remove")).stdout).toContain("removed this server's lines");
           expect(await revoked()).toEqual([text(one, first)]);

@@ -47,6 +47,7 @@ beforeEach(() => {
     now: () => clock.now,
     after: clock.after,
     blocked: (block, { code }, by) => blocks.push([block, code, by]),
+    lifted: (block, what, by) => blocks.push([`${block} lifted`, what, by]),
     overloaded: (denied, from) => overloads.push([denied, ...from]),
     remember: true,
     record: (kind, { code }, by) => recorded.push([kind, code, by]),
@@ -701,5 +702,39 @@ describe("a block", () => {
     }
     expect(requests.ask(request(), from(0)).waits).toBe(true);
     expect(requests.ask(request(), from(1)).waits).toBe(false);
+  });
+
+  test("is listed, and can be lifted: what asks again is shown", async () => {
+    monitor();
+    const [one, other] = [request(), request()];
+    deny(requests.ask(one, "192.0.2.1").id, "key");
+    clock.pass(1000);
+    deny(requests.ask(other, "2001:db8::7").id, "source");
+    const at = new Date(clock.now).toISOString();
+    const until = new Date(clock.now + 3_600_000).toISOString();
+    const [key, source] = requests.blocks();
+    expect(key).toMatchObject({ kind: "key", code: shortCode(one.publicKey), mac: one.mac, by: "alice" });
+    const what = "2001:db8:0:0::/64";
+    expect(source).toEqual({ kind: "source", what, code: null, mac: null, by: "alice", at, until });
+    requests.lift("key", fingerprint(one.publicKey), "bob");
+    requests.lift("source", what, "bob");
+    expect(blocks.slice(2)).toEqual([
+      ["key lifted", fingerprint(one.publicKey), "bob"],
+      ["source lifted", what, "bob"],
+    ]);
+    expect(requests.blocks()).toEqual([]);
+    expect(requests.ask(one, "192.0.2.1").waits).toBe(true);
+    expect(requests.ask(request(), "2001:db8::8").waits).toBe(true);
+    expect(() => requests.lift("source", what, "bob")).toThrow(`the source ${what} is not blocked`);
+    expect(() => requests.lift("key", "SHA256:none", "bob")).toThrow("the key SHA256:none is not blocked");
+  });
+
+  test("whose time is over is not listed", () => {
+    monitor();
+    deny(requests.ask(request(), "192.0.2.1").id, "source");
+    expect(requests.blocks()).toHaveLength(1);
+    clock.pass(3_600_000);
+    expect(requests.blocks()).toEqual([]);
+    expect(() => requests.lift("source", "192.0.2.1", "bob")).toThrow("is not blocked");
   });
 });

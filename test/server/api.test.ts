@@ -135,6 +135,7 @@ beforeEach(() => {
     now: Date.now,
     after: () => () => {},
     blocked: () => {},
+    lifted: () => {},
     overloaded: () => {},
     record: () => {},
     remember: true,

@@ -62,6 +62,7 @@ beforeEach(() => {
     now: Date.now,
     after: () => () => {},
     blocked: () => {},
+    lifted: () => {},
     overloaded: () => {},
     record: () => {},
     remember: true,

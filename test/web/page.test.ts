@@ -93,6 +93,25 @@ describeWith(BROWSER, "the page in a browser", () => {
     fake.requests = [];
   });
 
+  test("what is typed for a device stays when it is away for a moment, and asks again", async () => {
+    const page = await browser.open(web.address);
+    fake.ask();
+    const typed = page.getByLabel("of the code that the device shows");
+    await typed.fill("pg2");
+    await page.getByLabel("Name of the node").fill("lab-8");
+    fake.requests = [];
+    fake.tell({ type: "answered", id: "1", outcome: "withdrawn", by: "the device" });
+    await page.locator("li.request").waitFor({ state: "detached" });
+    fake.ask({ ...REQUEST, id: "8" });
+    await typed.waitFor();
+    expect(await typed.inputValue()).toBe("pg2");
+    fake.told.length = 0;
+    await page.getByRole("button", { name: "Accept" }).click();
+    await page.getByText("PG2WB-J9NS3 is accepted as lab-8").waitFor();
+    expect(fake.told).toMatchObject([{ id: "8", accept: true, name: "lab-8" }]);
+    fake.requests = [];
+  });
+
   test("one node: an order is asked about, and given; the console shows and types", async () => {
     const page = await browser.open(`${web.address}`);
     await page.getByRole("link", { name: "lab-3" }).click();
@@ -118,6 +137,60 @@ describeWith(BROWSER, "the page in a browser", () => {
     // The terminal's letters have the size that its styles give them: the policy lets these be.
     const { height } = (await page.locator(".xterm-rows > div").first().boundingBox()) ?? { height: 0 };
     expect(height).toBeGreaterThan(12);
+  });
+
+  test("a key, or after a question a source, is blocked once the code was typed", async () => {
+    const page = await browser.open(web.address);
+    for (const [text, block] of [
+      ["Block the key", "key"],
+      ["Block the source", "source"],
+    ] as const) {
+      fake.told.length = 0;
+      fake.ask();
+      const press = page.locator("li.request").getByRole("button", { name: text });
+      await press.waitFor();
+      expect(await press.isDisabled()).toBe(true);
+      await page.getByLabel("of the code that the device shows").fill("pg2");
+      await press.click();
+      if (block === "source") {
+        await page.getByText(`Deny all that comes from ${REQUEST.address} for an hour`).waitFor();
+        expect(fake.told).toEqual([]);
+        await page.getByRole("dialog").getByRole("button", { name: text }).click();
+      }
+      await page.getByText("PG2WB-J9NS3 is denied.").waitFor();
+      expect(fake.told).toMatchObject([{ id: "1", accept: false, block }]);
+      await page.locator("li.request").waitFor({ state: "detached" });
+    }
+  });
+
+  test("a node is renamed, and revoked after the question that the command asks", async () => {
+    const before = fake.nodes;
+    const page = await browser.open(web.address);
+    await page.getByRole("link", { name: "lab-3" }).click();
+    await page.locator(".facts dd").first().waitFor();
+    fake.told.length = 0;
+    await page.getByRole("button", { name: "Rename" }).click();
+    await page.getByLabel("New name of the node").fill("lab-5");
+    await page.getByRole("dialog").getByRole("button", { name: "Rename" }).click();
+    await page.getByText("lab-3 is called lab-5 now").waitFor();
+    await page.getByRole("heading", { name: "lab-5" }).waitFor();
+    expect(fake.told).toMatchObject([{ node: "lab-3", name: "lab-5" }]);
+    fake.told.length = 0;
+    await page.locator(".facts dd").first().waitFor();
+    await page.getByRole("button", { name: "Revoke" }).click();
+    await page.getByText("Revoke lab-5?").waitFor();
+    const about = await page.locator("dialog pre").textContent();
+    expect(about).toContain("the keys of their boards are refused from now on.");
+    expect(about).toContain(before[0]?.device.code ?? "none");
+    await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    expect(fake.told).toEqual([]);
+    await page.getByRole("button", { name: "Revoke" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
+    await page.getByText("lab-5 is revoked. To undo it: walt vpn restore NODE.").waitFor();
+    await page.getByText("There are no nodes yet.").waitFor();
+    expect(fake.told).toMatchObject([{ node: "lab-5", reenrol: false }]);
+    fake.nodes = before;
   });
 
   test("a telephone's screen needs no scrolling to the side, in dark as in light", async () => {

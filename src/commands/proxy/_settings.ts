@@ -13,7 +13,7 @@ export interface ProxySettings {
   enrolments: PublicKey[];
   mark: string;
   /** A configuration does not know who was revoked since. */
-  revoked: PublicKey[];
+  revoked: undefined;
   serverCaFile: string;
   version: string;
   /** The clock of this machine is not earlier than this version. */
@@ -42,7 +42,7 @@ export function proxySettings(config: Config): ProxySettings {
     enrolments: enrolment.map((line) => parsePublicKey(line, "proxy.enrolment")),
     // A file of an earlier version has none: its only CA is the first.
     mark: mark === "" ? cas.map(fingerprint).slice(0, 1).join("") : mark,
-    revoked: [],
+    revoked: undefined,
     serverCaFile: `${config.server.state}/keys/ca.pub`,
     version: VERSION,
     written: new Date(MADE_AFTER),

@@ -42,6 +42,12 @@ export class MonitorTable {
   #typed = "";
   #filter = "";
   #said = "";
+  /** What was being done about a device when the connection was lost, and what was typed there. */
+  #left:
+    | { readonly mode: Extract<Mode, { id: string }>; readonly key: string; readonly typed: string }
+    | undefined;
+  /** Whether the connection was lost, and no request is here again. */
+  #isLost = false;
   /** Keys before this time (ms) are for what was on the screen before. */
   #from = Number.NEGATIVE_INFINITY;
 
@@ -57,10 +63,23 @@ export class MonitorTable {
     this.#said = text;
   }
 
+  /** The connection is lost: what is typed is kept for when these devices ask again. To be called before the screen's. */
+  lost(): void {
+    this.#isLost = true;
+    if (!("id" in this.#mode)) return;
+    const { id } = this.#mode;
+    const key = this.screen.rows.find((one) => one.id === id)?.fingerprint;
+    if (key !== undefined) this.#left = { mode: this.#mode, key, typed: this.#typed };
+    this.#mode = LIST;
+    this.#typed = "";
+  }
+
   /** To be called after each event: what does not wait any more is not acted upon. */
   settle(now: number): void {
-    const ids = new Set(this.screen.rows.map(({ id }) => id));
-    if (ids.size === 0) {
+    const { rows } = this.screen;
+    const ids = new Set(rows.map(({ id }) => id));
+    if (ids.size > 0) this.#isLost = false;
+    if (ids.size === 0 && !this.#isLost) {
       this.#typed = "";
       this.#filter = "";
     }
@@ -71,6 +90,15 @@ export class MonitorTable {
       this.#said = "That device does not wait any more.";
       this.quiet(now);
     }
+    const again = rows.find(({ fingerprint }) => fingerprint === this.#left?.key);
+    if (this.#left === undefined || again === undefined || this.#mode !== LIST) return;
+    const { mode, typed } = this.#left;
+    this.#left = undefined;
+    // Whoever has begun something else meanwhile is not interrupted.
+    if (this.#typed !== "") return;
+    this.#mode = "at" in mode ? { ...mode, id: again.id, at: now } : { ...mode, id: again.id };
+    this.#typed = typed;
+    this.quiet(now);
   }
 
   /** @param now ms since the epoch. */

@@ -5,7 +5,7 @@ import type { ApiClient } from "../../api/client.ts";
 import { LiveRegion } from "./_live-region.ts";
 import { type Action, MonitorScreen } from "./_monitor-screen.ts";
 import { MonitorTable } from "./_monitor-table.ts";
-import { hasColours, saidOf, sendAnswer, type View, wordsOf } from "./_monitor-view.ts";
+import { hasColours, lostText, saidOf, sendAnswer, type View, wordsOf } from "./_monitor-view.ts";
 
 /** Columns and lines of a terminal that has room for the table. */
 const LEAST_COLUMNS = 60;
@@ -27,7 +27,8 @@ export function tableView(api: ApiClient): View {
   const screen = new MonitorScreen(options);
   const table = new MonitorTable(screen);
   const region = new LiveRegion(stdout);
-  let isLost = false;
+  /** What was said of a lost connection; undefined while there is one. */
+  let lost: string | undefined;
   let isRaw = false;
   const draw = (printed?: string): void => region.draw(table.lines(stdout.rows), printed);
   const act = (actions: readonly Action[]): void => {
@@ -55,8 +56,8 @@ export function tableView(api: ApiClient): View {
   };
   return {
     event: (event) => {
-      if (event.type === "watching" && isLost) draw("Connected again.");
-      isLost = false;
+      if (event.type === "watching" && lost !== undefined) draw("Connected again.");
+      lost = undefined;
       act(screen.event(event, Date.now()));
     },
     input: async (signal) => {
@@ -89,11 +90,12 @@ export function tableView(api: ApiClient): View {
       cooked();
       return ended;
     },
-    lost: () => {
+    lost: (why) => {
+      table.lost();
       screen.lost();
-      table.settle(Date.now());
-      if (!isLost) draw("The connection to the server is lost; trying again.");
-      isLost = true;
+      const isNews = lost === undefined || (why !== "" && lostText(why) !== lost);
+      draw(isNews ? lostText(why) : undefined);
+      lost = lostText(why);
     },
     stop: () => {
       region.draw([]);

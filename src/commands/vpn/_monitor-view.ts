@@ -14,8 +14,8 @@ export interface View {
    * @throws WaltError when it is nobody's answers.
    */
   input(signal: AbortSignal): Promise<boolean>;
-  /** The server went away; we go on trying. */
-  lost(): void;
+  /** The server cannot be reached; we go on trying. @param why what ssh says; empty if it says nothing. */
+  lost(why: string): void;
   /** The command ends. */
   stop(): void;
 }
@@ -24,6 +24,11 @@ export interface View {
 export function wordsOf(error: unknown): string {
   const hint = error instanceof WaltError ? error.hint : undefined;
   return hint === undefined ? messageOf(error) : `${messageOf(error)}. ${hint}`;
+}
+
+/** What is said when the server went away, and again when there is another reason. */
+export function lostText(why: string): string {
+  return `The connection to the server is lost; trying again.${why === "" ? "" : ` ssh: ${why}`}`;
 }
 
 /** Send an answer, and the note that came with it. */
@@ -37,7 +42,7 @@ export function saidOf({ block }: GivenAnswer): string | undefined {
   if (block === undefined) return undefined;
   return block === "key"
     ? "This key is blocked: no monitor shows it again. `walt vpn accept` can still accept it."
-    : "What comes from there is denied for an hour.";
+    : "What comes from there is denied for an hour, or until `walt vpn block lift`.";
 }
 
 export function hasColours(): boolean {

@@ -9,9 +9,10 @@ import { usageError } from "../../errors.ts";
 import { sleep } from "../../linux/sleep.ts";
 import { command, print, refuseUnread, UnreadError, untilStopped } from "../_command.ts";
 import { EVENT_COLUMNS, eventLine } from "../_events.ts";
-import { serverOptions, withServer } from "../_server.ts";
+import { serverOptions, withServer, withServerKept } from "../_server.ts";
 import { checkListArgs, type List, listOptions, printList } from "../_table.ts";
 import { chooseNodes, chooseOptions } from "../node/_choose.ts";
+import { lostText } from "./_monitor-view.ts";
 
 /** Events that are shown unless --since says otherwise. */
 const LAST = 100;
@@ -43,7 +44,7 @@ export default command({
     const since = span === undefined ? undefined : new Date(Date.now() - span).toISOString();
     const typed = every("node");
     checkListArgs(LIST, args);
-    await withServer(args, async (api) => {
+    await (args.follow ? withServerKept : withServer)(args, async (api) => {
       const chosen = typed.length === 0 ? undefined : await chosenNames(api, typed);
       const before = await eventsOf(api, chosen, since);
       const last = await lastEvent(api, before);
@@ -125,7 +126,7 @@ async function follow(
   signal: AbortSignal,
 ): Promise<void> {
   let last = after;
-  let lost = false;
+  let lost: string | undefined;
   const take = (event: JournalEvent): void => {
     if (event.id <= last) return;
     last = event.id;
@@ -135,15 +136,16 @@ async function follow(
     try {
       // A stream begins with one page at most.
       for (const event of await allEvents(api, {}, last)) take(event);
-      lost = false;
+      lost = undefined;
       for await (const told of api.stream(SERVER.follow, { after: last }, signal))
         if (told.type === "event") take(told.event);
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof UnreadError || error instanceof MisfitError) throw error;
     }
-    if (!lost) process.stderr.write("The connection to the server is lost; trying again.\n");
-    lost = true;
+    const why = lostText(api.peer.lost?.() ?? "");
+    if (lost !== why) process.stderr.write(`${why}\n`);
+    lost = why;
     await sleep(RECONNECT, signal);
   }
 }

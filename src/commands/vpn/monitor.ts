@@ -9,10 +9,10 @@ import { readLines } from "../../linux/lines.ts";
 import { sleep } from "../../linux/sleep.ts";
 import { safeText } from "../../text.ts";
 import { command, print, refuseUnread, UnreadError, untilStopped, write } from "../_command.ts";
-import { operator, serverOptions, withServer } from "../_server.ts";
+import { operator, serverOptions, withServerKept } from "../_server.ts";
 import { type Action, MonitorScreen, READING_TIME } from "./_monitor-screen.ts";
 import { hasTable, tableView } from "./_monitor-terminal.ts";
-import { hasColours, saidOf, sendAnswer, type View, wordsOf } from "./_monitor-view.ts";
+import { hasColours, lostText, saidOf, sendAnswer, type View, wordsOf } from "./_monitor-view.ts";
 import { NotifyCommand } from "./_notify.ts";
 import { wishesOf } from "./_typed-answer.ts";
 
@@ -47,7 +47,7 @@ export default command({
   async run(args) {
     const problem = (why: string): void => void process.stderr.write(`walt: ${why}\n`);
     const notify = args.notify === undefined ? undefined : new NotifyCommand(args.notify, problem);
-    await withServer(args, async (api) => {
+    await withServerKept(args, async (api) => {
       const over = new AbortController();
       const signal = AbortSignal.any([untilStopped(), over.signal]);
       const view = args.json ? jsonView(api) : hasTable() ? tableView(api) : personView(api);
@@ -95,7 +95,7 @@ async function follow(
       if (!once || error instanceof UnreadError || error instanceof MisfitError) throw error;
     }
     if (signal.aborted) return;
-    view.lost();
+    view.lost(api.peer.lost?.() ?? "");
     await sleep(RECONNECT, signal);
   }
 }
@@ -108,7 +108,8 @@ const linesTo = (take: (line: string) => void | Promise<void>) => (signal: Abort
 function personView(api: ApiClient): View {
   const { columns = 80 } = process.stdout;
   const screen = new MonitorScreen({ columns, colours: hasColours() });
-  let lost = false;
+  /** What was said of a lost connection; undefined while there is one. */
+  let lost: string | undefined;
   /** Whether the cursor stands behind a prompt, and since when. */
   let prompted = false;
   let promptedAt = 0;
@@ -140,8 +141,8 @@ function personView(api: ApiClient): View {
   };
   return {
     event: (event) => {
-      if (event.type === "watching" && lost) show("Connected again.");
-      lost = false;
+      if (event.type === "watching" && lost !== undefined) show("Connected again.");
+      lost = undefined;
       act(screen.event(event, Date.now()));
     },
     input: linesTo((text) => {
@@ -160,9 +161,9 @@ function personView(api: ApiClient): View {
       if (process.stdin.isTTY && now - promptedAt >= READING_TIME) prompted = false;
       act(screen.line(text, now));
     }),
-    lost: () => {
-      if (!lost) show("The connection to the server is lost; trying again.");
-      lost = true;
+    lost: (why) => {
+      if (lost === undefined || (why !== "" && lostText(why) !== lost)) show(lostText(why));
+      lost = lostText(why);
       screen.lost();
     },
     stop: () => {
@@ -214,9 +215,10 @@ function jsonView(api: ApiClient): View {
         });
       }
     }),
-    lost: () => {
+    lost: (why) => {
       waiting.clear();
-      problem(new WaltError("the connection to the server is lost; trying again"));
+      const said = why === "" ? "" : `: ssh: ${why}`;
+      problem(new WaltError(`the connection to the server is lost; trying again${said}`));
     },
     stop: () => {},
   };

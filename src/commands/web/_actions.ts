@@ -3,6 +3,7 @@
 import { ApiError } from "../../api/api-error.ts";
 import type { ApiClient } from "../../api/client.ts";
 import type { History } from "../../api/history.ts";
+import { BLOCKS } from "../../api/messages.ts";
 import { SERVER } from "../../api/routes.ts";
 import { parseReboot } from "../../control/reboot.ts";
 import { codeBegins, LEAST_CODE, parseCode } from "../../enrolment/typed-code.ts";
@@ -16,6 +17,8 @@ import { trafficRows } from "../_traffic.ts";
 import { factsOf } from "../node/_facts.ts";
 import { askOrder, type GivenOrder } from "../node/_orders.ts";
 import { outcomeOf } from "../node/_reboot-outcome.ts";
+import { saidOf } from "../vpn/_monitor-view.ts";
+import { aboutRevocation, afterRevocation } from "../vpn/_revoked.ts";
 import { eventRow, type LiveOverview, nodeRow } from "./_overview.ts";
 
 /** Characters of a note, as the server takes them. */
@@ -50,6 +53,7 @@ export const READS: Readonly<Record<string, Action>> = {
       usb: usb?.map(({ port, id, name }) => ({ port: port ?? "", id: id ?? "", name: name ?? "" })) ?? null,
       events: node.events.toReversed().map(eventRow),
       isOff: node.report?.facts.vm.state === "powered-off",
+      revocation: aboutRevocation([node.device], false),
     };
   },
 };
@@ -64,6 +68,18 @@ export const WRITES: Readonly<Record<string, Action>> = {
       { order: "reboot", what: fields.choice("what", ["guest", "vm", "board"]), by: operator() },
       signal,
     ),
+  rename: async ({ api, live, fields }): Promise<Done> => {
+    const [node, name] = [fields.text("node"), parseNodeName(fields.text("name"))];
+    await api.call(SERVER.rename, { node, name, by: operator() });
+    live.touch();
+    return { text: `${node} is called ${name} now` };
+  },
+  revoke: async ({ api, live, fields }): Promise<Done> => {
+    const node = fields.text("node");
+    const { passesUntil } = await api.call(SERVER.revoke, { node, reenrol: false, by: operator() });
+    live.touch();
+    return { text: `${node} is revoked. ${afterRevocation([passesUntil], false)}` };
+  },
   power: ({ api, fields, signal }) =>
     ordered(api, fields.text("node"), { order: "power", on: fields.boolean("on"), by: operator() }, signal),
 };
@@ -93,10 +109,11 @@ async function answer({ api, live, fields }: Asked): Promise<Done> {
   }
   if (new Set(fits.map(({ code }) => code)).size > 1)
     throw new WaltError(`"${plainText(text)}" fits several requests: type more of the code`);
-  const named = accept && name !== undefined ? { name } : {};
-  const { node } = await api.call(SERVER.answer, { id, fingerprint, accept, by: operator(), ...named });
+  const block = !accept && fields.has("block") ? { block: fields.choice("block", BLOCKS) } : {};
+  const given = { id, fingerprint, accept, ...(accept && name !== undefined ? { name } : {}), ...block };
+  const { node } = await api.call(SERVER.answer, { ...given, by: operator() });
   live.touch();
-  if (node === null) return { text: `${request.code} is denied` };
+  if (node === null) return { text: [`${request.code} is denied.`, saidOf(given) ?? ""].join(" ").trim() };
   const accepted = `${request.code} is accepted as ${node}`;
   if (note === "") return { text: accepted };
   try {

@@ -71,6 +71,16 @@ export class FakeServer implements AsyncDisposable {
           this.tell({ type: "answered", id: answer.id, outcome, by: "root", ...node });
           return { node: node.node ?? null };
         }),
+        serve(SERVER.rename, (order) => {
+          this.told.push(order);
+          this.nodes = this.nodes.map((one) => ({ ...one, name: order.name }));
+          return {};
+        }),
+        serve(SERVER.revoke, (order) => {
+          this.told.push(order);
+          this.nodes = [];
+          return { passesUntil: null };
+        }),
         serve(SERVER.note, (order) => {
           this.told.push(order);
           return {};

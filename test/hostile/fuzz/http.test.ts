@@ -55,6 +55,7 @@ beforeAll(async () => {
   const requests = new AccessRequests({
     ...{ answerTimeout: 60_000, remember: true, now: Date.now, after: () => () => {} },
     blocked: () => {},
+    lifted: () => {},
     overloaded: () => {},
     record: () => {},
     accept: (request, by) => devices.accept(request, by),
