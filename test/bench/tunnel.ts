@@ -1,27 +1,58 @@
 /**
  * `bun run bench:tunnel`: the tunnel beside a nested ssh pipe with the same ciphers, OpenSSH's own Ethernet
  * tunnel and a plain read/write loop, over the same proxies and links, in turns; and its memory.
- * Options: --list (the paths), --only PATHS (comma separated), --without VARIANTS, --runs N, --seconds N,
- * --seed N (of what is random in the paths), --lanes N (of the tunnel; else as fits the path), --json.
  */
 
 import { parseArgs } from "node:util";
+import { messageOf } from "../../src/errors.ts";
 import { ensurePackages } from "../setup.ts";
 import { benchPaths } from "./tunnel/paths.ts";
 import type { Results } from "./tunnel/report.ts";
 
-const { values } = parseArgs({
-  options: {
-    list: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
-    runs: { type: "string", default: "5" },
-    seconds: { type: "string", default: "3" },
-    seed: { type: "string", default: "1" },
-    lanes: { type: "string" },
-    only: { type: "string", default: "" },
-    without: { type: "string", default: "" },
-  },
-});
+const HELP = `bun run bench:tunnel [options]: measure the tunnel beside the alternatives
+
+  --list              the paths
+  --only PATHS        only these, separated by commas
+  --without VARIANTS  not these: nested ssh pipe, ssh -w, plain loop, walt
+  --runs N            so many, of which medians are taken (5)
+  --seconds N         length of each transfer (3)
+  --seed N            of what is random in the paths (1)
+  --lanes N           of the tunnel (as fits the path)
+  --json              figures for programs
+
+Example: bun run bench:tunnel --only 20mbit,jitter-40 --runs 7
+`;
+
+const { values } = orUsage(() =>
+  parseArgs({
+    options: {
+      help: { type: "boolean", default: false },
+      list: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      runs: { type: "string", default: "5" },
+      seconds: { type: "string", default: "3" },
+      seed: { type: "string", default: "1" },
+      lanes: { type: "string" },
+      only: { type: "string", default: "" },
+      without: { type: "string", default: "" },
+    },
+  }),
+);
+if (values.help) {
+  process.stdout.write(HELP);
+  process.exit(0);
+}
+
+/** @returns what `parse` returns; ends with a usage error when it throws. */
+function orUsage<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    process.stderr.write(`${messageOf(error)}\n\n${HELP}`);
+    process.exit(2);
+  }
+}
+
 /** Tunnels of the part `idle`. */
 const IDLE = 500;
 const seed = Number(values.seed);
