@@ -44,6 +44,27 @@ test("no page has what a merge left in it", () => {
   for (const page of pages) expect([page, /^(<{7}|={7}|>{7})/m.test(textOf(page))]).toEqual([page, false]);
 });
 
+test("the handbook names every page of a task, and each is under two screens", () => {
+  const told = new Set(
+    [...textOf("docs/deployment.md").matchAll(/\]\(([\w-]+\.md)\)/g)].map(([, page]) => `docs/${page}`),
+  );
+  // What is looked up, and what is no operator's task.
+  const others = [
+    "architecture",
+    "configuration",
+    "data-plane",
+    "deployment",
+    "glossary",
+    "log-events",
+    "protocol",
+  ];
+  const more = [...others, "scale", "sd-card", "security", "testing"].map((name) => `docs/${name}.md`);
+  const tasks = pages.filter((page) => page.startsWith("docs/") && !more.includes(page));
+  expect(tasks.filter((page) => !told.has(page))).toEqual([]);
+  const long = tasks.map((page) => [page, textOf(page).split("\n").length - 1] as const);
+  expect(long.filter(([, lines]) => lines > 120)).toEqual([]);
+});
+
 test("prose is wrapped at 110 columns", () => {
   // Made by `bun run docs`.
   const made = ["docs/configuration.md", "docs/doctor.md", "docs/log-events.md"];

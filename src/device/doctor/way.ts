@@ -119,7 +119,7 @@ export const WAY_CHECKS: readonly Check<WayCase>[] = [
       const to = server === undefined ? "the next hop" : formatHostPort(server);
       const cure =
         failure.kind === "walt-proxy"
-          ? "Use another entrypoint. Or set another user up on that machine (install-device.md says how), and name it in the entrypoint: USER@HOST."
+          ? "Use another entrypoint. Or set another user up on that machine (original-framing.md says how), and name it in the entrypoint: USER@HOST."
           : failure.kind === "refused"
             ? `Set the proxy up with \`walt vpn setup-proxy --next\` and the very text that this device uses (device.server = "${to}"). If it is, its sshd forbids forwarding: \`sshd -T\` on the proxy must say \`allowtcpforwarding yes\` (or local) and no other permitopen.`
             : `Test it on the proxy: \`nc -v ${to.replace(/:(\d+)$/, " $1")}\`. Is the server running, does its name resolve there, and does a firewall let the proxy through?`;
