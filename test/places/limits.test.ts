@@ -98,6 +98,12 @@ const PIDS = "/sys/fs/cgroup/pids";
 
 describeWith([...INTEGRATION, { files: [`${PIDS}/cgroup.procs`] }], "a limit on processes", () => {
   test("dnsmasq is back by itself when processes can be made again", async () => {
+    // Bun aborts when it needs another thread for itself and cannot have one. That tells nothing of dnsmasq.
+    for (let attempts = 1; !(await isBack()); attempts++) expect(attempts).toBeLessThan(6);
+  }, 300_000);
+
+  /** @returns false if Bun aborted meanwhile. */
+  async function isBack(): Promise<boolean> {
     await using world = await World.create({ proxies: 0 });
     const { server, daemon } = world;
     const group = `${PIDS}/walt-limits-${server.pid}`;
@@ -111,14 +117,18 @@ describeWith([...INTEGRATION, { files: [`${PIDS}/cgroup.procs`] }], "a limit on 
       const [first] = dnsmasqs();
       if (first === undefined) throw new Error("there is no dnsmasq");
       process.kill(first, "SIGKILL");
-      await daemon.waitFor(/event=dhcp-restart reason=.*(EAGAIN|[Rr]esource temporarily)/);
+      const told = daemon.waitFor(/event=dhcp-restart reason=.*(EAGAIN|[Rr]esource temporarily)/);
+      await Promise.race([told.catch(() => {}), daemon.exited]);
+      if (daemon.ended === "SIGABRT") return false;
+      await told;
       limit("max");
       await eventually("another dnsmasq", () => dnsmasqs().some((pid) => pid !== first));
       expect(await world.stopServer()).toBe(0);
+      return true;
     } finally {
       await server.endAll();
       await eventually("the group is empty", () => readFileSync(`${group}/cgroup.procs`, "utf8") === "");
       rmdirSync(group);
     }
-  }, 120_000);
+  }
 });
