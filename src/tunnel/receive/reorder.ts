@@ -126,10 +126,13 @@ export class Reorder implements SlotHolder {
     return LOOK;
   }
 
-  /** Drop a frame that waits in a slot of this size, of which it holds at least one. */
+  /**
+   * Drop a frame that waits in a slot of this size, of which it holds at least one. The first flows, on which
+   * other traffic depends (flow.ts), lose frames last.
+   */
   give(size: Size): void {
     const pool = threadPool();
-    for (let flow = 0; flow < FLOWS; flow++) {
+    for (let flow = FLOWS - 1; flow >= 0; flow--) {
       let before = -1;
       for (let slot = this.#head[flow] ?? -1; slot >= 0; slot = pool.next[slot] ?? -1) {
         if (pool.sizeOf(slot) === size) {

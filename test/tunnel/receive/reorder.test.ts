@@ -28,9 +28,9 @@ function begin(): void {
 }
 
 /** The frame with this number comes, and waits. */
-function waits(number: number, now: number): void {
+function waits(number: number, now: number, flow = FLOW): void {
   memory.bytes[0] = number;
-  order.keep(FLOW, number, false, memory, 0, FRAME, now);
+  order.keep(flow, number, false, memory, 0, FRAME, now);
 }
 
 afterEach(() => {
@@ -85,4 +85,13 @@ test("a frame for which there is no room counts as lost, one that came before do
   for (let number = 0; number < 4000; number++) waits(number, 0);
   expect(order.waiting).toBeLessThanOrEqual(REORDER_MAX / SLOT_BYTES[SMALL]);
   expect(order.waiting + order.lost).toBe(4000);
+});
+
+test("without room the flows on which others depend lose frames last", () => {
+  begin();
+  waits(1, 0, 0);
+  waits(2, 0);
+  order.give(SMALL);
+  order.tick(HOLD);
+  expect(came).toEqual([1]);
 });
