@@ -30,8 +30,9 @@ export interface BoardRecord {
   readonly usb: UsbPorts;
   /**
    * Ports that the power of all external ports is switched by, although the hubs say that they switch each
-   * port alone; undefined where the hubs are right. As reported of real boards by users of uhubctl; not
-   * measured here.
+   * port alone; undefined where the hubs are right. From the README of uhubctl, "Raspberry Pi B+,2B,3B" and
+   * "Raspberry Pi 3B+" (https://github.com/mvp/uhubctl, commit 2985dfc): port 2 of hub 1-1 switches all four
+   * sockets, those of the 3 B+'s second hub as well. Not measured here.
    */
   readonly usbSwitch: readonly string[] | undefined;
 }

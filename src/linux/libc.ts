@@ -27,6 +27,7 @@ export const libc = dlopen("libc.so.6", {
   bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
   socketpair: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
   sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i32" },
+  setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
   adjtimex: { args: ["ptr"], returns: "i32" },
   setns: { args: ["i32", "i32"], returns: "i32" },
@@ -53,6 +54,7 @@ const F_SETFL = 4;
 
 /** Address families, types and flags of socket(2) and sendto(2). */
 export const AF_UNIX = 1;
+export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
 export const SOCK_STREAM = 1;

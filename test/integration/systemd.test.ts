@@ -329,6 +329,91 @@ chown walt-vpn-dhcp: /var/lib/walt-vpn-dhcp`,
     host.writeFile("/etc/walt/vpn.toml", before);
   }, 120_000);
 
+  /** The system calls of a set of systemd's, and of the sets in it. */
+  async function systemCalls(set: string): Promise<string[]> {
+    const lines = (await host.must(["systemd-analyze", "--no-pager", "syscall-filter", set]))
+      .split("\n")
+      .slice(1);
+    const words = lines.map((line) => line.trim()).filter((word) => /^@?[a-z0-9_-]+$/.test(word));
+    const inner = await Promise.all(words.filter((word) => word.startsWith("@")).map(systemCalls));
+    return [...words.filter((word) => !word.startsWith("@")), ...inner.flat()];
+  }
+
+  /**
+   * The command as `asIn`, and in the unit's sandbox as far as programs can notice it: what they may write, what they see
+   * of /proc, and the system calls that are refused (systemd.exec(5)). The refused ones are in /run/walt-vpn/refused.
+   */
+  async function sandboxed(unit: string, command: readonly string[]): Promise<string[]> {
+    const text = readFileSync(host.path(unit), "utf8");
+    for (const line of [
+      ...["ProtectSystem=strict", "PrivateTmp=yes", "ProcSubset=pid", "ProtectProc=invisible"],
+      ...["SystemCallFilter=~@privileged @resources", "SystemCallErrorNumber=EPERM"],
+    ])
+      expect(text).toContain(`\n${line}\n`);
+    const refused = [
+      ...new Set([...(await systemCalls("@privileged")), ...(await systemCalls("@resources"))]),
+    ];
+    const calls = refused.map((name) => `?${name}`).join(",");
+    const traced = [
+      "strace",
+      "-f",
+      "-qq",
+      "-o",
+      "/run/walt-vpn/refused",
+      "-e",
+      `inject=${calls}:error=EPERM`,
+    ];
+    const enter = `for mount in $(cut -d' ' -f2 /proc/self/mounts | sort -u); do
+  case $mount in /proc*|/dev*) ;; *) mount -o remount,bind,ro "$mount" 2>/dev/null || : ;; esac
+done
+for own in /run/walt-vpn /var/lib/walt-vpn; do mount --bind $own $own; mount -o remount,bind,rw $own; done
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mount -t proc -o subset=pid,hidepid=invisible proc /proc
+if touch /var/lib/probe 2>/dev/null; then echo "/var/lib can be written" >&2; exit 1; fi
+exec "$@"`;
+    const inside = asIn(unit, [...traced, "-e", "signal=none", "--seccomp-bpf", ...command]);
+    return ["unshare", "--mount", "--propagation=private", "sh", "-ec", enter, "sh", ...inside];
+  }
+
+  const agent = need({ programs: ["snmpd", "snmpget", "snmpwalk", "strace", "systemd-analyze"] });
+  test.skipIf(agent.skip && process.env["CI"] !== "true")(
+    `the SNMP agent works in the unit's sandbox${agent.skip ? ` (skipped: ${agent.why})` : ""}`,
+    async () => {
+      await makeFolders();
+      await host.must(["rm", "-f", "/run/walt-vpn/refused"]);
+      const before = readFileSync(host.path("/etc/walt/vpn.toml"), "utf8");
+      await host.ip("link add br-lab type bridge", "link set br-lab up");
+      const own = `managed = false\nbridge = "br-lab"\n[server.snmp]\naddress = "192.168.152.250"\n`;
+      host.writeFile("/etc/walt/vpn.toml", `role = "server"\n[server.network]\n${own}`);
+      // As the handbook says.
+      const file = "/etc/walt/snmp_community";
+      await host.must(["install", "-m", "600", "-o", "walt-vpn-server", "/dev/null", file]);
+      await host.must(["sh", "-c", `echo only-for-walt >>${file}`]);
+      const daemon = host.spawn(await sandboxed(UNIT, ["/usr/local/bin/walt-vpn", "server", "run"]));
+      await daemon.waitFor(/event=snmp-ready/);
+      const id = (await host.must(["id", "-u", "walt-vpn-server"])).trim();
+      expect(processesNamed("snmpd")).toEqual([`${id}\t${id}\t${id}\t${id} 0000000000001400`]);
+      const ask = (program: string, object: string): Promise<string> =>
+        host.must(
+          [program, "-v2c", "-c", "only-for-walt", "-On", "-OQ", "-t", "20", "192.168.152.250", object],
+          { env: { MIBS: "" } },
+        );
+      expect(await ask("snmpget", ".1.3.6.1.2.1.1.5.0")).toContain("walt-vpn");
+      // What our relay answers, which snmpd starts.
+      const ports = (await ask("snmpwalk", ".1.3.6.1.2.1.105.1.1.1.3.1")).trim().split("\n");
+      expect(ports).toHaveLength(512);
+      expect(daemon.output).not.toMatch(/event=snmp-restart/);
+      for (const { pid, command } of host.processes())
+        if (command.startsWith("/usr/local/bin/walt-vpn server run")) process.kill(pid, "SIGTERM");
+      expect(await eventually("the daemon's end", daemon.exited)).toBe(0);
+      expect(processesNamed("snmpd")).toEqual([]);
+      expect(await host.must(["ip", "address"])).not.toContain("192.168.152.250");
+      await host.ip("link del br-lab");
+      host.writeFile("/etc/walt/vpn.toml", before);
+    },
+    120_000,
+  );
+
   test("root by hand does not leave files among the service's; elsewhere it does what it did", async () => {
     await makeFolders();
     const files = (): Promise<string> =>

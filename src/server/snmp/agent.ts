@@ -4,7 +4,7 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, chownSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { chmodSync, chownSync, closeSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { messageOf, WaltError } from "../../errors.ts";
@@ -12,6 +12,7 @@ import { readText, writeFileAtomic } from "../../linux/files.ts";
 import { ipBatch } from "../../linux/ip.ts";
 import { LineCutter } from "../../linux/lines.ts";
 import { sleep } from "../../linux/sleep.ts";
+import { udpSocket } from "../../linux/udp-socket.ts";
 import type { Log } from "../../log.ts";
 import { safeText } from "../../text.ts";
 import { ROOTS } from "./mib.ts";
@@ -20,6 +21,8 @@ import script from "./snmpd.sh" with { type: "text" };
 
 /** The user and the group of snmpd when we are root: `nobody` and `nogroup` of Debian's base-passwd. */
 const NOBODY = 65_534;
+/** Where SNMP agents are asked, by UDP (RFC 3417). */
+const PORT = 161;
 /** Relays at once; snmpd starts two. */
 const RELAYS_MAX = 8;
 /** ms until a snmpd that has ended is started again. */
@@ -54,16 +57,13 @@ export function readCommunity(path: string): string {
   });
 }
 
-/**
- * snmpd.conf(5). Nothing of this machine is shown but what we say. Its address is one of the loopback interface, and it
- * is bound to that interface: the kernel gives it nothing that comes from another machine.
- */
+/** snmpd.conf(5). Nothing of this machine is shown but what we say. */
 export function snmpdConfig(address: string, community: string, relay: readonly string[]): string {
   const { lldp, interfaces, power } = ROOTS;
   const views = [lldp, interfaces, power, ".1.3.6.1.2.1.1"].map((root) => `view walt included ${root}\n`);
   // Each registration is a process. The second one has `interfaces` and `power`.
   const passes = [lldp, ".1.3.6.1.2.1"].map((root) => `pass_persist ${root} ${relay.join(" ")}\n`);
-  return `agentAddress udp:${address}@lo:161
+  return `agentAddress udp:${address}:${PORT}
 sysName walt-vpn
 sysDescr WalT VPN: a port for each node
 ${views.join("")}rwcommunity ${community} ${address} -V walt
@@ -74,6 +74,12 @@ ${passes.join("")}`;
 export class SnmpAgent {
   readonly #stop = new AbortController();
   #child: ChildProcess | undefined;
+  /**
+   * snmpd's socket, as a file descriptor. Its address is one of the loopback interface, and it is bound to that
+   * interface: the kernel gives it nothing that comes from another machine. snmpd itself binds a socket to its
+   * interface twice, which needs CAP_NET_RAW (seen with 5.9), and so it is given one.
+   */
+  #udp: number | undefined;
   #loop: Promise<void> = Promise.resolve();
   readonly #relays = new Set<Socket>();
 
@@ -99,21 +105,30 @@ export class SnmpAgent {
     const server = await agent.#listen(socket);
     if (isRoot) chownSync(socket, NOBODY, NOBODY);
     await ipBatch([`addr replace ${address}/32 dev lo`]);
-    const ended = agent.#spawn(isRoot);
-    const failed = await Promise.race([ended, sleep(SETTLED, agent.#stop.signal).then(() => undefined)]);
-    const end = async (): Promise<void> => {
+    agent.stop = async () => {
       agent.#stop.abort();
       agent.#child?.stdin?.end();
       await agent.#loop;
       for (const one of agent.#relays) one.destroy();
       server.close();
+      if (agent.#udp !== undefined) closeSync(agent.#udp);
       await ipBatch([`addr del ${address}/32 dev lo`]).catch(() => {});
     };
-    agent.stop = end;
+    try {
+      agent.#udp = udpSocket(address, PORT, "lo");
+    } catch (error) {
+      await agent.stop();
+      throw new WaltError(`the SNMP agent cannot start: ${messageOf(error)}`, {
+        hint: "Debian's own snmpd may have the port: systemctl disable --now snmpd",
+        cause: error,
+      });
+    }
+    const ended = agent.#spawn(isRoot);
+    const failed = await Promise.race([ended, sleep(SETTLED, agent.#stop.signal).then(() => undefined)]);
     if (failed !== undefined) {
-      await end();
+      await agent.stop();
       throw new WaltError(`snmpd ended at its start: ${failed}`, {
-        hint: `Is it installed (apt-get install snmpd), and is UDP port 161 free on ${address}?`,
+        hint: "Is it installed (apt-get install snmpd)?",
       });
     }
     agent.#loop = agent.#watch(ended, isRoot);
@@ -171,16 +186,18 @@ export class SnmpAgent {
       PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
       MIBS: "",
       SNMPCONFPATH: run,
+      // What snmpd keeps; it makes the folder. Not `run`: it would be called snmpd.conf there, too.
+      SNMP_PERSISTENT_DIR: join(run, "kept"),
       LC_ALL: "C",
     };
     // In a process group of its own, so that Ctrl-C at the terminal ends us first.
     const child = spawn("sh", ["-c", script, "sh", ...words, ...modules], {
-      ...{ stdio: ["pipe", "ignore", "pipe"], detached: true, cwd: dirname(run), env },
+      ...{ stdio: ["pipe", "ignore", "pipe", this.#udp], detached: true, cwd: dirname(run), env },
     });
     this.#child = child;
-    child.stdin.on("error", () => {}); // it has ended
+    child.stdin?.on("error", () => {}); // it has ended
     const last: string[] = [];
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       for (const line of text.split("\n").filter((one) => one.trim() !== "")) {
         this.log.debug(safeText(line.trim(), 300), { event: "detail" });
         if (last.push(safeText(line.trim(), 150)) > 2) last.shift();
