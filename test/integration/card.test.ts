@@ -65,7 +65,7 @@ describeWith([...INTEGRATION, TOOLS], "SD card", () => {
       ],
       [["-o", "b.dd", "--vlan", "5000"], 2, /vlan/],
       [["-o", "b.dd", "--ntp", "a b"], 2, /ntp "a b" is not a host name/],
-      [["-o", "b.dd", "--ssh-key", "id"], 2, /id is a private key, which must not be on a card/],
+      [["-o", "b.dd", "--ssh-key", "id"], 2, /id is a private key, which must not be in an image/],
       [["--board", "generic", "--ssh-key", "id.pub"], 2, /is for an SD card/],
       [["-o", "/nowhere/b.dd"], 1, /\/nowhere does not exist/],
       [["--board", "generic", "--compress"], 2, /--compress is for an SD card/],
