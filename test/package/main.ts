@@ -1,6 +1,7 @@
 /**
  * `bun run test:package`: the Debian packages and the relay's image. Built twice, looked at by lintian, installed,
- * upgraded and purged on a Debian that has nothing but its base. Minutes; needs root.
+ * upgraded and purged on a Debian that has nothing but its base. Then a newcomer's run from the package alone, up to
+ * a node that is up. Minutes; needs root.
  */
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -84,10 +85,12 @@ try {
   const earlier = await debianPackage({ target: own, version: "0.0.9", time, output: at("1") });
   const root = values.root ?? join(folder, "root");
   await makeEmptyRoot(root, values.suite);
-  status = await runInside(root, join(import.meta.dir, "inside.sh"), [
-    [earlier, "earlier.deb"],
-    [package_, "walt.deb"],
-  ]);
+  // Each on a Debian of its own: what the first leaves behind would help the second.
+  const bare = join(folder, "bare");
+  await run(["cp", "--archive", root, bare], { timeout: 300_000 });
+  const files = [[earlier, "earlier.deb"] as const, [package_, "walt.deb"] as const];
+  status = await runInside(root, join(import.meta.dir, "inside.sh"), files);
+  if (status === 0) status = await runInside(bare, join(import.meta.dir, "newcomer.sh"), files);
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
