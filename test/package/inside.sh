@@ -60,6 +60,7 @@ toml=$(cat /etc/walt/vpn.toml)
 say "the upgrade keeps keys, registry and configuration"
 install_ /opt/walt/walt.deb
 dpkg-query -W -f '${Version}\n' walt
+[ "$(walt version)" = "$(dpkg-query -W -f '${Version}' walt)" ] || fail "it says another version than the package"
 [ "$(cat /var/lib/walt-vpn/keys/*)" = "$keys" ] || fail "other keys"
 [ "$(cat /etc/walt/vpn.toml)" = "$toml" ] || fail "another configuration"
 

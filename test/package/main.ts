@@ -8,13 +8,13 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { versionOf } from "../../build.ts";
+import { build, TARGETS, versionOf } from "../../build.ts";
 import { debianPackage } from "../../packaging/debian.ts";
 import { sourceTime } from "../../packaging/main.ts";
 import { relayImage } from "../../packaging/oci.ts";
 import { run } from "../../src/linux/run.ts";
 import { makeEmptyRoot, runInside } from "../empty/root.ts";
-import { ownTarget, waltBinary } from "../lab/binary.ts";
+import { ownTarget } from "../lab/binary.ts";
 import { installPackages } from "../lab/packages.ts";
 
 const { values } = parseArgs({
@@ -39,7 +39,7 @@ let status = 1;
 try {
   await installPackages((line) => console.error(line), ["lintian", "skopeo", "umoci"]);
   const [version, time] = [await versionOf(), await sourceTime()];
-  for (const target of ["x64", "arm64"] as const) await waltBinary(target);
+  for (const target of TARGETS) await build(target);
   const own = ownTarget();
   const at = (name: string): string => {
     mkdirSync(join(folder, name), { recursive: true });
