@@ -5,6 +5,7 @@ import type { NodeInfo, RotationInfo, Trouble } from "../api/messages.ts";
 import { SERVER } from "../api/routes.ts";
 import { duration } from "../text.ts";
 import { inOrder } from "./_table.ts";
+import { stateOf } from "./node/_why.ts";
 
 /** Names that are shown of many. */
 export const NAMES_SHOWN = 10;
@@ -42,6 +43,9 @@ export function attentionOf(
   now = Date.now(),
 ): Attention[] {
   const down = nodes.filter(({ state }) => state === "down").sort((a, b) => inOrder(a.name, b.name));
+  const unwell = nodes
+    .filter((node) => node.state === "up" && stateOf(node) !== "up")
+    .sort((a, b) => inOrder(a.name, b.name));
   const lossy = nodes.filter(({ loss }) => loss !== null && loss >= LOSSY);
   const sinceOf = ({ since }: NodeInfo): string =>
     since === null
@@ -52,6 +56,17 @@ export function attentionOf(
     ...(down.length > NAMES_SHOWN
       ? [{ what: `${down.length} nodes are down: ${some(down)}`, cure: "walt node show --state down" }]
       : down.map((node) => ({ what: `${node.name} ${sinceOf(node)}`, cure: `walt node show ${node.name}` }))),
+    ...(unwell.length > NAMES_SHOWN
+      ? [
+          {
+            what: `${unwell.length} nodes are not in order: ${some(unwell)}`,
+            cure: "walt node show --state up",
+          },
+        ]
+      : unwell.map((node) => ({
+          what: `${node.name} is ${stateOf(node)}`,
+          cure: `walt node show ${node.name}`,
+        }))),
     ...lossy.map(({ name, loss }) => ({
       what: `the way to ${name} loses packets (${(100 * (loss ?? 0)).toFixed(0)} %)`,
       cure: `walt node ping ${name}`,

@@ -96,5 +96,5 @@ export function eventsText(events: readonly JournalEvent[]): string {
 /** An event as a line of its own. */
 export function eventLine(event: JournalEvent): string {
   const { at, node, by } = event;
-  return [localTime(at), (node ?? "-").padEnd(10), wordsOf(event), by ?? "-"].join("  ");
+  return [localTime(at), (node ?? "-").padEnd(10), (by ?? "-").padEnd(5), wordsOf(event)].join("  ");
 }

@@ -57,6 +57,20 @@ Needs attention:
 `);
 });
 
+test("a node that is up, and waits for boot files, is not in order", () => {
+  const why = { kind: "no-boot-files", at: null, end: null, reason: "x86_64/vmlinuz" };
+  expect(attentionOf([node("lab-1"), node("lab-2", { why })], [], [], NOW)).toEqual([
+    { what: "lab-2 is up, no boot files", cure: "walt node show lab-2" },
+  ]);
+  const many = Array.from({ length: 50 }, (_, i) => node(`lab-${i}`, { why }));
+  expect(attentionOf(many, [], [], NOW)).toEqual([
+    {
+      what: expect.stringContaining("50 nodes are not in order: lab-0, "),
+      cure: "walt node show --state up",
+    },
+  ]);
+});
+
 test("of fifty nodes that are down there is one line", () => {
   const nodes = Array.from({ length: 50 }, (_, i) => node(`lab-${i}`, { state: "down" }));
   const [only, ...others] = attentionOf(nodes, [], [], NOW);

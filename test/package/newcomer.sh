@@ -75,7 +75,7 @@ until_() { # seconds, what it is, command: until the command is true
 }
 
 say "the server"
-refused 1 "no daemon" server walt status
+refused 1 "systemctl start walt-vpn" server walt status
 on server walt server install
 cat >/machines/server/etc/walt/vpn.toml <<'TOML'
 role = "server"
@@ -141,7 +141,8 @@ until_ 180 "the node is up" up_
 why_() { on server walt node show lab-3 | grep -i "no boot files"; }
 until_ 600 "that boot files are missing is said" why_
 on server walt node show
-on server walt status
+on server walt status | tee /tmp/said/status
+grep -q "lab-3 is up, no boot files" /tmp/said/status || fail "walt status does not say that boot files are missing"
 on server walt vpn events
 
 say "wrong turns afterwards"
