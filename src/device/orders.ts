@@ -40,8 +40,11 @@ export interface OrderParts {
   prepareReboot(): () => void;
 }
 
-/** ms that the server has to read the answer, before the tunnel that carries it is ended. */
-const ANSWER_TIME = 2000;
+/**
+ * ms that the server has to read the answer, before the tunnel that carries it is ended. On a good path it takes
+ * a round trip. On a bad one TCP sends several times again; after this time a path counts as silent.
+ */
+const ANSWER_TIME = 10_000;
 /** ms between two reports to the same asker, while nothing changes, and at least. */
 const REPORT_EVERY = 60_000;
 const REPORT_PAUSE = FRESH_AFTER_CHANGE;

@@ -10,7 +10,7 @@ import { signCertificate } from "../../src/ssh/keys/certificate.ts";
 import { fingerprint, generateKey, type KeyPair, publicKeyLine } from "../../src/ssh/keys/ed25519.ts";
 import { encodePrivateKey } from "../../src/ssh/keys/key-files.ts";
 import { knownHostsLine } from "../../src/ssh/keys/known-hosts.ts";
-import { proxyArguments } from "../../src/ssh/openssh/arguments.ts";
+import { CONNECTED, proxyArguments } from "../../src/ssh/openssh/arguments.ts";
 import type { Host } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
 import { describeWith, LAB } from "../lab/need.ts";
@@ -133,7 +133,7 @@ for (const shell of SHELLS) {
       host.writeFile(file("key"), encodePrivateKey(device), 0o600);
       host.writeFile(file("certificate"), line);
       const { stdout, stderr } = await host.run([...deviceCommand(server, sshd), "id"], { input: "echo\n" });
-      return stdout + stderr;
+      return stdout + stderr.replace(CONNECTED, "");
     }
 
     test.each(["yes", "no"])(
