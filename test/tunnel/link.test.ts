@@ -572,13 +572,13 @@ describeWith(LAB, "a link and a peer that the test plays", () => {
     expect((await eventually("end", link.ended)).text).toBe("enough");
     libc.close(peer);
 
-    const stuck = join({ silence: 400 });
+    const stuck = join({ silence: 2000 });
     writeNow(stuck.peer, hello);
     await eventually("up", stuck.link.up);
     for (let i = 0; i < 300; i++) writeNow(site.probe, big);
     const chatter = setInterval(() => writeNow(stuck.peer, message(TYPE.pong, PING_BACK)), 50);
     const end = await eventually("end", stuck.link.ended);
-    expect(end).toEqual({ kind: "stalled", text: "nothing could be sent to the peer for 400 ms" });
+    expect(end).toEqual({ kind: "stalled", text: "nothing could be sent to the peer for 2000 ms" });
     clearInterval(chatter);
     libc.close(stuck.peer);
   });
