@@ -66,9 +66,10 @@ const NEEDS = [
 ];
 
 describeWith(NEEDS, "demo", () => {
-  test("--json reports a node that answered, and nothing is left behind", async () => {
+  /** The report of a node that answered; nothing is left behind. */
+  async function reports(...options: string[]): Promise<void> {
     const before = traces();
-    const { status, stdout, stderr } = await demo(["--json"]);
+    const { status, stdout, stderr } = await demo(["--json", ...options]);
     expect({ status, stderr: status === 0 ? "" : stderr }).toEqual({ status: 0, stderr: "" });
     const report = JSON.parse(stdout) as {
       ok: boolean;
@@ -81,7 +82,16 @@ describeWith(NEEDS, "demo", () => {
     expect(report.report.address).toMatch(/^192\.168\.19\d\.\d+$/);
     expect(report.report.transferBytes).toBe(4 << 20);
     expect(traces()).toEqual(before);
-  }, 300_000);
+  }
+
+  test("--json reports a node that answered, and nothing is left behind", () => reports(), 300_000);
+
+  // It may take a download of 140 MB.
+  test.skipIf(process.env["WALT_SOAK"] === undefined)(
+    "so does a node with the image of `walt image build --node`",
+    () => reports("--node-image"),
+    1_800_000,
+  );
 
   test("^C in the middle ends it, with everything it started", async () => {
     const before = traces();

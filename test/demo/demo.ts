@@ -4,10 +4,11 @@ import { createHash } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import type { NodeInfo } from "../../src/api/messages.ts";
 import { messageOf, WaltError } from "../../src/errors.ts";
+import { run } from "../../src/linux/run.ts";
 import { table } from "../../src/text.ts";
 import { waltBinary } from "../lab/binary.ts";
 import { eventually } from "../lab/eventually.ts";
-import { BLOB_BYTES, blob, buildNodeOs } from "../lab/node-os.ts";
+import { BLOB_BYTES, BLOB_LINE, blob, buildNodeOs } from "../lab/node-os.ts";
 import { installPackages } from "../lab/packages.ts";
 import { type Monitor, World, type WorldDevice } from "../lab/world.ts";
 import { Steps } from "./steps.ts";
@@ -16,6 +17,8 @@ export interface DemoOptions {
   interactive: boolean;
   json: boolean;
   keep: boolean;
+  /** The node boots the image of `walt image build --node`. */
+  nodeImage: boolean;
 }
 
 /** Run it; the exit status. */
@@ -46,7 +49,7 @@ export async function demo(options: DemoOptions): Promise<number> {
       interrupted,
       (async () => {
         world = await prepare(steps);
-        report = await firstBoot(world, steps, options.interactive);
+        report = await firstBoot(world, steps, options);
       })(),
     ]);
     if (report === undefined || world === undefined) throw new Error("no report");
@@ -105,11 +108,16 @@ interface Report {
 }
 
 /** The node's own operating system, a device, its first boot, and the node at the end of it. */
-async function firstBoot(world: World, steps: Steps, interactive: boolean): Promise<Report> {
+async function firstBoot(
+  world: World,
+  steps: Steps,
+  { interactive, nodeImage }: DemoOptions,
+): Promise<Report> {
   await steps.run("the node's image", async () => {
     const work = `${world.lab.dir}/work`;
     const boot = world.server.path("/var/lib/walt-vpn/boot");
     for (const folder of [work, boot]) mkdirSync(folder, { recursive: true });
+    if (nodeImage) return { detail: await buildNodeImage(world, boot), value: undefined };
     const { architectures } = await buildNodeOs(boot, work);
     return {
       detail: `Debian kernel and busybox for ${architectures[0]}, in the server's boot files`,
@@ -134,8 +142,22 @@ async function firstBoot(world: World, steps: Steps, interactive: boolean): Prom
     await world.daemon.waitFor(new RegExp(`event=tunnel-up node=${node}`), { timeout: 60_000 });
     return { detail: "outer ssh, inner ssh, TAP and bridge", value: undefined };
   });
-  return await seeNode(world, device, steps, node);
+  return await seeNode(world, device, steps, node, nodeImage);
 }
+
+/** The image of `walt image build --node`, which the server's root may log in to; in words. */
+async function buildNodeImage(world: World, boot: string): Promise<string> {
+  const { server } = world;
+  const [key, arch] = ["/root/.ssh/id_ed25519", process.arch === "arm64" ? "arm64" : "amd64"];
+  await server.must(["sh", "-c", `mkdir -m 700 -p /root/.ssh && ssh-keygen -q -t ed25519 -N '' -f ${key}`]);
+  const words = ["--arch", arch, "--authorized-keys", server.path(`${key}.pub`), "-o", boot];
+  await run([world.binary, "image", "build", "--node", ...words], { timeout: 1_200_000 });
+  return `of \`walt image build --node\` for ${arch}, in the server's boot files`;
+}
+
+/** What the node's image does not do by itself, for the transfer: it serves a file by HTTP. */
+const SERVE = `mkdir -p /tmp/www && cd /tmp/www && yes '${BLOB_LINE.trim()}' | head -c ${BLOB_BYTES} >blob &&
+sha256sum blob >blob.sha256 && { setsid python3 -m http.server 80 >/dev/null 2>&1 </dev/null & }`;
 
 async function accept(steps: Steps, monitor: Monitor): Promise<string> {
   return await steps.run("`walt vpn monitor`", async () => {
@@ -165,7 +187,13 @@ async function askPerson(world: World, device: WorldDevice): Promise<string> {
 }
 
 /** The virtual machine, seen from the server. */
-async function seeNode(world: World, device: WorldDevice, steps: Steps, name: string): Promise<Report> {
+async function seeNode(
+  world: World,
+  device: WorldDevice,
+  steps: Steps,
+  name: string,
+  nodeImage: boolean,
+): Promise<Report> {
   const log = device.process;
   if (log === undefined) throw new Error("the device does not run");
   const accelerator = await steps.run("virtual machine", async () => {
@@ -177,7 +205,12 @@ async function seeNode(world: World, device: WorldDevice, steps: Steps, name: st
     return { detail: "iPXE has its address and its boot script, through the tunnel", value: undefined };
   });
   const shown = await steps.run("node", async () => {
+    let serves = !nodeImage;
     const answering = async (): Promise<NodeInfo | undefined> => {
+      if (!serves) {
+        const command = [world.binary, "node", "run", name, "--", SERVE];
+        serves = (await world.server.run(command, { timeout: 120_000 })).status === 0;
+      }
       const found = (await world.nodes()).find((n) => n.name === name);
       if (found?.address == null) return undefined;
       const web = await world.server.run(["sh", "-c", fetchLine(found.address, "blob.sha256", 5000)]);

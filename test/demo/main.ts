@@ -2,8 +2,9 @@
 
 import { parseArgs } from "node:util";
 import { ensurePackages } from "../setup.ts";
+import type { DemoOptions } from "./demo.ts";
 
-const USAGE = `Usage: bun run demo [--interactive] [--json] [--keep]
+const USAGE = `Usage: bun run demo [--interactive] [--json] [--keep] [--node-image]
 
 Builds three hosts (server, proxy, device) as network namespaces of this machine and lets WalT do its work in them.
 Needs Debian and root; what is missing of Debian's packages is installed, and named.
@@ -11,19 +12,21 @@ Needs Debian and root; what is missing of Debian's packages is installed, and na
   --interactive  you accept or deny the device, at this terminal
   --json         print the report as JSON on standard output; progress goes to standard error
   --keep         leave everything running until ^C
+  --node-image   the node boots the image of \`walt image build --node\`, which takes a download of 140 MB
 `;
 
-function options(): { interactive: boolean; json: boolean; keep: boolean } {
+function options(): DemoOptions {
   try {
     const { values } = parseArgs({
       options: {
         interactive: { type: "boolean", default: false },
         json: { type: "boolean", default: false },
         keep: { type: "boolean", default: false },
+        "node-image": { type: "boolean", default: false },
         help: { type: "boolean", default: false },
       },
     });
-    if (!values.help) return values;
+    if (!values.help) return { ...values, nodeImage: values["node-image"] };
     process.stdout.write(USAGE);
     process.exit(0);
   } catch (error) {

@@ -13,7 +13,7 @@ import { run, runAny } from "../../src/linux/run.ts";
 import { cpioNewc, type Entry } from "./cpio.ts";
 
 /** What the node serves at `http://<node>/blob`: this line again and again, cut at `BLOB_BYTES`. */
-const BLOB_LINE = "a walt node boots over the network\n";
+export const BLOB_LINE = "a walt node boots over the network\n";
 export const BLOB_BYTES = 4 << 20;
 
 /** Its content, to compare a transfer with. */

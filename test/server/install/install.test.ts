@@ -137,6 +137,24 @@ describe("beside a WalT server", () => {
     ]);
   });
 
+  test("WalT's set-up run after ours takes the name walt, and all else of ours works as before", async () => {
+    const machine = new FakeMachine(join(dir, "later"));
+    await run(machine);
+    const ours = machine.tree();
+    // It replaces the link by one of its own, and writes its own files.
+    rmSync(join(machine.root, "/usr/local/bin/walt"));
+    machine.putAll(WALT);
+    const both = machine.tree();
+    for (const path of Object.keys(ours)) {
+      if (path === "/usr/local/bin/walt" || path in WALT) continue;
+      expect([path, both[path]]).toEqual([path, ours[path]]);
+    }
+    const said = await run(machine);
+    expect(said).toMatch(/\/usr\/local\/bin\/walt is another program: say walt-vpn for walt here/);
+    expect(said).toMatch(/says server\.network\.managed = true, but WalT serves walt-net/);
+    expect(machine.tree()).toEqual(both);
+  });
+
   test("a configuration that would manage WalT's network is pointed out", async () => {
     machine.put("/etc/walt/vpn.toml", 'role = "server"\n');
     expect(await run()).toMatch(/vpn\.toml says server\.network\.managed = true, but WalT serves walt-net/);
