@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { waltBinary } from "../lab/binary.ts";
+import { ensurePackages } from "../setup.ts";
 import { makeEmptyRoot, runInside } from "./root.ts";
 
 const { values } = parseArgs({
@@ -18,6 +19,7 @@ const { values } = parseArgs({
 const folder = mkdtempSync(join(tmpdir(), "walt-empty-"));
 let status = 1;
 try {
+  await ensurePackages(console.error);
   const root = values.root ?? join(folder, "root");
   await makeEmptyRoot(root, values.suite);
   const binaries: [from: string, name: string][] = [];

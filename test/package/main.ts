@@ -16,6 +16,7 @@ import { run } from "../../src/linux/run.ts";
 import { makeEmptyRoot, runInside } from "../empty/root.ts";
 import { ownTarget } from "../lab/binary.ts";
 import { installPackages } from "../lab/packages.ts";
+import { ensurePackages } from "../setup.ts";
 
 const { values } = parseArgs({
   options: {
@@ -37,6 +38,7 @@ function same(what: string, a: string, b: string): void {
 const folder = mkdtempSync(join(tmpdir(), "walt-package-"));
 let status = 1;
 try {
+  await ensurePackages(console.error);
   await installPackages((line) => console.error(line), ["lintian", "skopeo", "umoci"]);
   const [version, time] = [await versionOf(), await sourceTime()];
   for (const target of TARGETS) await build(target);
