@@ -8,7 +8,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { TARGETS, versionOf } from "../../build.ts";
+import { versionOf } from "../../build.ts";
 import { debianPackage } from "../../packaging/debian.ts";
 import { sourceTime } from "../../packaging/main.ts";
 import { relayImage } from "../../packaging/oci.ts";
