@@ -7,7 +7,6 @@ import {
   existsSync,
   fsyncSync,
   ftruncateSync,
-  mkdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -33,7 +32,7 @@ import { type BaseRecord, type CardManifest, readRecord } from "./manifest.ts";
 import { Modules } from "./modules.ts";
 import { listed, newestPackages, type PackageSource, sizeOf, unpack } from "./packages.ts";
 import { type DeviceRecipe, loadRecipe } from "./recipe.ts";
-import { assembleRoot, MANIFEST_PATH, makeSquashfs, normalizeModes, rootFiles } from "./rootfs.ts";
+import { packRoot, rootFiles } from "./rootfs.ts";
 import type { Tree } from "./tree.ts";
 
 /** How a base is built. */
@@ -141,13 +140,7 @@ async function build(
   };
 
   o.step("root file system");
-  const root = join(work, "root");
-  mkdirSync(join(root, "usr/share/walt"), { recursive: true, mode: 0o755 });
-  await assembleRoot(root, files, options);
-  writeFileAtomic(join(root, MANIFEST_PATH), `${JSON.stringify(manifest, null, 2)}\n`);
-  normalizeModes(root);
-  const squashfs = join(work, "root.squashfs");
-  await makeSquashfs(root, squashfs, o.jobs ?? navigator.hardwareConcurrency, epoch);
+  const squashfs = await packRoot(files, options, { work, manifest, jobs: o.jobs });
 
   o.step("boot and state partitions");
   const fat = join(work, "boot.fat");

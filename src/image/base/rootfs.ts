@@ -19,6 +19,7 @@ import { dirname, join } from "node:path";
 import { WaltError } from "../../errors.ts";
 import { tool } from "../process.ts";
 import { isElf, parseElf } from "./elf.ts";
+import type { CardManifest, NodeManifest } from "./manifest.ts";
 import type { Modules } from "./modules.ts";
 import { MODULE_KINDS, type Recipe } from "./recipe.ts";
 import type { Found, Tree } from "./tree.ts";
@@ -80,8 +81,36 @@ function addNeeds(tree: Tree, program: string, files: Map<string, Found>): void 
     tree.closure(name, files);
 }
 
+/** How a root is packed. */
+export interface PackOptions {
+  /** Folder for what is made. */
+  work: string;
+  /** What the root's manifest says. */
+  manifest: CardManifest | NodeManifest;
+  /** Number of processors that compress; all unless given. */
+  jobs: number | undefined;
+}
+
+/**
+ * Put a root together, and pack it.
+ * @param files what `rootFiles` returned.
+ * @returns the path of the squashfs.
+ */
+export async function packRoot(files: Map<string, Found>, o: RootOptions, p: PackOptions): Promise<string> {
+  const root = join(p.work, "root");
+  mkdirSync(root, { mode: 0o755 });
+  await assembleRoot(root, files, o);
+  const manifest = join(root, MANIFEST_PATH);
+  mkdirSync(dirname(manifest), { recursive: true, mode: 0o755 });
+  writeFileSync(manifest, `${JSON.stringify(p.manifest, null, 2)}\n`);
+  normalizeModes(root);
+  const squashfs = join(p.work, "root.squashfs");
+  await makeSquashfs(root, squashfs, p.jobs ?? navigator.hardwareConcurrency, p.manifest.epoch);
+  return squashfs;
+}
+
 /** Put the root together in `root`, an empty folder. @param files what `rootFiles` returned. */
-export async function assembleRoot(root: string, files: Map<string, Found>, o: RootOptions): Promise<void> {
+async function assembleRoot(root: string, files: Map<string, Found>, o: RootOptions): Promise<void> {
   const place = (path: string, mode: number, write: (to: string) => void): void => {
     const to = join(root, path);
     mkdirSync(dirname(to), { recursive: true, mode: 0o755 });

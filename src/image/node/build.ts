@@ -4,7 +4,7 @@
  * packages.
  */
 
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { writeFileAtomic } from "../../linux/files.ts";
@@ -18,7 +18,7 @@ import { type BaseRecord, type NodeManifest, readRecord } from "../base/manifest
 import { Modules } from "../base/modules.ts";
 import { listed, newestPackages, type PackageSource, sizeOf, unpack } from "../base/packages.ts";
 import { loadNodeRecipe, type Recipe } from "../base/recipe.ts";
-import { assembleRoot, MANIFEST_PATH, makeSquashfs, normalizeModes, rootFiles } from "../base/rootfs.ts";
+import { packRoot, rootFiles } from "../base/rootfs.ts";
 import { needTools, SYSTEM_TOOLS } from "../tools.ts";
 import { WorkFolder } from "../work-folder.ts";
 
@@ -117,13 +117,7 @@ async function build(
   };
 
   o.step("root file system");
-  const root = join(work, "root");
-  mkdirSync(join(root, "usr/share/walt"), { recursive: true, mode: 0o755 });
-  await assembleRoot(root, files, options);
-  writeFileAtomic(join(root, MANIFEST_PATH), `${JSON.stringify(manifest, null, 2)}\n`);
-  normalizeModes(root);
-  const squashfs = join(work, "root.squashfs");
-  await makeSquashfs(root, squashfs, o.jobs ?? navigator.hardwareConcurrency, epoch);
+  const squashfs = await packRoot(files, options, { work, manifest, jobs: o.jobs });
 
   o.step("initramfs");
   const initramfs = join(work, "initrd.img");
