@@ -21,7 +21,8 @@ export function writeRecipe(folder: string): void {
   try {
     makeFolders(folder, 0o755);
   } catch (error) {
-    throw new WaltError(`cannot make the folder ${folder}: ${messageOf(error)}`, { cause: error });
+    const hint = "Name a folder that can be made, with -o.";
+    throw new WaltError(`cannot make the folder ${folder}: ${messageOf(error)}`, { hint, cause: error });
   }
   for (const [name, text] of Object.entries({
     Containerfile: containerfile,
