@@ -211,6 +211,7 @@ export class PumpLink implements ControlMessages {
       if (!this.open) return 0;
     }
     this.#sender.window?.refill(now);
+    this.#sender.look(now);
     const late = this.#first === undefined ? this.#sink.tick(now) : Number.POSITIVE_INFINITY;
     if (!this.open) return 0; // the TAP has gone
     if (this.#first === undefined) this.#source.age(now);
@@ -258,15 +259,21 @@ export class PumpLink implements ControlMessages {
     if (this.open && tapEvents & POLLIN) this.#readTap();
     if (this.over) return;
     if (this.#waiting || !this.open) this.#flush();
-    // What the TAP gave, and copies of what was sent, may be for the further lanes.
-    for (let i = 0; i < this.#further.length; i++) this.#further[i]?.offer(now);
+    // What the TAP gave, and copies of what was sent, may be for the further lanes, which take turns.
+    for (let took = true; took; ) {
+      took = false;
+      for (let i = 0; i < this.#further.length; i++) took = this.#further[i]?.offer(now) === true || took;
+    }
     this.#publish();
   }
 
-  /** Frames may be there for this further lane. */
-  offer(now: number): void {
+  /** Frames may be there for this further lane. @returns whether it took some. */
+  offer(now: number): boolean {
     this.#now = now;
-    if (this.open && this.#waiting) this.#flush();
+    if (!this.open || !this.#waiting) return false;
+    const before = this.#sender.inFlight;
+    this.#flush();
+    return this.#sender.inFlight > before;
   }
 
   /**
@@ -319,7 +326,7 @@ export class PumpLink implements ControlMessages {
     }
     const at = first.#further.indexOf(this);
     if (at >= 0) first.#further.splice(at, 1);
-    if (joined) this.#source.removeLane();
+    if (joined) this.#source.removeLane(this.#sender);
   }
 
   /** A further lane takes frames from now on. */
@@ -327,7 +334,7 @@ export class PumpLink implements ControlMessages {
     const first = this.#first;
     if (first === undefined) return;
     this.#sender.takesFrames = true;
-    if (!this.#source.addLane()) return;
+    if (!this.#source.addLane(this.#sender)) return;
     first.#sender.numbering();
     first.#now = this.#now;
     first.#flush();
@@ -400,7 +407,7 @@ export class PumpLink implements ControlMessages {
     if (window === undefined || !window.acked(total, delay / 1000, this.#now)) {
       this.stop({ kind: "malformed", text: "the peer acknowledged more than was sent" });
     } else {
-      this.#sender.stalls = window.stalls(this.#now);
+      this.#sender.look(this.#now);
       this.#source.tune(window, this.#first !== undefined);
     }
   }

@@ -15,7 +15,8 @@
  *
  * - Flows that send little (light.ts) go over the first lane, and small frames of theirs a second time over
  *   another one: the peer takes what comes first.
- * - The others go over the further lanes. Each takes what its window allows.
+ * - The others go over the further lanes. Those whose windows allow it take turns (turns.ts). While all of them
+ *   are silent, the first lane takes these frames, too.
  *
  * All that waits of a flow is in one queue, so that its frames are numbered in their order. A flow that sends much
  * takes along what waits of it among those that send little.
@@ -29,6 +30,7 @@ import type { Framing } from "../framing.ts";
 import { FRAME_MIN, HEADER, NUMBER_LENGTH, TYPE, writeHeader, writeNumber } from "../message.ts";
 import { FairQueue } from "./fair-queue.ts";
 import { LightFlows } from "./light.ts";
+import { type Taker, Turns } from "./turns.ts";
 import type { Window } from "./window.ts";
 
 /** How long the transmission of one part of a super-frame may take, ms: other frames wait behind it. */
@@ -45,8 +47,8 @@ interface Lanes {
   readonly light: FairQueue;
   /** Second copies of such frames, which are numbered. */
   readonly copies: FairQueue;
-  /** How many further lanes there are. */
-  count: number;
+  /** The further lanes. */
+  readonly turns: Turns;
 }
 
 export class FrameSource {
@@ -92,7 +94,7 @@ export class FrameSource {
   }
   /** Further lanes. */
   get lanes(): number {
-    return this.#lanes?.count ?? 0;
+    return this.#lanes?.turns.count ?? 0;
   }
 
   /**
@@ -153,7 +155,7 @@ export class FrameSource {
     this.#queue ??= new FairQueue(threadPool(), FLOWS);
     const queue = this.#queue;
     const lanes = this.#lanes;
-    if (lanes === undefined || lanes.count === 0) return queue;
+    if (lanes === undefined || lanes.turns.count === 0) return queue;
     const light = lanes.flows.takes(flow, length, now);
     if (light && !queue.has(flow)) return lanes.light;
     lanes.light.moveTo(queue, flow);
@@ -161,7 +163,7 @@ export class FrameSource {
   }
 
   /** A further lane is there. @returns whether it is the first: from now on frames are numbered. */
-  addLane(): boolean {
+  addLane(lane: Taker): boolean {
     const first = this.#lanes === undefined;
     const pool = threadPool();
     this.#queue ??= new FairQueue(pool, FLOWS);
@@ -170,16 +172,17 @@ export class FrameSource {
       flows: new LightFlows(FLOWS),
       light: new FairQueue(pool, FLOWS),
       copies: new FairQueue(pool, FLOWS),
-      count: 0,
+      turns: new Turns(),
     };
-    this.#lanes.count++;
+    this.#lanes.turns.add(lane);
     return first;
   }
 
   /** A further lane is gone. After the last one there is one queue again, in which all flows take turns. */
-  removeLane(): void {
+  removeLane(lane: Taker): void {
     const lanes = this.#lanes;
-    if (lanes === undefined || --lanes.count > 0) return;
+    lanes?.turns.remove(lane);
+    if (lanes === undefined || lanes.turns.count > 0) return;
     lanes.copies.clear();
     const queue = this.#queue;
     if (queue !== undefined) for (let flow = 0; flow < FLOWS; flow++) lanes.light.moveTo(queue, flow);
@@ -193,15 +196,26 @@ export class FrameSource {
   waits(further: boolean, stalls = false): boolean {
     const lanes = this.#lanes;
     const main = this.#queue !== undefined && this.#queue.frames > 0;
-    if (lanes === undefined || lanes.count === 0) return main;
-    return further ? main || (!stalls && lanes.copies.frames > 0) : lanes.light.frames > 0;
+    if (lanes === undefined || lanes.turns.count === 0) return main;
+    if (further) return main || (!stalls && lanes.copies.frames > 0);
+    return lanes.light.frames > 0 || (main && lanes.turns.silent);
+  }
+
+  /**
+   * Whether it is this further lane's turn to take a frame. Copies have no turns.
+   * @param more bytes that it has taken besides those in flight.
+   * @param stalls see `waits`.
+   */
+  isTurnOf(lane: Taker, more: number, stalls: boolean): boolean {
+    const lanes = this.#lanes;
+    return lanes === undefined || (!stalls && lanes.copies.frames > 0) || lanes.turns.has(lane, more);
   }
 
   /** Whether a frame waits that this lane may send although its window is full. The parameters are those of `waits`. */
   hasSparse(further: boolean, stalls = false): boolean {
     const lanes = this.#lanes;
     const main = this.#queue?.sparse === true;
-    if (lanes === undefined || lanes.count === 0) return main;
+    if (lanes === undefined || lanes.turns.count === 0) return main;
     return further ? main || (!stalls && lanes.copies.frames > 0) : lanes.light.frames > 0;
   }
 
@@ -221,7 +235,8 @@ export class FrameSource {
       const copy = lanes.copies.pop(now);
       if (copy >= 0) return copy;
     }
-    const light = !further && lanes.count > 0;
+    const first = !further && lanes.turns.count > 0;
+    const light = first && (lanes.light.frames > 0 || !lanes.turns.silent);
     const from = light ? lanes.light : queue;
     const slot = this.#counted(from.pop(now, sparseOnly && !light));
     if (slot >= 0) this.#number(lanes, slot, from.popped);
@@ -271,7 +286,7 @@ export class FrameSource {
   /** Adapt the queues to the path, as the window of a lane knows it. @param further see `waits`. */
   tune(window: Window, further: boolean): void {
     if (window.rate === 0) return;
-    if (this.#queue !== undefined && (further || !this.#lanes?.count)) tuned(this.#queue, window);
+    if (this.#queue !== undefined && (further || this.lanes === 0)) tuned(this.#queue, window);
     if (this.#lanes !== undefined && !further) tuned(this.#lanes.light, window);
   }
 

@@ -1,8 +1,5 @@
 /** The least of the values of the last time. */
 
-/** Values count for one to two spans of this many ms. */
-const SPAN = 15_000;
-
 export class Least {
   /** The least value of this span. */
   #now = Number.POSITIVE_INFINITY;
@@ -11,13 +8,16 @@ export class Least {
   /** When this span began, ms. */
   #start = 0;
 
+  /** @param span values count for one to two spans of this many ms. */
+  constructor(readonly span: number) {}
+
   /** Infinite = there is none. */
   get value(): number {
     return Math.min(this.#now, this.#before);
   }
 
   add(value: number, now: number): void {
-    if (now - this.#start > SPAN) {
+    if (now - this.#start > this.span) {
       this.#before = this.#now;
       this.#now = Number.POSITIVE_INFINITY;
       this.#start = now;

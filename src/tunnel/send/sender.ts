@@ -17,6 +17,7 @@ import type { Framing } from "../framing.ts";
 import { HEADER, REASON_MAX, TYPE, writeClose, writeHeader, writeHello, writePair } from "../message.ts";
 import { IOVEC, type Stream } from "../transport/stream.ts";
 import type { FrameSource } from "./frame-source.ts";
+import type { Taker } from "./turns.ts";
 import type { Window } from "./window.ts";
 
 /** Buffers that are committed at a time: one for all control messages, and one for each frame. */
@@ -35,13 +36,17 @@ const OVERDRAFT = 6000;
 /** Writes in one call of `flush`, so that one fast stream leaves time to the others. */
 const WRITES = 8;
 
-export class Sender {
+export class Sender implements Taker {
   /** Set by the link if the peer acknowledges frames. Without it only the stream limits the sending. */
   window: Window | undefined;
   /** This lane takes frames. A further one does so from the peer's HELLO to its end. Set by the link. */
   takesFrames: boolean;
-  /** No acknowledgement comes, although one is due: as of the last flush, and the last acknowledgement. */
+  /** No acknowledgement comes, although one is due: as of the last `look`, as the next two. */
   stalls = false;
+  overdue = false;
+  silent = false;
+  /** The stream took all it was given, as of the last flush. */
+  #streamReady = true;
   /** Control messages, in two halves: new ones are written into one half while the stream takes the other. */
   readonly #control = allocate(2 * CONTROL_ROOM);
   /** Where the half for new control messages begins. */
@@ -85,11 +90,30 @@ export class Sender {
     return this.takesFrames && this.source.waits(this.further, this.stalls);
   }
 
+  get inFlight(): number {
+    return this.window?.inFlight ?? 0;
+  }
+
+  get ready(): boolean {
+    if (!this.takesFrames || !this.#streamReady || this.#first < this.#entries) return false;
+    return this.window === undefined || this.window.room > 0;
+  }
+
+  /** See how long acknowledgements have been missing. @param now ms. */
+  look(now: number): void {
+    const { window } = this;
+    if (window === undefined) return;
+    this.stalls = window.stalls(now);
+    this.overdue = window.overdue(now);
+    this.silent = window.silent(now);
+  }
+
   /** Whether there is anything to write: committed or control messages, or frames that the window allows. */
   get waiting(): boolean {
     if (this.#first < this.#entries || this.#controlLength > 0) return true;
     const { window, source, further } = this;
     if (!this.#framesWait) return false;
+    if (further && !source.isTurnOf(this, 0, this.stalls)) return false;
     return (
       window === undefined ||
       window.room > 0 ||
@@ -144,7 +168,7 @@ export class Sender {
   /** Write what the stream takes now. @returns the bytes that it took, or -errno if it failed. */
   flush(stream: Stream, now: number): number {
     let taken = 0;
-    this.stalls = this.window?.stalls(now) === true;
+    this.look(now);
     for (let i = 0; i < WRITES; i++) {
       // Commit nothing that the stream cannot take now: what is not committed can still be dropped or
       // overtaken.
@@ -157,6 +181,7 @@ export class Sender {
       this.#advance(n);
       if (this.#first < this.#entries) break;
     }
+    this.#streamReady = !stream.blocked && !stream.pending;
     return taken;
   }
 
@@ -178,6 +203,7 @@ export class Sender {
       // Bytes by which the window would already be exceeded, below zero while it is open.
       const over = window === undefined ? -1 : sum - window.room;
       if (over >= 0 && (!source.hasSparse(further, this.stalls) || over >= OVERDRAFT)) break;
+      if (further && !source.isTurnOf(this, sum, this.stalls)) break;
       const slot = source.pop(further, over >= 0, this.stalls, now);
       if (slot < 0) break;
       const length = pool.length[slot] ?? 0;

@@ -59,8 +59,13 @@ const SLACK = 3;
 const SLACK_SPREAD = 1.25;
 /** The share of `base` beside a queue of somebody else. */
 const SHARED_PART = 2;
-/** That is where `base` is this many times the least one of the last time (least.ts). */
+/**
+ * That is where `base` is this many times the least one of the last minutes. They are so many because somebody else's
+ * queue may stand for as long as he sends.
+ */
 const SHARED_FROM = 1.6;
+/** So many PINGs have a mean that can be compared: a single one may be much faster than what jitters. */
+const MEAN_OF = 3;
 
 /** A round is one round trip, or this many ms if that is longer: a shorter one tells of processors only. */
 const ROUND = 20;
@@ -92,6 +97,9 @@ const STALL = 0.75;
 /** A shorter pause than this, ms, is no stall: a process on the way waits for its processor. */
 const STALL_MIN = 20;
 const STALLS = 2;
+/** An acknowledgement is overdue after this many round trips and STALL_MIN; after SILENT ms more nobody may be there. */
+const OVERDUE = 1.5;
+const SILENT = 1000;
 /** `spread` is a moving average: what a round contributes to it, and a round with a stall or a dip. */
 const SPREAD_PART = 1 / 16;
 const SPREAD_RARE_PART = 1 / 4;
@@ -124,12 +132,15 @@ export class Window {
   get emptyRtt(): number {
     return this.#base;
   }
-  readonly #minRtt = new Least();
+  readonly #minRtt = new Least(15_000);
   readonly #flight = new Flight();
   /** Mean round trip time while no queue of ours stands, ms; infinite = unknown. */
   #base = Number.POSITIVE_INFINITY;
-  /** The least mean round trip time of the last 15 to 30 s, ms. */
-  readonly #least = new Least();
+  /** The least mean round trip time of the last 5 to 10 minutes, ms: of rounds, and of MEAN_OF PINGs in a row. */
+  readonly #least = new Least(300_000);
+  /** The PINGs that are no mean yet: how many, and the sum of their round trip times, ms. */
+  #pings = 0;
+  #pingSum = 0;
   /** Mean round trip time of the round before, ms. */
   #rttBefore = 0;
   /** Standard deviation of the round trip time within a round, ms. */
@@ -186,6 +197,26 @@ export class Window {
   /** Whether an acknowledgement is overdue: TCP below us retransmits, or the path has no rate. @param now ms. */
   stalls(now: number): boolean {
     return this.inFlight > 0 && this.#isStall(now);
+  }
+
+  /** Whether what is in flight is not acknowledged within a round trip and a half. @param now ms. */
+  overdue(now: number): boolean {
+    return this.#unheard(now) > OVERDUE * this.#knownRtt + STALL_MIN;
+  }
+
+  /** Whether nothing in flight was acknowledged for so long that the peer may be gone. @param now ms. */
+  silent(now: number): boolean {
+    return this.#unheard(now) > SILENT + OVERDUE * this.#knownRtt;
+  }
+
+  /** ms since the last acknowledgement, or since bytes were sent while nothing was in flight. */
+  #unheard(now: number): number {
+    return this.inFlight > 0 ? now - this.#ackedTime : 0;
+  }
+
+  get #knownRtt(): number {
+    const rtt = Math.min(this.#base, this.minRtt);
+    return rtt === Number.POSITIVE_INFINITY ? SILENT : rtt;
   }
 
   #isStall(now: number): boolean {
@@ -282,6 +313,10 @@ export class Window {
   /** Take the round trip time of a PING, ms. @param now ms. */
   measured(rtt: number, now: number): void {
     this.#minRtt.add(rtt, now);
+    this.#pingSum += rtt;
+    if (++this.#pings < MEAN_OF) return;
+    this.#least.add(this.#pingSum / MEAN_OF, now);
+    this.#pings = this.#pingSum = 0;
   }
 
   /** How large the window should be, bytes. */

@@ -8,11 +8,21 @@ import { Foreign } from "./foreign.ts";
 import { costed, type Flow, pings, quantile } from "./measure.ts";
 import { memoryOf } from "./memory.ts";
 import type { BenchPath } from "./paths.ts";
-import { emptySample, LOOP, type PathResult, PIPE, recovery, type Sample, SSH_W, WALT } from "./report.ts";
+import {
+  BARE,
+  emptySample,
+  LOOP,
+  type PathResult,
+  PIPE,
+  recovery,
+  type Sample,
+  SSH_W,
+  WALT,
+} from "./report.ts";
 import { bareRtt, startPlainServer, type Variant, variants } from "./variants.ts";
 import { FAR, Wire } from "./wire.ts";
 
-const NAMES = { pipe: PIPE, "ssh -w": SSH_W, loop: LOOP } as const;
+const NAMES = { bare: BARE, pipe: PIPE, "ssh -w": SSH_W, loop: LOOP } as const;
 /** Pings on the idle path. */
 const IDLE_PINGS = 60;
 /** s after which pings begin under bulk: past the beginning of the flow. */
@@ -47,7 +57,12 @@ export async function measure(
     wire === undefined || way === undefined ? undefined : await Foreign.move(world, wire, way, number + 1);
   const hosts = [device.host, world.server, ...world.proxies.map((p) => p.host)];
   await useCubic([...hosts, ...Object.values(foreign?.hosts ?? {})], say);
-  const { all, node } = await variants(world, device, number, o.lanes ?? path.lanes);
+  const { all, node } = await variants(world, device, {
+    net: number,
+    lanes: o.lanes ?? path.lanes,
+    flows: path.flows ?? 1,
+    address: wire?.address(number),
+  });
   await useCubic([node], say);
   const names = [...path.beside.map((one) => NAMES[one]), WALT];
   const compared = all.filter(({ name }) => names.includes(name) && !o.without.includes(name));

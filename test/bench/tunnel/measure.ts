@@ -80,15 +80,32 @@ export async function costed(hosts: readonly Host[], body: () => Promise<Moved>)
   return { goodput: mbits, series, cpu, cpuTotal };
 }
 
-/** TCP from one host to another for so many seconds. */
-export async function tcp(from: Host, to: Host, address: string, seconds: number): Promise<Moved> {
-  port++;
-  const sink = to.spawn(flood("sink", port));
+/** TCP from one host to another for so many seconds. @param flows so many connections at the same time. */
+export async function tcp(from: Host, to: Host, address: string, seconds: number, flows = 1): Promise<Moved> {
+  return together(
+    await Promise.all(Array.from({ length: flows }, () => oneFlow(from, to, address, seconds))),
+  );
+}
+
+async function oneFlow(from: Host, to: Host, address: string, seconds: number): Promise<Moved> {
+  const own = ++port;
+  const sink = to.spawn(flood("sink", own));
   await sink.waitFor(/listening/);
-  await from.must(flood("source", address, port, seconds), { timeout: seconds * 1000 + 60_000 });
+  await from.must(flood("source", address, own, seconds), { timeout: seconds * 1000 + 60_000 });
   const [line] = await sink.waitFor(/\d+ [\d.]+ [\d,]+\n/, { timeout: 60_000 });
   await sink.stop("SIGKILL");
   return parseFlood(line);
+}
+
+/** What flows that began at the same time moved: the time is that of the longest. */
+function together(flows: readonly Moved[]): Moved {
+  const bytes = flows.reduce((sum, flow) => sum + flow.bytes, 0);
+  const seconds = Math.max(...flows.map((flow) => (flow.bytes * 8) / flow.mbits / 1e6));
+  const length = Math.max(...flows.map((flow) => flow.series.length));
+  const series = Array.from({ length }, (_, i) =>
+    flows.reduce((sum, flow) => sum + (flow.series[i] ?? 0), 0),
+  );
+  return { bytes, mbits: (bytes * 8) / seconds / 1e6, series };
 }
 
 /** The smallest UDP datagrams, as many as go: how many arrive a second. */

@@ -48,6 +48,7 @@ export interface Results {
   idle?: IdleMemory;
 }
 
+export const BARE = "bare TCP";
 export const PIPE = "nested ssh pipe";
 export const SSH_W = "ssh -w";
 export const LOOP = "plain loop";

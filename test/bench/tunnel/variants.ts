@@ -75,16 +75,39 @@ export async function bareRtt(world: World, device: Host): Promise<number> {
   return sum;
 }
 
+/** TCP without any tunnel, over the path from the device to its proxy. */
+function bareTcp(world: World, device: Host, own: string | undefined, flows: number): Variant[] {
+  const [proxy] = world.proxies;
+  if (proxy === undefined || own === undefined) return [];
+  const there = proxy.host.address();
+  return [
+    {
+      name: "bare TCP",
+      ping: { from: device, to: there },
+      up: (seconds) => tcp(device, proxy.host, there, seconds, flows),
+      down: (seconds) => tcp(proxy.host, device, own, seconds, flows),
+    },
+  ];
+}
+
+export interface Arrangement {
+  /** A number that makes addresses and names differ from those of other paths. */
+  readonly net: number;
+  /** How many lanes the tunnel has. */
+  readonly lanes: number;
+  /** How many TCP flows bulk consists of, but in the pipe, which is one stream. */
+  readonly flows: number;
+  /** Address of the device for its proxy, behind a wire. */
+  readonly address: string | undefined;
+}
+
 /**
  * Everything between `device` and the world's server. The device is set up and not started yet.
- * @param net a number that makes addresses and names differ from those of other paths.
- * @param lanes of the tunnel.
  */
 export async function variants(
   world: World,
   device: WorldDevice,
-  net: number,
-  lanes: number,
+  { net, lanes, flows, address: own }: Arrangement,
 ): Promise<{ all: Variant[]; node: Host }> {
   const { host } = device;
   const { server } = world;
@@ -125,8 +148,8 @@ export async function variants(
     return {
       name,
       ping: { from: host, to: there },
-      up: (seconds) => tcp(host, server, there, seconds),
-      down: (seconds) => tcp(server, host, `10.${n}.${net}.1`, seconds),
+      up: (seconds) => tcp(host, server, there, seconds, flows),
+      down: (seconds) => tcp(server, host, `10.${n}.${net}.1`, seconds, flows),
       small: (seconds) => smallFrames(host, server, there, seconds),
     };
   };
@@ -158,12 +181,18 @@ export async function variants(
   const ours: Variant = {
     name: "walt",
     ping: { from: node, to: WALT_NET },
-    up: (seconds) => tcp(node, server, WALT_NET, seconds),
-    down: (seconds) => tcp(server, node, address, seconds),
+    up: (seconds) => tcp(node, server, WALT_NET, seconds, flows),
+    down: (seconds) => tcp(server, node, address, seconds, flows),
     small: (seconds) => smallFrames(node, server, WALT_NET, seconds),
   };
   return {
-    all: [pipe, { ...w, name: "ssh -w" }, { ...plain, name: "plain loop" }, ours],
+    all: [
+      ...bareTcp(world, host, own, flows),
+      pipe,
+      { ...w, name: "ssh -w" },
+      { ...plain, name: "plain loop" },
+      ours,
+    ],
     node,
   };
 }

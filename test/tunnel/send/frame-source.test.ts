@@ -34,6 +34,8 @@ function all(further: boolean): (readonly [port: number, number: number])[] {
   }
 }
 
+const LANE = { ready: true, inFlight: 0, overdue: false, silent: false };
+
 afterEach(() => {
   source.free();
   expect(pool.room).toBe(ROOM);
@@ -41,7 +43,7 @@ afterEach(() => {
 
 test("a flow that begins to send much leaves the first lane with all that waits of it, in order", () => {
   source = new FrameSource(FRAMINGS.messages, 1500);
-  source.addLane();
+  source.addLane(LANE);
   for (let i = 0; i < 4; i++) comes(HEAVY, i, 1300);
   comes(LIGHT, 0, 40);
   expect([source.waits(false), source.waits(true)]).toEqual([true, false]);
@@ -53,11 +55,11 @@ test("a flow that begins to send much leaves the first lane with all that waits 
 
 test("with the last further lane goes the precedence of who sends little: all take turns", () => {
   source = new FrameSource(FRAMINGS.messages, 1500);
-  source.addLane();
+  source.addLane(LANE);
   for (let i = 0; i < 8; i++) comes(HEAVY, i, 1400);
   for (let i = 0; i < 4; i++) comes(LIGHT, i, 1300);
   expect([source.waits(false), source.waits(true)]).toEqual([true, true]);
-  source.removeLane();
+  source.removeLane(LANE);
   comes(LIGHT, 4, 100); // behind what waits
   const came = all(false);
   expect(came.filter(([port]) => port === LIGHT).map(([, number]) => number)).toEqual([0, 1, 2, 3, 4]);

@@ -46,6 +46,10 @@ export interface Options {
   readonly window?: WindowLike | undefined;
   /** The frames are those of a TCP flow, which begins anew every so many ms. 0 = there is always a frame. */
   readonly inner?: number;
+  /** Before this, ms, no frame is sent (0) … */
+  readonly lead?: number;
+  /** … and for so many ms of that the foreign flow is there already (0). */
+  readonly ahead?: number;
   /** Direction of the frames. */
   readonly way: "up" | "down";
   /** Called every 100 ms. */
@@ -97,6 +101,7 @@ export function simulate(path: PathModel, o: Options): Outcome {
   const backwards: Wires = { data: over(1), ack: over(0) };
 
   let now = 0;
+  const begin = o.lead ?? 0;
   const pingEvery = Math.max(PING_EVERY, (there.delay(0) + back.delay(0)) / 10);
   let [received, unacked, unackedFirst, unackedLast, ackTime] = [0, 0, 0, 0, 0];
   let receivedFrom = 0;
@@ -146,7 +151,7 @@ export function simulate(path: PathModel, o: Options): Outcome {
     return { bytes: Math.round(Math.min(SLICE_MAX, Math.max(SLICE_MIN, (window?.rate ?? 0) * SLICE_TIME))) };
   };
   const commit = (): void => {
-    if (window === undefined) return;
+    if (window === undefined || now < begin) return;
     window.refill?.(now);
     for (;;) {
       // Frames that are sent at a time share packets of SSH. None of a packet arrives before its last byte.
@@ -174,8 +179,8 @@ export function simulate(path: PathModel, o: Options): Outcome {
     );
   let inner = makeInner();
   // So that different seeds make different paths here, too.
-  let foreignStart = path.foreign === undefined ? Number.POSITIVE_INFINITY : 37 * (o.seed % 32);
-  let nextFlow = o.inner === undefined ? Number.POSITIVE_INFINITY : 0;
+  let foreignStart = path.foreign === undefined ? Number.POSITIVE_INFINITY : begin - (o.ahead ?? 0) + 37 * (o.seed % 32);
+  let nextFlow = o.inner === undefined ? Number.POSITIVE_INFINITY : begin;
   const foreign = new Tcp<never>(path.foreign === o.way ? forwards : backwards, () => {});
   const flows = [tunnel, answers, foreign, inner];
   let [nextPing, nextLook, foreignFrom] = [0, 100, 0];
@@ -199,6 +204,7 @@ export function simulate(path: PathModel, o: Options): Outcome {
     }
     if (o.inner !== undefined) commit();
     const idle = o.inner !== undefined && queue.length === 0;
+    const begins = now < begin ? begin : Number.POSITIVE_INFINITY;
     const opens = idle ? Number.POSITIVE_INFINITY : now + (window?.wait ?? Number.POSITIVE_INFINITY);
     const flowStarts = window === undefined ? Number.POSITIVE_INFINITY : nextFlow;
     let next = Math.min(
@@ -209,6 +215,7 @@ export function simulate(path: PathModel, o: Options): Outcome {
       nextLook,
       flowStarts,
       ackDue(),
+      begins,
       opens,
     );
     for (const flow of flows) next = Math.min(next, flow.timer);
