@@ -28,8 +28,8 @@
  * `base`: the path jitters more, is longer, or a queue of somebody else stands on it. A dip is due from time
  * to time, and when the window goes on falling.
  *
- * Beside a queue of somebody else the target is 3 × base. Otherwise his flow would take what this one gives
- * up. TCP below the tunnel then gets the share that any TCP gets.
+ * Beside a queue of somebody else (neighbour.ts) the target is 3 × base. Otherwise his flow would take what this
+ * one gives up. TCP below the tunnel then gets the share that any TCP gets.
  *
  * There are three phases: `startup`, in which the window doubles every round trip as in TCP's slow start;
  * `steady`; and `dip`. pace.ts spreads over the round trip what the window lets go. There is no clock and no I/O
@@ -38,6 +38,7 @@
 
 import { Flight } from "./flight.ts";
 import { Least } from "./least.ts";
+import { Neighbour } from "./neighbour.ts";
 import { Pace } from "./pace.ts";
 import { Round } from "./round.ts";
 
@@ -59,14 +60,6 @@ const SLACK = 3;
 const SLACK_SPREAD = 1.25;
 /** The share of `base` beside a queue of somebody else. */
 const SHARED_PART = 2;
-/**
- * That is where `base` is this many times the least one of the last minutes. They are so many because somebody else's
- * queue may stand for as long as he sends.
- */
-const SHARED_FROM = 1.6;
-/** So many PINGs have a mean that can be compared: a single one may be much faster than what jitters. */
-const MEAN_OF = 3;
-
 /** A round is one round trip, or this many ms if that is longer: a shorter one tells of processors only. */
 const ROUND = 20;
 /** The window is what the best of this many rounds needs: single bad ones may be retransmissions. */
@@ -136,17 +129,11 @@ export class Window {
   readonly #flight = new Flight();
   /** Mean round trip time while no queue of ours stands, ms; infinite = unknown. */
   #base = Number.POSITIVE_INFINITY;
-  /** The least mean round trip time of the last 5 to 10 minutes, ms: of rounds, and of MEAN_OF PINGs in a row. */
-  readonly #least = new Least(300_000);
-  /** The PINGs that are no mean yet: how many, and the sum of their round trip times, ms. */
-  #pings = 0;
-  #pingSum = 0;
   /** Mean round trip time of the round before, ms. */
   #rttBefore = 0;
   /** Standard deviation of the round trip time within a round, ms. */
   #spread = 0;
-  /** A queue of somebody else stands on the path. */
-  #shared = false;
+  readonly #neighbour = new Neighbour();
 
   /** The bytes that were acknowledged in this round, as far as much was in flight when they were sent. */
   readonly #round = new Round();
@@ -240,7 +227,11 @@ export class Window {
 
   /** Round trip time at which the window neither grows nor shrinks, ms. */
   get #target(): number {
-    return this.#base * (1 + (this.#shared ? SHARED_PART : SLACK_PART)) + SLACK + SLACK_SPREAD * this.#spread;
+    return (
+      this.#base * (1 + (this.#neighbour.present ? SHARED_PART : SLACK_PART)) +
+      SLACK +
+      SLACK_SPREAD * this.#spread
+    );
   }
 
   /** What the path needs to be full, bytes; 0 = unknown. */
@@ -313,10 +304,7 @@ export class Window {
   /** Take the round trip time of a PING, ms. @param now ms. */
   measured(rtt: number, now: number): void {
     this.#minRtt.add(rtt, now);
-    this.#pingSum += rtt;
-    if (++this.#pings < MEAN_OF) return;
-    this.#least.add(this.#pingSum / MEAN_OF, now);
-    this.#pings = this.#pingSum = 0;
+    this.#neighbour.ping(rtt, now);
   }
 
   /** How large the window should be, bytes. */
@@ -343,7 +331,7 @@ export class Window {
       return;
     }
     this.#stalls = 0;
-    this.#least.add(rtt, now);
+    this.#neighbour.round(rtt, now);
     if (this.phase === "dip") this.#dipped(now);
     else this.#take(now);
   }
@@ -354,9 +342,10 @@ export class Window {
     // One round is now and then faster than others: that is no base.
     this.#base = Math.min(this.#base, Math.max(rtt, this.#rttBefore));
     this.#rttBefore = rtt;
-    const target = this.#target;
     this.#rateBefore = this.rate;
     this.rate = inFlight / rtt;
+    this.#neighbour.take(this.rate, this.#base);
+    const target = this.#target;
     // A queue of ours makes round trip times differ as well: that is not what the path does.
     this.#spreadBy(rtt <= target ? deviation : 0, SPREAD_PART);
     this.#rounds++;
@@ -440,7 +429,7 @@ export class Window {
     if (this.#fell && rtt > this.#target) this.#needs[this.#needAt] = this.#neededBefore;
     this.#base = this.#rttBefore = rtt;
     this.#spreadBy(deviation, SPREAD_RARE_PART);
-    this.#shared = rtt > SHARED_FROM * this.#least.value + SLACK + this.#spread;
+    this.#neighbour.judge(rtt, SLACK + this.#spread);
     this.#neededBefore = this.#need;
     this.phase = "steady";
     this.#emptyRounds = -2;

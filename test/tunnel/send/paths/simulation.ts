@@ -179,7 +179,8 @@ export function simulate(path: PathModel, o: Options): Outcome {
     );
   let inner = makeInner();
   // So that different seeds make different paths here, too.
-  let foreignStart = path.foreign === undefined ? Number.POSITIVE_INFINITY : begin - (o.ahead ?? 0) + 37 * (o.seed % 32);
+  let foreignStart =
+    path.foreign === undefined ? Number.POSITIVE_INFINITY : begin - (o.ahead ?? 0) + 37 * (o.seed % 32);
   let nextFlow = o.inner === undefined ? Number.POSITIVE_INFINITY : begin;
   const foreign = new Tcp<never>(path.foreign === o.way ? forwards : backwards, () => {});
   const flows = [tunnel, answers, foreign, inner];
