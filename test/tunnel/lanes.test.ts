@@ -260,6 +260,39 @@ test("a small frame is there as soon as one of two lanes lets it through", () =>
   expect([left.links[0]?.open, right.links[0]?.open]).toEqual([true, true]);
 });
 
+test("while all further lanes are silent the first one carries everything, and no longer", () => {
+  const tunnel = new Tunnel(chance(8));
+  tunnel.lane();
+  tunnel.lane();
+  tunnel.settle();
+  const [left] = tunnel.ends;
+  let number = 0;
+  /** A flow with much to send, for some ms. @param open lanes on which something passes. */
+  const send = (ms: number, open: readonly number[]): void => {
+    for (const end = tunnel.now + ms; tunnel.now < end; tunnel.now += 5) {
+      for (let i = 0; i < 4; i++) writeNow(left.node, datagram(1001, number++, 1400));
+      for (const lane of [0, 1, 2]) {
+        tunnel.serve(lane);
+        for (const to of [1, 0] as const) if (open.includes(lane)) while (tunnel.move(lane, to, 65_536) > 0);
+        tunnel.serve(lane);
+      }
+    }
+  };
+  const newest = (): number => tunnel.came[1].get(1001)?.at(-1) ?? -1;
+  send(1000, [0, 1, 2]);
+  expect(newest()).toBeGreaterThan(number - 50);
+  send(6000, [0]);
+  expect(newest()).toBeGreaterThan(number - 400);
+  tunnel.settle();
+  // Once the flow has begun anew, nothing passes on the first lane: it is not needed.
+  send(200, [0, 1, 2]);
+  send(1000, [1, 2]);
+  expect(newest()).toBeGreaterThan(number - 50);
+  expect(tunnel.ends.flatMap(({ links }) => links.map(({ open }) => open))).not.toContain(false);
+  const numbers = tunnel.came[1].get(1001) ?? [];
+  expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
+});
+
 test("an end without lanes gets none: the lane ends, and the tunnel stays as it is", () => {
   const end = new End();
   const [stream, peer] = streamPair();
