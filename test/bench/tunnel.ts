@@ -15,7 +15,7 @@ const HELP = `bun run bench:tunnel [options]: measure the tunnel beside the alte
   --only PATHS        only these, separated by commas
   --without VARIANTS  not these: nested ssh pipe, ssh -w, plain loop, walt
   --runs N            so many, of which medians are taken (5)
-  --seconds N         length of each transfer (3)
+  --seconds N         length of each transfer (as fits the path)
   --seed N            of what is random in the paths (1)
   --lanes N           of the tunnel (as fits the path)
   --json              figures for programs
@@ -30,7 +30,7 @@ const { values } = orUsage(() =>
       list: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
       runs: { type: "string", default: "5" },
-      seconds: { type: "string", default: "3" },
+      seconds: { type: "string" },
       seed: { type: "string", default: "1" },
       lanes: { type: "string" },
       only: { type: "string", default: "" },
@@ -83,7 +83,7 @@ allowCubic(say);
 const results: Results = { runs: Number(values.runs), seed, paths: {} };
 const options = {
   runs: results.runs,
-  seconds: Number(values.seconds),
+  seconds: values.seconds === undefined ? undefined : Number(values.seconds),
   seed,
   lanes: values.lanes === undefined ? undefined : Number(values.lanes),
   without: values.without.split(","),

@@ -30,8 +30,8 @@ const LEAD = 1;
 
 export interface MeasureOptions {
   readonly runs: number;
-  /** s of bulk, where the path does not say otherwise. */
-  readonly seconds: number;
+  /** s of bulk; undefined: as the path says. */
+  readonly seconds: number | undefined;
   readonly seed: number;
   /** Lanes of the tunnel; undefined: as the path says. */
   readonly lanes: number | undefined;
@@ -90,7 +90,7 @@ export async function measure(
     for (const variant of compared) {
       const sample = samples[variant.name] ?? emptySample();
       samples[variant.name] = sample;
-      const seconds = path.seconds ?? o.seconds;
+      const seconds = o.seconds ?? path.seconds;
       const { ping, small } = variant;
       if (ping !== undefined) {
         const times = await onPath(() => pings(ping.from, ping.to, IDLE_PINGS, path.every));

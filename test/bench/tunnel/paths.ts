@@ -32,8 +32,8 @@ export interface BenchPath {
   readonly model?: PathModel;
   /** No proxy. */
   readonly direct?: boolean;
-  /** How long bulk flows, s. The default is --seconds. */
-  readonly seconds?: number;
+  /** How long bulk flows, s. */
+  readonly seconds: number;
   /** How many TCP flows bulk consists of, but in the pipe, which is one stream (1). */
   readonly flows?: number;
   /** How many lanes the tunnel has. */
@@ -52,34 +52,32 @@ export interface BenchPath {
 type Beside = "bare" | "pipe" | "ssh -w" | "loop";
 
 const FAST: Omit<BenchPath, "name" | "words"> = {
-  ...{ lanes: 1, down: true, small: true, every: 0.02, beside: ["pipe", "ssh -w", "loop"] },
+  ...{ seconds: 3, lanes: 1, down: true, small: true, every: 0.02, beside: ["pipe", "ssh -w", "loop"] },
   limits: { pipe: 1.3, sshW: 8, loop: 3, cpu: 0.9, added: 0.6, pingMs: 10, memory: 80 },
 };
 
 /** What is different on a path of a model: by name, or the beginning of a name. */
 const MODELS: Record<string, Partial<BenchPath>> = {
-  "20mbit": { seconds: 8, beside: ["bare", "pipe", "loop"], limits: { pipe: 0.95, loop: 0.9, ping: 1.4 } },
+  "20mbit": { beside: ["bare", "pipe", "loop"], limits: { pipe: 0.95, loop: 0.9, ping: 1.4 } },
   jitter: { limits: { loop: 0.9, ping: 1.5 } },
   burst: { limits: { loop: 0.9, ping: 1.5 } },
-  sine: { seconds: 8, down: false, limits: { loop: 0.9, ping: 3 } },
+  sine: { down: false, limits: { loop: 0.9, ping: 3 } },
   steps: { seconds: 15, down: false, limits: { loop: 0.9, ping: 3 } },
   mobile: { seconds: 15, down: false, limits: { loop: 0.9, ping: 3 } },
   "outage-0.5": { seconds: 10, down: false, limits: { loop: 0.9 } },
   "outage-3": { seconds: 11, down: false, limits: { recovery: 1 } },
-  adsl: { seconds: 5, limits: { loop: 0.9 } },
+  adsl: { limits: { loop: 0.9 } },
   satellite: { seconds: 12, down: false, every: 0.05, limits: { loop: 0.9, ping: 1.5 } },
   policer: { limits: { loop: 0.9 } },
   long: {
     flows: 4,
     lanes: LANES_MAX,
-    seconds: 8,
     beside: ["bare", "pipe"],
     every: 0.05,
     limits: { pipe: 3, ping: 1.5 },
   },
   "2mbit": {
     lanes: LANES_MAX,
-    seconds: 8,
     down: false,
     every: 0.05,
     beside: ["pipe", "loop"],
@@ -88,12 +86,11 @@ const MODELS: Record<string, Partial<BenchPath>> = {
   "loss-0.1": { lanes: LANES_MAX, beside: ["pipe", "loop"], limits: { ping: 1.5 } },
   "loss-3": {
     lanes: LANES_MAX,
-    seconds: 6,
     down: false,
     beside: ["pipe", "loop"],
     limits: { pipe: 2, ping: 1.5 },
   },
-  foreign: { seconds: 8, down: false, limits: { loop: 0.9, pingLoop: 0.5 } },
+  foreign: { down: false, limits: { loop: 0.9, pingLoop: 0.5 } },
   "foreign-queue": { seconds: 15, down: false, limits: { loop: 0.9 } },
 };
 
@@ -107,6 +104,7 @@ export function benchPaths(seed: number): readonly BenchPath[] {
         name,
         words,
         model,
+        seconds: 8,
         lanes: 1,
         down: true,
         small: false,
