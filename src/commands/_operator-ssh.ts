@@ -30,6 +30,8 @@ const SHORT = 15_000;
 const LOGIN = 60_000;
 /** ms that ssh may take to end; it is killed then. */
 const ENDING = 2000;
+/** ms in which a ^C ends this command, too, if it has ended ssh first. */
+const MOMENT = 300;
 /** ms until a refusal that was heard of has been read. */
 const READ_TIME = 500;
 
@@ -188,6 +190,7 @@ export class OperatorSsh implements AsyncDisposable {
       const status = await Promise.race([child.exited, Bun.sleep(LOOK)]);
       if (status === undefined) continue;
       await Promise.race([child.said, Bun.sleep(ENDING)]);
+      await Bun.sleep(MOMENT);
       throw new WaltError(`ssh to ${host} ended with status ${status}`, {
         hint: "The message of ssh is above.",
       });

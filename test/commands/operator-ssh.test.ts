@@ -54,3 +54,22 @@ test("each pause is longer than the one before; ssh asks nothing then, and nothi
     rmSync(dir, { recursive: true });
   }
 }, 180_000);
+
+/** A ^C ends it first, and then the command. */
+const INTERRUPTED = `#!/bin/sh
+[ "$1" = -V ] && exit 0
+(sleep 0.05; kill -INT $PPID) >/dev/null 2>&1 &
+exit 255
+`;
+
+test("a ^C while ssh connects ends the command by that signal, and is no failure of ssh", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "walt-ssh-"));
+  try {
+    writeFileSync(join(dir, "ssh"), INTERRUPTED, { mode: 0o755 });
+    const env = { ...process.env, PATH: `${dir}:${process.env["PATH"]}`, TMPDIR: dir };
+    const { stderr, status } = await runAny([process.execPath, "-e", SOURCE], { env, timeout: 60_000 });
+    expect([status, stderr]).toEqual([130, ""]);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
