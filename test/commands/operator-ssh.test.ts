@@ -17,6 +17,7 @@ if [ -e "$DIR/first" ]; then echo "ssh: connect to host lab: No route to host" >
 touch "$DIR/first"
 while [ "$1" != -S ]; do shift; done
 touch "$2"
+exec sleep 0.5
 `;
 
 const SOURCE = `
