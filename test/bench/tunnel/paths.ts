@@ -77,10 +77,11 @@ const MODELS: Record<string, Partial<BenchPath>> = {
     limits: { pipe: 3, ping: 1.5 },
   },
   "2mbit": {
+    seconds: 20,
     lanes: LANES_MAX,
     down: false,
     every: 0.05,
-    beside: ["pipe", "loop"],
+    beside: ["pipe"],
     limits: { pipe: 1.8, ping: 1.25 },
   },
   "loss-0.1": { lanes: LANES_MAX, beside: ["pipe", "loop"], limits: { ping: 1.5 } },
