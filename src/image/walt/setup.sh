@@ -12,7 +12,8 @@ refuse() {
   exit 1
 }
 
-[ -e "$ROOT/bin/walt-init" ] || refuse "it has no /bin/walt-init, so it is not an image of WalT"
+# (/bin/walt-init is put in by the WalT server when it serves the image, as all its scripts. They need busybox.)
+[ -e "$ROOT/bin/busybox" ] || refuse "it has no /bin/busybox, which WalT's scripts need"
 # The newest of Debian's kernels for arm64. Those of Raspberry Pi boards have other names and no virtio.
 version=$(for file in "$ROOT"/boot/vmlinuz-*-arm64; do
   [ -f "$file" ] && echo "${file##*/vmlinuz-}"

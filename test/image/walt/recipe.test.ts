@@ -11,9 +11,12 @@ import { folder, textFile } from "../rig.ts";
 
 const NEWEST = "6.12.10+deb13-arm64";
 
-/** The tree of an image of WalT with two kernels of Debian, and one of Raspberry Pi. */
+/**
+ * The tree of an image of WalT with two kernels of Debian, and one of Raspberry Pi. WalT's own scripts, as /bin/walt-init,
+ * are not in it: the WalT server puts them in when it serves the image.
+ */
 const IMAGE: Readonly<Record<string, string>> = {
-  "bin/walt-init": "",
+  "bin/busybox": "",
   "boot/vmlinuz-6.12.9+deb13-arm64": "old kernel",
   [`boot/vmlinuz-${NEWEST}`]: "new kernel",
   "boot/vmlinuz-6.12.99+rpt-rpi-v8": "kernel of a Raspberry Pi",
@@ -64,7 +67,7 @@ test("the newest kernel of Debian, an initramfs with network card and NFS, and a
   expect(readFileSync(join(boot, "initrd"), "utf8")).toBe(`-c -k ${NEWEST}\n${modules}`);
   const start = readFileSync(join(boot, "start.ipxe"), "utf8");
   expect(start).toStartWith("#!ipxe\n");
-  expect(start).toMatch(/ boot=netroot rootfstype=netroot nfsroot=\$\{next-server\}:/);
+  expect(start).toMatch(/ boot=netroot rootfstype=netroot nfsroot=\$\{next-server\}:\S+,ro,vers=3,nolock,/);
   expect(start).not.toContain("@");
 });
 
@@ -80,7 +83,7 @@ test("since 2025 the root is mounted by another script; an initramfs that is the
 });
 
 test.each([
-  ["is not an image of WalT", { "bin/walt-init": undefined }],
+  ["has no /bin/busybox", { "bin/busybox": undefined }],
   [
     "install Debian's package linux-image-arm64",
     { "boot/vmlinuz-6.12.9+deb13-arm64": undefined, [`boot/vmlinuz-${NEWEST}`]: undefined },
