@@ -44,8 +44,7 @@ one fault, of the check \`configuration\`.
 
 A device that cannot connect examines itself: after the second failure in a row, or after 15 seconds without a
 network, and then every five minutes at most. The first fault is on its screen, in its log
-(\`event=doctor\`) and in \`walt device status\`. It leaves out the checks \`supervisor\`, \`bridge\`, \`qemu\` and
-\`kvm\`.
+(\`event=doctor\`) and in \`walt device status\`. It leaves out \`supervisor\`, \`bridge\`, \`qemu\` and \`kvm\`.
 
 In the tables below, a check is not looked at if one of the checks in the column "after" found a fault.
 `;

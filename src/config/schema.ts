@@ -120,6 +120,12 @@ export const TABLES = {
       "/etc/walt/snmp_community",
       "File with the SNMP community. Only the daemon's user may read it.",
     ),
+    uplink: text(
+      "",
+      "MAC address of what is behind the switch's uplink, for the tree of devices in WalT: the switch that the WalT server is connected to, or the bridge of walt-net. Default: none.",
+      "a MAC address",
+      /^(([0-9a-f]{2}:){5}[0-9a-f]{2})?$/,
+    ),
   },
   image: {
     mirror: mirror(

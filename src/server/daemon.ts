@@ -439,7 +439,7 @@ async function run(config: Config, log: Log, signal: AbortSignal): Promise<void>
       {
         rows: async () => {
           known = await net.addresses(registry.active().map(({ mac }) => mac));
-          return rowsOf(power.ports());
+          return rowsOf(power.ports(), snmp.uplink);
         },
         power: (port, on) => power.set(port, on),
         failed: (why) => log.warn("a request by SNMP failed", { event: "snmp-power", reason: why }),

@@ -11,6 +11,9 @@ const NEEDS = { programs: [QEMU, "snmpd", "snmpget", "snmpset", "snmpwalk"] };
 const SWITCH = "192.168.192.250";
 const COMMUNITY = "only-for-walt";
 const ADMIN = ".1.3.6.1.2.1.105.1.1.1.3.1";
+const MAIN_SWITCH = "52:54:00:0a:0b:0c";
+/** Ports of the nodes. */
+const PORTS = 512;
 
 describeWith([...INTEGRATION, NEEDS], "SNMP", () => {
   const fresh = sharedWorld();
@@ -32,7 +35,10 @@ describeWith([...INTEGRATION, NEEDS], "SNMP", () => {
     const world = await fresh();
     await world.stopServer();
     const config = await Bun.file(world.server.path("/etc/walt/vpn.toml")).text();
-    world.server.writeFile("/etc/walt/vpn.toml", `${config}\n[server.snmp]\naddress = "${SWITCH}"\n`);
+    world.server.writeFile(
+      "/etc/walt/vpn.toml",
+      `${config}\n[server.snmp]\naddress = "${SWITCH}"\nuplink = "${MAIN_SWITCH}"\n`,
+    );
     world.server.writeFile("/etc/walt/snmp_community", `${COMMUNITY}\n`);
     await world.server.must(["chmod", "644", "/etc/walt/snmp_community"]);
     const { status, stderr } = await world.walt(world.server, "server", "run");
@@ -56,7 +62,7 @@ describeWith([...INTEGRATION, NEEDS], "SNMP", () => {
 
     // What WalT looks up: the port of a MAC address, and which ports give power.
     const chassis = await snmp(world, "walk", [".1.0.8802.1.1.2.1.4.1.1.5"]);
-    const [, port = ""] = /\.0\.(\d+)\.1 = "?([0-9A-F ]+?)\s*"?$/.exec(chassis) ?? [];
+    const [, port = ""] = /\.0\.(\d+)\.1 = "?([0-9A-F ]+?)\s*"?$/m.exec(chassis) ?? [];
     expect(chassis).toContain(`${mac}`);
     expect(await snmp(world, "walk", [".1.0.8802.1.1.2.1.4.1.1.9"])).toContain(name);
     const speeds = (await snmp(world, "bulkwalk", [".1.3.6.1.2.1.2.2.1.5"])).split("\n");
@@ -93,6 +99,65 @@ describeWith([...INTEGRATION, NEEDS], "SNMP", () => {
     // The community is in no argument and in no log.
     expect(world.server.processes().filter(({ command }) => command.includes(COMMUNITY))).toEqual([]);
     expect(world.daemon.output).not.toContain(COMMUNITY);
+  }, 240_000);
+
+  // The requests of WalT's server (v10), in its order and with its values, when it explores a switch and switches a port.
+  test("what a WalT server asks of a switch", async () => {
+    const world = await withAgent();
+    const device = await world.device("device1", { toml: "[device.vm]\nmemory = 128\n" });
+    await device.enrol();
+    await device.process?.waitFor(/event=vm-started/);
+    const [node] = await world.nodes();
+    /** What stands behind a column's name, as index and value. */
+    const column = async (oid: string): Promise<[index: string, value: string][]> =>
+      (await snmp(world, "bulkwalk", ["-Cn0", "-Cr40", oid])).split("\n").map((line) => {
+        const [name = "", value = ""] = line.split(" = ");
+        return [name.slice(oid.length + 1), value.replaceAll('"', "").trim()];
+      });
+    const neighbour = (which: number) => column(`.1.0.8802.1.1.2.1.4.1.1.${which}`);
+    const numbers = Array.from({ length: PORTS }, (_, at) => String(at + 1));
+    const hex = (mac = ""): string => mac.replaceAll(":", " ").toUpperCase();
+
+    // Neighbours by LLDP: node and main switch, both by a MAC address (4), with names; the node's address is in the index.
+    const [[at = ""] = []] = await neighbour(4);
+    const uplink = `0.${PORTS + 1}.1`;
+    expect(at).toMatch(/^0\.\d+\.1$/);
+    expect(await neighbour(4)).toEqual([at, uplink].map((index) => [index, "4"]));
+    expect(await neighbour(5)).toEqual([
+      [at, hex(node?.mac)],
+      [uplink, hex(MAIN_SWITCH)],
+    ]);
+    expect(await neighbour(9)).toEqual([
+      [at, node?.name ?? ""],
+      [uplink, "uplink"],
+    ]);
+    expect(await column(".1.0.8802.1.1.2.1.4.2.1.3")).toEqual([[`${at}.1.4.${node?.address}`, "1"]]);
+    const labels = await column(".1.0.8802.1.1.2.1.3.7.1.3");
+    expect(labels).toEqual([...numbers, String(PORTS + 1)].map((number) => [number, number]));
+
+    // It has no forwarding table, and says so: a table that is there and empty would be believed.
+    for (const absent of [".1.3.6.1.2.1.17.7.1.2.2.1.2", ".1.3.6.1.2.1.17.1.1.0"])
+      expect(await snmp(world, "get", [absent])).toEndWith(
+        "No Such Object available on this agent at this OID",
+      );
+    // Which vendor's way of power it has is tried out: that of TP-Link comes first, and there is nothing behind it.
+    const ofVendor = await snmp(world, "bulkget", ["-Cn0", "-Cr40", ".1.3.6.1.4.1.11863.6.56.1.1.2.1.1.2"]);
+    expect(ofVendor).toContain("No more variables left in this MIB View");
+
+    // Ports with power are matched with Ethernet ports of 1 Gbit/s (6), one by one.
+    const power = await column(".1.3.6.1.2.1.105.1.1.1.3");
+    expect(power.map(([index]) => index)).toEqual(numbers.map((number) => `1.${number}`));
+    expect(await column(".1.3.6.1.2.1.2.2.1.5")).toEqual(numbers.map((number) => [number, "1000000000"]));
+    expect(await column(".1.3.6.1.2.1.2.2.1.3")).toEqual(numbers.map((number) => [number, "6"]));
+
+    // Off is ordered where power is enabled (1) and delivered (3), and not at a port without a node.
+    const [, port = ""] = at.split(".");
+    const status = ADMIN.replace(/3\.1$/, "6.1");
+    await eventually("power is enabled", () => snmp(world, "get", [`${ADMIN}.${port}`]), {
+      fits: (shown) => shown.endsWith(" = 1"),
+    });
+    expect(await snmp(world, "get", [`${status}.${port}`])).toEndWith(" = 3");
+    expect(await snmp(world, "get", [`${status}.${PORTS}`])).toEndWith(" = 2");
   }, 240_000);
 
   test("snmpd is not root, is started again, and goes with the server; a node that is down is not switched", async () => {

@@ -341,13 +341,15 @@ chown walt-vpn-dhcp: /var/lib/walt-vpn-dhcp`,
 
   /**
    * The command as `asIn`, and in the unit's sandbox as far as programs can notice it: what they may write, what they see
-   * of /proc, and the system calls that are refused (systemd.exec(5)). The refused ones are in /run/walt-vpn/refused.
+   * of /proc, which devices there are, and the system calls that are refused (systemd.exec(5)). The refused ones are in
+   * /run/walt-vpn/traced, and those that make sockets.
    */
   async function sandboxed(unit: string, command: readonly string[]): Promise<string[]> {
     const text = readFileSync(host.path(unit), "utf8");
     for (const line of [
       ...["ProtectSystem=strict", "PrivateTmp=yes", "ProcSubset=pid", "ProtectProc=invisible"],
       ...["SystemCallFilter=~@privileged @resources", "SystemCallErrorNumber=EPERM"],
+      ...["DevicePolicy=closed", "DeviceAllow=/dev/net/tun rw"],
     ])
       expect(text).toContain(`\n${line}\n`);
     const refused = [
@@ -359,7 +361,9 @@ chown walt-vpn-dhcp: /var/lib/walt-vpn-dhcp`,
       "-f",
       "-qq",
       "-o",
-      "/run/walt-vpn/refused",
+      "/run/walt-vpn/traced",
+      "-e",
+      `trace=${calls},socket`,
       "-e",
       `inject=${calls}:error=EPERM`,
     ];
@@ -369,6 +373,12 @@ done
 for own in /run/walt-vpn /var/lib/walt-vpn; do mount --bind $own $own; mount -o remount,bind,rw $own; done
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t proc -o subset=pid,hidepid=invisible proc /proc
+mount --rbind /dev /mnt
+mount -t tmpfs -o mode=755 tmpfs /dev
+for device in null zero full random urandom tty net/tun; do
+  mkdir -p "$(dirname /dev/$device)"; : >/dev/$device; mount --bind /mnt/$device /dev/$device
+done
+umount -l /mnt
 if touch /var/lib/probe 2>/dev/null; then echo "/var/lib can be written" >&2; exit 1; fi
 exec "$@"`;
     const inside = asIn(unit, [...traced, "-e", "signal=none", "--seccomp-bpf", ...command]);
@@ -380,7 +390,7 @@ exec "$@"`;
     `the SNMP agent works in the unit's sandbox${agent.skip ? ` (skipped: ${agent.why})` : ""}`,
     async () => {
       await makeFolders();
-      await host.must(["rm", "-f", "/run/walt-vpn/refused"]);
+      await host.must(["rm", "-f", "/run/walt-vpn/traced"]);
       const before = readFileSync(host.path("/etc/walt/vpn.toml"), "utf8");
       await host.ip("link add br-lab type bridge", "link set br-lab up");
       const own = `managed = false\nbridge = "br-lab"\n[server.snmp]\naddress = "192.168.152.250"\n`;
@@ -407,6 +417,12 @@ exec "$@"`;
         if (command.startsWith("/usr/local/bin/walt-vpn server run")) process.kill(pid, "SIGTERM");
       expect(await eventually("the daemon's end", daemon.exited)).toBe(0);
       expect(processesNamed("snmpd")).toEqual([]);
+      const allowed =
+        /^RestrictAddressFamilies=(.*)$/m.exec(readFileSync(host.path(UNIT), "utf8"))?.[1] ?? "";
+      const traced = readFileSync(host.path("/run/walt-vpn/traced"), "utf8");
+      const families = new Set(Array.from(traced.matchAll(/ socket\((\w+),/g), ([, family = ""]) => family));
+      expect(families).toContain("AF_INET");
+      expect([...families].filter((family) => !allowed.split(" ").includes(family))).toEqual([]);
       expect(await host.must(["ip", "address"])).not.toContain("192.168.152.250");
       await host.ip("link del br-lab");
       host.writeFile("/etc/walt/vpn.toml", before);

@@ -12,7 +12,8 @@ refuse() {
   exit 1
 }
 
-[ -e "$ROOT/bin/walt-init" ] || refuse "it has no /bin/walt-init, so it is not an image of WalT"
+# (/bin/walt-init is put in by the WalT server when it serves the image, as all its scripts. They need busybox.)
+[ -e "$ROOT/bin/busybox" ] || refuse "it has no /bin/busybox, which WalT's scripts need"
 # The newest of Debian's kernels for arm64. Those of Raspberry Pi boards have other names and no virtio.
 version=$(for file in "$ROOT"/boot/vmlinuz-*-arm64; do
   [ -f "$file" ] && echo "${file##*/vmlinuz-}"
@@ -29,18 +30,20 @@ for name in walt netroot; do
 done
 [ -n "$how" ] || refuse "its initramfs-tools have neither the script walt nor netroot, by which WalT mounts the root"
 
-# The initramfs needs the virtual machine's network card, and NFS.
-for module in virtio_pci virtio_net virtio-rng nfs; do
-  grep -qxF "$module" "$ROOT/etc/initramfs-tools/modules" 2>/dev/null ||
-    echo "$module" >>"$ROOT/etc/initramfs-tools/modules"
+# An initramfs of its own for the virtual machine, as it is loaded at each boot: the network card, the root by NFS, and what
+# WalT's scripts may mount. With the drivers of all boards it would be three times as large.
+conf=$(mktemp -d)
+trap 'rm -rf "$conf"' EXIT
+cp -R "$ROOT/etc/initramfs-tools/." "$conf"
+mkdir -p "$conf/conf.d" "$boot"
+echo MODULES=list >"$conf/conf.d/zz-walt-vpn"
+for module in virtio_pci virtio_net virtio-rng af_packet nfs nfsv3 nfsv4 overlay nbd loop squashfs ext4; do
+  echo "$module" >>"$conf/modules"
 done
-if [ -f "$ROOT/boot/initrd.img-$version" ]; then action=-u; else action=-c; fi
-${UPDATE_INITRAMFS:-update-initramfs} $action -k "$version"
+${MKINITRAMFS:-mkinitramfs} -d "$conf" -o "$boot/initrd" "$version"
 
-mkdir -p "$boot"
 # iPXE unpacks it. On a slow line that saves most of the time.
 gzip -9nc "$ROOT/boot/vmlinuz-$version" >"$boot/kernel"
-cp "$ROOT/boot/initrd.img-$version" "$boot/initrd"
 sed "s/@boot@/boot=$how rootfstype=$how/" "$here/start.ipxe" >"$boot/start.ipxe"
 chmod 644 "$boot/kernel" "$boot/initrd" "$boot/start.ipxe"
 echo "walt: qemu-arm-64 boots the kernel $version, with boot=$how"

@@ -5,6 +5,7 @@ import type { Config } from "../../config/schema.ts";
 import { denied, once } from "../../doctor/check.ts";
 import type { Machine } from "../../doctor/machine.ts";
 import { findProcess, runs } from "../../doctor/processes.ts";
+import type { Installed } from "./installed.ts";
 
 /** What the registry's file tells. Times are ms since 1970. */
 export interface RegistryFacts {
@@ -28,6 +29,8 @@ export interface Looks {
   checkKey(path: string): void;
   /** The registry, which is not changed. @throws WaltError when it cannot be read. */
   registry(path: string): RegistryFacts;
+  /** What is left of the installation. */
+  installed(): Installed;
 }
 
 export interface ServerCase {
@@ -38,6 +41,7 @@ export interface ServerCase {
   /** Of the dnsmasq of a managed walt-net. */
   readonly dnsmasqConfig: string;
   checkKey: Looks["checkKey"];
+  installed: Looks["installed"];
   /** undefined if there is no file yet. Read once, as the others below. */
   registry(): Promise<RegistryFacts | undefined>;
   daemonVersion: Looks["daemonVersion"];
@@ -55,6 +59,7 @@ export function serverCase(machine: Machine, config: Config, looks: Looks): Serv
     registryFile,
     dnsmasqConfig: join(dirname(socket), "walt-net", "dnsmasq.conf"),
     checkKey: looks.checkKey,
+    installed: once(looks.installed),
     registry: once(async () => {
       if ((await machine.stat(registryFile)) === undefined) return undefined;
       const code = await machine.access(registryFile);

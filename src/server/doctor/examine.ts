@@ -17,6 +17,8 @@ import { loadKey } from "../../ssh/keys/key-files.ts";
 import { safeText } from "../../text.ts";
 import { VERSION } from "../../version.ts";
 import { type RegistryFacts, type ServerCase, serverCase } from "./case.ts";
+import { INSTALLATION_CHECKS } from "./installation.ts";
+import { lookAtInstalled } from "./installed.ts";
 import { NET_CHECKS } from "./net.ts";
 import { STATE_CHECKS } from "./state.ts";
 
@@ -26,6 +28,8 @@ const PROGRAMS = { ip: "iproute2", bridge: "iproute2", "ssh-keygen": "openssh-cl
 const ANSWER = 4000;
 /** Checks whose faults keep the daemon from starting. */
 const PREREQUISITES = [
+  "installation",
+  "beside-walt",
   "programs",
   "disk",
   "tun",
@@ -171,6 +175,7 @@ const DAEMON_CHECKS: readonly Check<ServerCase>[] = [
 
 /** All checks of a server, in their order. */
 export const SERVER_CHECKS: readonly Check<ServerCase>[] = [
+  ...INSTALLATION_CHECKS,
   ...MACHINE_CHECKS,
   ...STATE_CHECKS,
   ...NET_CHECKS,
@@ -196,6 +201,7 @@ export async function examineServer(config: Config, signal: AbortSignal): Promis
     },
     checkKey: (path) => void loadKey(path),
     registry: readRegistry,
+    installed: () => lookAtInstalled("/", process.execPath),
   });
   return await examine(planServer(server), { signal: until, now: machine.now });
 }

@@ -3,7 +3,7 @@
  * A client finds categories of commands in the modules of `walt.client.metadata`.
  */
 
-import { readdirSync, realpathSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, realpathSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { WaltError } from "../../errors.ts";
 import { type Machine, statIfAny } from "../../install/machine.ts";
@@ -16,21 +16,44 @@ const [MARK = ""] = metadata.split("\n");
 /** Another module that has the category. */
 const HAS_CATEGORY = /\(\s*["']vpn["']\s*,/;
 
-/** The folder of the package `walt.client` that a client on this machine uses. @throws WaltError when there is none. */
-function clientFolder({ root }: Machine): string {
-  for (const name of ["usr/local/bin/walt", "usr/bin/walt"]) {
-    const command = join(root, name);
-    if (statIfAny(command) === undefined) continue;
-    // WalT's set-up links the command to the one in its environment: <environment>/bin/walt.
-    const libraries = join(dirname(realpathSync(command)), "../lib");
-    if (statIfAny(libraries)?.isDirectory() !== true) continue;
-    for (const python of readdirSync(libraries).filter((one) => /^python3(\.\d+)?$/.test(one))) {
-      for (const packages of ["site-packages", "dist-packages"]) {
-        const folder = join(libraries, python, packages, "walt/client");
-        if (statIfAny(join(folder, "metadata"))?.isDirectory() === true) return folder;
-      }
+/** The folder of the package `walt.client` in the environment of a command. */
+function packageOf(command: string): string | undefined {
+  const libraries = join(dirname(command), "../lib");
+  if (statIfAny(libraries)?.isDirectory() !== true) return undefined;
+  for (const python of readdirSync(libraries).filter((one) => /^python3(\.\d+)?$/.test(one))) {
+    for (const packages of ["site-packages", "dist-packages"]) {
+      const folder = join(libraries, python, packages, "walt/client");
+      if (statIfAny(join(folder, "metadata"))?.isDirectory() === true) return folder;
     }
   }
+  return undefined;
+}
+
+/** That which a client on this machine uses. */
+function usedFolder(root: string): string | undefined {
+  for (const name of ["usr/local/bin/walt", "usr/bin/walt"]) {
+    const command = join(root, name);
+    // WalT's set-up links the command to the one in its environment: <environment>/bin/walt.
+    const folder = existsSync(command) ? packageOf(realpathSync(command)) : undefined;
+    if (folder !== undefined) return folder;
+  }
+  return undefined;
+}
+
+/** Those of other environments: each version of WalT has its own, in /opt. */
+function otherFolders(root: string): string[] {
+  const used = usedFolder(root);
+  const place = join(root, "opt");
+  const names = statIfAny(place)?.isDirectory() === true ? readdirSync(place) : [];
+  const commands = names.map((name) => join(place, name, "bin/walt")).filter((path) => existsSync(path));
+  const folders = new Set(commands.map((path) => packageOf(realpathSync(path))));
+  return [...folders].filter((folder): folder is string => folder !== undefined && folder !== used);
+}
+
+/** @throws WaltError when there is no client. */
+function clientFolder({ root }: Machine): string {
+  const folder = usedFolder(root);
+  if (folder !== undefined) return folder;
   throw new WaltError(
     "WalT's client is not on this machine: /usr/local/bin/walt leads to no package walt.client",
     {
@@ -38,6 +61,15 @@ function clientFolder({ root }: Machine): string {
     },
   );
 }
+
+/** Where the plug-in is, when it is only in environments that the client no longer uses. */
+export function lostPlugin(root: string): string | undefined {
+  const used = usedFolder(root);
+  const has = (folder: string): boolean => filesOf(folder).every(([path]) => isOurs(path));
+  return used === undefined || has(used) ? undefined : otherFolders(root).find(has);
+}
+
+const isOurs = (path: string): boolean => readTextIfAny(path)?.startsWith(MARK) === true;
 
 /** The plug-in's files, and their text. */
 function filesOf(folder: string): readonly (readonly [path: string, text: string])[] {
@@ -82,13 +114,16 @@ export function installPlugin(machine: Machine, replace: boolean): string[] {
   });
 }
 
-/** Remove the plug-in. @returns what was done. @throws WaltError as `installPlugin`. */
+/**
+ * Remove the plug-in, also from environments that the client no longer uses.
+ * @returns what was done. @throws WaltError as `installPlugin`.
+ */
 export function removePlugin(machine: Machine): string[] {
   const folder = clientFolder(machine);
   refuseForeign(folder);
-  return filesOf(folder)
-    .toReversed()
-    .filter(([path]) => statIfAny(path) !== undefined)
+  return [folder, ...otherFolders(machine.root)]
+    .flatMap((one) => filesOf(one).toReversed())
+    .filter(([path]) => isOurs(path))
     .map(([path]) => {
       rmSync(path);
       return `${path}: removed`;

@@ -9,6 +9,8 @@
  * together, and keeps that: so their number never changes.
  */
 export const PORTS = 512;
+/** The port behind which the network is. It gives no power, and is in LLDP only. */
+const UPLINK = PORTS + 1;
 
 /** A port with a node. */
 export interface Port {
@@ -67,18 +69,48 @@ const integer = (value: number): Value => ({ type: "integer", value: String(valu
 const text = (value: string): Value => ({ type: "string", value });
 const macBytes = (mac: string): Value => ({ type: "octet", value: mac.replaceAll(":", " ") });
 
-/** All objects, in their order. */
-export function rowsOf(ports: readonly Port[]): Row[] {
+/**
+ * All objects, in their order.
+ * @param uplink MAC address of what is behind the uplink; "" if nothing is shown there.
+ */
+export function rowsOf(ports: readonly Port[], uplink: string): Row[] {
   const rows: Row[] = [{ oid: [...INTERFACES, 1, 0], ...integer(PORTS) }];
   const byNumber = new Map(ports.map((port) => [port.number, port]));
   for (let number = 1; number <= PORTS; number++) rows.push(...portRows(number, byNumber.get(number)));
+  if (uplink !== "") rows.push(...localRows(UPLINK, "uplink"), ...neighbourRows(UPLINK, uplink, "uplink"));
   return rows.sort((a, b) => compareOids(a.oid, b.oid));
 }
 
-function portRows(number: number, port: Port | undefined): Row[] {
-  const column = (entry: Oid, which: number, ...index: number[]): Oid => [...entry, which, ...index];
-  const table = [...INTERFACES, 2, 1];
+const column = (entry: Oid, which: number, ...index: number[]): Oid => [...entry, which, ...index];
+
+/** LLDP-MIB: a port of the switch. */
+function localRows(number: number, name: string): Row[] {
   const local = [...LLDP, 3, 7, 1];
+  return [
+    { oid: column(local, 2, number), ...integer(PORT_LOCAL) },
+    { oid: column(local, 3, number), ...text(String(number)) },
+    { oid: column(local, 4, number), ...text(name) },
+  ];
+}
+
+/** Which neighbour: when the entry changed, which is always at the beginning; the port; the first one there. */
+const neighbourIndex = (number: number): Oid => [0, number, 1];
+
+/** LLDP-MIB: what is behind a port. */
+function neighbourRows(number: number, mac: string, name: string): Row[] {
+  const index = neighbourIndex(number);
+  const remote = [...LLDP, 4, 1, 1];
+  return [
+    { oid: column(remote, 4, ...index), ...integer(CHASSIS_MAC) },
+    { oid: column(remote, 5, ...index), ...macBytes(mac) },
+    { oid: column(remote, 6, ...index), ...integer(PORT_MAC) },
+    { oid: column(remote, 7, ...index), ...macBytes(mac) },
+    { oid: column(remote, 9, ...index), ...text(name) },
+  ];
+}
+
+function portRows(number: number, port: Port | undefined): Row[] {
+  const table = [...INTERFACES, 2, 1];
   const name = port === undefined ? `port${number}` : port.name;
   const power = port?.power ?? false;
   const rows: Row[] = [
@@ -91,23 +123,12 @@ function portRows(number: number, port: Port | undefined): Row[] {
     // true or false (TruthValue); deliveringPower, searching or disabled
     { oid: [...ADMIN, number], ...integer(port === undefined || power ? 1 : 2) },
     { oid: column(POWER, 6, 1, number), ...integer(port === undefined ? 2 : power ? 3 : 1) },
-    { oid: column(local, 2, number), ...integer(PORT_LOCAL) },
-    { oid: column(local, 3, number), ...text(String(number)) },
-    { oid: column(local, 4, number), ...text(name) },
+    ...localRows(number, name),
   ];
   if (port === undefined) return rows;
-  // The index: when the entry changed, which is always at the beginning; the port; the first neighbour there.
-  const index = [0, number, 1];
-  const remote = [...LLDP, 4, 1, 1];
-  rows.push(
-    { oid: column(remote, 4, ...index), ...integer(CHASSIS_MAC) },
-    { oid: column(remote, 5, ...index), ...macBytes(port.mac) },
-    { oid: column(remote, 6, ...index), ...integer(PORT_MAC) },
-    { oid: column(remote, 7, ...index), ...macBytes(port.mac) },
-    { oid: column(remote, 9, ...index), ...text(port.name) },
-  );
+  rows.push(...neighbourRows(number, port.mac, port.name));
   if (port.address === null) return rows;
-  const address = [...index, IPV4, IPV4_BYTES, ...port.address.split(".").map(Number)];
+  const address = [...neighbourIndex(number), IPV4, IPV4_BYTES, ...port.address.split(".").map(Number)];
   const management = [...LLDP, 4, 2, 1];
   rows.push(
     { oid: column(management, 3, ...address), ...integer(INTERFACE_UNKNOWN) },

@@ -10,6 +10,7 @@ import { examine } from "../../../src/doctor/examine.ts";
 import { WaltError } from "../../../src/errors.ts";
 import { type Looks, type RegistryFacts, serverCase } from "../../../src/server/doctor/case.ts";
 import { planServer, readRegistry, SERVER_CHECKS } from "../../../src/server/doctor/examine.ts";
+import type { Installed } from "../../../src/server/doctor/installed.ts";
 import { MIGRATIONS } from "../../../src/server/migrations.ts";
 import { Registry } from "../../../src/server/registry.ts";
 import { VERSION } from "../../../src/version.ts";
@@ -34,6 +35,18 @@ const BRIDGE = {
 };
 const NF_CALL = { "/proc/sys/net/bridge/bridge-nf-call-iptables": "1\n" };
 const DROP = "-P FORWARD DROP\n-A FORWARD -i docker0 -j ACCEPT\n";
+
+/** A server that was started by hand, on a machine without WalT. */
+const INSTALLED: Installed = {
+  parts: [],
+  users: [],
+  link: { path: "/usr/local/bin/walt", finding: { is: "absent" } },
+  walt: undefined,
+  lostPlugin: undefined,
+  lostKeys: undefined,
+};
+const COMMAND = "/usr/local/bin/walt-vpn";
+const installed = (more: Partial<Installed>) => ({ installed: () => ({ ...INSTALLED, ...more }) });
 
 interface Setting extends Fake, Partial<Looks> {
   toml?: string;
@@ -73,6 +86,7 @@ async function look(o: Setting = {}) {
     daemonVersion: async () => VERSION,
     checkKey: () => {},
     registry: () => ({ ...WELL, ...o.registryFacts }),
+    installed: () => INSTALLED,
     ...o,
   });
   return (await examine(planServer(server), { signal: new AbortController().signal, now: machine.now }))
@@ -90,6 +104,26 @@ const throwing = (message: string) => () => {
 };
 
 const CASES: Readonly<Record<string, readonly [Setting, RegExp]>> = {
+  "a command that another program has": [
+    installed({ parts: [{ path: COMMAND, finding: { is: "foreign", what: "a link to /opt/walt" } }] }),
+    /^installation: \S+\/walt-vpn is another program's: it is a link to \/opt\/walt \| .* \| rm \S+\/walt-vpn\. Install/,
+  ],
+  "parts of the installation that are missing": [
+    { ...installed({ parts: [{ path: COMMAND, finding: { is: "absent" } }], users: ["x"] }), ...STOPPED },
+    /^installation: parts .* missing: \S+\/walt-vpn, the user x \|/,
+  ],
+  "a walt-net that WalT makes, too": [
+    installed({ walt: "/etc/walt/server.conf" }),
+    /^beside-walt: .*walt-net is managed \| \/etc\/walt\/server\.conf is there, .* \| .*managed = false/,
+  ],
+  "a plug-in that WalT's upgrade has left behind": [
+    installed({ lostPlugin: "/opt/walt-9.0/lib" }),
+    /^plug-in: .* \| .*\/opt\/walt-9\.0\/lib.* \| .*--plugin/,
+  ],
+  "keys of devices that sshd does not read": [
+    installed({ lostKeys: { path: "/home/walt-vpn/.ssh/authorized_keys", why: "the home is elsewhere" } }),
+    /^own-proxy: .*\/home\/walt-vpn\/\S+ \| the home is elsewhere \| .*walt-vpn-devices/,
+  ],
   "programs that are missing": [{ missing: ["bridge"] }, /^programs: .*bridge .* iproute2$/],
   "no iproute2": [{ missing: ["ip", "bridge"] }, /^programs: .*ip, bridge/],
   "a full disk": [{ space: { free: 0 } }, /^disk: /],
@@ -259,6 +293,14 @@ describe("no fault:", () => {
       commands: { "ip -j -4 route": '[{"dst":"192.168.192.0/22","dev":"eth1"}]' },
       ports: { 9586: "EADDRINUSE" },
     },
+    "a walt-net that is WalT's alone": {
+      toml: "[server.network]\nmanaged = false",
+      ports: { 9586: "EADDRINUSE" },
+      ...installed({ walt: "/etc/walt/server.conf" }),
+    },
+    "a short name that is WalT's client": installed({
+      link: { path: "/usr/local/bin/walt", finding: { is: "foreign", what: "a link" } },
+    }),
     "a machine without IPv6": { talk: { "127.0.0.1:2222": SSHD } },
   };
   for (const [name, setting] of Object.entries(good))

@@ -20,11 +20,12 @@ const PORT: Port = {
   up: true,
   power: true,
 };
+const UPLINK = "52:54:00:0a:0b:0c";
 const ADMIN = ".1.3.6.1.2.1.105.1.1.1.3.1";
 
 function pass(power: (port: number, on: boolean) => Promise<void> = async () => {}) {
   const failures: string[] = [];
-  const rows = rowsOf([PORT]);
+  const rows = rowsOf([PORT], UPLINK);
   const one = new Pass({ rows: async () => rows, power, failed: (why) => failures.push(why) });
   /** The answer to these lines. */
   const ask = async (...lines: string[]): Promise<readonly string[] | undefined> => {
@@ -36,7 +37,7 @@ function pass(power: (port: number, on: boolean) => Promise<void> = async () => 
 }
 
 test("objects are in order, each found, and each followed by the next", () => {
-  const rows = rowsOf([PORT]);
+  const rows = rowsOf([PORT], UPLINK);
   for (const [at, row] of rows.entries()) {
     const next = rows[at + 1];
     if (next !== undefined) expect(compareOids(row.oid, next.oid)).toBeLessThan(0);
@@ -49,12 +50,22 @@ test("objects are in order, each found, and each followed by the next", () => {
 
 test("as many ports as ever give power, so that a WalT server can match them with the interfaces", () => {
   const count = (nodes: readonly Port[], column: readonly number[]): number =>
-    rowsOf(nodes).filter(({ oid }) => column.every((part, at) => oid[at] === part)).length;
+    rowsOf(nodes, "").filter(({ oid }) => column.every((part, at) => oid[at] === part)).length;
   for (const nodes of [[], [PORT]]) {
     expect(count(nodes, [1, 3, 6, 1, 2, 1, 2, 2, 1, 5])).toBe(PORTS); // ifSpeed
     expect(count(nodes, [1, 3, 6, 1, 2, 1, 105, 1, 1, 1, 3])).toBe(PORTS); // pethPsePortAdminEnable
     expect(count(nodes, [1, 0, 8802, 1, 1, 2, 1, 4, 1, 1, 5])).toBe(nodes.length); // lldpRemChassisId
   }
+});
+
+test("the uplink is a neighbour, and no port with power", () => {
+  const of = (uplink: string): string[] => rowsOf([], uplink).map(({ oid }) => oid.join("."));
+  const without = of("");
+  const more = of(UPLINK).filter((oid) => !without.includes(oid));
+  expect(more).toEqual([
+    ...[2, 3, 4].map((column) => `1.0.8802.1.1.2.1.3.7.1.${column}.${PORTS + 1}`),
+    ...[4, 5, 6, 7, 9].map((column) => `1.0.8802.1.1.2.1.4.1.1.${column}.0.${PORTS + 1}.1`),
+  ]);
 });
 
 test("the protocol of snmpd", async () => {
