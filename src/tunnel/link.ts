@@ -211,7 +211,7 @@ export class PumpLink implements ControlMessages {
       if (!this.open) return 0;
     }
     this.#sender.window?.refill(now);
-    this.#sender.look(now);
+    this.#sender.look(this.#stream, now);
     const late = this.#first === undefined ? this.#sink.tick(now) : Number.POSITIVE_INFINITY;
     if (!this.open) return 0; // the TAP has gone
     if (this.#first === undefined) this.#source.age(now);
@@ -407,7 +407,7 @@ export class PumpLink implements ControlMessages {
     if (window === undefined || !window.acked(total, delay / 1000, this.#now)) {
       this.stop({ kind: "malformed", text: "the peer acknowledged more than was sent" });
     } else {
-      this.#sender.look(this.#now);
+      this.#sender.look(this.#stream, this.#now);
       this.#source.tune(window, this.#first !== undefined);
     }
   }

@@ -45,7 +45,7 @@ export class Sender implements Taker {
   stalls = false;
   overdue = false;
   silent = false;
-  /** The stream took all it was given, as of the last flush. */
+  /** The stream would take more, as of the last `look`. */
   #streamReady = true;
   /** Control messages, in two halves: new ones are written into one half while the stream takes the other. */
   readonly #control = allocate(2 * CONTROL_ROOM);
@@ -99,9 +99,10 @@ export class Sender implements Taker {
     return this.window === undefined || this.window.room > 0;
   }
 
-  /** See how long acknowledgements have been missing. @param now ms. */
-  look(now: number): void {
+  /** See whether the stream takes more, and how long acknowledgements have been missing. @param now ms. */
+  look(stream: Stream, now: number): void {
     const { window } = this;
+    this.#streamReady = !stream.blocked && !stream.pending;
     if (window === undefined) return;
     this.stalls = window.stalls(now);
     this.overdue = window.overdue(now);
@@ -168,7 +169,7 @@ export class Sender implements Taker {
   /** Write what the stream takes now. @returns the bytes that it took, or -errno if it failed. */
   flush(stream: Stream, now: number): number {
     let taken = 0;
-    this.look(now);
+    this.look(stream, now);
     for (let i = 0; i < WRITES; i++) {
       // Commit nothing that the stream cannot take now: what is not committed can still be dropped or
       // overtaken.
