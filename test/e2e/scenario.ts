@@ -14,6 +14,7 @@ import { laterBoots, secondBoot } from "./power.ts";
 import { secondCard } from "./second-card.ts";
 import { startRouter } from "./site.ts";
 import { Stick, usb } from "./usb.ts";
+import { atWaltServer } from "./walt-server.ts";
 
 /** Lines of each log that a failure shows; the whole logs are in files. */
 const SHOWN = 60;
@@ -48,6 +49,7 @@ export async function e2e(options: E2eOptions): Promise<number> {
       await usb(r, world, board, node, stick);
       await secondBoot(r, world, board);
       await moveProxy(r, world, board);
+      await atWaltServer(r, world);
       await laterBoots(r, world, board);
       await secondCard(r, world, image);
     }
