@@ -26,6 +26,8 @@ export interface Run {
   /** The boards' DHCP and DNS. */
   router?: LabProcess;
   readonly boards: Board[];
+  /** The node's console, as the lab sees it, while it boots at a WalT server. */
+  console?: LabProcess;
 }
 
 /**

@@ -77,6 +77,7 @@ function logs(r: Run): { name: string; text: string }[] {
   return [
     { name: "world.log", text: r.world?.logs() ?? "" },
     { name: "router.log", text: r.router?.output ?? "" },
+    { name: "node-at-walt.console", text: r.console?.output ?? "" },
     ...r.boards.map((board) => ({ name: `${board.host.name}.console`, text: board.log() })),
   ];
 }

@@ -183,6 +183,7 @@ if (import.meta.main) {
   Bun.serve({
     port: 80,
     hostname,
+    idleTimeout: 0, // what is in the socket's buffer may take a slow node minutes
     fetch: async (request, server) => {
       const { pathname } = new URL(request.url);
       const client = server.requestIP(request)?.address ?? "";
