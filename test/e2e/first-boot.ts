@@ -7,7 +7,7 @@ import { cacheFolder } from "../../src/image/base/cache.ts";
 import { eventually } from "../lab/eventually.ts";
 import type { World } from "../lab/world.ts";
 import { Board } from "./board.ts";
-import { fetchFrom, PATIENTLY, type Run, SLOW } from "./context.ts";
+import { DOWNLOAD, fetchFrom, PATIENTLY, type Run, SLOW } from "./context.ts";
 import { ARM64_NODE, buildArm64Node, downloadSize } from "./node.ts";
 
 /** Until the virtual machine runs. `stick` is the content of what is in the socket 1.2 then. */
@@ -97,7 +97,7 @@ export async function nodeBoots(r: Run, world: World): Promise<string> {
         return;
       return { name: node.name, address: node.address };
     };
-    const found = await eventually("the node answers", answering, PATIENTLY);
+    const found = await eventually("the node answers", answering, { ...PATIENTLY, within: DOWNLOAD });
     return { detail: `${found.name} answers at ${found.address}`, value: found.address };
   });
   await r.steps.run("ping", async () => {

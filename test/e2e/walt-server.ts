@@ -4,28 +4,57 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { WaltError } from "../../src/errors.ts";
 import { cacheFolder } from "../../src/image/base/cache.ts";
-import { duration } from "../../src/text.ts";
+import type { LabProcess } from "../lab/process.ts";
 import { type PlatformNode, WaltPlatform, writeImage } from "../lab/walt-platform.ts";
 import type { World } from "../lab/world.ts";
-import { type Run, SLOW } from "./context.ts";
+import { DOWNLOAD, type Run, SLOW } from "./context.ts";
 import { ARM64_SMALL, buildArm64Node, downloadSize } from "./node.ts";
 
 const MODEL = "qemu-arm-64";
 const ADDRESS = "10.20.0.1";
 const CONFIG = "/etc/walt/vpn.toml";
-/**
- * How long the node may take for its kernel, ms: 12 MB. The emulated board carries 15 KB/s while other programs keep
- * the machine busy, and more than ten times as much otherwise.
- */
-const DOWNLOAD = 2 * SLOW;
 
-/** The node boots by DHCP, TFTP and HTTP as WalT serves them, and reboots when WalT asks it to. */
+/**
+ * The node boots by DHCP, TFTP and HTTP as WalT serves them, and reboots when WalT asks it to. A short run has no
+ * kernel for it: it goes as far as `start.ipxe`.
+ */
 export async function atWaltServer(r: Run, world: World): Promise<void> {
   const { server } = world;
   const images = join(r.outside, "images");
   const before = readFileSync(server.path(CONFIG), "utf8");
-  await waltImage(r, images);
-  const { platform, node, console } = await r.steps.run("WalT's programs on the lab's server", async () => {
+  if (r.options.short) writeImage(join(images, MODEL), undefined, MODEL);
+  else await waltImage(r, images);
+  const { platform, node, console } = await waltPrograms(r, world, images, before);
+  await firmware(r, platform, node);
+  if (r.options.short) return;
+  await booted(r, platform, node);
+  const after = await r.steps.run("WalT has it reboot", async () => {
+    const value = { dhcp: platform.dhcp?.position ?? 0, files: platform.files.position };
+    const answer = await platform.reboot(node);
+    if (answer !== "OK") throw new WaltError(`the node answers ${JSON.stringify(answer)}, not OK`);
+    return { detail: "the node's answer is OK", value };
+  });
+  await firmware(r, platform, node, after);
+  await booted(r, platform, node, after);
+  await r.steps.run("the lab's server without WalT's programs", async () => {
+    await Promise.all([platform.stop(), console.stop()]);
+    await world.stopServer();
+    await server.ip("link del walt-net");
+    server.writeFile(CONFIG, before);
+    await world.startServer();
+    return { detail: "it has walt-net of its own again", value: undefined };
+  });
+}
+
+/** They run on the lab's server, which uses their bridge, and the node starts anew. @param before its configuration. */
+async function waltPrograms(
+  r: Run,
+  world: World,
+  images: string,
+  before: string,
+): Promise<{ platform: WaltPlatform; node: PlatformNode; console: LabProcess }> {
+  const { server } = world;
+  return await r.steps.run("WalT's programs on the lab's server", async () => {
     const [registered] = await world.nodes();
     if (registered === undefined) throw new WaltError("the server has no node");
     await world.stopServer();
@@ -45,23 +74,7 @@ export async function atWaltServer(r: Run, world: World): Promise<void> {
     // Its virtual machine runs what it booted before.
     await server.must([world.binary, "node", "reboot", registered.name, "--hard"], { timeout: SLOW });
     const value = { platform, node, console };
-    return { detail: "dhcpd, TFTP and HTTP; our server uses the bridge", value };
-  });
-  await boots(r, platform, node);
-  const after = platform.files.position;
-  await r.steps.run("WalT has it reboot", async () => {
-    const answer = await platform.reboot(node);
-    if (answer !== "OK") throw new WaltError(`the node answers ${JSON.stringify(answer)}, not OK`);
-    return { detail: "the node's answer is OK", value: undefined };
-  });
-  await boots(r, platform, node, after);
-  await r.steps.run("the lab's server without WalT's programs", async () => {
-    await Promise.all([platform.stop(), console.stop()]);
-    await world.stopServer();
-    await server.ip("link del walt-net");
-    server.writeFile(CONFIG, before);
-    await world.startServer();
-    return { detail: "it has walt-net of its own again", value: undefined };
+    return { detail: "dhcpd, TFTP and HTTP; our server uses their bridge", value };
   });
 }
 
@@ -80,28 +93,41 @@ async function waltImage(r: Run, images: string): Promise<void> {
   });
 }
 
-/**
- * The node boots once, a step for each thing that WalT sees of it.
- * @param after a position in the output of `platform.files`: where this boot begins.
- */
-async function boots(r: Run, platform: WaltPlatform, node: PlatformNode, after = 0): Promise<void> {
-  const start = performance.now();
-  const asks = (file: string, timeout: number): Promise<unknown> =>
-    platform.files.waitFor(new RegExp(`200 ${node.address.replaceAll(".", "\\.")} /boot/${file}\n`), {
-      ...{ timeout, after },
-    });
+/** Positions in the outputs of WalT's programs, where a boot of the node begins. */
+interface Positions {
+  dhcp: number;
+  files: number;
+}
+
+const START: Positions = { dhcp: 0, files: 0 };
+
+async function firmware(r: Run, platform: WaltPlatform, node: PlatformNode, after = START): Promise<void> {
   await r.steps.run("WalT: firmware and start.ipxe", async () => {
-    await platform.dhcp?.waitFor(new RegExp(`model by user class: ${MODEL}`), { timeout: SLOW });
-    await asks("kernel", SLOW);
+    const model = new RegExp(`model by user class: ${MODEL}`);
+    await platform.dhcp?.waitFor(model, { timeout: SLOW, after: after.dhcp });
+    await asks(platform, node, "kernel", { timeout: SLOW, after: after.files });
     return { detail: `model ${MODEL} in option 77; start.ipxe asks for the kernel`, value: undefined };
   });
+}
+
+async function booted(r: Run, platform: WaltPlatform, node: PlatformNode, after = START): Promise<void> {
   await r.steps.run("WalT: kernel", async () => {
-    await asks("initrd", DOWNLOAD);
+    await asks(platform, node, "initrd", { timeout: DOWNLOAD, after: after.files });
     return { detail: "is there; start.ipxe asks for the initramfs", value: undefined };
   });
   await r.steps.run("WalT: booted", async () => {
-    await platform.booted(node, SLOW, after);
-    const took = duration(performance.now() - start);
-    return { detail: `the node says so to WalT, ${took} after its start`, value: undefined };
+    await platform.booted(node, DOWNLOAD, after.files);
+    return { detail: "the node says so", value: undefined };
   });
+}
+
+/** The node asks for a file by HTTP. */
+async function asks(
+  platform: WaltPlatform,
+  { address }: PlatformNode,
+  file: string,
+  options: { timeout: number; after: number },
+): Promise<void> {
+  const line = new RegExp(`(200|404) ${address.replaceAll(".", "\\.")} /boot/${file}\n`);
+  await platform.files.waitFor(line, options);
 }
