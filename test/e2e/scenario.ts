@@ -44,13 +44,12 @@ export async function e2e(options: E2eOptions): Promise<number> {
     const image = await personalise(r, world, base);
     const stick = new Stick();
     const board = await firstBoot(r, world, image, stick.content);
-    if (options.short) await atWaltServer(r, world);
-    else {
+    await atWaltServer(r, world);
+    if (!options.short) {
       const node = await nodeBoots(r, world);
       await usb(r, world, board, node, stick);
       await secondBoot(r, world, board);
       await moveProxy(r, world, board);
-      await atWaltServer(r, world);
       await laterBoots(r, world, board);
       await secondCard(r, world, image);
     }

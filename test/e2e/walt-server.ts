@@ -42,7 +42,9 @@ export async function atWaltServer(r: Run, world: World): Promise<void> {
     await server.ip("link del walt-net");
     server.writeFile(CONFIG, before);
     await world.startServer();
-    return { detail: "it has walt-net of its own again", value: undefined };
+    await world.daemon.waitFor(/event=tunnel-up/, { timeout: SLOW });
+    await rebootHard(world);
+    return { detail: "it has walt-net of its own again, and the node starts anew", value: undefined };
   });
 }
 
@@ -71,11 +73,16 @@ async function waltPrograms(
     const node = { name: "lab-7", mac: registered.mac, address: "10.20.0.7", model: MODEL };
     const platform = await WaltPlatform.start(server, "walt-net", ADDRESS);
     await platform.register([node], images);
-    // Its virtual machine runs what it booted before.
-    await server.must([world.binary, "node", "reboot", registered.name, "--hard"], { timeout: SLOW });
+    await rebootHard(world);
     const value = { platform, node, console };
     return { detail: "dhcpd, TFTP and HTTP; our server uses their bridge", value };
   });
+}
+
+/** The node starts anew: it may have begun to boot from the programs that were there before. */
+async function rebootHard(world: World): Promise<void> {
+  const [node] = await world.nodes();
+  await world.server.must([world.binary, "node", "reboot", node?.name ?? "", "--hard"], { timeout: SLOW });
 }
 
 /** What WalT serves to the node, in a folder for its model. */
