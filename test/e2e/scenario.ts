@@ -106,6 +106,9 @@ async function makeWorld(r: Run): Promise<World> {
   return await r.steps.run("hosts", async () => {
     const world = await World.create();
     r.world = world;
+    // BBR, which a machine may have by default, takes the pauses of an emulated board for a slow path: a node then
+    // loads half as much in the same time.
+    await world.server.must(["sh", "-c", "echo reno > /proc/sys/net/ipv4/tcp_congestion_control"]);
     const router = await world.lab.host("router");
     r.router = await startRouter(
       router,
