@@ -6,7 +6,7 @@ import type { World } from "../lab/world.ts";
 import type { Board } from "./board.ts";
 
 export interface E2eOptions {
-  /** Only until the VM starts. */
+  /** Only until the VM has loaded `start.ipxe`. */
   short: boolean;
   json: boolean;
   /** Folder of downloads and bases; the command's own unless told. */
@@ -26,6 +26,8 @@ export interface Run {
   /** The boards' DHCP and DNS. */
   router?: LabProcess;
   readonly boards: Board[];
+  /** The node's console, as the lab sees it, while it boots at a WalT server. */
+  console?: LabProcess;
 }
 
 /**
@@ -33,6 +35,12 @@ export interface Run {
  * come to a halt shall fail, not what is slow.
  */
 export const SLOW = 600_000;
+
+/**
+ * How long the node may take from its boot script until it runs, ms: kernel and initramfs are some 15 MB. An emulated
+ * board carries 20 KB/s for it while other programs keep the machine busy.
+ */
+export const DOWNLOAD = 2 * SLOW;
 
 /** How often an emulated board is asked, and for how long. */
 export const PATIENTLY = { within: SLOW, every: 1000 } as const;

@@ -7,8 +7,8 @@ import { cacheFolder } from "../../src/image/base/cache.ts";
 import { eventually } from "../lab/eventually.ts";
 import type { World } from "../lab/world.ts";
 import { Board } from "./board.ts";
-import { fetchFrom, PATIENTLY, type Run, SLOW } from "./context.ts";
-import { buildArm64Node } from "./node.ts";
+import { DOWNLOAD, fetchFrom, PATIENTLY, type Run, SLOW } from "./context.ts";
+import { ARM64_NODE, buildArm64Node, downloadSize } from "./node.ts";
 
 /** Until the virtual machine runs. `stick` is the content of what is in the socket 1.2 then. */
 export async function firstBoot(r: Run, world: World, image: string, stick: Uint8Array): Promise<Board> {
@@ -74,8 +74,9 @@ export async function nodeFiles(r: Run, world: World): Promise<void> {
   await r.steps.run("the node's image", async () => {
     const boot = world.server.path("/var/lib/walt-vpn/boot");
     mkdirSync(boot, { recursive: true });
-    const size = await buildArm64Node(boot, join(r.outside, "node"), cacheFolder(r.options.cache));
-    return { detail: `Debian kernel and busybox for arm64, ${Math.round(size / 1e6)} MB`, value: undefined };
+    const os = await buildArm64Node(ARM64_NODE, boot, join(r.outside, "node"), cacheFolder(r.options.cache));
+    const size = Math.round(downloadSize(os) / 1e6);
+    return { detail: `Debian kernel and busybox for arm64, ${size} MB`, value: undefined };
   });
 }
 
@@ -96,7 +97,7 @@ export async function nodeBoots(r: Run, world: World): Promise<string> {
         return;
       return { name: node.name, address: node.address };
     };
-    const found = await eventually("the node answers", answering, PATIENTLY);
+    const found = await eventually("the node answers", answering, { ...PATIENTLY, within: DOWNLOAD });
     return { detail: `${found.name} answers at ${found.address}`, value: found.address };
   });
   await r.steps.run("ping", async () => {

@@ -8,7 +8,7 @@ const USAGE = `Usage: bun run e2e:pi [--short] [--json] [--cache FOLDER] [--logs
 Builds a base and an image with the compiled binary, and boots it in QEMU's Raspberry Pi 3 against a real server behind a real
 sshd. Needs Debian and root.
 
-  --short         only until the virtual machine starts
+  --short         only until the virtual machine has loaded its boot script from a WalT server
   --json          print the report as JSON on standard output; progress goes to standard error
   --cache FOLDER  where downloads and bases are kept
   --logs FOLDER   keep the serial consoles there

@@ -6,7 +6,7 @@ import { WaltError } from "../../src/errors.ts";
 import type { LabProcess } from "../lab/process.ts";
 import type { World } from "../lab/world.ts";
 import type { Board } from "./board.ts";
-import { type Run, SLOW } from "./context.ts";
+import { DOWNLOAD, type Run, SLOW } from "./context.ts";
 
 /** Lines of the console at which the power is cut: from the kernel's first word to the running VM. */
 const MOMENTS = [
@@ -91,7 +91,7 @@ const tunnelUp = (node: string): RegExp => new RegExp(`event=tunnel-up node=${no
 
 /** The node boots, as its console shows, and hears what is typed there. */
 async function talks(console: LabProcess, after: number): Promise<void> {
-  await console.waitFor(/walt-node: ready/, { after, timeout: SLOW });
+  await console.waitFor(/walt-node: ready/, { after, timeout: DOWNLOAD });
   const word = randomBytes(4).toString("hex");
   console.write(`${word}\n`);
   await console.waitFor(new RegExp(`walt-node: heard ${word}`), { after, timeout: SLOW });

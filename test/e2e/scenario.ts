@@ -14,6 +14,7 @@ import { laterBoots, secondBoot } from "./power.ts";
 import { secondCard } from "./second-card.ts";
 import { startRouter } from "./site.ts";
 import { Stick, usb } from "./usb.ts";
+import { atWaltServer } from "./walt-server.ts";
 
 /** Lines of each log that a failure shows; the whole logs are in files. */
 const SHOWN = 60;
@@ -43,6 +44,7 @@ export async function e2e(options: E2eOptions): Promise<number> {
     const image = await personalise(r, world, base);
     const stick = new Stick();
     const board = await firstBoot(r, world, image, stick.content);
+    await atWaltServer(r, world);
     if (!options.short) {
       const node = await nodeBoots(r, world);
       await usb(r, world, board, node, stick);
@@ -75,6 +77,7 @@ function logs(r: Run): { name: string; text: string }[] {
   return [
     { name: "world.log", text: r.world?.logs() ?? "" },
     { name: "router.log", text: r.router?.output ?? "" },
+    { name: "node-at-walt.console", text: r.console?.output ?? "" },
     ...r.boards.map((board) => ({ name: `${board.host.name}.console`, text: board.log() })),
   ];
 }
@@ -103,6 +106,9 @@ async function makeWorld(r: Run): Promise<World> {
   return await r.steps.run("hosts", async () => {
     const world = await World.create();
     r.world = world;
+    // BBR, which a machine may have by default, takes the pauses of an emulated board for a slow path: a node then
+    // loads half as much in the same time.
+    await world.server.must(["sh", "-c", "echo reno > /proc/sys/net/ipv4/tcp_congestion_control"]);
     const router = await world.lab.host("router");
     r.router = await startRouter(
       router,

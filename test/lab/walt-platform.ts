@@ -111,6 +111,7 @@ export class WaltPlatform {
   /** Says what is loaded, and which nodes are booted. */
   readonly files: LabProcess;
   dhcp: LabProcess | undefined;
+  #tftp: LabProcess | undefined;
   readonly #folder: string;
 
   private constructor(
@@ -131,6 +132,7 @@ export class WaltPlatform {
       ...["--user=root", "--pid-file=", `--listen-address=${address}`, "--bind-interfaces"],
       ...["--enable-tftp", `--tftp-root=${platform.#folder}/clients`, "--tftp-unique-root"],
     ]);
+    platform.#tftp = tftp;
     await Promise.all([tftp.waitFor(/TFTP root is/), platform.files.waitFor(/listening/)]);
     return platform;
   }
@@ -152,6 +154,11 @@ export class WaltPlatform {
     writeFileSync(leases, "");
     this.dhcp = this.host.spawn(["dhcpd", "-4", "-f", "-d", "-cf", config, "-lf", leases, this.bridge]);
     await this.dhcp.waitFor(/Server starting service|Sending on/);
+  }
+
+  /** End its programs. */
+  async stop(): Promise<void> {
+    await Promise.all([this.dhcp, this.#tftp, this.files].map((program) => program?.stop()));
   }
 
   /** Wait until a node is booted. @param after a position in the output of `files`. */
@@ -176,6 +183,7 @@ if (import.meta.main) {
   Bun.serve({
     port: 80,
     hostname,
+    idleTimeout: 0, // what is in the socket's buffer may take a slow node minutes
     fetch: async (request, server) => {
       const { pathname } = new URL(request.url);
       const client = server.requestIP(request)?.address ?? "";
