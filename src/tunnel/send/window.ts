@@ -28,7 +28,7 @@
  * `base`: the path jitters more, is longer, or a queue of somebody else stands on it. A dip is due from time
  * to time, and when the window goes on falling.
  *
- * Beside a queue of somebody else (neighbour.ts) the target is 3 × base. Otherwise his flow would take what this
+ * Beside a queue of somebody else (neighbour.ts) the target is 2 × base. Otherwise his flow would take what this
  * one gives up. TCP below the tunnel then gets the share that any TCP gets.
  *
  * There are three phases: `startup`, in which the window doubles every round trip as in TCP's slow start;
@@ -59,7 +59,7 @@ const SLACK = 3;
 /** … and this share of `spread`. */
 const SLACK_SPREAD = 1.25;
 /** The share of `base` beside a queue of somebody else. */
-const SHARED_PART = 2;
+const SHARED_PART = 1;
 /** A round is one round trip, or this many ms if that is longer: a shorter one tells of processors only. */
 const ROUND = 20;
 /** The window is what the best of this many rounds needs: single bad ones may be retransmissions. */

@@ -70,6 +70,7 @@ const MODELS: Record<string, Partial<BenchPath>> = {
   satellite: { seconds: 12, down: false, every: 0.05, limits: { loop: 0.9, ping: 1.5 } },
   policer: { limits: { loop: 0.9 } },
   long: {
+    seconds: 12,
     flows: 4,
     lanes: LANES_MAX,
     beside: ["bare", "pipe"],

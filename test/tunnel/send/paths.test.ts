@@ -8,7 +8,9 @@ import { Window } from "../../../src/tunnel/send/window.ts";
 import { pathModel } from "./paths/models.ts";
 import { fixedWindow, simulate } from "./paths/simulation.ts";
 
-const SEEDS = [1, 2, 3] as const;
+const SEEDS = [1, 2, 3];
+/** Two TCPs that race for a queue: single runs differ by a factor of two. */
+const RACES = Array.from({ length: 12 }, (_, i) => i + 1);
 
 /** Which part of a tunnel's life counts, ms, and how often a TCP flow in it begins anew (undefined: no TCP). */
 interface Part {
@@ -27,9 +29,13 @@ const LATER: Part = { from: 10_000, ms: 40_000 };
 /** The 99th percentile. */
 const p99 = (sorted: readonly number[]): number => sorted[Math.floor(0.99 * sorted.length)] ?? Number.NaN;
 
-/** Means of all seeds: goodput against a plain loop's, and p99 of a PING against the idle path's. */
-function measure(name: string, part: Part): { goodput: number; wait: number; plainWait: number } {
-  const runs = SEEDS.map((seed) => {
+/** Means of the seeds: goodput against a plain loop's, and p99 of a PING against the idle path's. */
+function measure(
+  name: string,
+  part: Part,
+  seeds: readonly number[] = SEEDS,
+): { goodput: number; wait: number; plainWait: number } {
+  const runs = seeds.map((seed) => {
     const path = pathModel(name, seed);
     const o = { seed, way: "up" as const, ...part };
     const idle = p99(simulate(path, o).pings);
@@ -70,7 +76,6 @@ test.each([
   ["satellite", 0.95, 1.6],
   ["adsl", 0.85, 3],
   ["loss-3", 0.85, 3],
-  ["foreign-up", 0.8, 2.5],
 ] as const)(
   "%s, from the beginning: goodput %d of a plain loop's, a PING waits %d times as long",
   (...row) => {
@@ -100,19 +105,18 @@ test.each([
   expect(wait).toBeLessThanOrEqual(most);
 });
 
-test("beside a foreign flow it gets what a plain loop gets, and a PING waits less than half as long", () => {
-  const { goodput, wait, plainWait } = measure("foreign-up", LATER);
-  expect(goodput).toBeGreaterThanOrEqual(0.9);
-  expect(wait).toBeLessThanOrEqual(plainWait / 2);
-});
-
-test("beside a foreign flow that was there before, it gets from the beginning what a plain loop gets", () => {
+test.each([
+  ["from its beginning, as he begins", EARLY, 0.65],
   // The tunnel knows how the path is when it is empty. When its own frames begin, the queue is full for 4 s already.
-  const lead = 20_000;
-  const { goodput, wait, plainWait } = measure("foreign-up", {
-    ...{ from: lead, ms: lead + 8000, lead, ahead: 4000 },
-  });
-  expect(goodput).toBeGreaterThanOrEqual(0.9);
+  [
+    "from its beginning, when he was there before",
+    { from: 20_000, ms: 28_000, lead: 20_000, ahead: 4000 },
+    0.95,
+  ],
+  ["later", LATER, 0.9],
+] as const)("beside a foreign flow, %s", (_, part, least) => {
+  const { goodput, wait, plainWait } = measure("foreign-up", part, RACES);
+  expect(goodput).toBeGreaterThanOrEqual(least);
   expect(wait).toBeLessThanOrEqual(plainWait / 2);
 });
 
