@@ -68,7 +68,7 @@ const MESSAGES_MAX = 4 * MIB;
  * keeps little in flight on it, and what waits in front of a lane's TCP keeps no light flow waiting. A window that
  * took TCP's retransmissions for a queue would only starve it.
  */
-const FURTHER_LEAST = 32_768;
+const FURTHER_LEAST = 14_336;
 /** ms after which a message that the stream did not take is tried again. */
 const RETRY = 5;
 

@@ -16,6 +16,9 @@ export class Round {
   #squares = 0;
   /** Sum of the bytes in flight when each byte was sent. */
   #inFlight = 0;
+  /** Bytes acknowledged, and the sum of the squares of those acknowledged at once. */
+  #acked = 0;
+  #clumps = 0;
 
   /** @param rtt of these bytes, ms. @param inFlight bytes in flight when they were sent. */
   add(bytes: number, rtt: number, inFlight: number): void {
@@ -40,8 +43,20 @@ export class Round {
     return this.#inFlight / this.bytes;
   }
 
+  /** Record how many bytes one acknowledgement was for. */
+  acked(bytes: number): void {
+    this.#acked += bytes;
+    this.#clumps += bytes * bytes;
+  }
+
+  /** Bytes that are acknowledged at once, as the mean byte sees it. */
+  get clump(): number {
+    return this.#acked === 0 ? 0 : this.#clumps / this.#acked;
+  }
+
   /** Begin the next one. */
   clear(): void {
+    this.#acked = this.#clumps = 0;
     this.bytes = this.#rtts = this.#squares = this.#inFlight = 0;
     this.limited = this.full = this.stalled = false;
   }

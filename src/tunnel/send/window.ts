@@ -97,6 +97,13 @@ const SILENT = 1000;
 const SPREAD_PART = 1 / 16;
 const SPREAD_RARE_PART = 1 / 4;
 
+/**
+ * What is acknowledged at once is sent bit by bit again, so that on average less is in flight than the window allows: by
+ * this share of it, and at most this share of the window.
+ */
+const CLUMP = 0.5;
+const CLUMP_MOST = 1 / 8;
+
 /** In startup the window is at most this many times what the path is known to hold, and so can double. */
 const STARTUP = 3;
 /** Startup goes on while the rate grows by this factor in a round. */
@@ -278,6 +285,7 @@ export class Window {
     if (newly === 0) return true;
     flight.acked += newly;
     const round = this.#round;
+    round.acked(newly);
     round.stalled ||= this.#isStall(now);
     this.#ackedTime = now;
     let latest = Number.POSITIVE_INFINITY;
@@ -352,7 +360,9 @@ export class Window {
     if (rtt <= 1.03 * this.#base + 0.5) this.#seen(now);
     this.#emptyRounds = 2 * rtt < this.#base + target ? this.#emptyRounds + 1 : 0;
     const haste = rtt < target ? HASTE ** Math.max(0, this.#emptyRounds - HASTE_AFTER) : 1;
-    const need = inFlight * Math.min(GROWTH, (target / rtt) * haste);
+    const clump = Math.min(CLUMP * this.#round.clump, CLUMP_MOST * this.size);
+    const held = full && rtt <= target ? Math.max(inFlight, Math.min(this.size, inFlight + clump)) : inFlight;
+    const need = held * Math.min(GROWTH, (target / rtt) * haste);
     if (this.phase === "startup") {
       this.#startup(rtt, need, now);
       return;
