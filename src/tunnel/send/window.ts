@@ -361,7 +361,7 @@ export class Window {
     this.#emptyRounds = 2 * rtt < this.#base + target ? this.#emptyRounds + 1 : 0;
     const haste = rtt < target ? HASTE ** Math.max(0, this.#emptyRounds - HASTE_AFTER) : 1;
     const clump = Math.min(CLUMP * this.#round.clump, CLUMP_MOST * this.size);
-    const held = full && rtt <= target ? Math.max(inFlight, Math.min(this.size, inFlight + clump)) : inFlight;
+    const held = full ? Math.max(inFlight, Math.min(this.size, inFlight + clump)) : inFlight;
     const need = held * Math.min(GROWTH, (target / rtt) * haste);
     if (this.phase === "startup") {
       this.#startup(rtt, need, now);
