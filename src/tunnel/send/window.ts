@@ -28,7 +28,7 @@
  * `base`: the path jitters more, is longer, or a queue of somebody else stands on it. A dip is due from time
  * to time, and when the window goes on falling.
  *
- * Beside a queue of somebody else (neighbour.ts) the target is 2 × base. Otherwise his flow would take what this
+ * Beside a queue of somebody else (cross-traffic.ts) the target is 2 × base. Otherwise his flow would take what this
  * one gives up. TCP below the tunnel then gets the share that any TCP gets.
  *
  * There are three phases: `startup`, in which the window doubles every round trip as in TCP's slow start;
@@ -36,9 +36,9 @@
  * here: the caller passes the time, in ms.
  */
 
+import { CrossTraffic } from "./cross-traffic.ts";
 import { Flight } from "./flight.ts";
 import { Least } from "./least.ts";
-import { Neighbour } from "./neighbour.ts";
 import { Pace } from "./pace.ts";
 import { Round } from "./round.ts";
 
@@ -140,7 +140,7 @@ export class Window {
   #rttBefore = 0;
   /** Standard deviation of the round trip time within a round, ms. */
   #spread = 0;
-  readonly #neighbour = new Neighbour();
+  readonly #crossTraffic = new CrossTraffic();
 
   /** The bytes that were acknowledged in this round, as far as much was in flight when they were sent. */
   readonly #round = new Round();
@@ -235,7 +235,7 @@ export class Window {
   /** Round trip time at which the window neither grows nor shrinks, ms. */
   get #target(): number {
     return (
-      this.#base * (1 + (this.#neighbour.present ? SHARED_PART : SLACK_PART)) +
+      this.#base * (1 + (this.#crossTraffic.present ? SHARED_PART : SLACK_PART)) +
       SLACK +
       SLACK_SPREAD * this.#spread
     );
@@ -312,7 +312,7 @@ export class Window {
   /** Take the round trip time of a PING, ms. @param now ms. */
   measured(rtt: number, now: number): void {
     this.#minRtt.add(rtt, now);
-    this.#neighbour.ping(rtt, now);
+    this.#crossTraffic.ping(rtt, now);
   }
 
   /** How large the window should be, bytes. */
@@ -339,7 +339,7 @@ export class Window {
       return;
     }
     this.#stalls = 0;
-    this.#neighbour.round(rtt, now);
+    this.#crossTraffic.round(rtt, now);
     if (this.phase === "dip") this.#dipped(now);
     else this.#take(now);
   }
@@ -352,7 +352,7 @@ export class Window {
     this.#rttBefore = rtt;
     this.#rateBefore = this.rate;
     this.rate = inFlight / rtt;
-    this.#neighbour.take(this.rate, this.#base);
+    this.#crossTraffic.take(this.rate, this.#base);
     const target = this.#target;
     // A queue of ours makes round trip times differ as well: that is not what the path does.
     this.#spreadBy(rtt <= target ? deviation : 0, SPREAD_PART);
@@ -439,7 +439,7 @@ export class Window {
     if (this.#fell && rtt > this.#target) this.#needs[this.#needAt] = this.#neededBefore;
     this.#base = this.#rttBefore = rtt;
     this.#spreadBy(deviation, SPREAD_RARE_PART);
-    this.#neighbour.judge(rtt, SLACK + this.#spread);
+    this.#crossTraffic.judge(rtt, SLACK + this.#spread);
     this.#neededBefore = this.#need;
     this.phase = "steady";
     this.#emptyRounds = -2;

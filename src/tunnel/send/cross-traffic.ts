@@ -1,6 +1,6 @@
 /**
- * Whether a queue of somebody else stands on the path: whoever sends as much as goes by TCP keeps the queue of a
- * router filled.
+ * Cross traffic: what others send over the same path. Whoever sends as much as goes by TCP keeps the queue of a
+ * router filled, and this finds out whether such a queue stands there.
  *
  * What is seen of it is a round trip time that stays long when nothing of ours waits. But it may also be that the
  * path has become longer. So there is a trial: ALONE rounds as on a longer path, then BESIDE rounds with more in
@@ -23,7 +23,7 @@ const GROWTH = 1.15;
 /** Round trip times are the same within this factor. */
 const SAME = 1.15;
 
-export class Neighbour {
+export class CrossTraffic {
   /** Whether the window is to be that beside a queue: there is one, or the trial is there. */
   present = false;
   readonly #least = new Least(SPAN);
