@@ -74,7 +74,7 @@ describeWith(
       for (let tries = 0; tries < 5 && !said.test(typing.output); tries++) {
         const after = typing.position;
         typing.write(`echo this is \${net0/mac}\r`);
-        await typing.waitFor(/\nthis is [^]*iPXE>/, { after });
+        await typing.waitFor(/\nthis is [\s\S]*iPXE>/, { after });
       }
       for (const one of [typing, raw, plain]) await one.waitFor(said);
       expect(raw.stdout).toContain("\u001b[");
