@@ -5,6 +5,7 @@
 
 import { parseArgs } from "node:util";
 import { messageOf } from "../../src/errors.ts";
+import { LANES_MAX } from "../../src/tunnel/message.ts";
 import { ensurePackages } from "../setup.ts";
 import { benchPaths } from "./tunnel/paths.ts";
 import type { Results } from "./tunnel/report.ts";
@@ -29,9 +30,9 @@ const { values } = orUsage(() =>
       help: { type: "boolean", default: false },
       list: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
-      runs: { type: "string", default: "5" },
+      runs: { type: "string" },
       seconds: { type: "string" },
-      seed: { type: "string", default: "1" },
+      seed: { type: "string" },
       lanes: { type: "string" },
       only: { type: "string", default: "" },
       without: { type: "string", default: "" },
@@ -53,9 +54,22 @@ function orUsage<T>(parse: () => T): T {
   }
 }
 
+/** @returns the number of an option, undefined if it is not given; ends with a usage error when it is none. */
+function count(option: "runs" | "seconds" | "seed" | "lanes", most: number): number | undefined {
+  const text = values[option];
+  if (text === undefined) return undefined;
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (value >= 1 && value <= most) return value;
+  process.stderr.write(`--${option} ${text}: it must be a whole number from 1 to ${most}\n`);
+  process.exit(2);
+}
+
 /** Tunnels of the part `idle`. */
 const IDLE = 500;
-const seed = Number(values.seed);
+const runs = count("runs", 1000) ?? 5;
+const seconds = count("seconds", 3600);
+const seed = count("seed", 1_000_000) ?? 1;
+const lanes = count("lanes", LANES_MAX);
 const paths = benchPaths(seed);
 const idle = { name: "idle", words: `${IDLE} tunnels in which nothing happens` };
 if (values.list) {
@@ -80,12 +94,12 @@ const { idleMemory } = await import("./tunnel/memory.ts");
 const report = await import("./tunnel/report.ts");
 
 allowCubic(say);
-const results: Results = { runs: Number(values.runs), seed, paths: {} };
+const results: Results = { runs, seed, paths: {} };
 const options = {
   runs: results.runs,
-  seconds: values.seconds === undefined ? undefined : Number(values.seconds),
+  seconds,
   seed,
-  lanes: values.lanes === undefined ? undefined : Number(values.lanes),
+  lanes,
   without: values.without.split(","),
 };
 for (const [number, path] of paths.entries()) {

@@ -12,10 +12,11 @@ import { Least } from "./least.ts";
 
 /** A queue may stand where the round trip time is this many times the least one of the last minutes. */
 const LONG = 1.6;
-/** Somebody may send for long, with no moment in which the path is empty: that least one counts for 5 to 10 minutes. */
+/** That least one counts for one to two spans of this many ms: somebody may fill the path for minutes. */
 const SPAN = 300_000;
 /** So many PINGs have a mean that can be compared: a single one may be much faster than what jitters. */
 const MEAN_OF = 3;
+/** Rounds of the trial, as on a longer path and as beside a queue. */
 const ALONE = 8;
 const BESIDE = 16;
 /** Beside a queue the rate of the second half of those rounds is this many times that of the second half alone. */
@@ -24,7 +25,7 @@ const GROWTH = 1.15;
 const SAME = 1.15;
 
 export class CrossTraffic {
-  /** Whether the window is to be that beside a queue: there is one, or the trial is there. */
+  /** Whether the window is to be that beside a queue: one is there, or the trial looks for it. */
   present = false;
   readonly #least = new Least(SPAN);
   /** The PINGs that are no mean yet: how many, and the sum of their round trip times, ms. */
