@@ -7,6 +7,7 @@
 
 import { parseArgs } from "node:util";
 import { ensurePackages } from "../setup.ts";
+import { count } from "./count.ts";
 
 const { values } = parseArgs({
   options: {
@@ -68,7 +69,7 @@ interface Sample {
   memory: number;
 }
 
-const [runs, seconds] = [Number(values.runs), Number(values.seconds)];
+const [runs, seconds] = [count("runs", values.runs, 1000), count("seconds", values.seconds, 3600)];
 const only = values.only.split(",");
 /** Logins and requests of the API of one sample. */
 const LOGINS = 20;

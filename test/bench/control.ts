@@ -11,6 +11,7 @@ import { table } from "../../src/text.ts";
 import { ensurePackages } from "../setup.ts";
 import type { DeviceIdle } from "./control/idle.ts";
 import type { ControlPath, PathRun, Times } from "./control/path.ts";
+import { count } from "./count.ts";
 
 const { values } = parseArgs({
   options: {
@@ -37,8 +38,8 @@ const PATHS: readonly ControlPath[] = [
   { name: "20mbit", words: "20 Mbit/s, 40 ms", shape: (wire) => wire.shape("20mbit") },
 ];
 
-const runs = Number(values.runs);
-const seconds = Number(values.seconds);
+const runs = count("runs", values.runs, 1000);
+const seconds = count("seconds", values.seconds, 3600);
 const only = values.only.split(",");
 for (const name of only) {
   const known = ["server", "device", ...PATHS.map((path) => path.name)];

@@ -5,6 +5,7 @@
 
 import { parseArgs } from "node:util";
 import { ensurePackages } from "../setup.ts";
+import { count } from "./count.ts";
 
 const { values } = parseArgs({
   options: { json: { type: "boolean", default: false }, runs: { type: "string", default: "7" } },
@@ -17,7 +18,7 @@ const { startSshd } = await import("../lab/sshd.ts");
 const { READING_TIME } = await import("../../src/commands/vpn/_monitor-screen.ts");
 const { median, report } = await import("./stats.ts");
 
-const runs = Number(values.runs);
+const runs = count("runs", values.runs, 1000);
 const SSH = "plain nested ssh … true";
 const START = "device run with credentials → first ping";
 const ACCEPT = "accepted request → first ping";

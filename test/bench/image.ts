@@ -19,6 +19,7 @@ import { startRouter } from "../e2e/site.ts";
 import { waltBinary } from "../lab/binary.ts";
 import { World } from "../lab/world.ts";
 import { type BoardMemory, loginKey, memoryWithVm } from "./board-memory.ts";
+import { count } from "./count.ts";
 import { median } from "./stats.ts";
 
 const { values } = parseArgs({
@@ -28,7 +29,7 @@ const { values } = parseArgs({
     cache: { type: "string" },
   },
 });
-const runs = Number(values.runs);
+const runs = count("runs", values.runs, 1000);
 const SLOW = 300_000;
 const say = (text: string): boolean => process.stderr.write(`${text}\n`);
 

@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 import { messageOf } from "../../src/errors.ts";
 import { LANES_MAX } from "../../src/tunnel/message.ts";
 import { ensurePackages } from "../setup.ts";
+import { count } from "./count.ts";
 import { benchPaths } from "./tunnel/paths.ts";
 import type { Results } from "./tunnel/report.ts";
 
@@ -30,9 +31,9 @@ const { values } = orUsage(() =>
       help: { type: "boolean", default: false },
       list: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
-      runs: { type: "string" },
+      runs: { type: "string", default: "5" },
       seconds: { type: "string" },
-      seed: { type: "string" },
+      seed: { type: "string", default: "1" },
       lanes: { type: "string" },
       only: { type: "string", default: "" },
       without: { type: "string", default: "" },
@@ -54,22 +55,12 @@ function orUsage<T>(parse: () => T): T {
   }
 }
 
-/** @returns the number of an option, undefined if it is not given; ends with a usage error when it is none. */
-function count(option: "runs" | "seconds" | "seed" | "lanes", most: number): number | undefined {
-  const text = values[option];
-  if (text === undefined) return undefined;
-  const value = /^\d{1,9}$/.test(text) ? Number(text) : 0;
-  if (value >= 1 && value <= most) return value;
-  process.stderr.write(`--${option} ${text}: it must be a whole number from 1 to ${most}\n`);
-  process.exit(2);
-}
-
 /** Tunnels of the part `idle`. */
 const IDLE = 500;
-const runs = count("runs", 1000) ?? 5;
-const seconds = count("seconds", 3600);
-const seed = count("seed", 1_000_000) ?? 1;
-const lanes = count("lanes", LANES_MAX);
+const runs = count("runs", values.runs, 1000);
+const seed = count("seed", values.seed, 1_000_000);
+const seconds = values.seconds === undefined ? undefined : count("seconds", values.seconds, 3600);
+const lanes = values.lanes === undefined ? undefined : count("lanes", values.lanes, LANES_MAX);
 const paths = benchPaths(seed);
 const idle = { name: "idle", words: `${IDLE} tunnels in which nothing happens` };
 if (values.list) {
