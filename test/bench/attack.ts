@@ -7,16 +7,18 @@
 
 import { parseArgs } from "node:util";
 import { ensurePackages } from "../setup.ts";
-import { count } from "./count.ts";
+import { count, orUsage } from "./options.ts";
 
-const { values } = parseArgs({
-  options: {
-    json: { type: "boolean", default: false },
-    runs: { type: "string", default: "3" },
-    seconds: { type: "string", default: "2" },
-    only: { type: "string", default: "" },
-  },
-});
+const { values } = orUsage(() =>
+  parseArgs({
+    options: {
+      json: { type: "boolean", default: false },
+      runs: { type: "string", default: "3" },
+      seconds: { type: "string", default: "2" },
+      only: { type: "string", default: "" },
+    },
+  }),
+);
 const print = (line: string): boolean => process.stderr.write(`${line}\n`);
 await ensurePackages(print);
 const { installPackages } = await import("../lab/packages.ts");

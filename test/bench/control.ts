@@ -11,17 +11,19 @@ import { table } from "../../src/text.ts";
 import { ensurePackages } from "../setup.ts";
 import type { DeviceIdle } from "./control/idle.ts";
 import type { ControlPath, PathRun, Times } from "./control/path.ts";
-import { count } from "./count.ts";
+import { count, orUsage } from "./options.ts";
 
-const { values } = parseArgs({
-  options: {
-    json: { type: "boolean", default: false },
-    runs: { type: "string", default: "5" },
-    seconds: { type: "string", default: "5" },
-    only: { type: "string", default: "server,device,unshaped,20mbit" },
-    before: { type: "string" },
-  },
-});
+const { values } = orUsage(() =>
+  parseArgs({
+    options: {
+      json: { type: "boolean", default: false },
+      runs: { type: "string", default: "5" },
+      seconds: { type: "string", default: "5" },
+      only: { type: "string", default: "server,device,unshaped,20mbit" },
+      before: { type: "string" },
+    },
+  }),
+);
 const say = (line: string): boolean => process.stderr.write(`${line}\n`);
 await ensurePackages(say);
 const { installPackages } = await import("../lab/packages.ts");

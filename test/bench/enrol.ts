@@ -5,11 +5,13 @@
 
 import { parseArgs } from "node:util";
 import { ensurePackages } from "../setup.ts";
-import { count } from "./count.ts";
+import { count, orUsage } from "./options.ts";
 
-const { values } = parseArgs({
-  options: { json: { type: "boolean", default: false }, runs: { type: "string", default: "7" } },
-});
+const { values } = orUsage(() =>
+  parseArgs({
+    options: { json: { type: "boolean", default: false }, runs: { type: "string", default: "7" } },
+  }),
+);
 await ensurePackages((line) => process.stderr.write(`${line}\n`));
 const { installPackages } = await import("../lab/packages.ts");
 await installPackages((line) => process.stderr.write(`${line}\n`));

@@ -9,16 +9,19 @@ import { parseArgs } from "node:util";
 import { table } from "../../src/text.ts";
 import { ensurePackages } from "../setup.ts";
 import type { Back } from "./fleet/tally.ts";
+import { orUsage } from "./options.ts";
 
 /** Light devices straight at the server; light ones through one proxy's sshd; real supervisors through it. */
 const FLEETS = ["light-100", "light-500", "light-1000", "proxied-40", "proxied-100", "real-40"];
 
-const { values } = parseArgs({
-  options: {
-    json: { type: "boolean", default: false },
-    only: { type: "string", default: FLEETS.join(",") },
-  },
-});
+const { values } = orUsage(() =>
+  parseArgs({
+    options: {
+      json: { type: "boolean", default: false },
+      only: { type: "string", default: FLEETS.join(",") },
+    },
+  }),
+);
 const say = (line: string): boolean => process.stderr.write(`${line}\n`);
 const chosen: { kind: string; devices: number }[] = [];
 for (const name of values.only.split(",")) {

@@ -19,16 +19,18 @@ import { startRouter } from "../e2e/site.ts";
 import { waltBinary } from "../lab/binary.ts";
 import { World } from "../lab/world.ts";
 import { type BoardMemory, loginKey, memoryWithVm } from "./board-memory.ts";
-import { count } from "./count.ts";
+import { count, orUsage } from "./options.ts";
 import { median } from "./stats.ts";
 
-const { values } = parseArgs({
-  options: {
-    json: { type: "boolean", default: false },
-    runs: { type: "string", default: "3" },
-    cache: { type: "string" },
-  },
-});
+const { values } = orUsage(() =>
+  parseArgs({
+    options: {
+      json: { type: "boolean", default: false },
+      runs: { type: "string", default: "3" },
+      cache: { type: "string" },
+    },
+  }),
+);
 const runs = count("runs", values.runs, 1000);
 const SLOW = 300_000;
 const say = (text: string): boolean => process.stderr.write(`${text}\n`);

@@ -4,10 +4,9 @@
  */
 
 import { parseArgs } from "node:util";
-import { messageOf } from "../../src/errors.ts";
 import { LANES_MAX } from "../../src/tunnel/message.ts";
 import { ensurePackages } from "../setup.ts";
-import { count } from "./count.ts";
+import { count, orUsage } from "./options.ts";
 import { benchPaths } from "./tunnel/paths.ts";
 import type { Results } from "./tunnel/report.ts";
 
@@ -25,34 +24,26 @@ const HELP = `bun run bench:tunnel [options]: measure the tunnel beside the alte
 Example: bun run bench:tunnel --only 20mbit,jitter-40 --runs 7
 `;
 
-const { values } = orUsage(() =>
-  parseArgs({
-    options: {
-      help: { type: "boolean", default: false },
-      list: { type: "boolean", default: false },
-      json: { type: "boolean", default: false },
-      runs: { type: "string", default: "5" },
-      seconds: { type: "string" },
-      seed: { type: "string", default: "1" },
-      lanes: { type: "string" },
-      only: { type: "string", default: "" },
-      without: { type: "string", default: "" },
-    },
-  }),
+const { values } = orUsage(
+  () =>
+    parseArgs({
+      options: {
+        help: { type: "boolean", default: false },
+        list: { type: "boolean", default: false },
+        json: { type: "boolean", default: false },
+        runs: { type: "string", default: "5" },
+        seconds: { type: "string" },
+        seed: { type: "string", default: "1" },
+        lanes: { type: "string" },
+        only: { type: "string", default: "" },
+        without: { type: "string", default: "" },
+      },
+    }),
+  HELP,
 );
 if (values.help) {
   process.stdout.write(HELP);
   process.exit(0);
-}
-
-/** @returns what `parse` returns; ends with a usage error when it throws. */
-function orUsage<T>(parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    process.stderr.write(`${messageOf(error)}\n\n${HELP}`);
-    process.exit(2);
-  }
 }
 
 /** Tunnels of the part `idle`. */

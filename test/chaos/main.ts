@@ -22,15 +22,15 @@ const { values } = parseArgs({
 });
 const say = (line: string): boolean => process.stderr.write(`${line}\n`);
 
-/** A whole number that was given. */
-function number(name: string, text: string): number {
-  if (/^\d{1,9}$/.test(text)) return Number(text);
-  say(`--${name} ${text}: not a whole number`);
+/** A whole number that was given, of at least `least`. */
+function number(name: string, text: string, least = 0): number {
+  if (/^\d{1,9}$/.test(text) && Number(text) >= least) return Number(text);
+  say(`--${name} ${text}: not a whole number from ${least} on`);
   process.exit(2);
 }
 
 const seed = number("seed", values.seed);
-const count = number("rounds", values.rounds);
+const count = number("rounds", values.rounds, 1);
 const rounds =
   values.round === undefined
     ? Array.from({ length: count }, (_, i) => i + 1)
